@@ -1,0 +1,43 @@
+# Each verb sets up .venv by itself. `make` alone lists them.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python -m arabic_llm.run
+
+.PHONY: help demo test faults check sweep real_input sync clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (about 2 GB, some minutes)"
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.ready ## judge the built-in model, fine-tune it, judge it again, compare, report
+	$(RUN) task=study
+
+test: $(VENV)/.ready ## every test, the faults among them
+	$(VENV)/bin/python -m pytest
+
+faults: $(VENV)/.ready ## only the tests that kill training
+	$(VENV)/bin/python -m pytest tests/faults
+
+check: $(VENV)/.ready ## ruff, mypy --strict, the import law
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest tests/test_imports.py
+
+sweep: $(VENV)/.ready ## rank x alpha, four short runs; the same command carries on
+	$(RUN) -m +experiment=lora_rank hydra.sweep.dir=multirun/lora_rank
+
+real_input: $(VENV)/.ready ## QLoRA on real stories, judged on real exams; needs ARABIC_LLM_DATA
+	$(RUN) +experiment=real_input
+
+sync: $(VENV)/.ready ## upload the offline W&B runs
+	find outputs multirun -type d -name 'offline-run-*' -exec $(VENV)/bin/wandb sync {} +
+
+clean: ## remove .venv and caches, never results
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
