@@ -1,0 +1,25 @@
+"""Errors a user can fix; the entrypoint prints them as one line, without a traceback, and exits with 2."""
+
+
+class UserError(Exception):
+    """Base of every error whose cause is the configuration, the data or the machine."""
+
+
+class ConfigError(UserError):
+    """The composed configuration is wrong; the message names the full key."""
+
+
+class DataError(UserError):
+    """A file or a row is wrong; the message begins with `file:line`."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint or adapter is torn, missing, or belongs to another run or base model."""
+
+
+class TrainingError(UserError):
+    """Training met a value it cannot go on from; the message names the step and the rows."""
+
+
+class HardwareError(UserError):
+    """The machine lacks what the run needs: a device, memory, disk, or an unlocked directory."""

@@ -1,0 +1,123 @@
+"""Files that are written whole or not at all, their hashes, and what to say when the disk is full."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from arabic_llm.errors import HardwareError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write the file under another name, flush it to the disk, then rename it: whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two processes, two names
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write the value as JSON, whole or not at all."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_json_lines(path: Path, values: Iterable[Any]) -> None:
+    """Write one JSON value a line, whole or not at all."""
+    write_text(path, "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
+
+
+def read_json(path: Path) -> Any:
+    """Return what write_json wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """Return what write_json_lines wrote."""
+    # Not splitlines(): it also splits at U+0085, U+2028 and U+2029, which stand in texts.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def sha256(path: Path) -> str:
+    """Return the hex SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(folder: Path) -> None:
+    """Flush a file, or every file of a folder and the folder itself, to the disk."""
+    for path in (*(p for p in folder.rglob("*") if p.is_file()), folder):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+SEAL = "SEALED.json"  # the last file of a whole folder: names and hashes of all others
+
+
+def seal(folder: Path) -> None:
+    """Write the folder's last file once every other one is on the disk; until then it is not whole."""
+    sync(folder)
+    hashes = {
+        str(path.relative_to(folder)): sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != SEAL
+    }
+    write_json(folder / SEAL, hashes)
+
+
+def is_whole(folder: Path) -> bool:
+    """Return whether a folder was sealed and every file still is what it was."""
+    seal_path = folder / SEAL
+    if not seal_path.is_file():
+        return False
+    hashes: dict[str, str] = read_json(seal_path)
+    return all(
+        (folder / name).is_file() and sha256(folder / name) == digest for name, digest in hashes.items()
+    )
+
+
+@contextmanager
+def room_on_disk(path: Path) -> Iterator[None]:
+    """Turn the ways in which libraries say that the disk is full into one line.
+
+    Raises HardwareError; what was being written to `path` is removed, what was whole before stays.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if not _is_full(error):
+            raise
+        shutil.rmtree(path, ignore_errors=True)
+        free = shutil.disk_usage(path.parent).free / 2**20
+        raise HardwareError(
+            f"no room on the disk for {path} ({free:.0f} MiB free); the last checkpoint is whole."
+            " Make room, or give another hydra.run.dir, and type the same command again"
+        ) from error
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    # torch's zip writer and safetensors do not keep the errno.
+    said = str(error)
+    return any(
+        sign in said for sign in ("No space left", "os error 28", "PytorchStreamWriter", "unexpected pos")
+    )

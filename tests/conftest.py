@@ -1,0 +1,69 @@
+"""What many tests need: the program in this process, the tiny model, the real data if it is there."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from arabic_llm.config.schema import ModelConfig
+from arabic_llm.data import chat
+from arabic_llm.data.chat import Codec
+
+DATA = Path(os.environ.get("ARABIC_LLM_DATA", Path(__file__).parents[2] / "shared" / "data"))
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA} (set ARABIC_LLM_DATA)")
+
+Program = Callable[..., tuple[int, str]]
+
+
+def run_in(folder: Path, *overrides: str) -> tuple[int, str]:
+    """Run `python -m arabic_llm.run` in this process, in a folder: (exit code, what it said)."""
+    from arabic_llm import run
+
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.chdir(folder)
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.delenv("ARABIC_LLM_DATA", raising=False)
+        patch.setattr(sys, "argv", ["arabic_llm.run", *overrides, "tracking=none"])
+        with pytest.raises(SystemExit) as end:
+            run.main()
+    return int(end.value.code or 0), said.getvalue()
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    """Return the program, to be run in an empty folder."""
+    return functools.partial(run_in, tmp_path)
+
+
+def model_config(name: str) -> ModelConfig:
+    """Return conf/model/<name>.yaml as the program reads it."""
+    return compose_config(f"model={name}").model
+
+
+def compose_config(*overrides: str):
+    """Return a composed configuration as dataclasses, with its output under outputs/."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    from arabic_llm.config import compose, paths
+
+    compose.register()
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+        return compose.to_config(hydra_compose("config", ["output_dir=out", *overrides]))
+
+
+@pytest.fixture(scope="session")
+def tiny_codec() -> Codec:
+    """Return the codec of the built-in model."""
+    from arabic_llm.models import load
+
+    config = model_config("tiny")
+    return chat.prepare(load.tokenizer(load.locate(config, None)), config)
