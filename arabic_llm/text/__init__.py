@@ -1,0 +1,1 @@
+"""Arabic text as values: pure functions, no files, no torch."""

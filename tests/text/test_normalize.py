@@ -1,0 +1,110 @@
+"""The three profiles keep what spelling needs and fold what matching needs."""
+
+import pytest
+
+from arabic_llm.text.normalize import PROFILES, normalize
+
+ALEF_HAMZA, TEH_MARBUTA, MAQSURA = "\u0623", "\u0629", "\u0649"
+FATHA, SHADDA, TATWEEL, ZWNJ, LRM, RLO, BOM = (
+    "\u064e",
+    "\u0651",
+    "\u0640",
+    "\u200c",
+    "\u200e",
+    "\u202e",
+    "\ufeff",
+)
+
+
+def test_decoder_never_folds_letters_or_diacritics():
+    word = f"{ALEF_HAMZA}م{FATHA}{SHADDA}ة مستشفى"
+    assert ALEF_HAMZA in normalize(word)
+    assert TEH_MARBUTA in normalize(word)
+    assert MAQSURA in normalize(word)
+    assert FATHA in normalize(word)
+
+
+def test_decoder_puts_marks_in_nfc_order():
+    assert normalize(f"م{SHADDA}{FATHA}") == f"م{FATHA}{SHADDA}"
+
+
+def test_presentation_forms_are_folded_and_nothing_outside_their_blocks():
+    assert normalize("\ufefb") == "لا"  # ligature lam-alef
+    assert normalize("\ufdf2") == "الله"
+    assert normalize("\u00b2 \uff21") == "\u00b2 \uff21"  # superscript two, full-width A
+
+
+def test_tatweel_bom_and_bidi_overrides_go():
+    assert normalize(f"{BOM}كت{TATWEEL}{TATWEEL}اب {RLO}x") == "كتاب x"
+
+
+def test_zwnj_u200c_and_lrm_u200e_are_kept_in_running_text():
+    assert normalize(f"می{ZWNJ}روم{LRM}") == f"می{ZWNJ}روم{LRM}"
+
+
+def test_white_space_is_one_space_and_paragraphs_stay():
+    assert normalize("  a \u00a0 b\t\tc \r\n\n\n d ") == "a b c\n\nd"
+
+
+def test_a_single_line_break_stays():
+    assert normalize("a\nb") == "a\nb"
+
+
+def test_encoder_strips_diacritics_and_names_contacts():
+    text = f"م{FATHA}رحبا @ahmad اكتب إلى a.b@c.org أو https://x.org/y"
+    assert normalize(text, "encoder") == "مرحبا [مستخدم] اكتب إلى [بريد] أو [رابط]"
+
+
+def test_encoder_strips_hamza_marks_that_stand_alone_but_not_letters():
+    assert normalize("ا\u0655", "encoder") == "\u0625"  # NFC made one letter of them
+    assert normalize("ب\u0654", "encoder") == "ب"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("إسلام أباد", "اسلام اباد"),
+        ("القاهِرة", "القاهره"),
+        ("١٢٣", "123"),
+        ("على، مهل!", "علي مهل"),
+        (f"كت{TATWEEL}اب", "كتاب"),
+        ("ＡＢＣ", "abc"),
+    ],
+)
+def test_matching_makes_one_of_what_means_one(one, other):
+    assert normalize(one, "matching") == normalize(other, "matching")
+
+
+def test_matching_keeps_sums_apart():
+    assert len({normalize(text, "matching") for text in ("4 + 3", "4 − 3", "4 × 3", "4 ÷ 3")}) == 4
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("-5", "5", False),
+        ("-5", "\u22125", True),
+        ("3.5", "35", False),
+        ("3\u066b5", "3.5", True),
+        ("1,000", "1000", True),
+        ("12-5", "12 5", True),
+        ("نعم.", "نعم", True),
+        ("5.", "5", True),
+    ],
+)
+def test_matching_reads_numbers_as_numbers(one, other, same):
+    assert (normalize(one, "matching") == normalize(other, "matching")) is same
+
+
+def test_each_step_can_be_left_out():
+    assert normalize(f"كت{TATWEEL}اب", "decoder", without=["tatweel"]) == f"كت{TATWEEL}اب"
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_second_pass_changes_nothing(profile):
+    text = f"{BOM}إِنَّ  العِلْمَ نُورٌ \n\n\n ١٢ @x http://a.b ﻻ {RLO}"
+    assert normalize(normalize(text, profile), profile) == normalize(text, profile)
+
+
+def test_chinese_is_left_as_it_is():
+    assert normalize("你好，世界。") == "你好，世界。"
