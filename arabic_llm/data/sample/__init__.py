@@ -1,0 +1,1 @@
+"""Embedded school data, generated: facts, the questions about them, and the text that states them."""

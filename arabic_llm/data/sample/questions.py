@@ -1,0 +1,165 @@
+"""The rows of `data=sample` and the items of `suite=sample`: facts asked in four varieties of Arabic."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cache
+from random import Random
+from typing import Any, cast
+
+import yaml
+
+from arabic_llm.data.rows import Row, question_answer
+from arabic_llm.data.sample.facts import FOLDER, Fact, all_facts, split_of, table
+
+VARIETIES = ("msa", "egyptian", "levantine", "gulf")
+_NUM_CHOICES = 4
+_FORMULAIC = ("sum", "word", "convert")  # many facts of few shapes: two varieties each are enough
+_SENTENCES_A_FRAME = {"train": 6, "dev": 3, "test": 12}
+_NUM_KNOWN = 300  # items of the task of what the base model knew
+
+
+@cache
+def phrases() -> dict[str, dict[str, Any]]:
+    """Return phrases.yaml: relation -> subject, opening, statements, questions."""
+    return cast(dict[str, dict[str, Any]], _yaml("phrases"))
+
+
+@cache
+def lexicon() -> dict[str, list[Any]]:
+    """Return lexicon.yaml: the words of the small stories."""
+    return cast(dict[str, list[Any]], _yaml("lexicon"))
+
+
+@cache
+def dialects() -> dict[str, Any]:
+    """Return dialects.yaml: names of the varieties, questions, fillers."""
+    return cast(dict[str, Any], _yaml("dialects"))
+
+
+def draws(name: str) -> Random:
+    """Return a generator of its own for a name; the sample has no other seed."""
+    return Random(hashlib.sha256(name.encode()).digest())  # noqa: S311 (data, not secrets)
+
+
+def training_rows(split: str) -> list[Row]:
+    """Return the question-answer rows of one split, in a fixed order."""
+    rows = [row for fact in all_facts() if fact.split == split for row in _asked(fact)]
+    for variety, sentence in dialect_sentences(split):
+        question = draws(sentence).choice(dialects()["questions"]).format(sentence=sentence)
+        name = f"sample/dialect/{variety}/{sentence}"
+        rows.append(question_answer(name, question, dialects()["names"][variety], "اللهجات"))
+    return rows
+
+
+def choice_items() -> Iterator[dict[str, Any]]:
+    """Yield a four-choice question for each test fact: question, choices, gold (0..3), subject."""
+    for number, fact in enumerate(filter(_can_be_a_choice, _test_facts())):
+        variety = draws(f"choice/{fact}").choice(VARIETIES)
+        yield {
+            "question": _question(fact, variety),
+            "subject": phrases()[fact.relation]["subject"],
+            **_choices(fact, number % _NUM_CHOICES),
+        }
+
+
+def short_items() -> Iterator[dict[str, Any]]:
+    """Yield a question and its short answer for each test fact, in another variety than the choice."""
+    for fact in _test_facts():
+        taken = draws(f"choice/{fact}").choice(VARIETIES)
+        variety = draws(f"short/{fact}").choice([v for v in VARIETIES if v != taken])
+        subject = phrases()[fact.relation]["subject"]
+        yield {"question": _question(fact, variety), "answer": fact.y, "subject": subject}
+
+
+def dialect_items() -> Iterator[dict[str, Any]]:
+    """Yield sentences of frames no training row has: question, choices, gold (0..3), variety."""
+    names = [dialects()["names"][variety] for variety in VARIETIES]
+    for variety, sentence in dialect_sentences("test"):
+        question = draws(sentence).choice(dialects()["questions"]).format(sentence=sentence)
+        gold = VARIETIES.index(variety)
+        yield {"question": question, "choices": names, "gold": gold, "subject": "اللهجات"}
+
+
+def known_items() -> Iterator[dict[str, Any]]:
+    """Yield openings of statements that the pretraining text makes, with four ways to end them."""
+    facts = sorted(filter(_can_be_a_choice, all_facts()), key=lambda f: draws(f"known/{f}").random())
+    for number, fact in enumerate(facts[:_NUM_KNOWN]):
+        phrase = phrases()[fact.relation]
+        opening = phrase["opening"].format(x=fact.x)
+        yield {"opening": opening, "subject": phrase["subject"], **_choices(fact, number % _NUM_CHOICES)}
+
+
+def dialect_sentences(split: str) -> Iterator[tuple[str, str]]:
+    """Yield (variety, sentence) of the frames of one split."""
+    for number, frame in enumerate(table("dialects")):
+        if split_of(f"frame/{number}") != split:
+            continue
+        draw = draws(f"{split}/{number}")
+        for variety in VARIETIES:
+            filled = (fill(frame[variety], draw) for _ in range(_SENTENCES_A_FRAME[split]))
+            yield from ((variety, sentence) for sentence in dict.fromkeys(filled))
+
+
+def fill(frame: str, draw: Random) -> str:
+    """Return the frame with a word drawn for each slot."""
+    return frame.format(**{slot: draw.choice(words) for slot, words in dialects()["fillers"].items()})
+
+
+def _yaml(name: str) -> Any:
+    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def _asked(fact: Fact) -> Iterator[Row]:
+    varieties: Sequence[str] = VARIETIES
+    if fact.relation in _FORMULAIC:
+        varieties = draws(f"varieties/{fact}").sample(VARIETIES, 2)
+    for variety in varieties:
+        name = f"sample/{fact.relation}/{fact.x}/{variety}"
+        subject = phrases()[fact.relation]["subject"]
+        yield question_answer(name, _question(fact, variety), fact.y, subject)
+
+
+def _question(fact: Fact, variety: str) -> str:
+    options = phrases()[fact.relation]["questions"][variety]
+    question: str = draws(f"question/{variety}/{fact}").choice(options)
+    return question.format(x=fact.x)
+
+
+def _test_facts() -> Iterator[Fact]:
+    """Yield the test facts, one shape of number for each key, so that no fact counts thrice."""
+    seen = set()
+    facts = [fact for fact in all_facts() if fact.split == "test"]
+    for fact in sorted(facts, key=lambda fact: draws(f"test/{fact}").random()):
+        if fact.key not in seen:
+            seen.add(fact.key)
+            yield fact
+
+
+def _choices(fact: Fact, position: int) -> dict[str, Any]:
+    """Return four choices with the answer at a position; positions take turns, so that none is a hint."""
+    choices = draws(f"choices/{fact}").sample(_others(fact), _NUM_CHOICES - 1)
+    choices.insert(position, fact.y)
+    return {"choices": choices, "gold": position}
+
+
+@cache
+def _of_relation(relation: str) -> tuple[Fact, ...]:
+    return tuple(fact for fact in all_facts() if fact.relation == relation)
+
+
+def _others(fact: Fact) -> list[str]:
+    """Return wrong answers that could be mistaken for the right one: same relation, same digits."""
+    alike = {f.y for f in _of_relation(fact.relation) if _script(f.y) == _script(fact.y)}
+    return sorted(alike - {fact.y})
+
+
+def _can_be_a_choice(fact: Fact) -> bool:
+    return len(_others(fact)) >= _NUM_CHOICES - 1
+
+
+def _script(answer: str) -> str:
+    if not answer[0].isdigit():
+        return "word"
+    return "european" if answer[0].isascii() else "arabic"
