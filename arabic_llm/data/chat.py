@@ -1,0 +1,214 @@
+"""The one place where rows become token ids and labels; training, inspection, evaluation come here."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from arabic_llm.config.schema import ModelConfig, Overflow
+from arabic_llm.data.rows import Message, Row
+from arabic_llm.errors import ConfigError
+
+IGNORED = -100  # the label that torch's cross-entropy leaves out of the loss
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A tokenizer that knows how this model talks: its template, its stop token, its end of text."""
+
+    tokenizer: PreTrainedTokenizerBase
+    template: str
+    stop_id: int
+    end_of_text_id: int
+    control_tokens: tuple[str, ...]  # of the protocol: no text may hold one
+
+    @property
+    def template_hash(self) -> str:
+        """Return what tells two ways of talking apart: template and stop token."""
+        return hashlib.sha256(f"{self.template}\0{self.stop_id}".encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """Ids and labels of one sequence; a label is the id itself, or IGNORED. Both have one length."""
+
+    id: str
+    input_ids: list[int]
+    labels: list[int]
+    kind: str  # chat; text; part: a piece of a text whose end stands in another piece
+    was_cut: bool = False
+
+
+def prepare(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> Codec:
+    """Return the codec of a model; the tokenizer keeps its template, stop and pad tokens when saved.
+
+    Raises ConfigError when the tokenizer lacks a token that the model's YAML names.
+    """
+    vocabulary = tokenizer.get_vocab()
+    for key in ("stop_token", "pad_token", "end_of_text"):
+        if (token := getattr(model, key)) not in vocabulary:
+            raise ConfigError(f"model.{key}: the tokenizer of {model.name} has no token '{token}'")
+    template = template_text(model.chat_template)
+    tokenizer.chat_template = template
+    tokenizer.eos_token = model.stop_token
+    tokenizer.pad_token = model.pad_token
+    # Not all_special_tokens: Llama 3 names most of its control tokens nowhere else than here.
+    control = tuple(str(t) for t in tokenizer.added_tokens_decoder.values() if t.special)
+    return Codec(tokenizer, template, vocabulary[model.stop_token], vocabulary[model.end_of_text], control)
+
+
+@cache
+def template_text(name: str) -> str:
+    """Return the Jinja text of a template we ship, or of a .jinja file of the user's.
+
+    Raises ConfigError when there is none, or when it does not mark what the assistant says.
+    """
+    path = Path(name) if name.endswith(".jinja") else TEMPLATES / f"{name}.jinja"
+    if not path.is_file():
+        shipped = ", ".join(sorted(p.stem for p in TEMPLATES.glob("*.jinja")))
+        raise ConfigError(f"model.chat_template: no file '{path}'; there are: {shipped}")
+    text = path.read_text(encoding="utf-8")
+    if "endgeneration" not in text:
+        raise ConfigError(
+            f"{path}: put {{% generation %}} and {{% endgeneration %}} around what is learned"
+        )
+    return text
+
+
+def render(codec: Codec, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+    """Return the conversation as the model reads it, up to where its next answer begins if asked."""
+    text, _ = _render(codec, messages, add_generation_prompt=add_generation_prompt)
+    return text
+
+
+def encode(codec: Codec, row: Row, max_length: int, overflow: Overflow) -> list[TokenRow] | str:
+    """Return the row's sequences of at most max_length tokens, or the reason why it has none.
+
+    A conversation gives one sequence. A text gives as many as it fills: none of it is lost.
+    """
+    if control := _control_token(codec, row):
+        return f"control token {control} in the text"
+    if not row.messages:
+        return _encode_text(codec, row, max_length)
+    whole = _encode_chat(codec, row)
+    if isinstance(whole, str) or len(whole.input_ids) <= max_length:
+        return whole if isinstance(whole, str) else [whole]
+    if overflow is Overflow.drop:
+        return f"longer than task.max_length={max_length}"
+    return _cut(codec, row, max_length)
+
+
+def spans(token_row: TokenRow) -> Iterator[tuple[bool, list[int]]]:
+    """Yield (is supervised, ids) for each run of like tokens, in order."""
+    start = 0
+    flags = [label != IGNORED for label in token_row.labels]
+    for end in range(1, len(flags) + 1):
+        if end == len(flags) or flags[end] != flags[start]:
+            yield flags[start], token_row.input_ids[start:end]
+            start = end
+
+
+def stops(codec: Codec, token_row: TokenRow) -> bool:
+    """Return whether the row has supervised runs and each of them teaches the model to stop."""
+    last = codec.stop_id if token_row.kind == "chat" else codec.end_of_text_id
+    runs = [ids for supervised, ids in spans(token_row) if supervised]
+    return bool(runs) and (token_row.kind == "part" or all(ids[-1] == last for ids in runs))
+
+
+def answer_opening(codec: Codec) -> str:
+    """Return what the template puts before an answer and lets the model learn: " " for Llama 2."""
+    question = Message("user", "?")
+    prompt = render(codec, [question], add_generation_prompt=True)
+    whole = render(codec, [question, Message("assistant", "!")], add_generation_prompt=False)
+    return whole[len(prompt) :].partition("!")[0]
+
+
+def _render(
+    codec: Codec, messages: Sequence[Message], *, add_generation_prompt: bool
+) -> tuple[str, list[tuple[int, int]]]:
+    """Return the text and the (start, end) characters of what the assistant says in it."""
+    chat = [{"role": m.role, "content": m.content} for m in messages]
+    (text,), (said,) = render_jinja_template(
+        [chat],
+        chat_template=codec.template,
+        return_assistant_tokens_mask=True,
+        add_generation_prompt=add_generation_prompt,
+        **codec.tokenizer.special_tokens_map,
+    )
+    return text, said
+
+
+def _encode_chat(codec: Codec, row: Row) -> TokenRow | str:
+    """Return the whole conversation as one sequence, or why it cannot be one."""
+    text, said = _render(codec, row.messages, add_generation_prompt=False)
+    encoding = codec.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    ends = [end for _, end in said]
+    ids, labels, previous_end = encoding["input_ids"], [], 0
+    for token_id, (start, end) in zip(ids, encoding["offset_mapping"], strict=True):
+        # Some tokenizers leave white space out of a token's offsets: it begins where the last one ended.
+        begin, previous_end = min(start, previous_end), end
+        near = bisect_left(ends, begin + 1)  # the first span that ends after this token begins
+        inside = near < len(said) and said[near][0] <= begin
+        if near < len(said) and begin < said[near][0] < end:
+            return "its first token is half prompt, half answer"
+        labels.append(token_id if inside else IGNORED)
+    return TokenRow(row.id, ids, labels, "chat")
+
+
+def _encode_text(codec: Codec, row: Row, max_length: int) -> list[TokenRow]:
+    """Return the text in pieces: each opens as the tokenizer opens a text, the last one ends it."""
+    opening = codec.tokenizer("", add_special_tokens=True)["input_ids"]
+    opening = [i for i in opening if i not in (codec.stop_id, codec.end_of_text_id)]
+    body = codec.tokenizer(row.text, add_special_tokens=False)["input_ids"] + [codec.end_of_text_id]
+    size = max_length - len(opening)
+    pieces = [body[i : i + size] for i in range(0, len(body), size)]
+    last = len(pieces) - 1
+    return [
+        TokenRow(
+            row.id,
+            opening + piece,
+            [IGNORED] * len(opening) + piece,
+            "text" if number == last else "part",
+        )
+        for number, piece in enumerate(pieces)
+    ]
+
+
+def _cut(codec: Codec, row: Row, max_length: int) -> list[TokenRow] | str:
+    """Leave out early turns, then the start of the question; never a word of the last answer."""
+    system = [m for m in row.messages if m.role == "system"]
+    turns = [m for m in row.messages if m.role != "system"]
+
+    def fitting(turns: Sequence[Message]) -> TokenRow | None:
+        shorter = _encode_chat(codec, replace(row, messages=(*system, *turns)))
+        if isinstance(shorter, str) or len(shorter.input_ids) > max_length:
+            return None
+        return replace(shorter, was_cut=True)
+
+    while sum(m.role == "user" for m in turns) > 1:
+        second = next(i for i, m in enumerate(turns) if i and m.role == "user")
+        turns = turns[second:]
+        if shorter := fitting(turns):
+            return [shorter]
+    question = turns[0].content
+    best, low = None, 0
+    high = len(question)  # the longest end of the question that still fits lies in [low, high)
+    while high - low > 1:
+        middle = (low + high) // 2
+        shorter = fitting([Message("user", question[len(question) - middle :]), *turns[1:]])
+        best, low, high = (shorter, middle, high) if shorter else (best, low, middle)
+    return [best] if best else f"answer alone fills task.max_length={max_length}"
+
+
+def _control_token(codec: Codec, row: Row) -> str | None:
+    """Return a token of the chat protocol that stands in the text as if it were a word."""
+    words = row.words()
+    return next((token for token in codec.control_tokens if token in words), None)

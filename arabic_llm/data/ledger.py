@@ -1,0 +1,56 @@
+"""The count that closes: rows in = rows kept + rows dropped, by reason, with examples of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+_NUM_EXAMPLES = 5
+
+
+@dataclass
+class Ledger:
+    """What happened to every row of one stage."""
+
+    stage: str
+    rows_in: int = 0
+    kept: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def keep(self) -> None:
+        """Count a row that goes on."""
+        self.rows_in += 1
+        self.kept += 1
+
+    def drop(self, reason: str, example: str) -> None:
+        """Count a row that does not, and remember where the first few of its kind stand."""
+        self.rows_in += 1
+        self.dropped[reason] += 1
+        examples = self.examples.setdefault(reason, [])
+        if len(examples) < _NUM_EXAMPLES:
+            examples.append(example)
+
+    def __str__(self) -> str:
+        """Return the ledger as one line. Raises AssertionError when it does not close."""
+        if self.rows_in != self.kept + self.dropped.total():
+            raise AssertionError(f"{self.stage}: {self.rows_in} in, {self.kept} kept, {self.dropped}")
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.most_common())
+        lost = f", {self.dropped.total():,} dropped ({reasons})" if reasons else ""
+        return f"{self.stage}: {self.rows_in:,} rows in, {self.kept:,} kept{lost}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the ledger as JSON holds it."""
+        return {
+            "stage": self.stage,
+            "rows_in": self.rows_in,
+            "kept": self.kept,
+            "dropped": dict(self.dropped.most_common()),
+            "examples": self.examples,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Ledger:
+        """Return the ledger that as_dict gave."""
+        return cls(**{**values, "dropped": Counter(values["dropped"])})

@@ -1,0 +1,35 @@
+"""What a training row is: a conversation or a raw text, with a name that leads back to its source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn: role is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training row: either `messages` or `text` is filled.
+
+    `id` leads back to the source: "file:line", or "sample/<fact>/<variety>".
+    """
+
+    id: str
+    messages: tuple[Message, ...] = ()
+    text: str = ""
+    subject: str = ""
+
+    def words(self) -> str:
+        """Return everything the row says, one turn a line."""
+        return "\n".join(m.content for m in self.messages) if self.messages else self.text
+
+
+def question_answer(row_id: str, question: str, answer: str, subject: str = "") -> Row:
+    """Return the row of one question and its answer."""
+    return Row(row_id, (Message("user", question), Message("assistant", answer)), subject=subject)

@@ -1,0 +1,120 @@
+"""All rows of a run as token rows: encoded once for like runs, counted, refused when too many are lost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow
+from pyarrow import parquet
+from tqdm import tqdm
+
+from arabic_llm import files
+from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.schema import DataConfig
+from arabic_llm.data import chat
+from arabic_llm.data.chat import Codec, TokenRow
+from arabic_llm.data.ledger import Ledger
+from arabic_llm.data.rows import Row
+from arabic_llm.data.sources import content_hash
+from arabic_llm.errors import DataError
+
+_ENCODING = 1  # raised when data/chat.py makes other ids or labels of the same rows
+_COLUMNS = ("id", "input_ids", "labels", "kind", "was_cut")
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """The sequences of a run and the count of what became of its rows."""
+
+    rows: list[TokenRow]
+    ledger: Ledger
+
+
+def encode(
+    codec: Codec, rows: Sequence[Row], data: DataConfig, max_length: int, cache_dir: Path | None
+) -> TokenRows:
+    """Return the rows as sequences of at most max_length tokens.
+
+    A second run with the same rows, tokenizer, template and length reads what the first one wrote
+    in cache_dir; a dry run has none.
+    """
+    key = {
+        "rows": content_hash(rows),
+        "ids": fingerprint([row.id for row in rows]),
+        "tokenizer": tokenizer_hash(codec),
+        "template": codec.template_hash,
+        "tokens": [codec.end_of_text_id, codec.tokenizer.special_tokens_map, codec.control_tokens],
+        "encoding": _ENCODING,
+        "max_length": max_length,
+        "overflow": data.overflow,
+    }
+    path = cache_dir / "tokens" / f"{fingerprint(key)}.parquet" if cache_dir else None
+    if path is not None and path.exists():
+        encoded = _read(path)
+    else:
+        encoded = _encode_now(codec, rows, data, max_length)
+        if path is not None:
+            _write(path, encoded)
+    return encoded
+
+
+def tokenizer_hash(codec: Codec) -> str:
+    """Return a hash of the tokenizer's vocabulary and rules."""
+    rules = codec.tokenizer.backend_tokenizer.to_str()
+    return hashlib.sha256(rules.encode()).hexdigest()[:16]
+
+
+def data_hash(rows: Sequence[TokenRow]) -> str:
+    """Return a hash of every id and label, in order: what the model really trains on."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps([row.input_ids, row.labels]).encode())
+    return digest.hexdigest()[:16]
+
+
+def _encode_now(codec: Codec, rows: Sequence[Row], data: DataConfig, max_length: int) -> TokenRows:
+    ledger, encoded = Ledger("tokens"), []
+    for row in tqdm(rows, desc="encoding", unit="row", leave=False, delay=2):
+        result = chat.encode(codec, row, max_length, data.overflow)
+        if isinstance(result, str):
+            ledger.drop(result, row.id)
+        else:
+            ledger.keep()
+            encoded += result
+    return TokenRows(encoded, ledger)
+
+
+def refuse_great_loss(ledgers: Sequence[Ledger], data: DataConfig, max_length: int) -> None:
+    """Raise DataError when more than data.max_lost_share of all rows is dropped, or all of the first."""
+    rows_in = sum(ledger.rows_in for ledger in ledgers)
+    dropped = sum((ledger.dropped for ledger in ledgers), Counter[str]())
+    lost = dropped.total()
+    if lost > data.max_lost_share * rows_in or not ledgers[0].kept:
+        reason, count = dropped.most_common(1)[0]
+        raise DataError(
+            f"data={data.name}: {lost:,} of {rows_in:,} rows would be lost, {count:,} of them:"
+            f" {reason}. Raise task.max_length (now {max_length}), set data.overflow=cut, or raise"
+            f" data.max_lost_share (now {data.max_lost_share})"
+        )
+
+
+def _write(path: Path, encoded: TokenRows) -> None:
+    columns = {name: [getattr(row, name) for row in encoded.rows] for name in _COLUMNS}
+    note = {"ledger": json.dumps(encoded.ledger.as_dict())}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    parquet.write_table(pyarrow.table(columns).replace_schema_metadata(note), partial)
+    files.sync(partial)
+    partial.replace(path)
+
+
+def _read(path: Path) -> TokenRows:
+    table = parquet.read_table(path)
+    ledger = Ledger.from_dict(json.loads(table.schema.metadata[b"ledger"]))
+    return TokenRows([TokenRow(**values) for values in table.to_pylist()], ledger)
