@@ -1,0 +1,1 @@
+"""Bytes a run needs, from the architecture's numbers alone."""

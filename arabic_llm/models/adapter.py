@@ -1,0 +1,148 @@
+"""What is trained: PEFT adapters and full weights, put on a base model, saved whole, taken up again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from arabic_llm import files
+from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.schema import AdapterConfig, Method, ModelConfig
+from arabic_llm.errors import CheckpointError, ConfigError
+from arabic_llm.models import load
+from arabic_llm.models.load import Base
+from arabic_llm.models.placement import Placement
+
+ABOUT = "arabic_llm.json"  # which base, template and rows an adapter was trained with
+ALL_LINEAR = "all-linear"
+_LLAMA_LIKE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+# Linear layers but for the head, by the model_type of config.json.
+LINEAR_MODULES: dict[str, tuple[str, ...]] = {
+    "llama": _LLAMA_LIKE,
+    "qwen2": _LLAMA_LIKE,
+    "gemma2": _LLAMA_LIKE,
+    "glm": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"),
+    "chatglm": ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"),
+    "qwen": ("c_attn", "c_proj", "w1", "w2"),  # Qwen 1
+}
+
+
+def target_modules(adapter: AdapterConfig, model_type: str) -> list[str] | str:
+    """Return the names of the layers that get an adapter: as given, or all linear ones.
+
+    An architecture we do not know is left to PEFT, which then looks at the layers themselves.
+    """
+    if adapter.target_modules != [ALL_LINEAR]:
+        return list(adapter.target_modules)
+    return list(LINEAR_MODULES[model_type]) if model_type in LINEAR_MODULES else ALL_LINEAR
+
+
+def attach(model: PreTrainedModel, adapter: AdapterConfig, base: Base, seed: int) -> PreTrainedModel:
+    """Return the model with what is to be trained: a new adapter, an earlier one, or all its weights.
+
+    Raises ConfigError when a target module does not exist.
+    """
+    if adapter.method is Method.full:
+        return model
+    if adapter.path is not None:
+        return with_adapter(model, Path(adapter.path), base, is_trainable=True)
+    targets = target_modules(adapter, model.config.model_type)
+    there = sorted(
+        {name.rpartition(".")[2] for name, module in model.named_modules() if _is_linear(module)}
+    )
+    if missing := [name for name in targets if targets != ALL_LINEAR and name not in there]:
+        raise ConfigError(
+            f"adapter.target_modules: this model has no '{missing[0]}'; there are: {', '.join(there)}"
+        )
+    set_seed(seed)  # PEFT draws the first matrix
+    return get_peft_model(model, _lora_config(adapter, targets))
+
+
+def with_adapter(
+    model: PreTrainedModel, folder: Path, base: Base, *, is_trainable: bool = False
+) -> PreTrainedModel:
+    """Return the model with a saved adapter on it.
+
+    Raises CheckpointError when there is none, it is torn, or it was trained on another base model.
+    """
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / name).is_file():
+            raise CheckpointError(f"adapter.path: {folder} holds no adapter (no {name})")
+    if (folder / files.SEAL).exists() and not files.is_whole(folder):
+        raise CheckpointError(f"{folder}: a file of this adapter is missing or was changed after training")
+    about = files.read_json(folder / ABOUT) if (folder / ABOUT).exists() else {}
+    if about and about["base_revision"] != base.revision:
+        raise CheckpointError(
+            f"{folder} was trained on {about['base_name']} ({about['base_revision']}), not on"
+            f" {base.folder} ({base.revision}); choose that model"
+        )
+    try:
+        return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
+    except (RuntimeError, ValueError) as error:  # sizes that do not match, layers that are not there
+        raise CheckpointError(
+            f"{folder} does not fit {base.folder}: it belongs to another base model"
+        ) from error
+
+
+def load_trained(
+    model: ModelConfig,
+    base: Base,
+    adapter: AdapterConfig,
+    placement: Placement,
+    folder: Path | None,
+) -> PreTrainedModel:
+    """Return the model to be evaluated: the base, or with what `folder` holds, adapter or full weights."""
+    if folder is not None and adapter.method is Method.full:
+        return load.base_model(model, Base(folder, trained_hash(folder)), adapter, placement)
+    loaded = load.base_model(model, base, adapter, placement)
+    return loaded if folder is None else with_adapter(loaded, folder, base)
+
+
+def save(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, notes: dict[str, Any]
+) -> None:
+    """Write weights, tokenizer and notes (file name -> JSON); the folder appears when it is whole."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with files.room_on_disk(partial):
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        for name, note in notes.items():
+            files.write_json(partial / name, note)
+        files.seal(partial)
+    if folder.exists():  # torn: a whole one is not trained again
+        shutil.rmtree(folder)
+    partial.rename(folder)
+
+
+def trained_hash(folder: Path) -> str:
+    """Return a hash of the trained weights in a folder, and of the settings they are used with.
+
+    Raises CheckpointError when there are none.
+    """
+    weights = sorted([*folder.glob("adapter_model.safetensors"), *folder.glob("model*.safetensors")])
+    if not weights:
+        raise CheckpointError(f"{folder} holds no trained adapter or model (no .safetensors)")
+    settings = [path for path in (folder / "adapter_config.json",) if path.exists()]
+    return fingerprint([files.sha256(path) for path in (*weights, *settings)])
+
+
+def _lora_config(adapter: AdapterConfig, targets: list[str] | str) -> LoraConfig:
+    return LoraConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        target_modules=targets,
+        use_dora=adapter.use_dora,
+        use_rslora=adapter.use_rslora,
+        task_type="CAUSAL_LM",
+    )
+
+
+def _is_linear(module: Any) -> bool:
+    return "Linear" in type(module).__name__

@@ -1,0 +1,233 @@
+"""Base models: local folder, hub cache, then network; the only door to bitsandbytes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from httpx2 import HTTPError  # what huggingface_hub lets through when a proxy fails
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from arabic_llm import files
+from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.paths import PACKAGE
+from arabic_llm.config.schema import AdapterConfig, Method, ModelConfig, Quantization
+from arabic_llm.errors import ConfigError, UserError
+from arabic_llm.models.placement import Placement
+
+MODELS = Path("models")  # beside the user's project: models/<name>/
+_HASHED = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer.model")
+_LARGE_BYTES = 2**28
+_WANTED = ["*.json", "*.safetensors", "*.model", "*.jinja"]
+
+
+class MissingModelError(UserError):
+    """The model's files are neither in a folder, nor in the hub cache, nor reachable."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model on this disk. `revision` is a hash of its files, wherever they came from."""
+
+    folder: Path
+    revision: str
+
+
+def locate(model: ModelConfig, cache_dir: Path | None, *, network: bool = True) -> Base:
+    """Return the folder of a model with its configuration, tokenizer and weights.
+
+    Hashes of weights are kept in cache_dir; without one (a dry run) the revision stays empty.
+    Raises MissingModelError, which says what is missing, where it may be put and what fetches it.
+    """
+    folder = _folder(model, network=network)
+    return Base(folder, files_hash(folder, cache_dir) if cache_dir else "")
+
+
+def known_revision(model: ModelConfig, cache_dir: Path) -> str | None:
+    """Return the revision of a model that is on this disk, or None."""
+    try:
+        return locate(model, cache_dir, network=False).revision
+    except MissingModelError:
+        return None
+
+
+def tokenizer(base: Base) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a base model."""
+    loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base.folder)
+    return loaded
+
+
+def check_shape(model: ModelConfig, base: Base) -> None:
+    """Refuse a folder whose config.json is not the architecture that the model's YAML describes.
+
+    Raises ConfigError naming the first field that differs.
+    """
+    found = AutoConfig.from_pretrained(base.folder)
+    for key, expected in vars(model.architecture).items():
+        value = getattr(found, key, None)
+        if value is not None and value != expected:
+            raise ConfigError(
+                f"{base.folder}/config.json: {key} is {value}, but model={model.name} says {expected};"
+                f" set model.architecture.{key}={value}, or give the right model.path"
+            )
+
+
+def base_model(
+    model: ModelConfig, base: Base, adapter: AdapterConfig, placement: Placement
+) -> PreTrainedModel:
+    """Return the weights on their device, quantised if the adapter asks for it.
+
+    Full fine-tuning holds them in float32, so that small updates are not rounded away.
+    """
+    check_shape(model, base)
+    options: dict[str, Any] = {"device_map": {"": placement.device}}
+    if adapter.quantization is Quantization.nf4:
+        options["quantization_config"] = nf4(placement.dtype)
+    with _bar_if_large(base.folder):
+        loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            base.folder, dtype=dtype_of(adapter, placement), **options
+        )
+    if placement.device == "cpu":
+        _never_repack(loaded)
+    return loaded
+
+
+def dtype_of(adapter: AdapterConfig, placement: Placement) -> torch.dtype:
+    """Return the type the weights are held in."""
+    return torch.float32 if adapter.method is Method.full else placement.dtype
+
+
+def nf4(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
+    """Return QLoRA's quantisation: NF4 with double quantisation (2305.14314, section 3)."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute_dtype,
+    )
+
+
+def _never_repack(model: PreTrainedModel) -> None:
+    """Keep 4-bit weights as they are on a CPU with AVX512-BF16.
+
+    bitsandbytes 0.50.2 repacks them at the first forward pass in eval mode, into a layout whose product
+    has no gradient and is rounded to bfloat16, and leaves them so: training after an evaluation on dev
+    would learn nothing below the last layer, without a word.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+@contextmanager
+def _bar_if_large(folder: Path) -> Iterator[None]:
+    """Let transformers draw its bar only while more is read than a blink takes."""
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    if size < _LARGE_BYTES:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
+
+
+def files_hash(folder: Path, cache_dir: Path) -> str:
+    """Return a hash of a model's weights, configuration and tokenizer; large files are read once.
+
+    The hub's cache names a weight file by its SHA-256, so there nothing large is read at all.
+    """
+    known_path = cache_dir / "file_hashes.json"
+    known: dict[str, str] = files.read_json(known_path) if known_path.exists() else {}
+    hashes = {}
+    for path in sorted(file for pattern in _HASHED for file in folder.glob(pattern)):
+        state, real = path.stat(), path.resolve()
+        key = f"{real}:{state.st_size}:{state.st_mtime_ns}"
+        if re.fullmatch(r"[0-9a-f]{64}", real.name):
+            hashes[path.name] = real.name
+        elif key not in known:
+            known[key] = files.sha256(path)
+            files.write_json(known_path, known)
+        hashes.setdefault(path.name, known.get(key, ""))
+    return fingerprint(hashes)
+
+
+def _folder(model: ModelConfig, *, network: bool) -> Path:
+    """Return where the model lies: in the package, model.path, models/<name>, the hub's cache, the hub."""
+    if model.builtin:
+        return PACKAGE / "models" / model.name
+    given = Path(model.path).expanduser() if model.path is not None else MODELS / model.name
+    if model.path is not None or given.exists():
+        if missing := _missing(given):
+            raise MissingModelError(f"model={model.name}: {given} has no {missing}")
+        return given
+    return _from_hub(model, network=network)
+
+
+def _from_hub(model: ModelConfig, *, network: bool) -> Path:
+    if model.hub_id is None:
+        raise MissingModelError(f"model={model.name} has neither model.path nor model.hub_id")
+    reason: Exception | None = None
+    for local_only in (True, False) if network else (True,):
+        try:
+            snapshot = snapshot_download(
+                model.hub_id,
+                revision=model.revision,
+                allow_patterns=_WANTED,
+                local_files_only=local_only,
+            )
+        except (HfHubHTTPError, HTTPError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            reason = error
+            continue
+        if not _missing(Path(snapshot)):
+            return Path(snapshot)
+    raise MissingModelError(_how_to_get(model, reason)) from reason
+
+
+def _how_to_get(model: ModelConfig, reason: Exception | None) -> str:
+    place = MODELS / model.name
+    refused = ""
+    if isinstance(reason, GatedRepoError):
+        refused = " (the hub asks for its licence to be accepted there, and for `hf auth login`)"
+    elif isinstance(reason, RepositoryNotFoundError | RevisionNotFoundError):
+        refused = " (the hub knows no such repository or revision, or not for you: `hf auth login`)"
+    return (
+        f"the weights of {model.hub_id} are not here and cannot be reached{refused}; put them in"
+        f" {place}/ (or set model.path), or fetch them where there is a network:"
+        f" hf download {model.hub_id} --revision {model.revision} --local-dir {place}"
+    )
+
+
+def _missing(folder: Path) -> str | None:
+    """Return the name of a file without which the folder is no model, or None."""
+    for name in ("config.json", "tokenizer_config.json"):
+        if not (folder / name).is_file():
+            return name
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        return next((name for name in shards if not (folder / name).is_file()), None)
+    return None if (folder / "model.safetensors").is_file() else "model.safetensors"

@@ -1,0 +1,52 @@
+"""The closed form counts what the model cards state, and what the real code builds."""
+
+import pytest
+import torch
+from conftest import model_config
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from arabic_llm.config.schema import Quantization
+from arabic_llm.memory.weights import adapter_parameters, count, weight_bytes
+from arabic_llm.models.adapter import LINEAR_MODULES
+
+PUBLISHED = {  # parameters, as the hub counts the weights of each repository
+    "qwen2_0_5b": 494_032_768,
+    "qwen2_1_5b": 1_543_714_304,
+    "qwen2_7b": 7_615_616_512,
+    "qwen2_5_7b": 7_615_616_512,
+    "llama2_7b": 6_738_415_616,
+    "llama3_8b": 8_030_261_248,
+    "gemma2_2b": 2_614_341_888,
+    "gemma2_9b": 9_241_705_984,
+    "glm4_9b": 9_399_951_360,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_count_is_the_published_one(name):
+    assert count(model_config(name).architecture).total == PUBLISHED[name]
+
+
+def on_meta(name):
+    shape = vars(model_config(name).architecture)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.for_model(**shape))
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, "tiny"])
+def test_the_real_code_builds_as_many_and_has_the_layers_we_adapt(name):
+    model, shape = on_meta(name), model_config(name).architecture
+    assert sum(p.numel() for p in model.parameters()) == count(shape).total
+    linear = [
+        (n, m) for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and "head" not in n
+    ]
+    assert {n.rpartition(".")[2] for n, _ in linear} == set(LINEAR_MODULES[shape.model_type])
+    assert sum(m.weight.numel() for _, m in linear) == count(shape).linear
+    assert sum(8 * sum(m.weight.shape) for _, m in linear) == adapter_parameters(shape, rank=8)
+
+
+def test_qwen2_7b_in_nf4_takes_what_was_measured():
+    # linear layers 3210 MiB, embedding and head 1039.5 MiB each in bfloat16 (the project's facts)
+    shape = model_config("qwen2_7b").architecture
+    gib = weight_bytes(shape, Quantization.nf4, 2) / 2**30
+    assert gib == pytest.approx((3210 + 2 * 1039.5) / 1024, rel=0.001)

@@ -1,0 +1,152 @@
+"""Models are found local first; a folder in the hub's layout loads; what is missing is said in one line."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import compose_config, model_config
+
+from arabic_llm import files
+from arabic_llm.config.paths import CONF, PACKAGE
+from arabic_llm.errors import ConfigError
+from arabic_llm.models import load, placement
+from arabic_llm.models.load import Base, MissingModelError
+
+TINY = PACKAGE / "models" / "tiny"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def qwen(monkeypatch, tmp_path):
+    """Return Qwen2-7B's configuration, an empty project folder and an empty hub cache."""
+    import huggingface_hub.constants
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return model_config("qwen2_7b")
+
+
+def hub_cache(root: Path, repository: str, revision: str = "main") -> Path:
+    """Lay the built-in model out as the hub's cache would hold it."""
+    folder = root / f"models--{repository.replace('/', '--')}"
+    snapshot = folder / "snapshots" / COMMIT
+    shutil.copytree(TINY, snapshot)
+    blob = folder / "blobs" / files.sha256(TINY / "model.safetensors")  # the hub names large files so
+    blob.parent.mkdir()
+    (snapshot / "model.safetensors").rename(blob)
+    (snapshot / "model.safetensors").symlink_to(blob)
+    (folder / "refs").mkdir()
+    (folder / "refs" / revision).write_text(COMMIT)
+    return snapshot
+
+
+NAMED = sorted({path.stem for path in (CONF / "model").glob("*.yaml")} - {"tiny"})
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_model_says_how_it_is_fetched(qwen, name):
+    config = model_config(name)
+    with pytest.raises(
+        MissingModelError, match=f"hf download {config.hub_id} --revision main --local-dir models/{name}$"
+    ):
+        load.locate(config, None)
+
+
+def test_what_is_nowhere_is_said_with_place_and_command(qwen):
+    with pytest.raises(MissingModelError) as error:
+        load.locate(qwen, None)
+    said = str(error.value)
+    assert said.count("\n") == 0
+    assert "the weights of Qwen/Qwen2-7B are not here and cannot be reached" in said
+    assert "put them in models/qwen2_7b/ (or set model.path)" in said
+    assert said.endswith("hf download Qwen/Qwen2-7B --revision main --local-dir models/qwen2_7b")
+
+
+def test_the_hub_cache_is_read_and_the_same_files_elsewhere_are_the_same_base(qwen, tmp_path):
+    snapshot = hub_cache(tmp_path / "hub", "Qwen/Qwen2-7B")
+    base = load.locate(qwen, tmp_path)
+    assert base.folder == snapshot
+    assert base.revision == load.files_hash(TINY, tmp_path)
+
+
+def test_a_project_folder_comes_before_the_cache(qwen, tmp_path):
+    hub_cache(tmp_path / "hub", "Qwen/Qwen2-7B")
+    shutil.copytree(TINY, tmp_path / "models" / "qwen2_7b")
+    base = load.locate(qwen, tmp_path / "cache")
+    assert base.folder == Path("models/qwen2_7b")
+
+
+def test_a_project_folder_that_is_not_whole_is_named_not_passed_over(qwen, tmp_path):
+    hub_cache(tmp_path / "hub", "Qwen/Qwen2-7B")
+    (tmp_path / "models" / "qwen2_7b").mkdir(parents=True)
+    with pytest.raises(MissingModelError, match=r"models/qwen2_7b has no config\.json"):
+        load.locate(qwen, None)
+
+
+def test_the_revision_is_known_without_a_network_or_not_at_all(qwen, tmp_path):
+    assert load.known_revision(qwen, tmp_path) is None
+    hub_cache(tmp_path / "hub", "Qwen/Qwen2-7B")
+    assert load.known_revision(qwen, tmp_path) == load.files_hash(TINY, tmp_path)
+
+
+def test_a_half_downloaded_cache_is_not_a_model(qwen, tmp_path):
+    snapshot = hub_cache(tmp_path / "hub", "Qwen/Qwen2-7B")
+    (snapshot / "model.safetensors").unlink()
+    with pytest.raises(MissingModelError):
+        load.locate(qwen, None)
+
+
+def test_a_missing_shard_is_named(qwen, tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(TINY, folder)
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    weight_map = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    qwen.path = str(folder)
+    with pytest.raises(MissingModelError, match=r"mine has no model-00002-of-00002\.safetensors"):
+        load.locate(qwen, None)
+
+
+def test_a_folder_of_another_shape_is_refused_with_the_field(qwen, tmp_path):
+    base = Base(TINY, "")
+    with pytest.raises(ConfigError, match="hidden_size is 192, but model=qwen2_7b says 3584"):
+        load.check_shape(qwen, base)
+
+
+def test_the_hash_of_weights_is_kept_and_follows_the_bytes(tmp_path):
+    folder = tmp_path / "m"
+    shutil.copytree(TINY, folder)
+    first = load.files_hash(folder, tmp_path)
+    assert load.files_hash(folder, tmp_path) == first == load.files_hash(TINY, tmp_path)
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x01")
+    assert load.files_hash(folder, tmp_path) != first
+
+
+def test_the_built_in_model_is_small_and_its_weights_fit_the_package():
+    size = sum(path.stat().st_size for path in TINY.glob("*.safetensors"))
+    assert size <= 8_000_000
+
+
+def test_nf4_is_real_on_the_cpu():
+    import bitsandbytes
+
+    config = compose_config("adapter=qlora", "hw=cpu")
+    base = load.locate(config.model, None)
+    model = load.base_model(config.model, base, config.adapter, placement.resolve(config.hw))
+    layer = model.model.layers[0].mlp.up_proj
+    assert isinstance(layer, bitsandbytes.nn.Linear4bit)
+    assert layer.weight.quant_state.quant_type == "nf4"
+    assert layer.weight.quant_state.nested  # double quantisation
+    assert layer.weight.numel() * 2 == 192 * 576  # two weights a byte
+    assert model.model.embed_tokens.weight.dtype is torch.float32
+    text = "عاصمة مصر هي القاهرة. جمع كلمة كتاب هو كتب. ضد كلمة كبير هو صغير."
+    ids = load.tokenizer(base)(text, return_tensors="pt")["input_ids"]
+    whole = load.base_model(config.model, base, compose_config().adapter, placement.resolve(config.hw))
+    with torch.no_grad():
+        agreement = (model(ids).logits.argmax(-1) == whole(ids).logits.argmax(-1)).float().mean()
+    assert agreement > 0.5  # quantised, not broken
