@@ -1,0 +1,78 @@
+"""Token rows as tensors: conversations padded, raw texts packed without seeing each other.
+
+B batch, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from trl import pack_dataset
+
+from arabic_llm.data.chat import IGNORED, TokenRow
+
+
+def sequences(rows: Sequence[TokenRow], max_length: int) -> Dataset:
+    """Return the columns input_ids, labels, seq_lengths, rows: one line a sequence the model is fed.
+
+    Where raw texts are among the rows, all are packed to max_length (best fit decreasing). Then
+    seq_lengths holds the length of each piece, and rows the index of the row each token came from.
+    """
+    is_packed = any(row.kind != "chat" for row in rows)
+    dataset = Dataset.from_dict(
+        {
+            "input_ids": [row.input_ids for row in rows],
+            "labels": [_unpredicted_first(row.labels) for row in rows],
+            "rows": [[n] * (len(row.input_ids) if is_packed else 1) for n, row in enumerate(rows)],
+        }
+    )
+    if not is_packed:
+        return dataset.add_column("seq_lengths", [[len(row.input_ids)] for row in rows])
+    return pack_dataset(dataset, max_length, strategy="bfd", map_kwargs={"desc": "packing"})
+
+
+def row_ids(dataset: Dataset, rows: Sequence[TokenRow]) -> list[list[str]]:
+    """Return the names of the rows in each sequence."""
+    return [[rows[number].id for number in dict.fromkeys(numbers)] for numbers in dataset["rows"]]
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Pad sequences to the longest of the batch; packed ones carry positions instead of a mask.
+
+    transformers keeps packed pieces apart by position_ids that begin again at 0, but only where
+    attention_mask is absent and use_cache is off; with a mask, the pieces see each other, silently.
+    """
+
+    pad_token_id: int
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return input_ids_BT, labels_BT, and attention_mask_BT or position_ids_BT."""
+        longest = max(len(f["input_ids"]) for f in features)
+        batch = {
+            "input_ids": self._padded([f["input_ids"] for f in features], longest, self.pad_token_id),
+            "labels": self._padded([f["labels"] for f in features], longest, IGNORED),
+        }
+        if all(len(f["seq_lengths"]) == 1 for f in features):
+            ones = [[1] * len(f["input_ids"]) for f in features]
+            return batch | {"attention_mask": self._padded(ones, longest, 0)}
+        return batch | {"position_ids": torch.tensor([_positions(f, longest) for f in features])}
+
+    @staticmethod
+    def _padded(rows: list[list[int]], length: int, value: int) -> torch.Tensor:
+        return torch.tensor([row + [value] * (length - len(row)) for row in rows])
+
+
+def _positions(feature: dict[str, Any], length: int) -> list[int]:
+    """Return 0.. for each piece of a packed sequence, and for the padding behind them."""
+    pieces = [*feature["seq_lengths"], length - len(feature["input_ids"])]
+    return [position for piece in pieces for position in range(piece)]
+
+
+def _unpredicted_first(labels: list[int]) -> list[int]:
+    """Return the labels without the first: nothing before it predicts it, in a packed row least of all."""
+    return [IGNORED, *labels[1:]]

@@ -1,0 +1,190 @@
+"""What the user sees of a training run while it goes: one bar, metrics.jsonl, and a calm way out."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from tqdm import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from arabic_llm import files
+from arabic_llm.tracking import Tracker
+from arabic_llm.training.schedule import TokenCounts
+
+METRICS = "metrics.jsonl"
+
+
+class Metrics(TrainerCallback):  # type: ignore[misc]
+    """One line of metrics.jsonl a step, flushed, and a copy to the tracker; one progress bar."""
+
+    def __init__(self, path: Path, counts: TokenCounts, tracker: Tracker) -> None:
+        """Take the tokens of each step, from the schedule."""
+        self._path = path
+        self._seen = np.concatenate([[0], np.cumsum(counts.all)])
+        self._supervised = np.concatenate([[0], np.cumsum(counts.supervised)])
+        self._tracker = tracker
+        self._bar: tqdm[Any] | None = None
+        self._clock = (0, 0.0)  # (step, seconds) of the last line
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Open the bar where the run stands."""
+        self._bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            desc="training",
+            unit="step",
+            leave=False,
+        )
+        self._clock = (state.global_step, time.monotonic())
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Write what was logged."""
+        logs = logs or {}
+        if "eval_loss" in logs:
+            self._write({"step": state.global_step, "dev_loss": logs["eval_loss"]})
+        elif "loss" in logs:
+            self._write(self._line(state.global_step, logs))
+            if self._bar is not None:
+                self._bar.n = state.global_step
+                self._bar.set_postfix(loss=f"{logs['loss']:.3f}")
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _line(self, step: int, logs: dict[str, float]) -> dict[str, float]:
+        since, then = self._clock
+        now = time.monotonic()
+        self._clock = (step, now)
+        return {
+            "step": step,
+            "loss": logs["loss"],  # nats a supervised token
+            "learning_rate": logs["learning_rate"],
+            "grad_norm": logs["grad_norm"],  # before clipping
+            "tokens_seen": int(self._seen[step]),
+            "supervised_tokens_per_second": self._supervised_since(since, step) / (now - then),
+            "memory_mib": _memory_mib(),
+        }
+
+    def _supervised_since(self, step: int, now: int) -> float:
+        return float(self._supervised[now] - self._supervised[step])
+
+    def _write(self, line: dict[str, float]) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self._tracker.log(line)
+
+
+class StopEarly(TrainerCallback):  # type: ignore[misc]
+    """Stop when the loss on dev has not been better for so many evaluations.
+
+    transformers' own forgets its count when a run is resumed; this one counts in metrics.jsonl.
+    """
+
+    def __init__(self, path: Path, patience: int) -> None:
+        """Take metrics.jsonl, and the evaluations to wait."""
+        self._path = path
+        self._patience = patience
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Ask the trainer to end, if it is time."""
+        if stopped_early(self._path, self._patience):
+            control.should_training_stop = True
+
+
+def dev_losses(path: Path) -> list[tuple[int, float]]:
+    """Return (step, loss on dev) of every evaluation after the first step."""
+    lines = files.read_json_lines(path) if path.exists() else []
+    return [(line["step"], line["dev_loss"]) for line in lines if "dev_loss" in line and line["step"]]
+
+
+def stopped_early(path: Path, patience: int | None) -> bool:
+    """Return whether the best evaluation lies `patience` or more evaluations back."""
+    losses = [loss for _, loss in dev_losses(path)]
+    if patience is None or not losses:
+        return False
+    return len(losses) - 1 - losses.index(min(losses)) >= patience
+
+
+class StopCalmly(TrainerCallback):  # type: ignore[misc]
+    """After a signal: finish the step, save a checkpoint, stop."""
+
+    def __init__(self) -> None:
+        """Start with no signal."""
+        self.signal: signal.Signals | None = None
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Ask the trainer for a checkpoint and the end, if a signal came."""
+        if self.signal is not None:
+            control.should_save = control.should_training_stop = True
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Catch Ctrl-C and SIGTERM; a second one ends the process at once.
+
+        Raises KeyboardInterrupt at the end when one was caught.
+        """
+
+        def caught(number: int, _frame: FrameType | None) -> None:
+            if self.signal is not None:
+                raise KeyboardInterrupt
+            self.signal = signal.Signals(number)
+
+        before = {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self.signal is not None:
+            raise KeyboardInterrupt(
+                f"interrupted ({self.signal.name}) after a checkpoint; the same command carries on"
+            )
+
+
+def forget_after(path: Path, step: int) -> None:
+    """Leave in metrics.jsonl only what a checkpoint of that step knows; a torn last line goes too."""
+    if not path.exists():
+        return
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if line["step"] <= step:
+            lines.append(line)
+    files.write_json_lines(path, lines)
+
+
+def _memory_mib() -> float:
+    """Return the peak of the GPU's allocated memory, or on a CPU the memory this process holds."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return float(psutil.Process().memory_info().rss) / 2**20

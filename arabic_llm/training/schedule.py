@@ -1,0 +1,68 @@
+"""Which rows each optimiser step sees: decided once, before the first step, from the seed alone."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from arabic_llm.config.schema import TrainingConfig
+from arabic_llm.data.chat import IGNORED
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Rows in the order they are trained on: step s sees order[s * batch : (s + 1) * batch]."""
+
+    order: npt.NDArray[np.int64]
+    num_steps: int
+    batch: int  # sequences per optimiser step
+
+    def until(self, step: int) -> Schedule:
+        """Return the schedule of the first steps only."""
+        return Schedule(self.order[: step * self.batch], step, self.batch)
+
+    def rows_of(self, step: int, start: int = 0, count: int | None = None) -> list[int]:
+        """Return the indices of the rows of one step (from 0), or of `count` of them from `start`."""
+        first = step * self.batch + start
+        last = (step + 1) * self.batch if count is None else first + count
+        return [int(row) for row in self.order[first:last]]
+
+
+def num_steps(settings: TrainingConfig, num_rows: int) -> int:
+    """Return the optimiser steps of a run: epochs become steps here, and nowhere else."""
+    if settings.max_steps is not None:
+        return settings.max_steps
+    return math.ceil(settings.epochs * num_rows / settings.effective_batch_size)
+
+
+def plan(settings: TrainingConfig, num_rows: int, seed: int) -> Schedule:
+    """Return the schedule: every row once in an order of its own, before any row again.
+
+    Batches run on across epochs, so that every step has the full batch, whatever hw is.
+    """
+    steps, batch = num_steps(settings, num_rows), settings.effective_batch_size
+    epochs = math.ceil(steps * batch / num_rows)
+    digest = hashlib.sha256(f"order/{seed}".encode()).digest()
+    generator = np.random.default_rng(int.from_bytes(digest[:8]))
+    order = np.concatenate([generator.permutation(num_rows) for _ in range(epochs)])
+    return Schedule(order[: steps * batch], steps, batch)
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """Tokens of each optimiser step: all, and those that the loss counts."""
+
+    all: npt.NDArray[np.int64]
+    supervised: npt.NDArray[np.int64]
+
+
+def count_tokens(schedule: Schedule, labels: Sequence[Sequence[int]]) -> TokenCounts:
+    """Return the tokens of each step; the first position of a row predicts nothing."""
+    rows = [(len(row), sum(label != IGNORED for label in row[1:])) for row in labels]
+    steps = np.array(rows)[schedule.order].reshape(schedule.num_steps, schedule.batch, 2).sum(1)
+    return TokenCounts(all=steps[:, 0], supervised=steps[:, 1])

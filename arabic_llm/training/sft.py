@@ -1,0 +1,187 @@
+"""Supervised fine-tuning: token rows and a model in, a trained adapter (or model) on the disk out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedModel, set_seed
+from transformers.trainer_callback import PrinterCallback
+from trl import SFTConfig
+
+from arabic_llm import files
+from arabic_llm.config.schema import Precision, TrainingConfig
+from arabic_llm.data.chat import Codec, TokenRow
+from arabic_llm.errors import CheckpointError, ConfigError
+from arabic_llm.models.placement import Placement, micro_batch
+from arabic_llm.tracking import Tracker
+from arabic_llm.training import batches, callbacks, checkpoint, schedule
+from arabic_llm.training.schedule import Schedule
+from arabic_llm.training.trainer import GuardedTrainer
+
+log = logging.getLogger(__name__)
+_ROWS = "rows.json"  # what the run that began here trains on
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is learned from: sequences for training and for the loss on unseen rows."""
+
+    train: Sequence[TokenRow]
+    dev: Sequence[TokenRow]
+    hash: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a run keeps its files, its seed, and who gets a copy of its metrics."""
+
+    directory: Path
+    seed: int
+    tracker: Tracker
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended. Losses in nats a supervised token."""
+
+    steps: int
+    train_loss: float  # of the last step
+    dev_loss: float | None
+    resumed_from: int  # step of the checkpoint it carried on from; 0: from the start
+
+
+def train(
+    model: PreTrainedModel,
+    codec: Codec,
+    material: Material,
+    settings: TrainingConfig,
+    placement: Placement,
+    run: Run,
+) -> tuple[PreTrainedModel, Outcome]:
+    """Train the model on the material and return it; what its directory holds of it is carried on.
+
+    Raises TrainingError at the first value that is not finite, HardwareError when the disk is full,
+    ConfigError when early stopping has no dev rows to look at, CheckpointError when the directory
+    holds a run on other rows, KeyboardInterrupt after a signal.
+    """
+    directory = run.directory
+    if settings.early_stopping_patience is not None and not material.dev:
+        raise ConfigError("task.early_stopping_patience needs dev rows; raise data.dev_share")
+    train_set = batches.sequences(material.train, settings.max_length)
+    plan = schedule.plan(settings, len(train_set), run.seed)
+    _same_rows(directory, material.hash)
+    last, metrics = checkpoint.newest_whole(directory), directory / callbacks.METRICS
+    patience = settings.early_stopping_patience
+    callbacks.forget_after(metrics, checkpoint.step_of(last) if last else -1)
+    if last and callbacks.stopped_early(metrics, patience):
+        plan = plan.until(checkpoint.step_of(last))  # it ended there; only its best weights are missing
+    counts = schedule.count_tokens(plan, train_set["labels"])
+    calm = callbacks.StopCalmly()
+    hooks = [callbacks.Metrics(metrics, counts, run.tracker), calm]
+    if patience is not None:
+        hooks.append(callbacks.StopEarly(metrics, patience))
+    set_seed(run.seed)
+    parameters = {name: p.dtype for name, p in model.named_parameters() if p.requires_grad}
+    trainer = GuardedTrainer(
+        schedule=plan,
+        row_ids=batches.row_ids(train_set, material.train),
+        keep=settings.save_total_limit,
+        model=model,
+        args=_arguments(settings, placement, plan, run, has_dev=bool(material.dev)),
+        train_dataset=train_set.select(plan.order),
+        eval_dataset=_dev_set(material, settings),
+        data_collator=batches.Collate(codec.tokenizer.pad_token_id),
+        processing_class=codec.tokenizer,
+        callbacks=hooks,
+    )
+    _keep_dtypes(model, parameters)
+    trainer.remove_callback(PrinterCallback)
+    log.info(
+        "training: %s steps, from step %s", f"{plan.num_steps:,}", checkpoint.step_of(last) if last else 0
+    )
+    with calm.listening():
+        if last is None and material.dev:
+            trainer.evaluate()
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    return trainer.model, _outcome(directory, settings, checkpoint.step_of(last) if last else 0)
+
+
+def _arguments(
+    settings: TrainingConfig,
+    placement: Placement,
+    plan: Schedule,
+    run: Run,
+    *,
+    has_dev: bool,
+) -> SFTConfig:
+    size, accumulation = micro_batch(placement, settings.effective_batch_size)
+    stops_early = settings.early_stopping_patience is not None
+    return SFTConfig(
+        output_dir=str(run.directory),
+        max_steps=plan.num_steps,
+        per_device_train_batch_size=size,
+        per_device_eval_batch_size=placement.eval_batch_size,
+        gradient_accumulation_steps=accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=round(settings.warmup_ratio * plan.num_steps),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        optim="adamw_torch",
+        bf16=placement.precision is Precision.bfloat16,
+        fp16=placement.precision is Precision.float16,
+        gradient_checkpointing=placement.gradient_checkpointing,
+        use_cpu=placement.device == "cpu",
+        train_sampling_strategy="sequential",  # the schedule has drawn the order
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        dataloader_pin_memory=placement.device != "cpu",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if has_dev else "no",
+        eval_steps=settings.eval_steps,
+        save_strategy="steps",
+        save_steps=settings.save_steps,
+        load_best_model_at_end=stops_early,
+        metric_for_best_model="eval_loss" if stops_early else None,
+        greater_is_better=False if stops_early else None,
+        report_to="none",
+        disable_tqdm=True,
+        seed=run.seed,
+    )
+
+
+def _dev_set(material: Material, settings: TrainingConfig) -> Dataset | None:
+    return batches.sequences(material.dev, settings.max_length) if material.dev else None
+
+
+def _keep_dtypes(model: PreTrainedModel, dtypes: dict[str, Any]) -> None:
+    """Undo TRL's cast of quantised models' adapters to bfloat16: AdamW would lose small updates in it."""
+    for name, parameter in model.named_parameters():
+        if name in dtypes:
+            parameter.data = parameter.data.to(dtypes[name])
+
+
+def _same_rows(directory: Path, rows_hash: str) -> None:
+    """Refuse to carry on a run on other rows than it began with."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / _ROWS
+    if path.exists() and (before := files.read_json(path)["hash"]) != rows_hash:
+        raise CheckpointError(
+            f"{directory} was begun on other rows (hash {before}, now {rows_hash}): the data, the tokenizer"
+            " or the template changed. Give another hydra.run.dir, or resume=false to begin anew"
+        )
+    files.write_json(path, {"hash": rows_hash})
+
+
+def _outcome(directory: Path, settings: TrainingConfig, resumed_from: int) -> Outcome:
+    losses = [line for line in files.read_json_lines(directory / callbacks.METRICS) if "loss" in line]
+    dev = [loss for _, loss in callbacks.dev_losses(directory / callbacks.METRICS)]
+    if dev and settings.early_stopping_patience is not None:
+        dev.append(min(dev))  # the best checkpoint was loaded at the end
+    return Outcome(losses[-1]["step"], losses[-1]["loss"], dev[-1] if dev else None, resumed_from)

@@ -1,0 +1,175 @@
+"""Killed anywhere and typed again, a run ends with the losses and the bytes of one never killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from arabic_llm import files
+
+MIN_KILLS = 20
+SFT = (
+    *("hw=cpu", "tracking=none", "task.max_steps=30", "task.effective_batch_size=4", "data.max_rows=200"),
+    *("task.save_steps=1", "task.eval_steps=7", "hydra.run.dir=mine"),
+)
+STUDY = (
+    *("task=study", "hw=cpu", "tracking=none", "task.max_steps=6", "task.effective_batch_size=4"),
+    *("task.save_steps=1", "task.eval_steps=3", "suite.limit=30", "hydra.run.dir=mine"),
+)
+TIMELESS = ("step", "loss", "dev_loss", "learning_rate", "grad_norm", "tokens_seen")
+
+
+class Nursery:
+    """Runs the program in forks of one warm process, and kills them."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("nursery.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, cwd: Path, arguments: tuple[str, ...]) -> int:
+        order = {"cwd": str(cwd), "arguments": list(arguments), "log": str(cwd / "log.txt")}
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())["pid"]
+
+    def wait(self) -> int:
+        return json.loads(self._process.stdout.readline())["status"]
+
+    def finish(self, cwd: Path, arguments: tuple[str, ...]) -> None:
+        self.start(cwd, arguments)
+        status = self.wait()
+        assert status == 0, (cwd / "log.txt").read_text()[-3000:]
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    warm = Nursery()
+    yield warm
+    warm.close()
+
+
+@pytest.fixture(scope="module")
+def whole(nursery, tmp_path_factory):
+    """Return the folder of a run that was never killed."""
+    folder = tmp_path_factory.mktemp("whole")
+    nursery.finish(folder, SFT)
+    return folder
+
+
+def curve(directory: Path) -> list[dict[str, float]]:
+    lines = files.read_json_lines(directory / "mine" / "training" / "metrics.jsonl")
+    return [{key: line[key] for key in TIMELESS if key in line} for line in lines]
+
+
+def adapter_bytes(directory: Path) -> dict[str, bytes]:
+    folder = directory / "mine" / "adapter"
+    return {
+        name: (folder / name).read_bytes() for name in ("adapter_model.safetensors", "adapter_config.json")
+    }
+
+
+def kill_at_random(
+    nursery: Nursery, cwd: Path, arguments: tuple[str, ...], draw: random.Random, number: int
+) -> int:
+    """Start the run and kill it: before its first step, inside one, or inside a save. Return its status."""
+    pid = nursery.start(cwd, arguments)
+    metrics = cwd / "mine" / "training" / "metrics.jsonl"
+    before = metrics.stat().st_size if metrics.exists() else 0
+    deadline = time.monotonic() + draw.choice(
+        (0.5, 20, 20, 20, 20)
+    )  # now and then: while it is still loading
+    while time.monotonic() < deadline and _is_running(pid):
+        if metrics.exists() and metrics.stat().st_size > before:
+            break
+        time.sleep(0.005)
+    time.sleep(draw.random() * 0.4)
+    with contextlib.suppress(ProcessLookupError):  # it was done first
+        os.kill(pid, number)
+    return nursery.wait()
+
+
+def _is_running(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def test_training_survives_twenty_kills_without_a_different_bit(nursery, whole, tmp_path):
+    draw = random.Random(17)
+    kills = 0
+    while kills < MIN_KILLS:
+        status = kill_at_random(nursery, tmp_path, SFT, draw, signal.SIGKILL)
+        kills += status == -signal.SIGKILL
+        if status == 0:  # it got through first: what it made is right, and it begins another life
+            assert curve(tmp_path) == curve(whole)
+            assert adapter_bytes(tmp_path) == adapter_bytes(whole)
+            (tmp_path / "mine").rename(tmp_path / f"done-{kills}")
+    nursery.finish(tmp_path, SFT)
+    assert curve(tmp_path) == curve(whole)
+    assert adapter_bytes(tmp_path) == adapter_bytes(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_calm_stop_carries_on_to_the_same_bits(nursery, whole, tmp_path, number):
+    statuses = [kill_at_random(nursery, tmp_path, SFT, random.Random(seed), number) for seed in (1, 2, 3)]
+    assert set(statuses) <= {130, 0, -signal.SIGTERM}, (tmp_path / "log.txt").read_text()[-2000:]
+    assert 130 in statuses
+    nursery.finish(tmp_path, SFT)
+    assert curve(tmp_path) == curve(whole)
+    assert adapter_bytes(tmp_path) == adapter_bytes(whole)
+
+
+def test_a_study_killed_in_any_stage_ends_with_the_same_table(nursery, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    began = time.monotonic()
+    nursery.finish(whole, STUDY)
+    length = time.monotonic() - began
+    draw = random.Random(5)
+    kills = 0
+    for _ in range(5):
+        pid = nursery.start(killed, STUDY)
+        time.sleep(draw.random() * length / 2)
+        with contextlib.suppress(ProcessLookupError):  # it was done first
+            os.kill(pid, signal.SIGKILL)
+        kills += nursery.wait() == -signal.SIGKILL
+    nursery.finish(killed, STUDY)
+    assert kills >= 2
+    assert curve(killed) == curve(whole)
+    for name in ("comparison.csv", "comparison.md"):
+        assert (killed / "mine" / name).read_text() == (whole / "mine" / name).read_text()
+    assert files.read_json(killed / "mine" / "result.json") == files.read_json(
+        whole / "mine" / "result.json"
+    )
+
+
+def test_the_program_itself_killed_in_a_fresh_process_carries_on(tmp_path):
+    command = [sys.executable, "-m", "arabic_llm.run", *SFT]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    first = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    metrics = tmp_path / "mine" / "training" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size > 1500) and first.poll() is None:
+        time.sleep(0.01)
+    first.kill()
+    assert first.wait() == -signal.SIGKILL
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert [line["step"] for line in curve(tmp_path) if "loss" in line] == list(range(1, 31))

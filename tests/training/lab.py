@@ -1,0 +1,59 @@
+"""A small real training run: the built-in model, forty rows, a few steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conftest import compose_config
+
+from arabic_llm.data import chat, sources, tokens
+from arabic_llm.models import adapter, load, placement
+from arabic_llm.tracking import NoTracker
+from arabic_llm.training import sft
+
+SHORT = (
+    *(
+        "hw=cpu",
+        "task.max_steps=6",
+        "task.effective_batch_size=8",
+        "task.eval_steps=3",
+        "task.save_steps=2",
+    ),
+    *("task.learning_rate=1e-3", "task.warmup_ratio=0"),
+)
+
+
+@dataclass
+class Lab:
+    """The parts of a run, so that a test can change one."""
+
+    overrides: tuple[str, ...] = ()
+    rows: int = 40
+    tracker: Any = field(default_factory=NoTracker)
+
+    def __post_init__(self) -> None:
+        self.config = compose_config(*SHORT, *self.overrides)
+        self.base = load.locate(self.config.model, None)
+        self.codec = chat.prepare(load.tokenizer(self.base), self.config.model)
+        data = sources.load(self.config.data, Path(), 17)
+        self.train_rows = self._encode(data.train[:: len(data.train) // self.rows][: self.rows])
+        self.dev_rows = self._encode(data.dev[:12])
+        self.place = placement.resolve(self.config.hw)
+        model = load.base_model(self.config.model, self.base, self.config.adapter, self.place)
+        self.model = adapter.attach(model, self.config.adapter, self.base, self.config.seed)
+
+    def _encode(self, rows):
+        return tokens.encode(self.codec, rows, self.config.data, self.config.task.max_length, None).rows
+
+    def train(self, directory: Path):
+        """Train and return (model, outcome)."""
+        material = sft.Material(self.train_rows, self.dev_rows, tokens.data_hash(self.train_rows))
+        run = sft.Run(directory, self.config.seed, self.tracker)
+        return sft.train(self.model, self.codec, material, self.config.task, self.place, run)
+
+
+def learned(model) -> dict[str, bytes]:
+    """Return the bytes of every trained tensor."""
+    return {n: p.detach().numpy().tobytes() for n, p in model.named_parameters() if p.requires_grad}

@@ -1,0 +1,56 @@
+"""Which rows each step sees is decided once, and hw has no say in it."""
+
+import numpy as np
+import pytest
+from conftest import compose_config
+
+from arabic_llm.data.chat import IGNORED
+from arabic_llm.training import schedule
+
+
+def settings(*overrides):
+    return compose_config("task=sft", *overrides).task
+
+
+def test_epochs_become_steps_once():
+    assert schedule.num_steps(settings("task.epochs=3", "task.effective_batch_size=16"), 100) == 19
+    assert schedule.num_steps(settings("task.epochs=0.5", "task.effective_batch_size=16"), 100) == 4
+    assert schedule.num_steps(settings("task.epochs=3", "task.max_steps=5"), 100) == 5
+
+
+def test_every_row_is_seen_once_before_any_is_seen_twice():
+    plan = schedule.plan(settings("task.epochs=2", "task.effective_batch_size=7"), 50, seed=1)
+    first, second = plan.order[:50], plan.order[50:100]
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert list(first) != list(second)
+
+
+def test_every_step_has_the_whole_batch():
+    plan = schedule.plan(settings("task.epochs=1", "task.effective_batch_size=16"), 50, seed=1)
+    assert len(plan.order) == plan.num_steps * 16 == 64
+
+
+def test_the_order_follows_from_the_seed_alone():
+    one = schedule.plan(settings(), 50, seed=1).order
+    assert np.array_equal(one, schedule.plan(settings(), 50, seed=1).order)
+    assert not np.array_equal(one, schedule.plan(settings(), 50, seed=2).order)
+
+
+def test_rows_of_a_step_and_of_a_forward_pass():
+    plan = schedule.plan(settings("task.effective_batch_size=4"), 50, seed=1)
+    assert plan.rows_of(2) == list(plan.order[8:12])
+    assert plan.rows_of(2, 2, 2) == list(plan.order[10:12])
+
+
+def test_tokens_are_counted_for_each_step():
+    labels = [[IGNORED, 1, 2], [5, IGNORED, 3, 4], [7]]
+    plan = schedule.Schedule(np.array([0, 1, 2, 0]), 2, 2)
+    counts = schedule.count_tokens(plan, labels)
+    assert list(counts.all) == [7, 4]
+    assert list(counts.supervised) == [4, 2]  # a row's first position predicts nothing
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_fewer_rows_than_a_batch_are_repeated(rows):
+    plan = schedule.plan(settings("task.max_steps=2", "task.effective_batch_size=8"), rows, seed=1)
+    assert len(plan.order) == 16

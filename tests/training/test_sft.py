@@ -1,0 +1,269 @@
+"""A real run on the built-in model: the loss is what it says, guards stop, checkpoints carry on."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from lab import Lab, learned
+
+from arabic_llm import files
+from arabic_llm.errors import CheckpointError, ConfigError, HardwareError, TrainingError
+from arabic_llm.training import batches, callbacks, checkpoint, schedule
+
+
+def losses(directory):
+    lines = files.read_json_lines(directory / callbacks.METRICS)
+    return [(line["step"], line.get("loss"), line.get("dev_loss"), line.get("grad_norm")) for line in lines]
+
+
+def mean_loss(model, rows, codec):
+    """Return nats a supervised token, with transformers' own logits and torch's own cross-entropy."""
+    batch = batches.Collate(codec.tokenizer.pad_token_id)(list(batches.sequences(rows, 1024)))
+    with torch.no_grad():
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    return torch.nn.functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), ignore_index=-100
+    ).item()
+
+
+NO_DROPOUT = "adapter.dropout=0"
+
+
+def test_the_logged_loss_is_the_mean_over_the_steps_supervised_tokens(tmp_path):
+    lab = Lab((NO_DROPOUT, "task.max_steps=1", "hw.micro_batch_size=2"))
+    plan = schedule.plan(lab.config.task, 40, lab.config.seed)
+    rows = [lab.train_rows[i] for i in plan.rows_of(0)]
+    lab.model.eval()
+    expected, dev = mean_loss(lab.model, rows, lab.codec), mean_loss(lab.model, lab.dev_rows, lab.codec)
+    lab.train(tmp_path)
+    (_, _, dev_before, _), (_, loss, _, _) = losses(tmp_path)[:2]
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert dev_before == pytest.approx(dev, rel=1e-5)
+
+
+def test_hw_does_not_change_what_is_learned(tmp_path):
+    curves = []
+    for micro in (1, 3, 8):
+        lab = Lab((NO_DROPOUT, f"hw.micro_batch_size={micro}", f"hw.gradient_checkpointing={micro == 1}"))
+        lab.train(tmp_path / str(micro))
+        curves.append([loss for _, loss, _, _ in losses(tmp_path / str(micro)) if loss])
+    assert curves[0] == pytest.approx(curves[1], rel=1e-4)
+    assert curves[0] == pytest.approx(curves[2], rel=1e-4)
+
+
+def test_a_line_of_metrics_holds_what_the_user_was_promised(tmp_path):
+    lab = Lab()
+    lab.train(tmp_path)
+    lines = [line for line in files.read_json_lines(tmp_path / callbacks.METRICS) if "loss" in line]
+    assert set(lines[0]) == {
+        *("step", "loss", "learning_rate", "grad_norm", "tokens_seen"),
+        *("supervised_tokens_per_second", "memory_mib"),
+    }
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    plan = schedule.plan(lab.config.task, 40, lab.config.seed)
+    seen = sum(len(lab.train_rows[i].input_ids) for step in range(6) for i in plan.rows_of(step))
+    assert lines[-1]["tokens_seen"] == seen
+    assert lines[0]["learning_rate"] > lines[-1]["learning_rate"] > 0  # cosine
+
+
+def test_training_lowers_the_loss_of_what_it_sees(tmp_path):
+    lab = Lab(("task.max_steps=30", "task.eval_steps=30", "task.save_steps=30"))
+    before = mean_loss(lab.model, lab.train_rows, lab.codec)
+    model, outcome = lab.train(tmp_path)
+    model.eval()
+    assert mean_loss(model, lab.train_rows, lab.codec) < 0.7 * before
+    assert outcome.steps == 30
+    assert outcome.dev_loss is not None
+
+
+def test_qlora_trains_its_adapter_in_float32(tmp_path):
+    lab = Lab(("adapter=qlora", "task.max_steps=2"))
+    before = learned(lab.model)
+    model, _ = lab.train(tmp_path)
+    assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+    assert learned(model) != before
+
+
+def test_mixed_precision_keeps_the_adapter_in_float32(tmp_path):
+    lab = Lab(("hw.precision=bfloat16", "task.max_steps=3"))
+    model, outcome = lab.train(tmp_path)
+    assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+    assert {p.dtype for p in model.parameters() if not p.requires_grad} == {torch.bfloat16}
+    assert outcome.train_loss < 10
+
+
+@pytest.mark.parametrize("adapter", ["lora", "qlora"])
+def test_an_evaluation_between_steps_changes_nothing_that_is_learned(tmp_path, adapter):
+    """In eval mode bitsandbytes repacks 4-bit weights on some CPUs, and their gradient is gone."""
+    fixed = (f"adapter={adapter}", NO_DROPOUT, "task.save_steps=100")
+    often, _ = Lab((*fixed, "task.eval_steps=1")).train(tmp_path / "often")
+    never = Lab((*fixed, "task.eval_steps=100"))
+    never.dev_rows = []
+    seldom, _ = never.train(tmp_path / "never")
+    assert learned(often) == learned(seldom)
+
+
+class Interrupt:
+    """A tracker that sends this process a signal after a step."""
+
+    def __init__(self, step, number):
+        self.step, self.number = step, number
+
+    def log(self, values):
+        if values["step"] == self.step and "loss" in values:
+            os.kill(os.getpid(), self.number)
+
+    def finish(self, summary):
+        pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("adapter", ["lora", "qlora", "full"])
+def test_a_signal_saves_and_the_run_carries_on_to_the_same_bytes(tmp_path, number, adapter):
+    overrides = (f"adapter={adapter}", "task.learning_rate=1e-4")
+    whole, _ = Lab(overrides).train(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt, match="after a checkpoint; the same command carries on"):
+        Lab(overrides, tracker=Interrupt(3, number)).train(tmp_path / "cut")
+    again, outcome = Lab(overrides).train(tmp_path / "cut")
+    assert (
+        outcome.resumed_from == 4
+    )  # the signal came after step 3 was logged: step 4 was finished and saved
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert learned(again) == learned(whole)
+
+
+def test_a_torn_checkpoint_is_set_aside_and_an_older_whole_one_is_used(tmp_path):
+    whole, _ = Lab().train(tmp_path)
+    curve = losses(tmp_path)
+    (tmp_path / "checkpoint-6" / "optimizer.pt").write_bytes(b"torn")
+    again, outcome = Lab().train(tmp_path)
+    assert outcome.resumed_from == 4
+    assert (tmp_path / "torn-checkpoint-6").is_dir()
+    assert losses(tmp_path) == curve
+    assert learned(again) == learned(whole)
+
+
+def test_a_checkpoint_without_its_seal_is_torn(tmp_path):
+    Lab().train(tmp_path)
+    (tmp_path / "checkpoint-6" / files.SEAL).unlink()
+    assert checkpoint.newest_whole(tmp_path).name == "checkpoint-4"
+
+
+def test_only_so_many_checkpoints_are_kept(tmp_path):
+    Lab(("task.save_total_limit=1",)).train(tmp_path)
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-6"]
+
+
+def test_other_rows_are_refused(tmp_path):
+    Lab().train(tmp_path)
+    with pytest.raises(CheckpointError, match="was begun on other rows"):
+        Lab(rows=30).train(tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_at_its_step_and_names_its_rows(tmp_path):
+    lab = Lab(("hw.micro_batch_size=2",))
+    plan = schedule.plan(lab.config.task, 40, lab.config.seed)
+    poisoned = plan.rows_of(1)[5]  # second step, third forward pass of two rows
+    ids = {i for number, row in enumerate(lab.train_rows) if number != poisoned for i in row.input_ids}
+    token = next(i for i in range(4000, 0, -1) if i not in ids)
+    lab.train_rows[poisoned].input_ids[2] = token
+
+    def poison(_module, inputs, output):
+        return output.masked_fill((inputs[0] == token)[..., None], float("inf"))
+
+    lab.model.get_input_embeddings().register_forward_hook(poison)
+    with pytest.raises(TrainingError) as error:
+        lab.train(tmp_path)
+    first, second = plan.rows_of(1)[4:6]
+    said = str(error.value)
+    assert said.startswith("step 2: loss is nan; no weight was changed by it.")
+    assert f"Rows: {lab.train_rows[first].id}, {lab.train_rows[second].id}." in said
+    assert [step for step, loss, _, _ in losses(tmp_path) if loss] == [1]
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(tmp_path):
+    lab = Lab()
+    before = learned(lab.model)
+    parameter = next(p for p in lab.model.parameters() if p.requires_grad)
+    parameter.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(TrainingError, match="step 1: gradient norm is nan; no weight was changed"):
+        lab.train(tmp_path)
+    assert learned(lab.model) == before
+
+
+def test_early_stopping_ends_the_run_and_returns_the_best_weights(tmp_path):
+    patient = ("task.early_stopping_patience=1", "task.eval_steps=5", "task.save_steps=5")
+    lab = Lab((*patient, "task.learning_rate=5e-3", "task.max_steps=80"), rows=4)
+    model, outcome = lab.train(tmp_path)  # four rows, soon known by heart
+    assert outcome.steps < 80
+    dev = [d for step, _, d, _ in losses(tmp_path) if d is not None and step > 0]
+    assert outcome.dev_loss == min(dev) < dev[-1]
+    model.eval()
+    assert mean_loss(model, lab.dev_rows, lab.codec) == pytest.approx(min(dev), rel=1e-3)
+
+
+def test_an_early_stop_that_was_killed_before_its_end_returns_the_same_weights(tmp_path):
+    patient = ("task.early_stopping_patience=1", "task.eval_steps=5", "task.save_steps=5")
+    options = (*patient, "task.learning_rate=5e-3", "task.max_steps=80")
+    whole, outcome = Lab(options, rows=4).train(tmp_path)  # as if killed before the adapter was written
+    again, carried_on = Lab(options, rows=4).train(tmp_path)
+    assert learned(again) == learned(whole)
+    assert (carried_on.steps, carried_on.dev_loss) == (outcome.steps, outcome.dev_loss)
+    assert carried_on.resumed_from == outcome.steps
+
+
+def test_early_stopping_without_dev_rows_is_refused(tmp_path):
+    lab = Lab(("task.early_stopping_patience=1", "task.eval_steps=2"))
+    lab.dev_rows = []
+    with pytest.raises(ConfigError, match="needs dev rows"):
+        lab.train(tmp_path)
+
+
+def test_a_torn_last_line_of_metrics_is_forgotten(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 2}\n{"step": 2, "loss": 1}\n{"step": 3, "lo')
+    callbacks.forget_after(path, 1)
+    assert path.read_text() == '{"step": 1, "loss": 2}\n'
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a folder on a disk of its own, of 3 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs rights that this user lacks")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays_whole(small_disk: Path):
+    lab = Lab(("adapter.rank=8",))  # a checkpoint of some 1.6 MiB: the second does not fit
+    with pytest.raises(
+        HardwareError, match=r"no room on the disk for .*checkpoint-4 .*the last checkpoint is whole"
+    ):
+        lab.train(small_disk)
+    assert checkpoint.newest_whole(small_disk).name == "checkpoint-2"
+
+
+@pytest.mark.parametrize(
+    "write", [lambda path: torch.save(torch.ones(10**6), path), lambda path: path.write_bytes(b"x")]
+)
+def test_each_librarys_way_of_saying_that_the_disk_is_full_is_understood(tmp_path, write):
+    folder = tmp_path / "checkpoint-1"
+    folder.mkdir()
+    (folder / "file").symlink_to("/dev/full")  # every write to it fails with ENOSPC
+    with pytest.raises(HardwareError, match="no room on the disk"), files.room_on_disk(folder):
+        write(folder / "file")
+    assert not folder.exists()
+
+
+def test_other_errors_of_writing_are_not_called_a_full_disk(tmp_path):
+    with pytest.raises(PermissionError), files.room_on_disk(tmp_path / "checkpoint-1"):
+        raise PermissionError("no")
