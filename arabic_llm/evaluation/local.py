@@ -1,0 +1,89 @@
+"""Local copies of benchmarks, in the shape that lm-eval's own tasks expect of the hub's."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from arabic_llm import files
+from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.schema import SuiteConfig
+from arabic_llm.data import readers
+from arabic_llm.data.readers import Broken
+from arabic_llm.errors import DataError
+
+Splits = dict[str, list[dict[str, Any]]]  # split -> documents
+
+_LEVELS = {  # as the hub's subset names spell them
+    "Primary": "Primary School",
+    "Middle": "Middle School",
+    "High": "High School",
+    "Univ": "University",
+    "Prof": "Professional",
+}
+
+
+def arabicmmlu(path: Path) -> dict[str, Splits]:
+    """Return subset name -> splits of a CSV with ArabicMMLU's own columns; few-shot rows are `dev`."""
+    subsets: dict[str, Splits] = defaultdict(lambda: {"test": [], "dev": []})
+    for values in _records(path):
+        level = _LEVELS.get(values["Level"])
+        name = f"{values['Subject']} ({level})" if level else values["Subject"]
+        subsets[name]["dev" if values["is_few_shot"] == "1" else "test"].append(values)
+    return dict(subsets)
+
+
+def exams(path: Path) -> dict[str, Splits]:
+    """Return subset name -> splits of a folder with exam_test.jsonl and exam_dev.jsonl (EXAMS, Arabic).
+
+    The subject stands in the id: "Islamic Studies-71" is of the subset IslamicStudies.
+    """
+    subsets: dict[str, Splits] = defaultdict(lambda: {"test": [], "dev": []})
+    for split in ("test", "dev"):
+        for values in _records(path / f"exam_{split}.jsonl"):
+            subject = values["id"].rpartition("-")[0]
+            subsets[subject.replace(" ", "")][split].append(values | {"subject": subject})
+    return dict(subsets)
+
+
+READERS: dict[str, Callable[[Path], dict[str, Splits]]] = {"arabicmmlu": arabicmmlu, "exams": exams}
+
+
+def copies_hash(suite: SuiteConfig, data_root: Path) -> str | None:
+    """Return a hash of the suite's local copies, or None where it has none here."""
+    paths = [data_root / task.path for task in suite.tasks.values() if task.path is not None]
+    copies = [
+        file for path in paths for file in ([path] if path.is_file() else sorted(path.glob("*.json*")))
+    ]
+    return fingerprint([files.sha256(path) for path in copies]) if copies else None
+
+
+def as_datasets(splits: Splits) -> dict[str, Dataset]:
+    """Return the splits as lm-eval takes them."""
+    return {name: Dataset.from_list(documents) for name, documents in splits.items()}
+
+
+def question_of(document: dict[str, Any]) -> str:
+    """Return what a benchmark's document asks: in every benchmark we read it stands in one of three."""
+    for key in ("question", "Question", "opening"):
+        if key in document:
+            return str(document[key])
+    return ""
+
+
+def subject_of(document: dict[str, Any]) -> str:
+    """Return the school subject of a benchmark's document, or nothing."""
+    return str(document.get("subject") or document.get("Subject") or "")
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    records = []
+    for record in readers.read(path):
+        if isinstance(record, Broken):
+            raise DataError(f"{record.place}: {record.reason}")
+        records.append(record.values)
+    return records

@@ -1,0 +1,49 @@
+"""Scores of short answers that work on Arabic: both sides are normalised for matching first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenizers import Tokenizer
+
+from arabic_llm.text.normalize import normalize
+
+
+class _Words(Tokenizer):  # type: ignore[misc]
+    """rouge_score's own tokenizer deletes every letter that is not ASCII: Arabic would score 0."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """Return the words of a normalised text."""
+        return normalize(text, "matching").split()
+
+
+_ROUGE = RougeScorer(["rougeL"], tokenizer=_Words())
+
+
+def exact_match(answer: str, target: str) -> float:
+    """Return 1 when both say the same under the matching profile, else 0."""
+    return float(normalize(answer, "matching") == normalize(target, "matching"))
+
+
+def token_f1(answer: str, target: str) -> float:
+    """Return the F1 of the words both share, as SQuAD scores answers (1606.05250)."""
+    said, wanted = normalize(answer, "matching").split(), normalize(target, "matching").split()
+    shared = (Counter(said) & Counter(wanted)).total()
+    if not shared:
+        return 0.0
+    precision, recall = shared / len(said), shared / len(wanted)
+    return 2 * precision * recall / (precision + recall)
+
+
+def rouge_l(answer: str, target: str) -> float:
+    """Return ROUGE-L's F-measure: the longest common subsequence of words."""
+    return float(_ROUGE.score(target, answer)["rougeL"].fmeasure)
+
+
+SCORERS: dict[str, Callable[[str, str], float]] = {
+    "exact_match": exact_match,
+    "token_f1": token_f1,
+    "rouge_l": rouge_l,
+}

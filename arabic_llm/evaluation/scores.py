@@ -1,0 +1,109 @@
+"""What an evaluation found: scores with their items, and what made them, as values and as files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from arabic_llm import files
+from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.errors import CheckpointError
+
+_RESULT, _ITEMS = "result.json", "items.jsonl"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One answered item of one task: what was asked, wanted, said, and its scores by metric."""
+
+    task: str
+    id: str
+    question: str
+    target: str
+    answer: str
+    scores: dict[str, float]
+    subject: str = ""
+    num_choices: int = 0  # 0: the answer was generated
+    target_index: int = -1
+    answer_index: int = -1
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of a task, or of a group of tasks, over all its items.
+
+    `random` and `constant` are the scores of drawing an answer, and of the best single answer given to
+    every item (its position, for choices).
+    """
+
+    name: str
+    metric: str
+    n: int
+    value: float
+    stderr: float
+    random: float
+    constant: float | None
+    tasks: tuple[str, ...]  # whose items are counted
+    version: str
+
+    @property
+    def label(self) -> str:
+        """Return how tables name it."""
+        return self.name if self.metric in ("acc", "acc_norm") else f"{self.name} {self.metric}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model on a suite. `judged` tells what was done how; `model` what was judged."""
+
+    model: dict[str, Any]
+    judged: dict[str, Any]
+    scores: list[Score]
+    items: list[Item]
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what tells this evaluation apart."""
+        return fingerprint({"model": self.model, "judged": self.judged})
+
+    def values(self, score: Score) -> dict[tuple[str, str], float]:
+        """Return (task, item id) -> value of one score's items."""
+        chosen = set(score.tasks)
+        return {(i.task, i.id): i.scores[score.metric] for i in self.items if i.task in chosen}
+
+
+def write(evaluation: Evaluation, folder: Path) -> None:
+    """Write items.jsonl, then result.json: a folder with a result has all its items."""
+    files.write_json_lines(folder / _ITEMS, (asdict(item) for item in evaluation.items))
+    result = {"fingerprint": evaluation.fingerprint, **asdict(evaluation)}
+    del result["items"]
+    files.write_json(folder / _RESULT, result)
+
+
+def read(folder: Path) -> Evaluation:
+    """Return a written evaluation.
+
+    Raises CheckpointError when the folder holds none, or its files no longer belong together.
+    """
+    if not (folder / _RESULT).is_file():
+        raise CheckpointError(f"{folder} holds no evaluation (no {_RESULT})")
+    result = files.read_json(folder / _RESULT)
+    if "scores" not in result:
+        inside = folder / "evaluation"
+        raise CheckpointError(
+            f"{folder} is a run; its evaluation is {inside} or {inside}/base or {inside}/tuned"
+        )
+    expected = result.pop("fingerprint")
+    scores = [Score(**{**score, "tasks": tuple(score["tasks"])}) for score in result.pop("scores")]
+    items = [Item(**item) for item in files.read_json_lines(folder / _ITEMS)]
+    evaluation = Evaluation(scores=scores, items=items, **result)
+    if evaluation.fingerprint != expected:
+        raise CheckpointError(f"{folder}: {_RESULT} was changed after the evaluation")
+    return evaluation
+
+
+def exists(folder: Path) -> bool:
+    """Return whether an evaluation was written there to its end."""
+    return (folder / _RESULT).is_file()

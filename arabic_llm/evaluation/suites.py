@@ -1,0 +1,185 @@
+"""The tasks of a suite, loaded through lm-eval from local files, without its index of 14,000 names."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lm_eval.tasks import TaskManager
+from lm_eval.tasks._index import Entry, Kind
+
+from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.schema import SuiteConfig, SuiteTask
+from arabic_llm.errors import ConfigError, DataError
+from arabic_llm.evaluation import local
+
+log = logging.getLogger(__name__)
+OUR_TASKS = Path(__file__).parent / "tasks"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One entry of a suite: its leaf tasks, ready to run, and the groups they are summed up in."""
+
+    name: str
+    settings: SuiteTask
+    leaves: dict[str, Any]  # name -> lm-eval's Task
+    groups: dict[str, tuple[str, ...]]  # name -> names of leaves
+
+    def documents(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        """Yield (leaf, test documents)."""
+        for name, task in self.leaves.items():
+            yield name, list(task.eval_docs)
+
+    def judged(self) -> dict[str, Any]:
+        """Return what decides a score but for the model: versions, prompts, shots, items."""
+        return {
+            "num_fewshot": self.settings.num_fewshot,
+            "chat": self.settings.chat,
+            "metrics": self.settings.metrics,
+            "versions": {name: str(task.VERSION) for name, task in self.leaves.items()},
+            "output_types": sorted({task.OUTPUT_TYPE for task in self.leaves.values()}),
+            "items": {name: fingerprint(documents) for name, documents in self.documents()},
+            "prompts": {n: _prompts(task, self.settings) for n, task in self.leaves.items()},
+        }
+
+
+def load(suite: SuiteConfig, data_root: Path) -> list[Chosen]:
+    """Return the tasks of a suite with their documents.
+
+    Raises DataError when a task has neither a local copy nor a hub that answers, ConfigError for a
+    folder or task that lm-eval does not have.
+    """
+    return [_choose(name, settings, data_root) for name, settings in suite.tasks.items()]
+
+
+def questions(chosen: list[Chosen]) -> Iterator[str]:
+    """Yield what every test document asks."""
+    for entry in chosen:
+        for _, documents in entry.documents():
+            yield from map(local.question_of, documents)
+
+
+def _prompts(task: Any, settings: SuiteTask) -> str:
+    """Return a hash of how the task asks: rendered questions and choices, shots, how it generates."""
+    documents = list(task.eval_docs)
+    choices = [task.doc_to_choice(d) for d in documents] if task.config.doc_to_choice is not None else []
+    return fingerprint(
+        {
+            "asked": [task.doc_to_text(document) for document in documents],
+            "choices": choices,
+            "targets": [str(task.doc_to_target(document)) for document in documents],
+            "shots": list(task.fewshot_docs()) if settings.num_fewshot else [],
+            "around": [
+                task.config.description,
+                task.config.target_delimiter,
+                task.config.fewshot_delimiter,
+            ],
+            "generation": task.config.generation_kwargs,
+        }
+    )
+
+
+def _choose(name: str, settings: SuiteTask, data_root: Path) -> Chosen:
+    manager = TaskManager(include_path=str(_folder(settings.folder)), include_defaults=False)
+    if name not in manager.all_groups + manager.all_subtasks:
+        known = ", ".join(manager.all_groups + manager.all_subtasks)
+        raise ConfigError(f"suite.tasks: {settings.folder} has no task '{name}'; there are: {known}")
+    groups = dict(_groups(name, manager.task_index))
+    names = groups.get(name, (name,))
+    with _hushed():
+        leaves = _load(name, names, settings, data_root, manager)
+        _check_metrics(name, settings, leaves)
+    kept = {group: tuple(n for n in members if n in leaves) for group, members in groups.items()}
+    return Chosen(name, settings, leaves, {g: members for g, members in kept.items() if members})
+
+
+def _check_metrics(name: str, settings: SuiteTask, leaves: dict[str, Any]) -> None:
+    for leaf, task in leaves.items():
+        there = sorted(task.aggregation())
+        for metric in settings.metrics:
+            if metric not in there:
+                said = f"{leaf} has no '{metric}'; there are: {', '.join(there)}"
+                raise ConfigError(f"suite.tasks.{name}.metrics: {said}")
+
+
+def _folder(name: str) -> Path:
+    """Return a folder of task files: ours, or lm-eval's."""
+    package = importlib.util.find_spec("lm_eval")
+    theirs = Path(str(package.origin)).parent / "tasks" if package else OUR_TASKS
+    for root in (OUR_TASKS, theirs):
+        if (root / name).is_dir():
+            return root / name
+    raise ConfigError(f"suite.tasks: neither arabic_llm nor lm_eval has a task folder '{name}'")
+
+
+def _groups(name: str, index: dict[str, Entry]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield (group, leaves below it) for a group and the groups inside it."""
+    entry = index[name]
+    if entry.kind is not Kind.GROUP:
+        return
+    leaves: list[str] = []
+    for child in (entry.cfg or {})["task"]:
+        if index[child].kind is Kind.TAG:
+            leaves += sorted(index[child].tags)
+            continue
+        inner = dict(_groups(child, index))
+        yield from inner.items()
+        leaves += inner.get(child, (child,))
+    yield name, tuple(leaves)
+
+
+def _load(
+    name: str, leaves: tuple[str, ...], settings: SuiteTask, data_root: Path, manager: TaskManager
+) -> dict[str, Any]:
+    """Return the leaves that have documents: from the local copy, else as lm-eval loads them."""
+    if settings.path is not None:
+        if (data_root / settings.path).exists():
+            return _from_local(name, leaves, settings, data_root / settings.path, manager)
+        place = f"no local copy at {data_root / settings.path} (set data_root or ARABIC_LLM_DATA), and "
+    else:
+        place = ""
+    try:
+        loaded: dict[str, Any] = manager.load(list(leaves))["tasks"]
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"suite task {name}: {place}the hub's could not be read: {reason}") from error
+    return loaded
+
+
+def _from_local(
+    name: str, leaves: tuple[str, ...], settings: SuiteTask, path: Path, manager: TaskManager
+) -> dict[str, Any]:
+    subsets = local.READERS[str(settings.reader)](path)
+    by_subset = {(manager.task_index[leaf].cfg or {})["dataset_name"]: leaf for leaf in leaves}
+    if unknown := sorted(set(subsets) - set(by_subset)):
+        raise DataError(f"{path}: {name} has no subset '{unknown[0]}'; there are: {', '.join(by_subset)}")
+    specs = []
+    for subset, splits in subsets.items():
+        if splits["test"]:
+            documents = local.as_datasets(splits)
+            specs.append({"task": by_subset[subset], "custom_dataset": _constant(documents)})
+    group = {"group": f"local_{name}", "task": sorted(specs, key=lambda spec: str(spec["task"]))}
+    loaded: dict[str, Any] = manager.load([group])["tasks"]
+    return loaded
+
+
+def _constant(documents: dict[str, Any]) -> Any:
+    return lambda **_: documents
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Silence lm-eval's remarks on every task it loads."""
+    logger = logging.getLogger("lm_eval")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,29 @@
+"""Scores of short answers work on Arabic, and fold what is spelling, not meaning."""
+
+import pytest
+
+from arabic_llm.evaluation.scorers import exact_match, rouge_l, token_f1
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"), [("القاهِرَة.", "القاهره"), ("إفريقيا", "افريقيا"), ("٧", "7"), (" Au ", "au")]
+)
+def test_exact_match_folds_spelling(said, wanted):
+    assert exact_match(said, wanted) == 1
+
+
+def test_exact_match_tells_answers_apart():
+    assert exact_match("باريس", "روما") == 0
+    assert exact_match("4 + 3", "4 − 3") == 0
+
+
+def test_token_f1_is_squads():
+    assert token_f1("مدينة القاهرة", "القاهرة") == pytest.approx(2 * 0.5 * 1 / 1.5)
+    assert token_f1("واحد واحد", "واحد") == pytest.approx(2 / 3)  # a word counts as often as both have it
+    assert token_f1("", "القاهرة") == 0
+
+
+def test_rouge_l_sees_arabic_letters():
+    assert rouge_l("ضخ الدم", "ضخ الدم") == 1
+    assert rouge_l("الدم ضخ", "ضخ الدم") == pytest.approx(0.5)  # one of two words in order
+    assert rouge_l("باريس", "روما") == 0
