@@ -1,0 +1,156 @@
+"""Pages of one file: the report of a study, and the rows a model trains on, right to left."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from arabic_llm.evaluation.scores import Evaluation, Item
+from arabic_llm.evaluation.statistics import Difference
+from arabic_llm.reports import figures, tables
+
+_NUM_EXAMPLES = 6
+_FEWEST_AXES = 3  # of a radar chart
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything the report of a study says."""
+
+    title: str
+    base: Evaluation
+    tuned: Evaluation
+    rows: Sequence[Difference]
+    manifest: dict[str, Any]
+    hardware: str
+    lint: dict[str, Any] = field(default_factory=dict)  # empty: nothing was trained here
+    ledgers: Sequence[dict[str, Any]] = ()
+    metrics: Sequence[dict[str, Any]] = ()
+    outcome: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ShownRun:
+    """Tokens of one kind as text: supervised or not, control tokens of the template or words."""
+
+    text: str
+    is_supervised: bool
+    is_control: bool
+
+
+@dataclass(frozen=True)
+class ShownRow:
+    """A training row as the reader sees it."""
+
+    id: str
+    runs: Sequence[ShownRun]
+    num_tokens: int
+    num_supervised: int
+
+    @property
+    def lines(self) -> list[list[ShownRun]]:
+        """Return the runs line by line: each line has a direction of its own."""
+        lines: list[list[ShownRun]] = [[]]
+        for run in self.runs:
+            first, *rest = (replace(run, text=text) for text in run.text.split("\n"))
+            lines[-1].append(first)
+            lines += [[part] for part in rest]
+        return [line for line in lines if any(run.text for run in line)]
+
+
+def study(report: Study) -> str:
+    """Return the report of a study as HTML."""
+    headline = [row for row in report.rows if is_headline(row, report.base)]
+    by_subject = subject_means(report.base, report.tuned)
+    charts = {
+        "bars": figures.differences(headline),
+        "radar": _radar(_first_metrics(headline), "by task"),
+        "subjects": _radar(by_subject, "by subject"),
+        "curve": figures.training_curve(report.metrics) if report.metrics else "",
+    }
+    return _render(
+        "study.html.jinja",
+        report=report,
+        header=tables.HEADER,
+        headline=[(tables.cells(r), tables.baseline_cells(r)) for r in headline],
+        all_rows=[(tables.cells(r), tables.baseline_cells(r)) for r in report.rows],
+        charts={name: Markup(svg) for name, svg in charts.items()},  # noqa: S704 (our own SVG)
+        examples=changed_items(report.base, report.tuned),
+    )
+
+
+def inspection(title: str, rows: Sequence[ShownRow], notes: Sequence[str]) -> str:
+    """Return training rows as HTML, the supervised runs coloured."""
+    return _render("inspection.html.jinja", title=title, rows=rows, notes=notes)
+
+
+def subject_means(base: Evaluation, tuned: Evaluation) -> dict[str, tuple[float, float]]:
+    """Return subject -> (base, tuned) mean of the first metric, over the items that name a subject."""
+    sums: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for before, after in _paired(base, tuned):
+        if before.subject:
+            sums[before.subject].append((_first(before), _first(after)))
+    return {
+        subject: (sum(a for a, _ in pairs) / len(pairs), sum(b for _, b in pairs) / len(pairs))
+        for subject, pairs in sums.items()
+    }
+
+
+def changed_items(base: Evaluation, tuned: Evaluation) -> list[tuple[str, Item, Item]]:
+    """Return a few items that became right and that became wrong, spread over the tasks."""
+    gained, lost = [], []
+    for before, after in _paired(base, tuned):
+        if _first(after) > _first(before):
+            gained.append(("became right", before, after))
+        elif _first(after) < _first(before):
+            lost.append(("became wrong", before, after))
+    return [*_spread(gained), *_spread(lost)]
+
+
+def _spread(changes: list[tuple[str, Item, Item]]) -> list[tuple[str, Item, Item]]:
+    step = max(1, len(changes) // _NUM_EXAMPLES)
+    return changes[::step][:_NUM_EXAMPLES]
+
+
+def _paired(base: Evaluation, tuned: Evaluation) -> list[tuple[Item, Item]]:
+    after = {(item.task, item.id): item for item in tuned.items}
+    return [(item, after[item.task, item.id]) for item in base.items]
+
+
+def _first(item: Item) -> float:
+    return next(iter(item.scores.values()))
+
+
+def is_headline(row: Difference, base: Evaluation) -> bool:
+    """Return whether a row stands in the first table: groups, and tasks that are in none."""
+    grouped = {task for score in base.scores if len(score.tasks) > 1 for task in score.tasks}
+    return len(row.base.tasks) > 1 or row.base.name not in grouped
+
+
+def _first_metrics(rows: Sequence[Difference]) -> dict[str, tuple[float, float]]:
+    """Return task -> (base, tuned), in the first metric of each."""
+    values: dict[str, tuple[float, float]] = {}
+    for row in rows:
+        values.setdefault(row.base.name, (row.base.value, row.tuned.value))
+    return values
+
+
+def _radar(values: dict[str, tuple[float, float]], title: str) -> str:
+    return figures.radar(values, title) if len(values) >= _FEWEST_AXES else ""
+
+
+def _render(template: str, **values: Any) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)

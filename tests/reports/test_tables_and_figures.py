@@ -1,0 +1,62 @@
+"""A comparison reads the same in the terminal, in Markdown and in CSV; Arabic labels are shaped."""
+
+import csv
+import io
+
+from arabic_llm.evaluation.scores import Score
+from arabic_llm.evaluation.statistics import Difference
+from arabic_llm.reports import figures, tables
+
+
+def score(name, value, metric="acc"):
+    return Score(name, metric, 537, value, 0.021, 0.25, 0.262, (name,), "1.0")
+
+
+ROWS = [
+    Difference(score("aexams", 0.2533), score("aexams", 0.2607), 0.0074, -0.02, 0.0354, 0.63, True),
+    Difference(
+        *(score("short", 0.01, "exact_match"), score("short", 0.4, "exact_match")),
+        0.39,
+        0.35,
+        0.43,
+        1e-20,
+        True,
+    ),
+]
+
+
+def test_the_terminal_table_is_in_line():
+    assert tables.terminal(ROWS) == (
+        "task                 n  base  tuned  difference (95% interval)  verdict\n"
+        "aexams             537  25.3   26.1  +0.7 (-2.0 to +3.5)        within noise\n"
+        "short exact_match  537   1.0   40.0  +39.0 (+35.0 to +43.0)     better"
+    )
+
+
+def test_markdown_has_the_baselines_beside_the_scores():
+    lines = tables.markdown(ROWS).splitlines()
+    assert lines[2] == (
+        "| aexams | 537 | 25.3 | 26.1 | +0.7 (-2.0 to +3.5) | within noise | 25.0 | 26.2 | 0.63 |"
+    )
+    assert len(lines) == 4
+
+
+def test_csv_keeps_every_digit():
+    first, _ = csv.DictReader(io.StringIO(tables.comma_separated(ROWS)))
+    assert float(first["tuned"]) == 0.2607
+    assert first["verdict"] == "within noise"
+
+
+def test_figures_are_the_same_bytes_each_time_and_need_no_font_of_the_reader():
+    svg = figures.radar({"الرياضيات": (0.2, 0.5), "العلوم": (0.3, 0.4), "اللغة": (0.1, 0.9)}, "by subject")
+    assert svg == figures.radar(
+        {"الرياضيات": (0.2, 0.5), "العلوم": (0.3, 0.4), "اللغة": (0.1, 0.9)}, "by subject"
+    )
+    assert svg.startswith("<svg")
+    assert "<text" not in svg  # letters are paths, shaped where they were drawn
+    assert figures.differences(ROWS).startswith("<svg")
+
+
+def test_a_training_curve_needs_no_dev_set():
+    lines = [{"step": i, "loss": 3 / i, "learning_rate": 1e-4} for i in range(1, 50)]
+    assert figures.training_curve(lines).startswith("<svg")
