@@ -1,0 +1,44 @@
+"""One line of ours for what Hydra and OmegaConf say in five: the thing, the place, the cure."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from arabic_llm.config.compose import did_you_mean
+
+
+def one_line(error: HydraException | OmegaConfBaseException) -> str:
+    """Return what a user should read of an error raised while composing."""
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _no_option(error)
+    cause = error.__cause__ if isinstance(error, ConfigCompositionException) else error
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        schema = cause.object_type
+        known = [f.name for f in fields(schema)] if is_dataclass(schema) else []
+        return f"no setting '{cause.full_key}'{did_you_mean(str(cause.full_key), known)}"
+    if isinstance(cause, OmegaConfBaseException):
+        return f"{cause.full_key}: {str(cause.msg or cause).splitlines()[0]}"
+    return " ".join(str(error).split())
+
+
+def _unreadable(error: OverrideParseException) -> str:
+    key, equals, value = str(error.override).partition("=")
+    if not equals:
+        return f"'{key}' is no setting: write key=value"
+    return f"{key}: cannot read the value; quote what is not plain ASCII letters: '{key}=\"{value}\"'"
+
+
+def _no_option(error: MissingConfigException) -> str:
+    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    options = [o for o in error.options or [] if not o.endswith("_schema")]
+    return f"no {group} '{name}'; there are: {', '.join(sorted(options))}"

@@ -1,0 +1,112 @@
+"""Where YAML meets types: register the schemas, then turn a composed config into dataclasses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, fields, is_dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, cast
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from arabic_llm import tasks
+from arabic_llm.config import paths
+from arabic_llm.config.fingerprint import fingerprint, plain
+from arabic_llm.config.schema import RunConfig, TrainingConfig
+from arabic_llm.errors import ConfigError
+
+# Keys that say how or where a run is done, not what it does: they may differ when it is resumed.
+HOW = ("hw", "resume", "dry_run", "tracking", "data_root", "cache_dir", "output_dir")
+_NAME_LENGTH = 80  # file systems allow 255 bytes; a sweep's name is one part of a path
+
+
+class ExperimentRecipes(SearchPathPlugin):
+    """Make experiments/experiment/*.yaml selectable as `+experiment=<name>`."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Put experiments/ after conf/ (Hydra calls this)."""
+        search_path.append("arabic-llm", paths.EXPERIMENTS.as_uri())
+
+
+def register() -> None:
+    """Tell Hydra the schema of conf/, of each task, where the recipes are, and how runs are named."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=RunConfig)
+    store.store(group="task", name="training_schema", node=TrainingConfig)
+    for module in iter_modules(tasks.__path__):
+        node = import_module(f"{tasks.__name__}.{module.name}").Config
+        store.store(group="task", name=f"{module.name}_schema", node=node)
+    Plugins.instance().register(ExperimentRecipes)
+    OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("path_name", _path_name, replace=True)
+    OmegaConf.register_new_resolver("options", _options, replace=True)
+
+
+def to_config(cfg: DictConfig) -> RunConfig:
+    """Return the composed config as dataclasses.
+
+    Raises ConfigError for a key no schema has (`+adapter.rnak=8` passes Hydra's own check),
+    for a mandatory value left out, and for a value its dataclass refuses.
+    """
+    for key, known in _unknown_keys(cfg):
+        raise ConfigError(f"no setting '{key}'{did_you_mean(key, known)}")
+    if missing := OmegaConf.missing_keys(cfg):
+        raise ConfigError(f"no value for {', '.join(sorted(missing))}")
+    try:
+        return cast(RunConfig, OmegaConf.to_object(cfg))
+    except (ValueError, OmegaConfBaseException) as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+
+
+def did_you_mean(key: str, known: list[str]) -> str:
+    """Return "; did you mean 'prefix.name'?", or what names there are when none is close."""
+    prefix, _, name = key.rpartition(".")
+    if guess := get_close_matches(name, known, n=1):
+        return f"; did you mean '{prefix}.{guess[0]}'?" if prefix else f"; did you mean '{guess[0]}'?"
+    return f"; there are: {', '.join(sorted(known))}" if known else ""
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """Return what decides the outcome of a run, as plain values: the config without the keys of HOW."""
+    whole = cast(dict[str, Any], plain(asdict(config)))
+    return {key: value for key, value in whole.items() if key not in HOW}
+
+
+def _run_name(*, _root_: DictConfig) -> str:
+    """Return the directory name of a run: the same command gives the same name, so it can carry on."""
+    keys = [key for key in _root_ if key not in (*HOW, "hydra")]
+    own = cast(dict[Any, Any], OmegaConf.to_container(_root_, resolve=False, enum_to_str=True))
+    chosen = {str(key): own[key] for key in (*keys, "hw")}
+    names = [_root_[group].get("name", "none") for group in ("model", "data", "adapter")]
+    return f"{_path_name('-'.join(names))}-{fingerprint(chosen)[:8]}"
+
+
+def _options() -> str:
+    """Return the groups of conf/ and their options, for --help: Hydra's own list shows the schemas too."""
+    groups = sorted(path for path in paths.CONF.iterdir() if path.is_dir())
+    return "\n".join(f"{g.name}: {', '.join(sorted(p.stem for p in g.glob('*.yaml')))}" for g in groups)
+
+
+def _path_name(text: str) -> str:
+    """Return the text as one part of a path; what had to be changed is told apart by a hash."""
+    safe = re.sub(r"[^\w=,.+-]+", "_", text)[:_NAME_LENGTH]
+    return safe if safe == text else f"{safe}-{fingerprint(text)[:8]}"
+
+
+def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Yield (full key, known names beside it) for each key its dataclass does not declare."""
+    schema = OmegaConf.get_type(cfg)
+    known = [f.name for f in fields(schema)] if is_dataclass(schema) else [str(key) for key in cfg]
+    for key in map(str, cfg):
+        if key not in known:
+            yield prefix + key, known
+        elif not OmegaConf.is_missing(cfg, key) and isinstance(cfg[key], DictConfig):
+            yield from _unknown_keys(cfg[key], f"{prefix}{key}.")

@@ -1,0 +1,36 @@
+"""What tells two configurations or results apart: plain values, their hash, and where they differ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+
+def plain(value: Any) -> Any:
+    """Return the value with enums as their names, so that JSON and YAML can hold it."""
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def fingerprint(value: Any) -> str:
+    """Return 16 hex digits of SHA-256 over the canonical JSON of plain values."""
+    text = json.dumps(plain(value), ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(first: Any, second: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield (full key, first value, second value) wherever two plain values differ."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        for name in sorted({*first, *second}):
+            full = f"{key}.{name}" if key else name
+            yield from differences(first.get(name), second.get(name), full)
+    elif first != second:
+        yield key, first, second
