@@ -1,0 +1,100 @@
+"""Compose the configuration and run one task: `python -m arabic_llm.run task=sft hw=4gb`."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+import warnings
+from importlib import import_module
+from pathlib import Path
+
+# Read by the libraries when they are imported: no reports home, one line a stage and no chatter between.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us, and we say them in one line
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from arabic_llm import rundir, sweep
+from arabic_llm.config import complaints, compose, paths
+from arabic_llm.config.schema import RunConfig
+from arabic_llm.errors import UserError
+
+log = logging.getLogger("arabic_llm")
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+
+
+_failures: list[Exception] = []  # of this process's jobs: Hydra would print them in five lines
+
+
+@hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name="config")
+def _hydra_main(cfg: DictConfig) -> float | None:
+    job = HydraConfig.get()
+    try:
+        if job.mode == RunMode.MULTIRUN:
+            return sweep.run_in_child(job)
+        return _run(compose.to_config(cfg))  # dataclasses from here on
+    except Exception as error:  # noqa: BLE001 (raised again by main)
+        _failures.append(error)
+        return None
+    finally:
+        rundir.remove_if_empty(Path(job.runtime.output_dir))
+
+
+def _run(config: RunConfig) -> float | None:
+    task = import_module(f"arabic_llm.tasks.{config.task.name}")
+    if config.dry_run:
+        task.plan(config)
+        return None
+    with rundir.claim(config, task.inputs(config)) as directory:
+        if (metric := rundir.finished(directory)) is None:
+            metric = task.run(config, directory)
+            rundir.write_result(directory, metric)
+    return metric
+
+
+def main() -> None:
+    """Run what the command line says; exit with 0, 2 (yours to fix), 130 (interrupted), else 1."""
+    logging.basicConfig(format="%(message)s", level=logging.ERROR, stream=sys.stdout, force=True)
+    log.setLevel(logging.INFO)
+    warnings.simplefilter("ignore", FutureWarning)  # between one library and the next
+    compose.register()
+    _failures.clear()
+    status = 0
+    try:
+        _hydra_main()
+        if _failures:
+            raise _failures[0]
+    except UserError as error:
+        status = _complain(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        status = _complain(complaints.one_line(error))
+    except sweep.JobDiedError as error:
+        log.error("error: %s", error)
+        status = 1
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        status = _complain(f"{error.filename or 'the disk'}: {error.strerror}")
+    except KeyboardInterrupt as error:
+        log.error("%s", error or "interrupted; the same command carries on")
+        status = INTERRUPTED
+    sys.exit(status)
+
+
+def _complain(message: str) -> int:
+    log.error("error: %s", message)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

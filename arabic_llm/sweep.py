@@ -1,0 +1,81 @@
+"""One process per sweep job: an OOM, a kill or an exit ends that job and no other."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+
+from hydra.conf import HydraConf
+
+from arabic_llm import files
+from arabic_llm.errors import UserError
+from arabic_llm.rundir import RESULT
+
+log = logging.getLogger(__name__)
+_USERS_TO_FIX, _INTERRUPTED = 2, 130
+
+
+class JobError(UserError):
+    """A job of a sweep could not run; its own lines say why."""
+
+
+class JobDiedError(Exception):
+    """A job of a sweep was killed, or ended with our own bug; the others went on."""
+
+
+def run_in_child(job: HydraConf) -> float | None:
+    """Run this job's overrides as a single run in a child process and return its metric.
+
+    The child finds out by itself that its work was done before, so the sweep's command typed again
+    with its `hydra.sweep.dir` runs what is missing. Raises JobError or JobDiedError, which run.py keeps
+    until the last job is done, and KeyboardInterrupt, which ends the sweep.
+    """
+    directory = Path(job.runtime.output_dir)
+    log.info("job %s: %s", job.job.num, " ".join(job.overrides.task))
+    command = [sys.executable, "-m", "arabic_llm.run", *job.overrides.task]
+    status = _wait_for([*command, f'hydra.run.dir="{directory}"', "hydra.mode=RUN"])
+    if status == _INTERRUPTED:
+        raise KeyboardInterrupt("interrupted; the same command with its hydra.sweep.dir carries on")
+    if status == _USERS_TO_FIX:
+        raise JobError(f"job {job.job.num} could not run ({directory}); the others went on")
+    if status != 0:
+        raise JobDiedError(
+            f"job {job.job.num} ended with status {status} ({directory}); the others went on"
+        )
+    if not (directory / RESULT).exists():  # a dry run
+        return None
+    _summarise(Path(job.sweep.dir))
+    metric: float = files.read_json(directory / RESULT)["metric"]
+    return metric
+
+
+def _wait_for(command: list[str]) -> int:
+    """Run a child to its end and return its status; a signal to us is passed on, and waited for."""
+    child = subprocess.Popen(command)
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        child.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return child.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _summarise(sweep_dir: Path) -> None:
+    """Write results.csv: one row for each finished job."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["job", "metric"])
+    for result in sorted(sweep_dir.glob(f"*/{RESULT}")):
+        if ".aside-" not in result.parent.name:
+            writer.writerow([result.parent.name, files.read_json(result)["metric"]])
+    files.write_text(sweep_dir / "results.csv", table.getvalue())

@@ -1,0 +1,95 @@
+"""Compare two evaluations item by item, and write it down: table, figures, page."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import MISSING
+
+from arabic_llm import files
+from arabic_llm.config.schema import RunConfig, TaskConfig
+from arabic_llm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from arabic_llm.evaluation.scores import Evaluation
+    from arabic_llm.evaluation.statistics import Difference
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Config(TaskConfig):
+    """Schema of conf/task/compare.yaml."""
+
+    base: str = MISSING  # folder of an evaluation: <run>/evaluation, or <study>/evaluation/base
+    tuned: str = MISSING
+
+
+def inputs(config: RunConfig) -> dict[str, str | None]:
+    """Return the fingerprints of the two evaluations."""
+    from arabic_llm.evaluation import scores
+
+    task = _settings(config)
+    return {name: scores.read(Path(getattr(task, name))).fingerprint for name in ("base", "tuned")}
+
+
+def plan(config: RunConfig) -> None:
+    """Say what a run would do. Writes nothing."""
+    task = _settings(config)
+    log.info("plan: compare %s with %s", task.tuned, task.base)
+
+
+def run(config: RunConfig, directory: Path) -> float:
+    """Return the mean difference of the compared scores, a share of 1."""
+    from arabic_llm.evaluation import scores
+
+    task = _settings(config)
+    base, tuned = scores.read(Path(task.base)), scores.read(Path(task.tuned))
+    rows = report(config, base, tuned, directory, trained=None)
+    return sum(row.difference for row in rows) / len(rows)
+
+
+def report(
+    config: RunConfig, base: Evaluation, tuned: Evaluation, directory: Path, trained: Path | None
+) -> list[Difference]:
+    """Write comparison.{md,csv} and report.html, say the table, and return its rows."""
+    from arabic_llm.evaluation import statistics
+    from arabic_llm.models import placement
+    from arabic_llm.reports import page, tables
+
+    rows = statistics.compare(base, tuned, config.seed)
+    study = page.Study(
+        title=f"{base.model['name']} on {', '.join(base.judged['tasks'])}, before and after",
+        base=base,
+        tuned=tuned,
+        rows=rows,
+        manifest=files.read_json(directory / "manifest.json"),
+        hardware=placement.resolve(config.hw).description,
+        **(_training(directory, trained) if trained else {}),
+    )
+    files.write_text(directory / "comparison.md", tables.markdown(rows))
+    files.write_text(directory / "comparison.csv", tables.comma_separated(rows))
+    files.write_text(directory / "report.html", page.study(study))
+    headline = tables.terminal([row for row in rows if page.is_headline(row, base)])
+    summary = f"\n{headline}\n\nreport: {directory / 'report.html'}"
+    files.write_text(directory / "summary.txt", summary)
+    log.info("%s", summary)
+    return rows
+
+
+def _training(directory: Path, trained: Path) -> dict[str, Any]:
+    return {
+        "lint": files.read_json(trained / "lint.json"),
+        "ledgers": files.read_json(trained / "ledger.json"),
+        "outcome": files.read_json(trained / "outcome.json"),
+        "metrics": files.read_json_lines(directory / "training" / "metrics.jsonl"),
+    }
+
+
+def _settings(config: RunConfig) -> Config:
+    if not isinstance(config.task, Config):
+        raise ConfigError("task=compare is needed here")
+    return config.task

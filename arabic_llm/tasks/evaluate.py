@@ -1,0 +1,112 @@
+"""Judge a model on a suite; what was judged before in the same way is not judged again."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.schema import RunConfig, TaskConfig
+
+if TYPE_CHECKING:
+    from arabic_llm.evaluation.scores import Evaluation
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Config(TaskConfig):
+    """Schema of conf/task/evaluate.yaml."""
+
+
+def inputs(config: RunConfig) -> dict[str, str | None]:
+    """Return hashes of what a run reads: base model, adapter, local benchmarks (None: not here yet)."""
+    from arabic_llm.evaluation import local
+    from arabic_llm.models import adapter, load
+
+    trained = config.adapter.path
+    return {
+        "adapter": adapter.trained_hash(Path(trained)) if trained else None,
+        "base": load.known_revision(config.model, Path(config.cache_dir)),
+        "suite": local.copies_hash(config.suite, Path(config.data_root)),
+    }
+
+
+def plan(config: RunConfig) -> None:
+    """Say what a run would do. Writes nothing."""
+    from arabic_llm.evaluation import suites
+
+    for entry in suites.load(config.suite, Path(config.data_root)):
+        sizes = [len(documents) for _, documents in entry.documents()]
+        items = sum(min(size, config.suite.limit or size) for size in sizes)
+        log.info("plan: %s on %s: %s items", config.model.name, entry.name, f"{items:,}")
+
+
+def run(config: RunConfig, directory: Path) -> float:
+    """Return the mean of the first score of each of the suite's tasks, a share of 1."""
+    trained = Path(config.adapter.path) if config.adapter.path else None
+    evaluation = judge(config, trained, directory / "evaluation")
+    for score in evaluation.scores:
+        constant = "" if score.constant is None else f", constant {100 * score.constant:.1f}"
+        value = f"{100 * score.value:5.1f} (s.e. {100 * score.stderr:.1f}; random {100 * score.random:.1f}"
+        log.info("%-32s %6s items  %s%s)", score.label, f"{score.n:,}", value, constant)
+    return mean_score(config, evaluation)
+
+
+def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
+    """Return the evaluation of the base model, or of what was trained from it, and leave it in folder."""
+    from importlib.metadata import version
+
+    from arabic_llm.data import chat
+    from arabic_llm.evaluation import harness, scores, suites
+    from arabic_llm.models import adapter, load, placement
+
+    place, cache = placement.resolve(config.hw), Path(config.cache_dir)
+    chosen = suites.load(config.suite, Path(config.data_root))
+    base = load.locate(config.model, cache)
+    codec = chat.prepare(load.tokenizer(base), config.model)
+    model_identity = {
+        "name": config.model.hub_id or config.model.name,
+        "revision": base.revision,
+        "quantization": config.adapter.quantization.name,
+        "dtype": str(load.dtype_of(config.adapter, place)).removeprefix("torch."),
+        "template": codec.template_hash,
+        "trained": adapter.trained_hash(trained) if trained else None,
+    }
+    judged = {
+        "tasks": {entry.name: entry.judged() for entry in chosen},
+        "limit": config.suite.limit,
+        "lm_eval": version("lm_eval"),
+    }
+    kept = cache / "evaluations" / fingerprint({"model": model_identity, "judged": judged})
+    what = "base" if trained is None else "tuned"
+    if scores.exists(kept):
+        evaluation = scores.read(kept)
+        log.info("%s model: judged before, read from %s", what, kept)
+    else:
+        evaluation = harness.evaluate(
+            adapter.load_trained(config.model, base, config.adapter, place, trained),
+            codec,
+            chosen,
+            harness.Limits(place.eval_batch_size, config.model.max_length, config.suite.limit),
+            (model_identity, judged),
+        )
+        placement.release()
+        scores.write(evaluation, kept)
+        log.info(
+            "%s model: judged on %s items in %.0f s",
+            what,
+            len(evaluation.items),
+            evaluation.seconds,
+        )
+    scores.write(evaluation, folder)
+    return evaluation
+
+
+def mean_score(config: RunConfig, evaluation: Evaluation) -> float:
+    """Return the unweighted mean over the suite's entries of the first metric of each."""
+    firsts = {name: settings.metrics[0] for name, settings in config.suite.tasks.items()}
+    own = [s.value for s in evaluation.scores if firsts.get(s.name) == s.metric]
+    return sum(own) / len(own)

@@ -1,0 +1,100 @@
+"""Show what the model really sees: rows as tokens, the supervised ones coloured, right to left."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import MISSING
+
+from arabic_llm import files
+from arabic_llm.config.schema import RunConfig, TaskConfig
+from arabic_llm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from arabic_llm.data.chat import Codec, TokenRow
+    from arabic_llm.reports.page import ShownRow
+
+log = logging.getLogger(__name__)
+_GREEN, _PLAIN = "\x1b[30;42m", "\x1b[0m"
+
+
+@dataclass
+class Config(TaskConfig):
+    """Schema of conf/task/inspect.yaml."""
+
+    rows: int = MISSING  # how many are shown, spread over the data set
+    max_length: int = MISSING  # tokens a sequence, as in training
+
+    def __post_init__(self) -> None:
+        """Refuse to show nothing."""
+        if isinstance(self.rows, int) and self.rows < 1:
+            raise ValueError(f"task.rows must be at least 1, not {self.rows}")
+
+
+def inputs(config: RunConfig) -> dict[str, str | None]:
+    """Return hashes of what a run reads: rows and tokenizer (None: not here yet)."""
+    from arabic_llm.data import sources
+    from arabic_llm.models import load
+
+    return {
+        "data": sources.source_hash(config.data, Path(config.data_root)),
+        "base": load.known_revision(config.model, Path(config.cache_dir)),
+    }
+
+
+def plan(config: RunConfig) -> None:
+    """Say what a run would do. Writes nothing."""
+    log.info("plan: show %s rows of data=%s", _settings(config).rows, config.data.name)
+
+
+def run(config: RunConfig, directory: Path) -> float:
+    """Return the share of supervised tokens; the page is `<directory>/inspection.html`."""
+    from arabic_llm.data import chat, lint, sources, tokens
+    from arabic_llm.models import load
+    from arabic_llm.reports import page
+
+    task = _settings(config)
+    rows = sources.load(config.data, Path(config.data_root), config.seed)
+    base = load.locate(config.model, Path(config.cache_dir))
+    codec = chat.prepare(load.tokenizer(base), config.model)
+    encoded = tokens.encode(codec, rows.train, config.data, task.max_length, Path(config.cache_dir))
+    tokens.refuse_great_loss([encoded.ledger], config.data, task.max_length)
+    seen = lint.lint(codec, rows.train, encoded, "not looked for by task=inspect")
+    step = max(1, len(encoded.rows) // task.rows)
+    shown = [_shown(codec, row) for row in encoded.rows[::step][: task.rows]]
+    for row in shown:
+        text = "".join(f"{_GREEN}{r.text}{_PLAIN}" if r.is_supervised else r.text for r in row.runs)
+        log.info("%s (%s tokens, %s supervised)\n%s\n", row.id, row.num_tokens, row.num_supervised, text)
+    notes = [str(rows.ledger), str(encoded.ledger), *seen.lines()]
+    for note in notes:
+        log.info("%s", note)
+    path = directory / "inspection.html"
+    files.write_text(
+        path, page.inspection(f"{config.data.name} as {config.model.name} sees it", shown, notes)
+    )
+    log.info("page: %s", path)
+    return seen.supervised_share
+
+
+def _shown(codec: Codec, row: TokenRow) -> ShownRow:
+    from arabic_llm.data import chat
+    from arabic_llm.reports.page import ShownRow, ShownRun
+
+    control = set(codec.tokenizer.all_special_ids)
+    runs = [
+        ShownRun(codec.tokenizer.decode(list(ids)), supervised, is_control)
+        for supervised, span in chat.spans(row)
+        for is_control, ids in groupby(span, key=lambda token: token in control)
+    ]
+    learned = sum(label != chat.IGNORED for label in row.labels)
+    return ShownRow(row.id, runs, len(row.input_ids), learned)
+
+
+def _settings(config: RunConfig) -> Config:
+    if not isinstance(config.task, Config):
+        raise ConfigError("task=inspect is needed here")
+    return config.task

@@ -1,0 +1,85 @@
+"""Make the built-in model: a tokenizer and weights from nothing but text that the project generates."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import MISSING
+
+from arabic_llm import files
+from arabic_llm.config.compose import identity
+from arabic_llm.config.schema import RunConfig, TrainingConfig
+from arabic_llm.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Config(TrainingConfig):
+    """Schema of conf/task/pretrain.yaml."""
+
+    num_documents: int = MISSING  # generated, of some 27 tokens each
+    export_to: str | None = None  # folder for the finished model; default: model/ of the run
+
+
+def inputs(config: RunConfig) -> dict[str, str | None]:
+    """Return nothing: the text is generated. Raises ConfigError for a place that is not ours to fill."""
+    folder = Path(_settings(config).export_to or "")
+    if _settings(config).export_to and folder.exists() and not (folder / files.SEAL).exists():
+        raise ConfigError(
+            f"task.export_to: {folder} is there already and is no model of ours; name a new one"
+        )
+    return {}
+
+
+def plan(config: RunConfig) -> None:
+    """Say what a run would do."""
+    task = _settings(config)
+    log.info(
+        "plan: pretrain %s on %s generated documents, batches of %s x %s tokens, learning rate %s",
+        *(config.model.name, f"{task.num_documents:,}", task.effective_batch_size, task.max_length),
+        task.learning_rate,
+    )
+
+
+def run(config: RunConfig, directory: Path) -> float:
+    """Return the loss on held-out documents, in nats a token, of the model in `<directory>/model`."""
+    from arabic_llm import tracking
+    from arabic_llm.data import chat, tokens
+    from arabic_llm.data.sample import corpus
+    from arabic_llm.models import adapter, fresh, placement
+    from arabic_llm.training import sft
+
+    task = _settings(config)
+    plan(config)
+    tracker = tracking.start(config.tracking, directory, identity(config))
+    rows = list(corpus.documents(task.num_documents, config.seed))
+    tokenizer = fresh.train_tokenizer((row.words() for row in rows), config.model.architecture.vocab_size)
+    codec = chat.prepare(tokenizer, config.model)
+    encoded = tokens.encode(codec, rows, config.data, task.max_length, Path(config.cache_dir)).rows
+    held_out = round(len(encoded) * config.data.dev_share)
+    material = sft.Material(encoded[held_out:], encoded[:held_out], tokens.data_hash(encoded))
+    log.info("%s; %s tokens", f"{len(rows):,} documents", f"{sum(len(r.input_ids) for r in encoded):,}")
+    model, outcome = sft.train(
+        fresh.new_model(config.model, tokenizer, config.seed),
+        codec,
+        material,
+        task,
+        placement.resolve(config.hw),
+        sft.Run(directory / "training", config.seed, tracker),
+    )
+    folder = Path(task.export_to) if task.export_to else directory / "model"
+    about = {"rows": material.hash, "steps": outcome.steps, "dev_loss": outcome.dev_loss}
+    tracker.finish(about)
+    adapter.save(model.half(), tokenizer, folder, {"pretraining.json": about})
+    loss = outcome.train_loss if outcome.dev_loss is None else outcome.dev_loss
+    log.info("trained %s steps, loss %.3f nats a token; %s", outcome.steps, loss, folder)
+    return loss
+
+
+def _settings(config: RunConfig) -> Config:
+    if not isinstance(config.task, Config) or not config.model.builtin or not config.data.builtin:
+        raise ConfigError("task=pretrain makes the built-in model: use it with model=tiny data=sample")
+    return config.task

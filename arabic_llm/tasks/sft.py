@@ -1,0 +1,169 @@
+"""Supervised fine-tuning: rows, what the model sees of them, training, a sealed adapter."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arabic_llm import files
+from arabic_llm.config.compose import identity
+from arabic_llm.config.schema import Method, RunConfig, TrainingConfig
+from arabic_llm.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from arabic_llm.models.placement import Placement
+    from arabic_llm.tracking import Tracker
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Config(TrainingConfig):
+    """Schema of conf/task/sft.yaml."""
+
+
+def run(config: RunConfig, directory: Path) -> float:
+    """Return the loss on dev rows (on train rows where there are none), in nats a supervised token."""
+    from arabic_llm import tracking
+
+    tracker = tracking.start(config.tracking, directory, identity(config))
+    trained = fine_tune(config, directory, tracker)
+    outcome = files.read_json(trained / "outcome.json")
+    tracker.finish(outcome)
+    log.info("adapter: %s", trained)
+    return float(outcome["train_loss"] if outcome["dev_loss"] is None else outcome["dev_loss"])
+
+
+def inputs(config: RunConfig) -> dict[str, str | None]:
+    """Return hashes of what a run reads: rows, base model, earlier adapter (None: not here yet)."""
+    from arabic_llm.data import sources
+    from arabic_llm.models import adapter, load
+
+    settings(config)
+    earlier = config.adapter.path
+    return {
+        "adapter": adapter.trained_hash(Path(earlier)) if earlier else None,
+        "data": sources.source_hash(config.data, Path(config.data_root)),
+        "base": load.known_revision(config.model, Path(config.cache_dir)),
+    }
+
+
+def plan(config: RunConfig) -> None:
+    """Say what a run would do: rows, tokens, steps, bytes of the weights. Writes nothing."""
+    from arabic_llm.data import chat, sources, tokens
+    from arabic_llm.models import load, placement
+
+    rows = sources.load(config.data, Path(config.data_root), config.seed)
+    log.info("%s", rows.ledger)
+    log.info("%s", plan_line(config, len(rows.train), placement.resolve(config.hw)))
+    try:
+        base = load.locate(config.model, cache_dir=None)
+    except UserError as error:
+        log.info("tokens unknown: %s", error)
+        return
+    codec = chat.prepare(load.tokenizer(base), config.model)
+    encoded = tokens.encode(codec, rows.train, config.data, settings(config).max_length, None)
+    tokens.refuse_great_loss([encoded.ledger], config.data, settings(config).max_length)
+    total = sum(len(row.input_ids) for row in encoded.rows)
+    log.info("%s", encoded.ledger)
+    log.info("%s tokens an epoch in %s sequences", f"{total:,}", f"{len(encoded.rows):,}")
+
+
+def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
+    """Return the folder of the trained adapter (or weights); a finished one is not trained again."""
+    from arabic_llm.data import chat, lint, sources, tokens
+    from arabic_llm.models import adapter, load, placement
+    from arabic_llm.training import sft
+
+    task = settings(config)
+    trained = directory / ("model" if config.adapter.method is Method.full else "adapter")
+    if files.is_whole(trained):
+        log.info("already trained: %s", trained)
+        return trained
+    place, cache = placement.resolve(config.hw), Path(config.cache_dir)
+    rows = sources.load(config.data, Path(config.data_root), config.seed)
+    log.info("%s", rows.ledger)
+    log.info("%s", plan_line(config, len(rows.train), place))
+    base = load.locate(config.model, cache)
+    codec = chat.prepare(load.tokenizer(base), config.model)
+    train = tokens.encode(codec, rows.train, config.data, task.max_length, cache)
+    dev = tokens.encode(codec, rows.dev, config.data, task.max_length, cache)
+    tokens.refuse_great_loss([train.ledger, dev.ledger], config.data, task.max_length)
+    seen = lint.lint(codec, rows.train, train, _suite_questions(config))
+    for line in seen.lines():
+        log.info("%s", line)
+    model = load.base_model(config.model, base, config.adapter, place)
+    model, outcome = sft.train(
+        adapter.attach(model, config.adapter, base, config.seed),
+        codec,
+        sft.Material(train.rows, dev.rows, seen.hash),
+        task,
+        place,
+        sft.Run(directory / "training", config.seed, tracker),
+    )
+    notes = {
+        "arabic_llm.json": {
+            "base_name": config.model.hub_id or config.model.name,
+            "base_revision": base.revision,
+            "template": codec.template_hash,
+            "data": seen.hash,
+        },
+        "lint.json": seen.as_dict(),
+        "ledger.json": [rows.ledger.as_dict(), train.ledger.as_dict()],
+        "outcome.json": asdict(outcome),
+    }
+    adapter.save(model, codec.tokenizer, trained, notes)
+    dev_loss = "" if outcome.dev_loss is None else f", on dev {outcome.dev_loss:.3f}"
+    log.info("trained %s steps: loss %.3f%s", outcome.steps, outcome.train_loss, dev_loss)
+    return trained
+
+
+def plan_line(config: RunConfig, num_rows: int, place: Placement) -> str:
+    """Return what is about to happen in one line; the figures of the weights are a closed form."""
+    from arabic_llm.memory import weights
+    from arabic_llm.models import load
+    from arabic_llm.models.placement import micro_batch
+    from arabic_llm.training.schedule import num_steps
+
+    task, model, adapter = settings(config), config.model, config.adapter
+    size, accumulation = micro_batch(place, task.effective_batch_size)
+    batch = f"{task.effective_batch_size} sequences ({accumulation} x {size})"
+    each, trained = load.dtype_of(adapter, place).itemsize, ""
+    if place.device == "cpu" and config.hw.usable_gib is not None and adapter.method is not Method.full:
+        each = 2  # planned for a card that is not here: it would hold frozen weights in 16 bits
+    if adapter.rank is not None and adapter.target_modules == ["all-linear"] and not adapter.use_dora:
+        millions = weights.adapter_parameters(model.architecture, adapter.rank) / 1e6
+        trained = f" ({millions:,.2f} M trained)"
+    gib = weights.weight_bytes(model.architecture, adapter.quantization, each) / weights.GIB
+    count = weights.count(model.architecture).total / 1e6
+    budget = "" if config.hw.usable_gib is None else f" of {config.hw.usable_gib} GiB that hw leaves"
+    over = config.hw.usable_gib is not None and gib > config.hw.usable_gib
+    return (
+        f"plan: {model.name} ({count:,.1f} M parameters) with adapter={adapter.name}{trained}"
+        f" on {num_rows:,} rows: {num_steps(task, num_rows):,} steps of {batch},"
+        f" up to {task.max_length:,} tokens; weights {gib:,.2f} GiB{budget}"
+        f"{', which is too much for them alone' if over else ''}; {place.description}"
+    )
+
+
+def settings(config: RunConfig) -> TrainingConfig:
+    """Return the settings of a task that trains. Raises ConfigError when there is nothing to train."""
+    if not isinstance(config.task, TrainingConfig):
+        raise ConfigError(f"task={config.task.name} does not train")
+    if config.adapter.method is Method.none:
+        raise ConfigError("adapter=none trains nothing; choose lora, qlora, dora, rslora or full")
+    return config.task
+
+
+def _suite_questions(config: RunConfig) -> set[str] | str:
+    """Return the normalised questions of the suite, or why they could not be read."""
+    from arabic_llm.data.lint import question_key
+    from arabic_llm.evaluation import suites
+
+    try:
+        chosen = suites.load(config.suite, Path(config.data_root))
+    except UserError as error:
+        return str(error)
+    return {question_key(question) for question in suites.questions(chosen)} - {""}

@@ -1,0 +1,45 @@
+"""The whole question: judge the base model, fine-tune it, judge it again, compare, report."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from arabic_llm.config.compose import identity
+from arabic_llm.config.schema import RunConfig, TrainingConfig
+from arabic_llm.tasks import compare, evaluate, sft
+
+log = logging.getLogger(__name__)
+_SIDES = ("base", "tuned")
+
+
+@dataclass
+class Config(TrainingConfig):
+    """Schema of conf/task/study.yaml."""
+
+
+def inputs(config: RunConfig) -> dict[str, str | None]:
+    """Return hashes of what a run reads (None: not here yet)."""
+    return {**sft.inputs(config), **evaluate.inputs(config)}
+
+
+def plan(config: RunConfig) -> None:
+    """Say what a run would do. Writes nothing."""
+    evaluate.plan(config)
+    sft.plan(config)
+
+
+def run(config: RunConfig, directory: Path) -> float:
+    """Return the tuned model's mean score, a share of 1; the report is `<directory>/report.html`."""
+    from arabic_llm import tracking
+
+    tracker = tracking.start(config.tracking, directory, identity(config))
+    base = evaluate.judge(config, None, directory / "evaluation" / "base")
+    trained = sft.fine_tune(config, directory, tracker)
+    tuned = evaluate.judge(config, trained, directory / "evaluation" / "tuned")
+    rows = compare.report(config, base, tuned, directory, trained)
+    tracker.finish(
+        {f"{row.base.label} {name}": getattr(row, name).value for row in rows for name in _SIDES}
+    )
+    return evaluate.mean_score(config, tuned)

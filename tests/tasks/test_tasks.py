@@ -1,0 +1,177 @@
+"""Whole tasks on the built-in model: what they leave behind, and what they do not do twice."""
+
+import csv
+import functools
+import json
+
+import pytest
+from conftest import run_in
+
+SMALL = (
+    "task.max_steps=30",
+    "task.effective_batch_size=8",
+    "suite.limit=40",
+    "hw=cpu",
+    "task.learning_rate=2e-3",
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Return what a study said, and its directory."""
+    folder = tmp_path_factory.mktemp("study")
+    status, said = run_in(folder, "task=study", *SMALL, "hydra.run.dir=mine")
+    assert status == 0, said
+    return said, folder / "mine"
+
+
+@pytest.fixture
+def beside(study):
+    """Return the program, to be run where the study was."""
+    return functools.partial(run_in, study[1].parent)
+
+
+def test_a_study_ends_with_its_table_and_the_path_of_its_report(study):
+    said, directory = study
+    lines = said.strip().splitlines()
+    assert lines[-1].endswith("mine/report.html")
+    header = next(line for line in lines if line.startswith("task "))
+    assert header.split() == ["task", "n", "base", "tuned", "difference", "(95%", "interval)", "verdict"]
+    assert {line.split()[0] for line in lines[lines.index(header) + 1 : -2] if line} == {
+        *("sample_choice", "sample_short", "sample_dialect", "sample_known"),
+    }
+    with (directory / "comparison.csv").open() as file:
+        rows = {(row["task"], row["metric"]): row for row in csv.DictReader(file)}
+    choice = rows["sample_choice", "acc"]
+    assert float(choice["difference"]) == pytest.approx(float(choice["tuned"]) - float(choice["base"]))
+    assert float(choice["low"]) <= float(choice["difference"]) <= float(choice["high"])
+    assert choice["verdict"] in ("better", "worse", "within noise")
+
+
+def test_the_report_is_one_file_and_reads_right_to_left(study):
+    _, directory = study
+    page = (directory / "report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 4  # bars, radar by task, radar by subject, training curve
+    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    )
+    assert "<img" not in page
+    assert "<script" not in page
+    assert 'dir="auto" class="ar"' in page
+    assert "python -m arabic_llm.run task=study" in page
+    assert "questions found in the suite" in page
+
+
+def test_evaluations_and_token_rows_are_shared_between_runs(beside):
+    status, said = beside("task=study", *SMALL, "adapter.rank=4", "hydra.run.dir=other")
+    assert status == 0
+    assert "base model: judged before" in said
+    assert "tuned model: judged on" in said
+
+
+def test_evaluate_and_compare_say_what_the_study_said(study, beside):
+    _, directory = study
+    beside("task=evaluate", "suite.limit=40", "hw=cpu", "hydra.run.dir=base", "adapter=lora")
+    status, said = beside(
+        *("task=evaluate", "suite.limit=40", "hw=cpu", "hydra.run.dir=tuned", "adapter.path=mine/adapter")
+    )
+    assert status == 0
+    assert "judged before" in said  # the study judged the same adapter on the same items
+    status, said = beside(
+        *("task=compare", "task.base=base/evaluation", "task.tuned=tuned/evaluation", "hydra.run.dir=both")
+    )
+    assert status == 0
+    assert (directory.parent / "both" / "comparison.csv").read_text() == (
+        directory / "comparison.csv"
+    ).read_text()
+
+
+def test_unlike_evaluations_are_refused(beside):
+    beside("task=evaluate", "suite.limit=30", "hw=cpu", "hydra.run.dir=few")
+    status, said = beside(
+        *(
+            "task=compare",
+            "task.base=few/evaluation",
+            "task.tuned=mine/evaluation/tuned",
+            "hydra.run.dir=unlike",
+        )
+    )
+    assert status == 2
+    assert "error: not comparable: limit is 30 and 40" in said
+
+
+def test_a_folder_without_an_evaluation_is_refused(beside):
+    status, said = beside("task=compare", "task.base=nowhere", "task.tuned=nowhere")
+    assert status == 2
+    assert "error: nowhere holds no evaluation" in said
+    status, said = beside("task=compare", "task.base=mine", "task.tuned=mine")
+    assert status == 2
+    assert "error: mine is a run; its evaluation is mine/evaluation or mine/evaluation/base" in said
+
+
+def test_an_export_never_replaces_what_is_not_ours(program, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "thesis.txt").write_text("years of work")
+    status, said = program("task=pretrain", "task.export_to=models")
+    assert status == 2
+    assert "error: task.export_to: models is there already" in said
+    assert (tmp_path / "models" / "thesis.txt").exists()
+
+
+def test_inspect_colours_what_is_learned_in_the_terminal_and_on_a_page(program, tmp_path):
+    status, said = program("task=inspect", "task.rows=3", "hydra.run.dir=mine")
+    assert status == 0
+    assert said.count("\x1b[30;42m") == 6  # in each row the answer, and its stop token
+    assert "supervised" in said
+    page = (tmp_path / "mine" / "inspection.html").read_text(encoding="utf-8")
+    assert page.count("<mark>") >= 3
+    assert page.count('<div class="card">') == 3
+    assert '<div class="row" dir="auto">' in page
+    assert (
+        '<mark><bdi dir="ltr" class="control">&lt;|im_end|&gt;</bdi></mark>' in page
+    )  # the stop token is learned
+
+
+def test_full_fine_tuning_is_studied_too(program, tmp_path):
+    status, said = program(
+        *("task=study", "adapter=full", *SMALL[:4], "task.learning_rate=1e-3", "hydra.run.dir=mine")
+    )
+    assert status == 0, said
+    assert (tmp_path / "mine" / "model" / "model.safetensors").exists()
+
+
+def test_qlora_is_studied_with_the_same_quantisation_before_and_after(program, tmp_path):
+    status, said = program("task=study", "adapter=qlora", *SMALL[:4], "hydra.run.dir=mine")
+    assert status == 0, said
+    for name in ("base", "tuned"):
+        result = json.loads((tmp_path / "mine" / "evaluation" / name / "result.json").read_text())
+        assert result["model"]["quantization"] == "nf4"
+
+
+def test_pretraining_makes_a_model_that_loads(program, tmp_path):
+    status, said = program(
+        *(
+            "task=pretrain",
+            "task.num_documents=300",
+            "task.max_steps=3",
+            "task.eval_steps=3",
+            "task.save_steps=3",
+        ),
+        *("task.effective_batch_size=2", "hw=cpu", "hydra.run.dir=mine"),
+    )
+    assert status == 0, said
+    status, said = program(
+        *("task=evaluate", "model.builtin=false", "model.path=mine/model", "suite.limit=2", "hw=cpu"),
+    )
+    assert status == 0, said
+
+
+def test_raw_text_is_packed_and_trained_on(program, tmp_path):
+    rows = [{"text": f"ذهب الطالب رقم {i} إلى المدرسة وقرأ الكتاب."} for i in range(60)]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
+    status, said = program(
+        *("data=local", "data.path=texts.jsonl", "data.columns.text=text", "task.max_steps=3", "hw=cpu"),
+        *("task.max_length=64", "task.effective_batch_size=2", "hydra.run.dir=mine"),
+    )
+    assert status == 0, said
+    assert "100.0% of them supervised" in said

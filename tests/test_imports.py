@@ -1,0 +1,113 @@
+"""Imports run one way (DESIGN.md of the project's law), and heavy libraries stay behind their doors."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "arabic_llm"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Room -> rooms it may import. Everything may import errors, files and config.
+ALLOWED = {
+    "run": {"sweep", "rundir"},
+    "sweep": {"rundir"},
+    "rundir": set(),
+    "errors": set(),
+    "files": set(),
+    "config": {"text", "tasks"},  # compose registers each task's schema
+    "text": set(),
+    "data": {"text"},
+    "memory": set(),
+    "models": {"memory"},
+    "tracking": set(),
+    "training": {"models", "data", "tracking"},
+    "evaluation": {"data", "text"},
+    "reports": {"evaluation"},
+    "tasks": {"data", "models", "memory", "training", "evaluation", "reports", "tracking", "tasks"},
+}
+COMMON = {"errors", "files", "config"}
+# Third party -> rooms that may import it at all.
+DOORS = {
+    "bitsandbytes": set(),  # transformers' BitsAndBytesConfig, in models/load.py, is enough
+    "wandb": {"tracking"},
+    "lm_eval": {"evaluation"},
+    "trl": {"training"},
+    "peft": {"models"},
+    "matplotlib": {"reports"},
+    "hydra": {"config", "run", "sweep"},
+}
+LIGHT = {"config", "text", "run", "sweep", "rundir", "files", "errors", "tasks", "memory"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "lm_eval",
+    "wandb",
+    "matplotlib",
+    "scipy",
+    "numpy",
+}
+
+
+def room(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(file: Path, *, top_level_only: bool) -> set[str]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_room_imports_only_the_rooms_below_it(file):
+    own = room(file)
+    if own == "__init__":
+        return
+    used = {
+        name.split(".")[1] for name in imports(file, top_level_only=False) if name.startswith("arabic_llm.")
+    }
+    assert used - {own} <= ALLOWED[own] | COMMON, f"{file} imports {sorted(used - ALLOWED[own] - COMMON)}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_each_third_party_has_one_door(file):
+    used = {name.split(".")[0] for name in imports(file, top_level_only=False)}
+    for library, rooms in DOORS.items():
+        assert library not in used or room(file) in rooms, f"{file} imports {library}"
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if room(f) in LIGHT], ids=lambda p: p.name)
+def test_composing_imports_nothing_heavy(file):
+    used = {name.split(".")[0] for name in imports(file, top_level_only=True)}
+    assert not used & HEAVY
+
+
+@pytest.mark.parametrize(
+    "file",
+    [f for f in FILES if room(f) == "data" and f.name not in ("chat.py", "tokens.py", "lint.py")],
+    ids=lambda p: p.name,
+)
+def test_reading_data_needs_no_torch(file):
+    used = {name.split(".")[0] for name in imports(file, top_level_only=False)}
+    assert not used & {"torch", "transformers", "datasets"}
+
+
+def test_training_sees_of_the_data_only_what_chat_made_of_them():
+    for file in (f for f in FILES if room(f) == "training"):
+        used = {name for name in imports(file, top_level_only=False) if name.startswith("arabic_llm.data")}
+        assert all(name.startswith("arabic_llm.data.chat") for name in used), f"{file} imports {used}"
+
+
+def test_only_chat_and_training_write_the_ignored_label():
+    writers = {str(f.relative_to(PACKAGE)) for f in FILES if "-100" in f.read_text(encoding="utf-8")}
+    assert writers == {"data/chat.py"}

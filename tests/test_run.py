@@ -1,0 +1,236 @@
+"""The program as its users type it: exit codes, one line for each mistake, nothing heavy too early."""
+
+import fcntl
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+QUICK = ("task.max_steps=2", "task.effective_batch_size=4", "data.max_rows=40", "hw=cpu", "suite.limit=4")
+
+
+def complaint(program, *overrides):
+    """Return the one line of a mistake, after checking that it is one line and exit code 2."""
+    status, said = program(*overrides)
+    lines = said.strip().splitlines()
+    assert status == 2, said
+    assert lines[-1].startswith("error: "), said
+    assert sum(line.startswith("error") for line in lines) == 1
+    return lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("adapter.rnak=1", "no setting 'adapter.rnak'; did you mean 'adapter.rank'?"),
+        ("+adapter.rnak=1", "no setting 'adapter.rnak'; did you mean 'adapter.rank'?"),
+        ("adaptr=lora", "no setting 'adaptr'; did you mean 'adapter'?"),
+        ("model=qwen", "no model 'qwen'; there are: gemma2_2b, gemma2_9b, glm4_9b, llama2_7b"),
+        ("task=sfft", "no task 'sfft'; there are: compare, evaluate, inspect, pretrain, sft, study"),
+        ("+experiment=nothing", "no experiment 'nothing'; there are: "),
+        ("adapter.rank=abc", "adapter.rank: Value 'abc' of type 'str' could not be converted to Integer"),
+        ("adapter.rank=0", "adapter.rank must be at least 1, not 0"),
+        (
+            "adapter.quantization=nf5",
+            "adapter.quantization: Invalid value 'nf5', expected one of [none, nf4]",
+        ),
+        ("adapter.rank=4,8", "To sweep over it, add --multirun"),
+        ("data.path=بيانات/ملف.jsonl", "'data.path=\"بيانات/ملف.jsonl\"'"),
+        ("model", "'model' is no setting: write key=value"),
+        ("data=local", "data.path is not set; with data=local write data.path=my.jsonl"),
+        ("adapter=none", "adapter=none trains nothing; choose lora"),
+        ("adapter.path=nowhere", "nowhere holds no trained adapter or model"),
+    ],
+)
+def test_a_mistake_is_one_line_with_the_cure(program, override, said, tmp_path):
+    assert said in complaint(program, override)
+    assert not list(tmp_path.iterdir())  # not even the folder that Hydra makes
+
+
+def write(path: Path, text: str, encoding: str = "utf-8") -> str:
+    path.write_bytes(text.encode(encoding))
+    return f"data.path={path}"
+
+
+GOOD = '{"instruction": "س", "input": "", "output": "ج"}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "said"),
+    [
+        (GOOD + '{"instruction": \n', "utf-8", "my.jsonl:2: broken JSON: Expecting value at column 17"),
+        (
+            GOOD.replace("instruction", "question"),
+            "utf-8",
+            "no column 'instruction'; there are: question, input, output",
+        ),
+        (GOOD + GOOD, "windows-1256", "my.jsonl:1: not UTF-8"),
+        (
+            GOOD + '{"instruction": "س", "output": ""}\n',
+            "utf-8",
+            "my.jsonl:2: 'output' is empty; mend it, or set",
+        ),
+        ("", "utf-8", "no row is left: local: 0 rows in, 0 kept"),
+    ],
+)
+def test_a_bad_file_is_one_line_with_its_place(program, tmp_path, text, encoding, said):
+    assert said in complaint(program, "data=local", write(tmp_path / "my.jsonl", text, encoding))
+
+
+def test_a_missing_file_names_both_places(program):
+    said = complaint(program, "data=arastories", "data_root=there")
+    assert "no file arastories/MSA.csv nor there/arastories/MSA.csv" in said
+
+
+def test_the_real_command_ends_with_what_is_missing_and_what_fetches_it(program, tmp_path, monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    status, said = program("model=qwen2_7b", "adapter=qlora", "hw=4gb")
+    *_, plan, error = said.strip().splitlines()
+    assert status == 2
+    assert plan.startswith(
+        "plan: qwen2_7b (7,615.6 M parameters) with adapter=qlora (40.37 M trained) on 4,"
+    )
+    assert "weights 5.17 GiB of 3.6 GiB that hw leaves, which is too much for them alone" in plan
+    assert error.startswith("error: the weights of Qwen/Qwen2-7B are not here and cannot be reached")
+    assert error.endswith("hf download Qwen/Qwen2-7B --revision main --local-dir models/qwen2_7b")
+
+
+def test_a_dry_run_says_rows_steps_tokens_and_bytes_and_writes_nothing(program, tmp_path):
+    status, said = program("dry_run=true", "adapter.rank=8")
+    assert status == 0
+    assert "rows in" in said
+    assert "steps of 16 sequences (1 x 16)" in said
+    assert "weights 0.01 GiB" in said
+    assert "tokens an epoch in" in said
+    assert not any(path for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_the_same_command_is_done_once_and_resume_false_moves_it_aside(program, tmp_path):
+    status, first = program(*QUICK)
+    assert status == 0, first
+    assert "trained 2 steps" in first
+    (directory,) = (tmp_path / "outputs" / "sft").iterdir()
+    result = json.loads((directory / "result.json").read_text())
+    status, again = program(*QUICK)
+    assert status == 0
+    assert "done before, not run again" in again
+    assert "trained" not in again
+    status, anew = program(*QUICK, "resume=false")
+    assert "trained 2 steps" in anew
+    assert "an earlier run was moved to" in anew
+    assert json.loads((directory / "result.json").read_text()) == result
+    assert (tmp_path / "outputs" / "sft" / f"{directory.name}.aside-1" / "result.json").exists()
+
+
+def test_a_directory_of_another_configuration_is_refused_with_the_difference(program):
+    program(*QUICK, "hydra.run.dir=mine")
+    said = complaint(program, *QUICK, "hydra.run.dir=mine", "adapter.rank=8", "seed=3")
+    assert "holds a run of another configuration: adapter.rank was 16, is 8; seed was 17, is 3." in said
+
+
+def test_a_first_try_that_made_nothing_does_not_claim_its_directory(program, tmp_path):
+    complaint(program, "hw.precision=float16", *QUICK, "hydra.run.dir=mine")
+    status, said = program(*QUICK, "hydra.run.dir=mine")
+    assert status == 0, said
+
+
+def test_a_folder_with_other_files_is_not_ours_to_fill(program, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    assert "mine is a folder with other files in it" in complaint(program, *QUICK, "hydra.run.dir=mine")
+
+
+def test_the_folder_the_command_is_typed_in_is_never_removed(program, tmp_path):
+    complaint(program, "adapter.rank=0", "hydra.run.dir=mine")
+    complaint(program, "adapter.rank=0", "hydra.run.dir=.")
+    assert tmp_path.is_dir()
+
+
+def test_rows_that_changed_since_are_refused_not_answered_from_before(program, tmp_path):
+    path = tmp_path / "my.jsonl"
+    rows = [{"instruction": f"سؤال {i}", "input": "", "output": "جواب"} for i in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mine = ("data=local", f"data.path={path}", *QUICK)
+    status, said = program(*mine)
+    assert status == 0, said
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:30]))
+    said = complaint(program, *mine)
+    assert "holds a run of this configuration on other input: data has changed since" in said
+    status, said = program(*mine, "resume=false")
+    assert status == 0
+    assert "trained 2 steps" in said
+
+
+def test_a_directory_in_use_is_refused_with_its_process(program, tmp_path):
+    (tmp_path / "mine").mkdir()
+    with (tmp_path / "mine" / ".lock").open("w") as lock:
+        lock.write("4711")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        said = complaint(program, *QUICK, "hydra.run.dir=mine")
+    assert "another run (process 4711) is writing in" in said
+
+
+def test_the_manifest_holds_what_is_needed_to_do_it_again(program, tmp_path):
+    program(*QUICK, "hydra.run.dir=mine")
+    manifest = json.loads((tmp_path / "mine" / "manifest.json").read_text())
+    assert manifest["command"].startswith("python -m arabic_llm.run task.max_steps=2")
+    assert manifest["versions"]["trl"]
+    assert manifest["identity"]["adapter"]["rank"] == 16
+    assert len(manifest["inputs"]["base"]) == len(manifest["inputs"]["data"]) == 16
+    assert (tmp_path / "mine" / "adapter" / "lint.json").exists()
+    assert "trains on" in (tmp_path / "mine" / "run.log").read_text(encoding="utf-8")
+
+
+def test_an_adapter_of_another_base_is_refused(program, tmp_path):
+    program(*QUICK, "hydra.run.dir=mine")
+    about = tmp_path / "mine" / "adapter" / "arabic_llm.json"
+    revision = json.loads(about.read_text())["base_revision"]
+    about.write_text(about.read_text().replace(revision, "0123456789abcdef"))
+    (tmp_path / "mine" / "adapter" / "SEALED.json").unlink()
+    said = complaint(program, "task=evaluate", "adapter.path=mine/adapter", "suite.limit=4", "hw=cpu")
+    assert "was trained on tiny (0123456789abcdef), not on" in said
+
+
+def test_a_place_that_cannot_be_written_is_one_line(program, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    assert "file/mine: Not a directory" in complaint(program, *QUICK, "hydra.run.dir=file/mine")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["task=evaluate", "--cfg", "job"]])
+def test_help_and_the_configuration_import_nothing_heavy(arguments, tmp_path):
+    code = (
+        "import atexit, sys; atexit.register(lambda: print('HEAVY', sorted({'torch', 'transformers', 'trl',"
+        " 'peft', 'datasets', 'numpy', 'wandb', 'lm_eval'} & set(sys.modules))));"
+        "from arabic_llm.run import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert "HEAVY []" in done.stdout
+    assert "adapter" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_lists_every_option_and_no_schema(tmp_path):
+    command = [sys.executable, "-m", "arabic_llm.run", "--help"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    assert "task: compare, evaluate, inspect, pretrain, sft, study" in said
+    assert "_schema" not in said
+
+
+def test_our_own_bug_keeps_its_traceback(program, monkeypatch):
+    from arabic_llm.data import sources
+
+    monkeypatch.setattr(sources, "load", lambda *_: 1 / 0)
+    monkeypatch.setattr(sys, "argv", ["arabic_llm.run", "tracking=none"])
+    from arabic_llm import run
+
+    with pytest.raises(ZeroDivisionError):
+        run.main()
