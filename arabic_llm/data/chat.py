@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -84,7 +85,10 @@ def template_text(name: str) -> str:
 
 
 def render(codec: Codec, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
-    """Return the conversation as the model reads it, up to where its next answer begins if asked."""
+    """Return the conversation as the model reads it, up to where its next answer begins if asked.
+
+    Raises ConfigError with what Jinja says, when the template is wrong or refuses the conversation.
+    """
     text, _ = _render(codec, messages, add_generation_prompt=add_generation_prompt)
     return text
 
@@ -136,13 +140,17 @@ def _render(
 ) -> tuple[str, list[tuple[int, int]]]:
     """Return the text and the (start, end) characters of what the assistant says in it."""
     chat = [{"role": m.role, "content": m.content} for m in messages]
-    (text,), (said,) = render_jinja_template(
-        [chat],
-        chat_template=codec.template,
-        return_assistant_tokens_mask=True,
-        add_generation_prompt=add_generation_prompt,
-        **codec.tokenizer.special_tokens_map,
-    )
+    try:
+        (text,), (said,) = render_jinja_template(
+            [chat],
+            chat_template=codec.template,
+            return_assistant_tokens_mask=True,
+            add_generation_prompt=add_generation_prompt,
+            **codec.tokenizer.special_tokens_map,
+        )
+    except TemplateError as error:
+        line = f" line {error.lineno}:" if isinstance(error, TemplateSyntaxError) else ""
+        raise ConfigError(f"model.chat_template:{line} {error.message}") from error
     return text, said
 
 

@@ -1,5 +1,7 @@
 """Ids and labels, on every template we name: answers and their stop tokens are learned, nothing else is."""
 
+from dataclasses import replace
+
 import pytest
 from conftest import DATA, model_config, needs_data
 from tokenizers_like import NAMES, codec_of
@@ -198,6 +200,16 @@ def test_a_template_without_marks_is_refused(tmp_path):
     template.write_text("{{ messages[0].content }}")
     with pytest.raises(ConfigError, match="endgeneration"):
         chat.template_text(str(template))
+
+
+def test_what_jinja_says_of_a_template_is_one_line_with_its_place():
+    codec = codec_of("tiny")
+    broken = replace(codec, template="{% generation %}\n{% for m in messages %}{{ m.content }")
+    with pytest.raises(ConfigError, match=r"^model\.chat_template: line 2: unexpected '}'$"):
+        chat.render(broken, SINGLE, add_generation_prompt=False)
+    refusing = replace(codec, template="{{ raise_exception('no system turn') }}")
+    with pytest.raises(ConfigError, match=r"^model\.chat_template: no system turn$"):
+        chat.render(refusing, SINGLE, add_generation_prompt=False)
 
 
 def test_a_template_that_does_not_exist_names_those_that_do():
