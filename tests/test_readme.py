@@ -11,9 +11,12 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 START, END = "<!-- tree -->\n```text\n", "```\n<!-- /tree -->"
+PAGES = [README, *sorted((ROOT / "experiments").rglob("*.md")), ROOT / "multirun" / "README.md"]
 WIDTH = 34  # of the column of names
 
 
@@ -78,6 +81,12 @@ def test_every_command_of_the_readme_composes():
             ours.to_config(
                 compose("config", ["output_dir=out", *(w for w in sweep if not w.startswith("hydra."))])
             )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_a_page_links_to_is_there(page):
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
 def test_every_verb_of_the_makefile_is_listed_by_help():

@@ -1,6 +1,6 @@
 """W&B gets an offline copy beside the results; without it nothing is missed."""
 
-import json
+import re
 
 from arabic_llm import tracking
 from arabic_llm.config.schema import Tracking
@@ -12,9 +12,10 @@ def test_an_offline_run_lies_beside_the_results(tmp_path, monkeypatch):
     tracker.log({"step": 1, "loss": 2.5})
     tracker.finish({"dev_loss": 2.0})
     (run,) = (tmp_path / "wandb").glob("offline-run-*")
-    assert list(run.glob("*.wandb"))
-    summary = run / "files" / "wandb-summary.json"
-    assert not summary.exists() or json.loads(summary.read_text())["dev_loss"] == 2.0
+    (copy,) = run.glob("*.wandb")
+    for name, value in (("adapter", '{"rank":4}'), ("loss", "2.5"), ("dev_loss", "2.0")):
+        field = rf"{name}\x82\x01.{re.escape(value)}"  # protobuf: key, then its value as JSON
+        assert re.search(field.encode(), copy.read_bytes(), re.DOTALL)
 
 
 def test_wandb_that_does_not_start_costs_the_copy_and_not_the_run(tmp_path, monkeypatch, caplog):

@@ -6,6 +6,7 @@ import pytest
 from conftest import DATA, compose_config, needs_data
 from tokenizers_like import NAMES, codec_of
 
+from arabic_llm.config import paths
 from arabic_llm.config.schema import Overflow
 from arabic_llm.data import chat
 from arabic_llm.data.rows import question_answer
@@ -66,6 +67,14 @@ def test_our_scores_are_those_of_plain_lm_eval(tiny_codec, tmp_path):
             if name in names:
                 assert score.value == pytest.approx(theirs[name][f"{metric},none"])
                 assert score.stderr == pytest.approx(theirs[name][f"{metric}_stderr,none"])
+
+
+@needs_data
+@pytest.mark.parametrize("file", sorted(paths.CONF.glob("suite/*.yaml")), ids=lambda p: p.stem)
+def test_every_suite_has_documents_for_each_of_its_tasks(file):
+    for entry in suites.load(compose_config(f"suite={file.stem}").suite, DATA):
+        assert all(documents for _, documents in entry.documents())
+        assert entry.judged()["items"].keys() == entry.leaves.keys()
 
 
 @needs_data

@@ -87,6 +87,17 @@ def test_qlora_trains_its_adapter_in_float32(tmp_path):
     assert learned(model) != before
 
 
+def test_qlora_learns_the_same_with_gradient_checkpointing(tmp_path):
+    """What hw=4gb turns on: the backward pass goes through 4-bit weights a second time."""
+    fixed = ("adapter=qlora", NO_DROPOUT, "task.max_steps=3")
+    Lab(fixed).train(tmp_path / "kept")
+    again, _ = Lab((*fixed, "hw.gradient_checkpointing=true")).train(tmp_path / "again")
+    assert again.is_gradient_checkpointing
+    curves = [[loss for _, loss, _, _ in losses(tmp_path / name) if loss] for name in ("kept", "again")]
+    assert curves[1] == pytest.approx(curves[0], rel=1e-5)
+    assert curves[0][0] != curves[0][-1]
+
+
 def test_mixed_precision_keeps_the_adapter_in_float32(tmp_path):
     lab = Lab(("hw.precision=bfloat16", "task.max_steps=3"))
     model, outcome = lab.train(tmp_path)
