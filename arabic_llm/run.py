@@ -14,6 +14,8 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("TQDM_DELAY", "2")  # seconds: no bar for what is done at once,
+os.environ.setdefault("TQDM_LEAVE", "")  # and none left behind
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us, and we say them in one line
 
 import hydra
