@@ -15,11 +15,12 @@ ALLOWED = {
     "rundir": set(),
     "errors": set(),
     "files": set(),
+    "hub": set(),
     "config": {"text", "tasks"},  # compose registers each task's schema
     "text": set(),
-    "data": {"text"},
+    "data": {"text", "hub"},
     "memory": set(),
-    "models": {"memory"},
+    "models": {"memory", "hub"},
     "tracking": set(),
     "training": {"models", "data", "tracking"},
     "evaluation": {"data", "text"},
@@ -31,6 +32,7 @@ COMMON = {"errors", "files", "config"}
 DOORS = {
     "bitsandbytes": set(),  # transformers' BitsAndBytesConfig, in models/load.py, is enough
     "wandb": {"tracking"},
+    "huggingface_hub": {"hub"},
     "lm_eval": {"evaluation"},
     "trl": {"training"},
     "peft": {"models"},

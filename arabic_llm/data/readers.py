@@ -43,6 +43,11 @@ def read(path: Path) -> Iterator[Record | Broken]:
     yield from reader(path)
 
 
+def is_data(path: Path) -> bool:
+    """Return whether a file is of a kind that can be read."""
+    return path.suffix.lower() in READERS
+
+
 def _lines(path: Path) -> Iterator[str]:
     """Yield decoded lines with their ends. Raises DataError naming the line that is not UTF-8."""
     with path.open("rb") as file:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm import files
+from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.schema import BadRow, ColumnsConfig, DataConfig
 from arabic_llm.data import readers
 from arabic_llm.data.ledger import Ledger
@@ -43,14 +44,15 @@ def load(data: DataConfig, data_root: Path, seed: int) -> Rows:
         # Its dev rows ask facts of their own: data.dev_share has no say.
         dev = list(_kept(questions.training_rows("dev"), data, Ledger(f"{data.name} dev")))
         return Rows(train, dev, ledger)
-    path = locate(data, data_root)
-    rows = list(_kept(_from_file(path, data, ledger), data, ledger))
+    paths = locate(data, data_root)
+    read = (row for path in paths for row in _from_file(path, data, ledger))
+    rows, place = list(_kept(read, data, ledger)), paths[0] if len(paths) == 1 else paths[0].parent
     if not rows:
-        raise DataError(f"{path}: no row is left: {ledger}")
+        raise DataError(f"{place}: no row is left: {ledger}")
     train, dev = _split(rows, data.dev_share, seed)
     if not train:
         raise DataError(
-            f"{path}: all {len(rows)} rows would be dev; lower data.dev_share ({data.dev_share})"
+            f"{place}: all {len(rows)} rows would be dev; lower data.dev_share ({data.dev_share})"
         )
     return Rows(train, dev, ledger)
 
@@ -59,23 +61,54 @@ def source_hash(data: DataConfig, data_root: Path) -> str:
     """Return a hash of the data set as it lies there: of the file, or of the generated rows."""
     if data.builtin:
         return content_hash(questions.training_rows("train"))
-    return files.sha256(locate(data, data_root))[:16]
+    paths = locate(data, data_root)
+    return fingerprint([files.sha256(path) for path in paths])
 
 
-def locate(data: DataConfig, data_root: Path) -> Path:
-    """Return the data set's file: as typed, or under data_root.
+def locate(data: DataConfig, data_root: Path) -> list[Path]:
+    """Return the files of a data set: what data.path names, <data_root>/<name>/, the hub's cache, the hub.
 
-    Raises DataError that names both places.
+    Raises DataError, which says where they may be put and what fetches them.
     """
-    if data.path is None:
+    if data.path is None and data.hub_id is None:
         raise DataError(f"data.path is not set; with data={data.name} write data.path=my.jsonl")
-    typed = Path(data.path).expanduser()
-    under_root = data_root / typed
-    for path in (typed, under_root):
-        if path.is_file():
-            return path
-    places = f"{typed}" if typed.is_absolute() else f"{typed} nor {under_root}"
+    typed = Path(data.path or data.name).expanduser()
+    for place in (typed, data_root / typed) if data.path else (data_root / typed,):
+        if place.is_file():
+            return [place]
+        if place.is_dir():
+            return _inside(place, data)
+    if data.hub_id is not None:
+        return _from_hub(data, data_root / typed)
+    places = f"{typed}" if typed.is_absolute() else f"{typed} nor {data_root / typed}"
     raise DataError(f"data.path: no file {places}; put it there, or set ARABIC_LLM_DATA or data.path")
+
+
+def _inside(folder: Path, data: DataConfig) -> list[Path]:
+    """Return the data files of a folder, by name. Raises DataError when there is none."""
+    if found := _found(folder, data):
+        return found
+    wanted = ", ".join(data.files or [f"*{suffix}" for suffix in readers.READERS])
+    raise DataError(f"{folder}: holds no data file ({wanted})")
+
+
+def _found(folder: Path, data: DataConfig) -> list[Path]:
+    paths = (path for pattern in data.files or ["**/*"] for path in folder.glob(pattern))
+    return sorted({path for path in paths if path.is_file() and readers.is_data(path)})
+
+
+def _from_hub(data: DataConfig, place: Path) -> list[Path]:
+    from arabic_llm import hub  # a second, and most data sets lie here
+
+    repository = hub.Repository(str(data.hub_id), data.revision, tuple(data.files), "dataset")
+    try:
+        return _inside(hub.snapshot(repository, lambda f: bool(_found(f, data)), network=True), data)
+    except hub.UnreachableError as error:
+        why = f" ({error})" if str(error) else ""
+        raise DataError(
+            f"data={data.name}: {data.hub_id} is not here and cannot be reached{why}; put its files in"
+            f" {place}/, or fetch them where there is a network: {hub.command(repository, place)}"
+        ) from error
 
 
 def content_hash(rows: Iterable[Row]) -> str:

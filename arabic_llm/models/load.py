@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 from collections.abc import Iterator
@@ -12,14 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from httpx2 import HTTPError  # what huggingface_hub lets through when a proxy fails
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -30,7 +21,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from arabic_llm import files
+from arabic_llm import files, hub
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.config.schema import AdapterConfig, Method, ModelConfig, Quantization
@@ -40,7 +31,7 @@ from arabic_llm.models.placement import Placement
 MODELS = Path("models")  # beside the user's project: models/<name>/
 _HASHED = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer.model")
 _LARGE_BYTES = 2**28
-_WANTED = ["*.json", "*.safetensors", "*.model", "*.jinja"]
+_WANTED = ("*.json", "*.safetensors", "*.model", "*.jinja")
 
 
 class MissingModelError(UserError):
@@ -188,37 +179,16 @@ def _folder(model: ModelConfig, *, network: bool) -> Path:
 def _from_hub(model: ModelConfig, *, network: bool) -> Path:
     if model.hub_id is None:
         raise MissingModelError(f"model={model.name} has neither model.path nor model.hub_id")
-    reason: Exception | None = None
-    for local_only in (True, False) if network else (True,):
-        try:
-            snapshot = snapshot_download(
-                model.hub_id,
-                revision=model.revision,
-                allow_patterns=_WANTED,
-                local_files_only=local_only,
-            )
-        except (HfHubHTTPError, HTTPError, OSError) as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            reason = error
-            continue
-        if not _missing(Path(snapshot)):
-            return Path(snapshot)
-    raise MissingModelError(_how_to_get(model, reason)) from reason
-
-
-def _how_to_get(model: ModelConfig, reason: Exception | None) -> str:
-    place = MODELS / model.name
-    refused = ""
-    if isinstance(reason, GatedRepoError):
-        refused = " (the hub asks for its licence to be accepted there, and for `hf auth login`)"
-    elif isinstance(reason, RepositoryNotFoundError | RevisionNotFoundError):
-        refused = " (the hub knows no such repository or revision, or not for you: `hf auth login`)"
-    return (
-        f"the weights of {model.hub_id} are not here and cannot be reached{refused}; put them in"
-        f" {place}/ (or set model.path), or fetch them where there is a network:"
-        f" hf download {model.hub_id} --revision {model.revision} --local-dir {place}"
-    )
+    repository, place = hub.Repository(model.hub_id, model.revision, _WANTED), MODELS / model.name
+    try:
+        return hub.snapshot(repository, lambda folder: _missing(folder) is None, network=network)
+    except hub.UnreachableError as error:
+        why = f" ({error})" if str(error) else ""
+        raise MissingModelError(
+            f"the weights of {model.hub_id} are not here and cannot be reached{why}; put them in"
+            f" {place}/ (or set model.path), or fetch them where there is a network:"
+            f" {hub.command(repository, place)}"
+        ) from error
 
 
 def _missing(folder: Path) -> str | None:
