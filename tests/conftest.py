@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of torch, read when it is imported: tests run side by side
+
 import pytest
 
 from arabic_llm.config.schema import ModelConfig
