@@ -1,6 +1,7 @@
 """W&B gets an offline copy beside the results; without it nothing is missed."""
 
 import re
+import time
 
 from arabic_llm import tracking
 from arabic_llm.config.schema import Tracking
@@ -14,8 +15,18 @@ def test_an_offline_run_lies_beside_the_results(tmp_path, monkeypatch):
     (run,) = (tmp_path / "wandb").glob("offline-run-*")
     (copy,) = run.glob("*.wandb")
     for name, value in (("adapter", '{"rank":4}'), ("loss", "2.5"), ("dev_loss", "2.0")):
-        field = rf"{name}\x82\x01.{re.escape(value)}"  # protobuf: key, then its value as JSON
-        assert re.search(field.encode(), copy.read_bytes(), re.DOTALL)
+        field = rf"{name}\x82\x01.{re.escape(value)}".encode()  # protobuf: key, then its value as JSON
+        assert appears(field, copy)
+
+
+def appears(pattern, file):
+    """Wait for what W&B's own process writes a moment after the run is finished."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if re.search(pattern, file.read_bytes(), re.DOTALL):
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def test_wandb_that_does_not_start_costs_the_copy_and_not_the_run(tmp_path, monkeypatch, caplog):

@@ -93,6 +93,7 @@ class ModelConfig:
     pad_token: str = MISSING  # never the stop token, or the model would not learn to stop
     end_of_text: str = MISSING  # ends a raw text
     max_length: int = MISSING  # tokens the model can see
+    learning_rate: float = 2e-4  # for adapters (QLoRA, 2305.14314, table 9); narrow models need more
     architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
 
     def __post_init__(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -13,50 +12,14 @@ import time
 from pathlib import Path
 
 import pytest
-
-from arabic_llm import files
+from warm import Nursery, curve
 
 MIN_KILLS = 20
 SFT = (
-    *("hw=cpu", "tracking=none", "task.max_steps=30", "task.effective_batch_size=4", "data.max_rows=200"),
+    *("hw=cpu", "tracking=none", "task.max_steps=24", "task.effective_batch_size=4", "data.max_rows=200"),
     *("task.save_steps=1", "task.eval_steps=7", "hydra.run.dir=mine"),
     "adapter.dropout=0.1",  # its masks come from a generator that must carry on too
 )
-STUDY = (
-    *("task=study", "hw=cpu", "tracking=none", "task.max_steps=6", "task.effective_batch_size=4"),
-    *("task.save_steps=1", "task.eval_steps=3", "suite.limit=30", "hydra.run.dir=mine"),
-)
-TIMELESS = ("step", "loss", "dev_loss", "learning_rate", "grad_norm", "tokens_seen")
-
-
-class Nursery:
-    """Runs the program in forks of one warm process, and kills them."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("nursery.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def start(self, cwd: Path, arguments: tuple[str, ...]) -> int:
-        order = {"cwd": str(cwd), "arguments": list(arguments), "log": str(cwd / "log.txt")}
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())["pid"]
-
-    def wait(self) -> int:
-        return json.loads(self._process.stdout.readline())["status"]
-
-    def finish(self, cwd: Path, arguments: tuple[str, ...]) -> None:
-        self.start(cwd, arguments)
-        status = self.wait()
-        assert status == 0, (cwd / "log.txt").read_text()[-3000:]
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +35,6 @@ def whole(nursery, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     nursery.finish(folder, SFT)
     return folder
-
-
-def curve(directory: Path) -> list[dict[str, float]]:
-    lines = files.read_json_lines(directory / "mine" / "training" / "metrics.jsonl")
-    return [{key: line[key] for key in TIMELESS if key in line} for line in lines]
 
 
 def adapter_bytes(directory: Path) -> dict[str, bytes]:
@@ -135,31 +93,6 @@ def test_a_calm_stop_carries_on_to_the_same_bits(nursery, whole, tmp_path, numbe
     assert adapter_bytes(tmp_path) == adapter_bytes(whole)
 
 
-def test_a_study_killed_in_any_stage_ends_with_the_same_table(nursery, tmp_path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    whole.mkdir()
-    killed.mkdir()
-    began = time.monotonic()
-    nursery.finish(whole, STUDY)
-    length = time.monotonic() - began
-    draw = random.Random(5)
-    kills = 0
-    for _ in range(5):
-        pid = nursery.start(killed, STUDY)
-        time.sleep(draw.random() * length / 2)
-        with contextlib.suppress(ProcessLookupError):  # it was done first
-            os.kill(pid, signal.SIGKILL)
-        kills += nursery.wait() == -signal.SIGKILL
-    nursery.finish(killed, STUDY)
-    assert kills >= 2
-    assert curve(killed) == curve(whole)
-    for name in ("comparison.csv", "comparison.md"):
-        assert (killed / "mine" / name).read_text() == (whole / "mine" / name).read_text()
-    assert files.read_json(killed / "mine" / "result.json") == files.read_json(
-        whole / "mine" / "result.json"
-    )
-
-
 def test_the_program_itself_killed_in_a_fresh_process_carries_on(tmp_path):
     command = [sys.executable, "-m", "arabic_llm.run", *SFT]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
@@ -173,4 +106,4 @@ def test_the_program_itself_killed_in_a_fresh_process_carries_on(tmp_path):
     assert first.wait() == -signal.SIGKILL
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    assert [line["step"] for line in curve(tmp_path) if "loss" in line] == list(range(1, 31))
+    assert [line["step"] for line in curve(tmp_path) if "loss" in line] == list(range(1, 25))
