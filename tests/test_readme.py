@@ -31,6 +31,7 @@ def tree() -> str:
     lines.append(("experiments/experiment/", recipes))
     lines.append(("experiments/results/", "what recipes found, with versions and hardware"))
     lines.append(("multirun/", "where sweeps land"))
+    lines.append(("benchmarks/", "one file per claim about speed, against what one would otherwise use"))
     lines.append(("tests/", "mirrors arabic_llm/; faults/ kills runs"))
     return "".join(f"{name:<{WIDTH}} {text}\n" for name, text in lines)
 

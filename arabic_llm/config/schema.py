@@ -7,6 +7,7 @@ from enum import Enum
 
 from omegaconf import MISSING
 
+from arabic_llm.text.measures import SCRIPTS
 from arabic_llm.text.normalize import PROFILES, STEPS
 
 
@@ -54,6 +55,13 @@ class BadRow(Enum):
 
     stop = "stop"
     drop = "drop"
+
+
+class BidiControls(Enum):
+    """What happens to a row with embeddings, overrides or isolates (U+202A-202E, U+2066-2069)."""
+
+    drop = "drop"  # under an override, text is stored in another order than it is read in
+    clean = "clean"  # they are removed, the row is counted as changed: isolates come with chats and tweets
 
 
 class Tracking(Enum):
@@ -116,6 +124,45 @@ class ColumnsConfig:
 
 
 @dataclass
+class CleaningConfig:
+    """Which rows are dropped for what they say; none: that filter is off. Filters run in this order."""
+
+    bidi_controls: BidiControls | None = None  # of the row as it came, before normalisation
+    min_chars: int | None = None  # of the whole row, all its turns
+    max_chars: int | None = None
+    max_repetition: float | None = None  # share of the row's 4-grams of characters that it had before
+    scripts: list[str] = field(default_factory=list)  # wanted ones, of text/measures.py
+    min_script_share: float | None = None  # of the row's letters, in any of `scripts`
+    allow_english_fallback: bool = False  # a row whose letters are mostly Latin passes min_script_share
+    max_latin_words: int | None = None  # in a row, in an Arabic or Chinese answer: what was left in English
+    drop_echoes: bool = False  # rows with an answer that only repeats its question
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that nothing passes, and names that do not exist."""
+        for name in ("min_chars", "max_chars", "max_latin_words"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"data.cleaning.{name} must be at least 1, not {value}")
+        if self.max_chars is not None and (self.min_chars or 1) > self.max_chars:
+            raise ValueError(
+                f"data.cleaning.min_chars ({self.min_chars}) is more than"
+                f" data.cleaning.max_chars ({self.max_chars})"
+            )
+        for name in ("max_repetition", "min_script_share"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"data.cleaning.{name} must be between 0 and 1, not {value}")
+        self._refuse_scripts_that_are_not_told_apart()
+
+    def _refuse_scripts_that_are_not_told_apart(self) -> None:
+        for script in self.scripts:
+            if script not in SCRIPTS:
+                raise ValueError(f"data.cleaning.scripts knows {', '.join(SCRIPTS)}, not '{script}'")
+        if self.min_script_share is not None and not self.scripts:
+            raise ValueError("data.cleaning.min_script_share needs data.cleaning.scripts, e.g. [arabic]")
+
+
+@dataclass
 class DataConfig:
     """What the model learns from, and how rows are checked."""
 
@@ -129,6 +176,7 @@ class DataConfig:
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     profile: str = "decoder"  # of text/normalize.py
     without_steps: list[str] = field(default_factory=list)  # steps of the profile to leave out
+    cleaning: CleaningConfig = field(default_factory=CleaningConfig)
     dedup: bool = True  # of exact copies
     dev_share: float = 0.05  # of rows, kept for the loss on unseen rows
     max_rows: int | None = None

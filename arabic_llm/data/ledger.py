@@ -18,6 +18,7 @@ class Ledger:
     kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    changed: Counter[str] = field(default_factory=Counter)  # of the kept ones
 
     def keep(self) -> None:
         """Count a row that goes on."""
@@ -28,7 +29,15 @@ class Ledger:
         """Count a row that does not, and remember where the first few of its kind stand."""
         self.rows_in += 1
         self.dropped[reason] += 1
-        examples = self.examples.setdefault(reason, [])
+        self._remember(reason, example)
+
+    def change(self, what: str, example: str) -> None:
+        """Count a kept row that is not what its source says, and remember where the first few stand."""
+        self.changed[what] += 1
+        self._remember(what, example)
+
+    def _remember(self, what: str, example: str) -> None:
+        examples = self.examples.setdefault(what, [])
         if len(examples) < _NUM_EXAMPLES:
             examples.append(example)
 
@@ -36,9 +45,9 @@ class Ledger:
         """Return the ledger as one line. Raises AssertionError when it does not close."""
         if self.rows_in != self.kept + self.dropped.total():
             raise AssertionError(f"{self.stage}: {self.rows_in} in, {self.kept} kept, {self.dropped}")
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.most_common())
-        lost = f", {self.dropped.total():,} dropped ({reasons})" if reasons else ""
-        return f"{self.stage}: {self.rows_in:,} rows in, {self.kept:,} kept{lost}"
+        lost = f", {self.dropped.total():,} dropped ({_listed(self.dropped)})" if self.dropped else ""
+        changed = f", of which changed: {_listed(self.changed)}" if self.changed else ""
+        return f"{self.stage}: {self.rows_in:,} rows in, {self.kept:,} kept{changed}{lost}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the ledger as JSON holds it."""
@@ -48,9 +57,15 @@ class Ledger:
             "kept": self.kept,
             "dropped": dict(self.dropped.most_common()),
             "examples": self.examples,
+            "changed": dict(self.changed.most_common()),
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Ledger:
         """Return the ledger that as_dict gave."""
-        return cls(**{**values, "dropped": Counter(values["dropped"])})
+        dropped, changed = Counter(values["dropped"]), Counter(values.get("changed", {}))
+        return cls(**{**values, "dropped": dropped, "changed": changed})
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {what}" for what, count in counts.most_common())

@@ -11,8 +11,8 @@ from typing import Any
 
 from arabic_llm import files
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.schema import BadRow, ColumnsConfig, DataConfig
-from arabic_llm.data import readers
+from arabic_llm.config.schema import BadRow, BidiControls, ColumnsConfig, DataConfig
+from arabic_llm.data import filters, readers
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.readers import Broken, Record
 from arabic_llm.data.rows import Message, Row
@@ -217,13 +217,18 @@ def _turns(value: Any, column: str) -> list[Message] | str:
 
 
 def _kept(rows: Iterable[Row], data: DataConfig, ledger: Ledger) -> Iterator[Row]:
-    """Yield normalised rows, each content once."""
+    """Yield normalised rows that the filters pass, each content once."""
     seen = set()
-    for row in rows:
-        clean = _normalised(row, data)
-        digest = content_hash([clean])
-        if any(not m.content for m in clean.messages) or not clean.words():
+    for source in rows:
+        mended = source
+        if data.cleaning.bidi_controls is BidiControls.clean:
+            mended = filters.without_bidi_controls(source)
+        row = _normalised(mended, data)
+        digest = content_hash([row])
+        if any(not m.content for m in row.messages) or not row.words():
             ledger.drop("nothing left after normalisation", row.id)
+        elif reason := filters.reason_to_drop(source, row, data.cleaning):
+            ledger.drop(reason, row.id)
         elif data.dedup and digest in seen:
             ledger.drop("exact copy", row.id)
         elif data.max_rows is not None and ledger.kept == data.max_rows:
@@ -231,7 +236,9 @@ def _kept(rows: Iterable[Row], data: DataConfig, ledger: Ledger) -> Iterator[Row
         else:
             seen.add(digest)
             ledger.keep()
-            yield clean
+            if mended is not source:
+                ledger.change("bidi controls removed", row.id)
+            yield row
 
 
 def _normalised(row: Row, data: DataConfig) -> Row:

@@ -1,0 +1,123 @@
+"""Cleaning filters: each looks at what a row says and answers None, or the reason to drop it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from arabic_llm.config.schema import BidiControls, CleaningConfig
+from arabic_llm.data.rows import Message, Row
+from arabic_llm.text.measures import latin_words_in_a_row, letters, repetition
+from arabic_llm.text.normalize import normalize
+
+_BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # embeddings, overrides, isolates
+# An answer with fewer letters of these is a translation into English, or about English. 0.3 and not a
+# half: a Chinese word has one or two letters, an English one five.
+_ANSWER_SCRIPTS, _ANSWER_SHARE = ("arabic", "han"), 0.3
+
+_OPENING, _UNSURE = 64, 8  # characters; a number or a mark that is cut off at the end may read otherwise
+
+
+def reason_to_drop(source: Row, row: Row, cleaning: CleaningConfig) -> str | None:
+    """Return the first reason, in a fixed order, why a row is dropped.
+
+    `source` is the row as it came, `row` the one normalised: the decoder profile removes bidi
+    controls, so they can only be found before.
+    """
+    said = row.words()
+    return (
+        bidi_controls(source, cleaning.bidi_controls)
+        or wrong_length(said, cleaning.min_chars, cleaning.max_chars)
+        or too_repetitive(said, cleaning.max_repetition)
+        or wrong_script(said, cleaning)
+        or untranslated(row, cleaning.max_latin_words)
+        or (echo(row) if cleaning.drop_echoes else None)
+    )
+
+
+def without_bidi_controls(row: Row) -> Row:
+    """Return the row without embeddings, overrides and isolates: itself when it has none."""
+    if not _BIDI_CONTROLS.search(row.words()):
+        return row
+    turns = tuple(Message(m.role, _BIDI_CONTROLS.sub("", m.content)) for m in row.messages)
+    return replace(row, messages=turns, text=_BIDI_CONTROLS.sub("", row.text))
+
+
+def bidi_controls(source: Row, policy: BidiControls | None) -> str | None:
+    """Refuse embeddings, overrides and isolates, which are not seen where the text is read."""
+    if policy is BidiControls.drop and _BIDI_CONTROLS.search(source.words()):
+        return "bidi controls in the source"
+    return None
+
+
+def wrong_length(said: str, min_chars: int | None, max_chars: int | None) -> str | None:
+    """Refuse what is too short to teach anything, and what is longer than wanted."""
+    if min_chars is not None and len(said) < min_chars:
+        return f"shorter than {min_chars} characters"
+    if max_chars is not None and len(said) > max_chars:
+        return f"longer than {max_chars} characters"
+    return None
+
+
+def too_repetitive(said: str, max_repetition: float | None) -> str | None:
+    """Refuse text that says the same again and again."""
+    if max_repetition is not None and repetition(said) > max_repetition:
+        return f"4-grams repeated above {max_repetition}"
+    return None
+
+
+def wrong_script(said: str, cleaning: CleaningConfig) -> str | None:
+    """Refuse text in other scripts than the wanted ones; sums and dates without a letter pass."""
+    if cleaning.min_script_share is None:
+        return None
+    found = letters(said)
+    if found.of(*cleaning.scripts) >= cleaning.min_script_share * found.total:
+        return None
+    if cleaning.allow_english_fallback and found.latin > found.total / 2:
+        return None
+    return f"share of {' and '.join(cleaning.scripts)} letters below {cleaning.min_script_share}"
+
+
+def untranslated(row: Row, max_latin_words: int | None) -> str | None:
+    """Refuse an Arabic or Chinese answer, or raw text, in which a stretch was left in English."""
+    if max_latin_words is None:
+        return None
+    for text in [m.content for m in row.messages if m.role == "assistant"] or [row.text]:
+        if latin_words_in_a_row(text) > max_latin_words:
+            found = letters(text)
+            if found.of(*_ANSWER_SCRIPTS) >= _ANSWER_SHARE * found.total:
+                return f"more than {max_latin_words} Latin words in a row"
+    return None
+
+
+def echo(row: Row) -> str | None:
+    """Refuse an answer that is its question, once or several times, as matching reads both."""
+    for question, answer in _exchanges(row):
+        if _begin_alike(question, answer):
+            asked, answered = (normalize(text, "matching").split() for text in (question, answer))
+            times = len(answered) // max(1, len(asked))
+            if times and answered == asked * times:
+                return "answer only repeats the question"
+    return None
+
+
+def no_preference(chosen: str, rejected: str) -> str | None:
+    """Refuse a preference between two answers that matching reads as one."""
+    if normalize(chosen, "matching") == normalize(rejected, "matching"):
+        return "chosen and rejected are the same"
+    return None
+
+
+def _exchanges(row: Row) -> Iterator[tuple[str, str]]:
+    """Yield each (question, answer) of a conversation."""
+    for before, turn in zip(row.messages, row.messages[1:], strict=False):
+        if (before.role, turn.role) == ("user", "assistant"):
+            yield before.content, turn.content
+
+
+def _begin_alike(one: str, other: str) -> bool:
+    """Return whether one text may begin with the other: matching reads a whole story in milliseconds."""
+    first, second = (normalize(text[:_OPENING], "matching") for text in (one, other))
+    sure = max(0, min(len(first), len(second)) - _UNSURE)
+    return first[:sure] == second[:sure]
