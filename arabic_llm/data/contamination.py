@@ -19,6 +19,7 @@ class Items:
     """The test's items, all normalised for matching."""
 
     runs: dict[int, frozenset[int]]  # number of words -> hashes of runs that no row may hold
+    openings: frozenset[int]  # of the first 5 words of runs shorter than LONG_RUN: looked for before them
     turns: frozenset[str]  # short items: what no user's turn and no text may be as a whole
     num_unsearchable: int  # items of one word or none
 
@@ -30,6 +31,7 @@ def index(items: Iterable[str]) -> Items:
     since a bare "Which of these is true?" stands in many books.
     """
     runs: dict[int, set[int]] = {}
+    openings: set[int] = set()
     turns, num_unsearchable = set(), 0
     for item in items:
         text = normalize(item, "matching")
@@ -40,8 +42,12 @@ def index(items: Iterable[str]) -> Items:
             turns.add(text)
         else:
             length = min(num_words, LONG_RUN)  # a longer item is found by any of its runs
-            runs.setdefault(length, set()).update(_hashes(ngrams.words([text]), length))
-    return Items({n: frozenset(runs[n]) for n in sorted(runs)}, frozenset(turns), num_unsearchable)
+            words = ngrams.words([text])
+            runs.setdefault(length, set()).update(_hashes(words, length))
+            if length < LONG_RUN:
+                openings.add(_hashes(words, _SHORTEST_RUN)[0])
+    hashes = {n: frozenset(runs[n]) for n in sorted(runs)}
+    return Items(hashes, frozenset(openings), frozenset(turns), num_unsearchable)
 
 
 def contaminated(row: Row, items: Items) -> str | None:
@@ -54,8 +60,9 @@ def contaminated(row: Row, items: Items) -> str | None:
     if any(role == "user" and text in items.turns for role, text in turns):
         return "its question is an item of the suite"
     words = ngrams.words([" ".join(text for _, text in turns if text)])
+    opens = not items.openings.isdisjoint(_hashes(words, _SHORTEST_RUN))
     for length, hashes in items.runs.items():
-        if not hashes.isdisjoint(_hashes(words, length)):
+        if (opens or length == LONG_RUN) and not hashes.isdisjoint(_hashes(words, length)):
             shares = f"shares {LONG_RUN} words with" if length == LONG_RUN else "holds"
             return f"{shares} an item of the suite"
     return None
