@@ -14,8 +14,8 @@ from arabic_llm.data import ngrams
 
 # Shapes: R rows, P permutations = NUM_BANDS * BAND_SIZE, G n-grams of a block, E edges (pairs of rows).
 NGRAM_WORDS = 5
-# 14 bands of 8, as FineWeb (2406.17557, appendix): two rows of Jaccard J share a band with probability
-# 1 - (1 - J**8)**14: 0.06 at 0.5, 0.56 at 0.7, 0.92 at 0.8, 0.9996 at 0.9.
+# 14 bands of 8, the defaults of datatrove's MinhashConfig: two rows of Jaccard J share a band with
+# probability 1 - (1 - J**8)**14: 0.05 at 0.5, 0.56 at 0.7, 0.92 at 0.8, 0.9996 at 0.9.
 NUM_BANDS = 14
 BAND_SIZE = 8
 NUM_PERMUTATIONS = NUM_BANDS * BAND_SIZE
@@ -58,10 +58,10 @@ def band_keys(signed: NDArray[np.uint32], band: int) -> NDArray[np.uint64]:
 def duplicates(signed: NDArray[np.uint32], similarity: float = 0.8) -> NDArray[np.int64]:
     """Return for each row of signatures [R, P] the index of the row it repeats, or -1: those are kept.
 
-    A row repeats the first kept row before it that shares a band with it, or is itself what such a row
-    repeats, and whose signature equals its own in `similarity` of its entries. So whatever is dropped
+    A row repeats a kept row before it when both share a band, or both share one with a row between that
+    is dropped, and their signatures are equal in `similarity` of their entries. So whatever is dropped
     is that like something kept: no chain of small changes drops a row unlike all that stay.
-    The signatures may be a np.memmap; beside them this takes about 60 bytes a row.
+    The signatures may be a np.memmap; beside them this takes about 80 bytes a row.
     """
     repeats = np.full(len(signed), -1, np.int64)
     edges = np.zeros((0,), np.uint64)  # later row << 32 | earlier row
