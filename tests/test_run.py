@@ -234,3 +234,13 @@ def test_our_own_bug_keeps_its_traceback(program, monkeypatch):
 
     with pytest.raises(ZeroDivisionError):
         run.main()
+
+
+def test_items_of_a_suite_that_is_not_here_cannot_be_left_out(program):
+    status, said = program("data.cleaning.drop_test_items=true", "suite=exams", "dry_run=true")
+    assert status == 2
+    assert (
+        "error: data.cleaning.drop_test_items: suite task aexams: no local copy at data_raw/exams_ar"
+        in said
+    )
+    assert said.strip().endswith("bring the suite, or set it to false")

@@ -136,6 +136,8 @@ class CleaningConfig:
     allow_english_fallback: bool = False  # a row whose letters are mostly Latin passes min_script_share
     max_latin_words: int | None = None  # in a row, in an Arabic or Chinese answer: what was left in English
     drop_echoes: bool = False  # rows with an answer that only repeats its question
+    drop_test_items: bool = False  # rows that hold an item of the suite, or 13 words of one in a row
+    near_duplicates: float | None = None  # Jaccard of word 5-grams from which on a row repeats another
 
     def __post_init__(self) -> None:
         """Refuse bounds that nothing passes, and names that do not exist."""
@@ -148,7 +150,7 @@ class CleaningConfig:
                 f"data.cleaning.min_chars ({self.min_chars}) is more than"
                 f" data.cleaning.max_chars ({self.max_chars})"
             )
-        for name in ("max_repetition", "min_script_share"):
+        for name in ("max_repetition", "min_script_share", "near_duplicates"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"data.cleaning.{name} must be between 0 and 1, not {value}")

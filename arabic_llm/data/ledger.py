@@ -31,6 +31,12 @@ class Ledger:
         self.dropped[reason] += 1
         self._remember(reason, example)
 
+    def drop_kept(self, reason: str, example: str) -> None:
+        """Count a row as dropped that an earlier look had kept."""
+        self.kept -= 1
+        self.rows_in -= 1
+        self.drop(reason, example)
+
     def change(self, what: str, example: str) -> None:
         """Count a kept row that is not what its source says, and remember where the first few stand."""
         self.changed[what] += 1

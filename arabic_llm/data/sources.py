@@ -12,7 +12,7 @@ from typing import Any
 from arabic_llm import files
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.schema import BadRow, BidiControls, ColumnsConfig, DataConfig
-from arabic_llm.data import filters, readers
+from arabic_llm.data import contamination, filters, readers
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.readers import Broken, Record
 from arabic_llm.data.rows import Message, Row
@@ -32,8 +32,8 @@ class Rows:
     ledger: Ledger
 
 
-def load(data: DataConfig, data_root: Path, seed: int) -> Rows:
-    """Return the rows of a data set.
+def load(data: DataConfig, data_root: Path, seed: int, test_items: Iterable[str] = ()) -> Rows:
+    """Return the rows of a data set, without those that hold one of the test's items.
 
     Raises DataError for a missing file or column, for a row that cannot be used (unless
     data.on_bad_row is drop), and when no row is left.
@@ -46,7 +46,9 @@ def load(data: DataConfig, data_root: Path, seed: int) -> Rows:
         return Rows(train, dev, ledger)
     paths = locate(data, data_root)
     read = (row for path in paths for row in _from_file(path, data, ledger))
-    rows, place = list(_kept(read, data, ledger)), paths[0] if len(paths) == 1 else paths[0].parent
+    clean = list(_kept(_uncontaminated(read, test_items, ledger), data, ledger))
+    rows = _without_near_copies(clean, data.cleaning.near_duplicates, seed, ledger)
+    place = paths[0] if len(paths) == 1 else paths[0].parent
     if not rows:
         raise DataError(f"{place}: no row is left: {ledger}")
     train, dev = _split(rows, data.dev_share, seed)
@@ -239,6 +241,30 @@ def _kept(rows: Iterable[Row], data: DataConfig, ledger: Ledger) -> Iterator[Row
             if mended is not source:
                 ledger.change("bidi controls removed", row.id)
             yield row
+
+
+def _uncontaminated(rows: Iterable[Row], test_items: Iterable[str], ledger: Ledger) -> Iterator[Row]:
+    """Yield the rows that share no item, and no long run of words, with the test."""
+    items = contamination.index(test_items)
+    for row in rows:
+        if items.num_searched and (reason := contamination.contaminated(row, items)):
+            ledger.drop(reason, row.id)
+        else:
+            yield row
+
+
+def _without_near_copies(rows: list[Row], similarity: float | None, seed: int, ledger: Ledger) -> list[Row]:
+    """Return the rows that are not nearly an earlier one; the ledger's examples name both."""
+    if similarity is None:
+        return rows
+    from arabic_llm.data import near
+
+    said = [normalize(row.words(), "matching") for row in rows]
+    repeats = near.duplicates(near.signatures(said, seed), similarity).tolist()
+    for row, original in zip(rows, repeats, strict=True):
+        if original >= 0:
+            ledger.drop_kept("near copy", f"{row.id} of {rows[original].id}")
+    return [row for row, original in zip(rows, repeats, strict=True) if original < 0]
 
 
 def _normalised(row: Row, data: DataConfig) -> Row:

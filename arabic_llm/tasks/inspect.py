@@ -13,6 +13,7 @@ from omegaconf import MISSING
 from arabic_llm import files
 from arabic_llm.config.schema import RunConfig, TaskConfig
 from arabic_llm.errors import ConfigError
+from arabic_llm.tasks import sft
 
 if TYPE_CHECKING:
     from arabic_llm.data.chat import Codec, TokenRow
@@ -53,12 +54,12 @@ def plan(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the share of supervised tokens; the page is `<directory>/inspection.html`."""
-    from arabic_llm.data import chat, lint, sources, tokens
+    from arabic_llm.data import chat, lint, tokens
     from arabic_llm.models import load
     from arabic_llm.reports import page
 
     task = _settings(config)
-    rows = sources.load(config.data, Path(config.data_root), config.seed)
+    rows = sft.rows_of(config)
     base = load.locate(config.model, Path(config.cache_dir))
     codec = chat.prepare(load.tokenizer(base), config.model)
     encoded = tokens.encode(codec, rows.train, config.data, task.max_length, Path(config.cache_dir))

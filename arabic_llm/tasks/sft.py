@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from arabic_llm import files
 from arabic_llm.config.compose import identity
 from arabic_llm.config.schema import Method, RunConfig, TrainingConfig
-from arabic_llm.errors import ConfigError, UserError
+from arabic_llm.errors import ConfigError, DataError, UserError
 
 if TYPE_CHECKING:
+    from arabic_llm.data.sources import Rows
     from arabic_llm.models.placement import Placement
     from arabic_llm.tracking import Tracker
 
@@ -52,10 +53,10 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
 
 def plan(config: RunConfig) -> None:
     """Say what a run would do: rows, tokens, steps, bytes of the weights. Writes nothing."""
-    from arabic_llm.data import chat, sources, tokens
+    from arabic_llm.data import chat, tokens
     from arabic_llm.models import load, placement
 
-    rows = sources.load(config.data, Path(config.data_root), config.seed)
+    rows = rows_of(config)
     log.info("%s", rows.ledger)
     log.info("%s", plan_line(config, len(rows.train), placement.resolve(config.hw)))
     try:
@@ -73,7 +74,7 @@ def plan(config: RunConfig) -> None:
 
 def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     """Return the folder of the trained adapter (or weights); a finished one is not trained again."""
-    from arabic_llm.data import chat, lint, sources, tokens
+    from arabic_llm.data import chat, lint, tokens
     from arabic_llm.models import adapter, load, placement
     from arabic_llm.training import sft
 
@@ -83,7 +84,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         log.info("already trained: %s", trained)
         return trained
     place, cache = placement.resolve(config.hw), Path(config.cache_dir)
-    rows = sources.load(config.data, Path(config.data_root), config.seed)
+    rows = rows_of(config)
     log.info("%s", rows.ledger)
     log.info("%s", plan_line(config, len(rows.train), place))
     base = load.locate(config.model, cache)
@@ -118,6 +119,19 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     dev_loss = "" if outcome.dev_loss is None else f", on dev {outcome.dev_loss:.3f}"
     log.info("trained %s steps: loss %.3f%s", outcome.steps, outcome.train_loss, dev_loss)
     return trained
+
+
+def rows_of(config: RunConfig) -> Rows:
+    """Return the rows that training, its plan and task=inspect see.
+
+    Raises DataError when the suite's items are to be left out and cannot be read.
+    """
+    from arabic_llm.data import sources
+
+    items: set[str] | str = _suite_questions(config) if config.data.cleaning.drop_test_items else set()
+    if isinstance(items, str):
+        raise DataError(f"data.cleaning.drop_test_items: {items}; bring the suite, or set it to false")
+    return sources.load(config.data, Path(config.data_root), config.seed, items)
 
 
 def plan_line(config: RunConfig, num_rows: int, place: Placement) -> str:

@@ -270,3 +270,32 @@ def test_the_standard_filters_drop_of_the_real_stories_only_the_long_ones():
     ledger = sources.load(data, DATA, seed=17).ledger
     assert set(ledger.dropped) == {"longer than 2048 characters"}
     assert ledger.kept + ledger.dropped.total() == 996
+
+
+STORY = " ".join(f"كلمة{number}" for number in range(60))
+
+
+def test_a_near_copy_is_dropped_and_names_what_it_repeats(tmp_path):
+    rows = [f"{STORY} قال", STORY, STORY.replace("كلمة59", "أخرى"), "حكاية لا تشبه غيرها في شيء أبدا"]
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps({"text": row}) + "\n" for row in rows), encoding="utf-8")
+    raw = ("data=local", f"data.path={path}", "data.columns.prompt=null", "data.columns.text=text")
+    alike = (*raw, "data.dev_share=0", "data.cleaning.near_duplicates=0.8")
+    loaded = sources.load(compose_config(*alike).data, tmp_path, seed=17)
+    assert [row.id for row in loaded.train] == [f"{path}:1", f"{path}:4"]
+    assert loaded.ledger.examples == {
+        "near copy": [f"{path}:2 of {path}:1", f"{path}:3 of {path}:1"],
+    }
+    assert loaded.ledger.rows_in == 4
+
+
+def test_a_row_that_holds_a_test_item_is_dropped_when_items_are_given(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    question = "ما اسم أطول نهر في قارة إفريقيا كلها؟"
+    rows = [{"instruction": f"أجب: {question}", "output": "النيل"}, {"instruction": "كم؟", "output": "٧"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    data = compose_config("data=local", f"data.path={path}", "data.dev_share=0").data
+    assert len(sources.load(data, tmp_path, seed=17).train) == 2
+    loaded = sources.load(data, tmp_path, 17, [question])
+    assert loaded.ledger.dropped == {"holds an item of the suite": 1}
+    assert len(loaded.train) == 1

@@ -1,0 +1,78 @@
+"""Contamination: why a training row gives the test away: it holds an item, or a long run of its words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from arabic_llm.data import ngrams
+from arabic_llm.data.rows import Row
+from arabic_llm.text.normalize import normalize
+
+LONG_RUN = 13  # words: GPT-3 (2005.14165, appendix C) and the filters since
+_SHORTEST_RUN = 5  # a shorter item, found within other words, is chance and not a copy of the test
+_SHORTEST_TURN = 2  # one word ("yes", a letter) asks nothing: as an item it would condemn any row
+
+
+@dataclass(frozen=True)
+class Items:
+    """The test's items, all normalised for matching."""
+
+    runs: dict[int, frozenset[int]]  # number of words -> hashes of runs that no row may hold
+    openings: frozenset[int]  # of the first 5 words of runs shorter than LONG_RUN: looked for before them
+    turns: frozenset[str]  # short items: what no user's turn and no text may be as a whole
+    num_unsearchable: int  # items of one word or none
+
+    @property
+    def num_searched(self) -> int:
+        """Return how many hashes and short items the rows are searched for."""
+        return sum(map(len, self.runs.values())) + len(self.turns)
+
+
+def index(items: Iterable[str]) -> Items:
+    """Return what the rows are searched for.
+
+    An item is what the test asks, in one string: best the question with its context and choices,
+    since a bare "Which of these is true?" stands in many books.
+    """
+    runs: dict[int, set[int]] = {}
+    openings: set[int] = set()
+    turns, num_unsearchable = set(), 0
+    for item in items:
+        text = normalize(item, "matching")
+        num_words = len(text.split())
+        if num_words < _SHORTEST_TURN:
+            num_unsearchable += 1
+        elif num_words < _SHORTEST_RUN:
+            turns.add(text)
+        else:
+            length = min(num_words, LONG_RUN)  # a longer item is found by any of its runs
+            words = ngrams.words([text])
+            runs.setdefault(length, set()).update(_hashes(words, length))
+            if length < LONG_RUN:
+                openings.add(_hashes(words, _SHORTEST_RUN)[0])
+    hashes = {n: frozenset(runs[n]) for n in sorted(runs)}
+    return Items(hashes, frozenset(openings), frozenset(turns), num_unsearchable)
+
+
+def contaminated(row: Row, items: Items) -> str | None:
+    """Return why the row may not be trained on, or None.
+
+    An answer that equals a short item is no reason: those are words that people say.
+    """
+    turns = [(m.role, normalize(m.content, "matching")) for m in row.messages]
+    turns = turns or [("user", normalize(row.text, "matching"))]
+    if any(role == "user" and text in items.turns for role, text in turns):
+        return "its question is an item of the suite"
+    words = ngrams.words([" ".join(text for _, text in turns if text)])
+    opens = not items.openings.isdisjoint(_hashes(words, _SHORTEST_RUN))
+    for length, hashes in items.runs.items():
+        if (opens or length == LONG_RUN) and not hashes.isdisjoint(_hashes(words, length)):
+            shares = f"shares {LONG_RUN} words with" if length == LONG_RUN else "holds"
+            return f"{shares} an item of the suite"
+    return None
+
+
+def _hashes(words: ngrams.Words, num_words: int) -> list[int]:
+    hashes: list[int] = words.ngrams(num_words)[0].tolist()
+    return hashes

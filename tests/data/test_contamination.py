@@ -1,0 +1,78 @@
+"""A row that holds the test is named as such; everyday words that the test also uses are not."""
+
+import csv
+import json
+
+import pytest
+from conftest import DATA, needs_data
+
+from arabic_llm.data.contamination import contaminated, index
+from arabic_llm.data.rows import Message, Row, question_answer
+
+WORDS = [f"كلمة{letter}" for letter in "ابتثجحخدذرزسشصضطظعغف"]  # 20 different words
+HOLDS = "holds an item of the suite"
+SHARES = "shares 13 words with an item of the suite"
+ASKS = "its question is an item of the suite"
+
+
+def text(*words):
+    return Row("my.jsonl:1", text=" ".join(words))
+
+
+@pytest.mark.parametrize("start", [0, 3, 7])
+def test_a_long_item_is_found_by_13_words_in_a_row_and_not_by_12(start):
+    items = index([" ".join(WORDS)])
+    assert contaminated(text("قال", *WORDS[start : start + 13], "ثم"), items) == SHARES
+    assert contaminated(text("قال", *WORDS[start : start + 12], "ثم"), items) is None
+
+
+@pytest.mark.parametrize("length", [5, 8, 12])
+def test_a_shorter_item_is_found_whole_and_in_order_only(length):
+    items = index([" ".join(WORDS[:length])])
+    assert contaminated(text("قال", *WORDS[:length], "ثم"), items) == HOLDS
+    assert contaminated(text(*WORDS[1:length], "ثم"), items) is None
+    assert contaminated(text(*WORDS[:2], "ثم", *WORDS[2:length]), items) is None
+    assert contaminated(text(*reversed(WORDS[:length])), items) is None
+
+
+def test_an_item_of_two_to_four_words_is_found_as_a_whole_question_only():
+    items = index(["ما عاصمة فرنسا؟"])
+    assert contaminated(question_answer("r", "ما عاصمة فرنسا", "باريس"), items) == ASKS
+    assert contaminated(text("ما", "عاصمة", "فرنسا"), items) == ASKS
+    assert contaminated(question_answer("r", "قل لي ما عاصمة فرنسا", "باريس"), items) is None
+    assert contaminated(question_answer("r", "اكتب سؤالا", "ما عاصمة فرنسا؟"), items) is None
+
+
+def test_an_item_of_one_word_condemns_no_row():
+    items = index(["نعم", "", "؟"])
+    assert contaminated(question_answer("r", "نعم", "نعم"), items) is None
+    assert items.num_unsearchable == 3
+
+
+def test_spelling_variants_are_the_same_item():
+    items = index(["أَيُّ المُدُنِ التَّالِيَةِ هي عاصمةُ الأردن؟"])
+    assert contaminated(question_answer("r", "اي المدن التاليه هى عاصمه الاردن", "عمان"), items) == HOLDS
+
+
+def test_words_are_followed_from_turn_to_turn():
+    items = index([" ".join(WORDS[:10])])
+    system = Message("system", " ".join(WORDS[:4]))
+    row = Row("r", (system, Message("user", " ".join(WORDS[4:10])), Message("assistant", "نعم")))
+    assert contaminated(row, items) == HOLDS
+
+
+def test_a_row_of_nothing_and_a_suite_of_nothing_match_nothing():
+    assert contaminated(text("!"), index([" ".join(WORDS)])) is None
+    assert contaminated(text(*WORDS), index([])) is None
+
+
+@needs_data
+def test_real_exam_questions_are_found_in_a_row_and_not_in_real_stories():
+    lines = (DATA / "exams_ar" / "exam_test.jsonl").read_text(encoding="utf-8").splitlines()
+    exams = [json.loads(line) for line in lines]
+    asked = [" ".join(str(exam[key]) for key in ("question", "A", "B", "C", "D")) for exam in exams]
+    items = index(asked)
+    assert all(contaminated(question_answer("r", f"أجب: {item}", "أ"), items) for item in asked)
+    with (DATA / "arastories" / "MSA.csv").open(encoding="utf-8") as file:
+        stories = [row["Story"] for row, _ in zip(csv.DictReader(file), range(40), strict=False)]
+    assert [contaminated(Row("r", text=story), items) for story in stories] == [None] * 40
