@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import DATA, compose_config, needs_data
 
 from arabic_llm.config.schema import BadRow, ColumnsConfig, DataConfig
 from arabic_llm.data import formats, records, sources
@@ -298,3 +299,29 @@ def test_a_format_is_recognised_behind_broken_records(tmp_path):
         "local", path=str(tmp_path / "my.jsonl"), dev_share=0, on_bad_row=BadRow.drop, dedup=False
     )
     assert sources.load(data, tmp_path, seed=17).ledger.kept == 1
+
+
+REAL = {  # rows in, kept, with a rejected answer
+    "alpaca_en_demo": (999, 985, 0),
+    "alpaca_zh_demo": (1000, 992, 0),
+    "arastories": (996, 996, 0),
+    "arastories_egyptian": (1000, 1000, 0),
+    "arastories_moroccan": (1000, 1000, 0),
+    "belle": (1000, 1000, 0),
+    "gsm8k": (7473, 7473, 0),
+    "llamafactory_dpo_en": (300, 295, 295),
+    "llamafactory_dpo_zh": (300, 289, 289),
+    "openassistant_zh": (689, 684, 0),
+    "openassistant_zh_pairs": (775, 772, 772),
+}
+
+
+@needs_data
+@pytest.mark.parametrize("name", REAL)
+def test_real_sets_are_read_whole(name):
+    rows = sources.load(compose_config(f"data={name}").data, DATA, seed=17)
+    kept = rows.train + rows.dev
+    ledger = rows.ledger
+    assert (ledger.rows_in, ledger.kept, sum(bool(row.rejected) for row in kept)) == REAL[name]
+    assert ledger.rows_in == len(kept) + ledger.dropped.total()
+    assert set(ledger.dropped) <= {"exact copy", "chosen equals rejected"}
