@@ -63,9 +63,9 @@ GOOD = '{"instruction": "س", "input": "", "output": "ج"}\n'
     [
         (GOOD + '{"instruction": \n', "utf-8", "my.jsonl:2: broken JSON: Expecting value at column 17"),
         (
-            GOOD.replace("instruction", "question"),
+            GOOD.replace("instruction", "task"),
             "utf-8",
-            "no column 'instruction'; there are: question, input, output",
+            "there are: task, input, output. Set data.columns.prompt=<column>",
         ),
         (GOOD + GOOD, "windows-1256", "my.jsonl:1: not UTF-8"),
         (

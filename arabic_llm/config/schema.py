@@ -112,14 +112,20 @@ class ModelConfig:
 
 @dataclass
 class ColumnsConfig:
-    """Which column of the file holds what; an unset one is not read."""
+    """Which column of the file holds what.
 
-    messages: str | None = None  # a list of {role, content}
+    What is not set is recognised (data/formats.py); beside prompt and response nothing is.
+    """
+
+    messages: str | None = None  # a list of {role, content} or {from, value}
     prompt: str | None = None
     context: str | None = None  # appended to the prompt after a blank line; may be empty or absent
-    response: str | None = None
+    history: str | None = None  # a list of [question, answer] before the prompt; may be empty
+    response: str | None = None  # the chosen one, where there is a rejected one
+    rejected: str | None = None  # the worse answer; the same column as response: best first, worst last
     system: str | None = None
     text: str | None = None  # raw text: no question, every token supervised
+    label: str | None = None  # the class of the row
     subject: str | None = None
 
 

@@ -38,15 +38,19 @@ def reason_to_drop(source: Row, row: Row, cleaning: CleaningConfig) -> str | Non
 
 def without_bidi_controls(row: Row) -> Row:
     """Return the row without embeddings, overrides and isolates: itself when it has none."""
-    if not _BIDI_CONTROLS.search(row.words()):
+    if not _BIDI_CONTROLS.search(row.words() + row.rejected):
         return row
-    turns = tuple(Message(m.role, _BIDI_CONTROLS.sub("", m.content)) for m in row.messages)
-    return replace(row, messages=turns, text=_BIDI_CONTROLS.sub("", row.text))
+
+    def clean(text: str) -> str:
+        return _BIDI_CONTROLS.sub("", text)
+
+    turns = tuple(Message(m.role, clean(m.content)) for m in row.messages)
+    return replace(row, messages=turns, text=clean(row.text), rejected=clean(row.rejected))
 
 
 def bidi_controls(source: Row, policy: BidiControls | None) -> str | None:
     """Refuse embeddings, overrides and isolates, which are not seen where the text is read."""
-    if policy is BidiControls.drop and _BIDI_CONTROLS.search(source.words()):
+    if policy is BidiControls.drop and _BIDI_CONTROLS.search(source.words() + source.rejected):
         return "bidi controls in the source"
     return None
 
@@ -102,10 +106,12 @@ def echo(row: Row) -> str | None:
     return None
 
 
-def no_preference(chosen: str, rejected: str) -> str | None:
-    """Refuse a preference between two answers that matching reads as one."""
-    if normalize(chosen, "matching") == normalize(rejected, "matching"):
-        return "chosen and rejected are the same"
+def no_preference(row: Row) -> str | None:
+    """Refuse a preference between two answers that matching reads as one; rows without one pass."""
+    if row.rejected and normalize(row.messages[-1].content, "matching") == normalize(
+        row.rejected, "matching"
+    ):
+        return "chosen equals rejected"
     return None
 
 

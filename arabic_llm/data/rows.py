@@ -17,16 +17,20 @@ class Message:
 class Row:
     """One training row: either `messages` or `text` is filled.
 
-    `id` leads back to the source: "file:line", or "sample/<fact>/<variety>".
+    `id` leads back to the source: "file:line", or "sample/<fact>/<variety>". `rejected` is the worse
+    last answer of a preference: fine-tuning learns the one in `messages`. `label` is the class of a
+    labelled text; without an answer to learn, fine-tuning reads the text as any other raw text.
     """
 
     id: str
     messages: tuple[Message, ...] = ()
     text: str = ""
     subject: str = ""
+    rejected: str = ""
+    label: str = ""
 
     def words(self) -> str:
-        """Return everything the row says, one turn a line."""
+        """Return everything that is learned from or answered, one turn a line; not what is rejected."""
         return "\n".join(m.content for m in self.messages) if self.messages else self.text
 
 

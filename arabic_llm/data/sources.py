@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from arabic_llm import files
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.schema import BadRow, BidiControls, ColumnsConfig, DataConfig
-from arabic_llm.data import contamination, filters, readers
+from arabic_llm.data import contamination, filters, formats, readers, records
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.readers import Broken, Record
 from arabic_llm.data.rows import Message, Row
@@ -117,19 +117,20 @@ def content_hash(rows: Iterable[Row]) -> str:
     """Return a hash of what the rows say, in order: of their content, not of where they were read."""
     digest = hashlib.sha256()
     for row in rows:
-        for part in (*(f"{m.role}\0{m.content}" for m in row.messages), row.text):
+        parts = [*(f"{m.role}\0{m.content}" for m in row.messages), row.text]
+        parts += [f"{key}\0{said}" for key in ("rejected", "label") if (said := getattr(row, key))]
+        for part in parts:
             digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:16]
 
 
 def _from_file(path: Path, data: DataConfig, ledger: Ledger) -> Iterator[Row]:
     """Yield the rows of a file; what cannot be used stops the run, or is counted."""
-    columns_known = False
-    for record in readers.read(path):
-        if isinstance(record, Record) and not columns_known:
-            _check_columns(path, record, data.columns)
-            columns_known = True
-        row = record if isinstance(record, Broken) else _as_row(record, data.columns)
+    found = readers.read(path)
+    head = _head(found)
+    columns = _columns(path, [item for item in head if isinstance(item, Record)], data)
+    for item in chain(head, found):
+        row = item if isinstance(item, Broken) else records.as_row(item, columns)
         if isinstance(row, Row):
             yield row
         elif data.on_bad_row is BadRow.stop:
@@ -138,84 +139,27 @@ def _from_file(path: Path, data: DataConfig, ledger: Ledger) -> Iterator[Row]:
             ledger.drop(row.reason.partition(":")[0], row.place)
 
 
-def _check_columns(path: Path, first: Record, columns: ColumnsConfig) -> None:
-    """Refuse a file without the columns that are read; `context` may be absent."""
-    if columns.messages:
-        read = ["messages"]
-    elif columns.text:
-        read = ["text"]
-    else:
-        read = ["prompt", "response", "system"]
-    for key in (*read, "subject"):
-        column = getattr(columns, key)
-        if column is None and key in ("prompt", "response"):
-            raise DataError(f"data.columns.{key} is not set (nor data.columns.messages, nor .text)")
-        if column is not None and column not in first.values:
-            there = ", ".join(str(c) for c in first.values)
-            raise DataError(
-                f"{path}: no column '{column}'; there are: {there}. Set data.columns.{key}=<column>"
-            )
-    if "prompt" in read and columns.context and columns.context not in first.values:
-        log.info("%s has no column '%s' (data.columns.context): prompts stand alone", path, columns.context)
+def _head(found: Iterator[Record | Broken]) -> list[Record | Broken]:
+    """Return what comes first, until there are records enough to recognise the format."""
+    head: list[Record | Broken] = []
+    num_records = 0
+    while num_records < formats.NUM_RECORDS and (item := next(found, None)) is not None:
+        head.append(item)
+        num_records += isinstance(item, Record)
+    return head
 
 
-def _as_row(record: Record, columns: ColumnsConfig) -> Row | Broken:
-    values = record.values
-    subject = str(values.get(columns.subject) or "") if columns.subject else ""
-    if columns.text and not columns.messages:
-        text, wrong = _text(values, columns.text)
-        return Broken(record.place, wrong) if wrong else Row(record.place, text=text, subject=subject)
-    messages = _conversation(values, columns)
-    if isinstance(messages, str):
-        return Broken(record.place, messages)
-    if columns.system and (system := values.get(columns.system)):
-        messages = [Message("system", str(system)), *messages]
-    return Row(record.place, messages=tuple(messages), subject=subject)
-
-
-def _text(values: dict[str, Any], column: str | None) -> tuple[str, str]:
-    """Return (the text of a column, what is wrong with it); a number is text too."""
-    value = values.get(str(column))
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = str(value)
-    if value is None or value == "" or (isinstance(value, str) and not value.strip()):
-        return "", f"'{column}' is empty"
-    return (
-        (value, "") if isinstance(value, str) else ("", f"'{column}' is no text ({type(value).__name__})")
-    )
-
-
-def _conversation(values: dict[str, Any], columns: ColumnsConfig) -> list[Message] | str:
-    """Return the turns of a record, or what is wrong with them."""
-    if columns.messages:
-        return _turns(values.get(columns.messages), columns.messages)
-    prompt, wrong_prompt = _text(values, columns.prompt)
-    response, wrong_response = _text(values, columns.response)
-    if wrong := wrong_prompt or wrong_response:
-        return wrong
-    if columns.context and (context := values.get(columns.context)):
-        prompt = f"{prompt}\n\n{context}"
-    return [Message("user", prompt), Message("assistant", response)]
-
-
-def _turns(value: Any, column: str) -> list[Message] | str:
-    """Return the turns of a list of {role, content}, or what is wrong with them."""
-    if not isinstance(value, list) or not value:
-        return f"'{column}' is no list of turns"
-    messages = []
-    for turn in value:
-        if not isinstance(turn, dict) or not isinstance(turn.get("content"), str):
-            return f"'{column}' holds a turn without role and content"
-        if not turn["content"].strip():
-            return f"'{column}' holds an empty turn"
-        messages.append(Message(str(turn.get("role")), turn["content"]))
-    roles = [m.role for m in messages]
-    spoken = roles[1:] if roles[0] == "system" else roles
-    if not spoken or spoken != ["user", "assistant"] * (len(spoken) // 2):
-        return (
-            f"turns of '{column}' do not go (system,) user, assistant, user, assistant: {', '.join(roles)}"
-        )
-    return messages
+def _columns(path: Path, first: list[Record], data: DataConfig) -> ColumnsConfig:
+    """Return the columns that are read, and say so."""
+    if not first:
+        return data.columns
+    recognised = formats.recognise(path, first, data.columns)
+    unread = ", ".join(recognised.unread(first))
+    log.info("%s: read as %s%s", path, recognised, f"; not read: {unread}" if unread else "")
+    context = recognised.columns.context
+    if recognised.columns.prompt and context and not any(context in record.values for record in first):
+        log.info("%s has no column '%s' (data.columns.context): prompts stand alone", path, context)
+    return recognised.columns
 
 
 def _kept(rows: Iterable[Row], data: DataConfig, ledger: Ledger) -> Iterator[Row]:
@@ -227,9 +171,9 @@ def _kept(rows: Iterable[Row], data: DataConfig, ledger: Ledger) -> Iterator[Row
             mended = filters.without_bidi_controls(source)
         row = _normalised(mended, data)
         digest = content_hash([row])
-        if any(not m.content for m in row.messages) or not row.words():
+        if _has_lost_words(mended, row):
             ledger.drop("nothing left after normalisation", row.id)
-        elif reason := filters.reason_to_drop(source, row, data.cleaning):
+        elif reason := filters.no_preference(row) or filters.reason_to_drop(source, row, data.cleaning):
             ledger.drop(reason, row.id)
         elif data.dedup and digest in seen:
             ledger.drop("exact copy", row.id)
@@ -267,12 +211,18 @@ def _without_near_copies(rows: list[Row], similarity: float | None, seed: int, l
     return [row for row, original in zip(rows, repeats, strict=True) if original < 0]
 
 
+def _has_lost_words(row: Row, clean: Row) -> bool:
+    """Return whether normalisation left nothing of the row, of a turn, or of the rejected answer."""
+    hollow = any(not m.content for m in clean.messages) or not clean.words()
+    return hollow or bool(row.rejected and not clean.rejected)
+
+
 def _normalised(row: Row, data: DataConfig) -> Row:
     def clean(text: str) -> str:
         return normalize(text, data.profile, data.without_steps)
 
     messages = tuple(Message(m.role, clean(m.content)) for m in row.messages)
-    return Row(row.id, messages, clean(row.text), row.subject)
+    return replace(row, messages=messages, text=clean(row.text), rejected=clean(row.rejected))
 
 
 def _split(rows: list[Row], dev_share: float, seed: int) -> tuple[list[Row], list[Row]]:

@@ -157,8 +157,10 @@ def test_an_echo_is_found_in_any_turn():
 
 
 def test_a_preference_needs_two_different_answers():
-    assert filters.no_preference("القاهرة.", "القاهره") == "chosen and rejected are the same"
-    assert filters.no_preference("القاهرة", "بغداد") is None
+    pair = replace(question_answer("r", "ما عاصمة مصر؟", "القاهرة."), rejected="القاهره")
+    assert filters.no_preference(pair) == "chosen equals rejected"
+    assert filters.no_preference(replace(pair, rejected="بغداد")) is None
+    assert filters.no_preference(replace(pair, rejected="")) is None
 
 
 def test_bidi_controls_are_found_in_any_turn_and_marks_are_left_alone():

@@ -70,7 +70,7 @@ def test_a_missing_column_names_those_there_are(tmp_path):
     with pytest.raises(
         DataError, match="no column 'instruction'; there are: q, a. Set data.columns.prompt="
     ):
-        local(tmp_path, [{"q": "س", "a": "ج"}])
+        local(tmp_path, [{"q": "س", "a": "ج"}], "data.columns.prompt=instruction")
     rows = local(
         tmp_path,
         [{"q": "س", "a": "ج"}],

@@ -1,0 +1,264 @@
+"""Formats of training files, recognised from the names of their columns; a column that is set is taken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from arabic_llm.config.schema import ColumnsConfig
+from arabic_llm.data.readers import Record
+from arabic_llm.errors import DataError
+
+NUM_RECORDS = 50  # looked at; what stands further down is checked row by row
+KINDS = "Alpaca, ShareGPT, messages, prompt and completion, preference pairs, raw text, labelled text"
+
+ALIASES = {
+    "messages": ("messages", "conversation", "conversations"),
+    "prompt": ("prompt", "question", "query", "instruction"),
+    "response": ("completion", "response", "answer", "output"),
+    "chosen": ("chosen", "chosen_response", "response_chosen", "chosen_answer", "accepted", "preferred"),
+    "rejected": ("rejected", "rejected_response", "response_rejected", "rejected_answer", "dispreferred"),
+    "text": ("text", "content"),
+    "context": ("input", "context"),
+    "history": ("history",),
+    "system": ("system", "system_prompt"),
+    "label": ("label",),
+}
+_CHOOSING = ("messages", "prompt", "response", "rejected", "text")  # they tell one format from another
+_READ = ("system", "messages", "prompt", "context", "history", "response", "rejected", "text", "label")
+_VIEW = 200  # characters of a row that an error shows
+_PAIR = 2  # answers: the chosen one and the rejected one
+
+_Answer = tuple[str | None, str | None]  # columns of the answer and of the rejected one
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a file is read as: the name people have for it, and its columns."""
+
+    name: str
+    columns: ColumnsConfig
+
+    def __str__(self) -> str:
+        """Return the name and the columns in the order they are read, each once."""
+        columns = dict.fromkeys(getattr(self.columns, key) for key in _READ)
+        return f"{self.name} ({', '.join(column for column in columns if column)})"
+
+    def unread(self, records: Iterable[Record]) -> list[str]:
+        """Return the columns that nothing reads; a column without a name is an index."""
+        read = {getattr(self.columns, key) for key in (*_READ, "subject")}
+        return [column for column in _columns(records) if column and column not in read]
+
+
+def recognise(path: Path, records: Sequence[Record], given: ColumnsConfig) -> Format:
+    """Return what the first records of a file are read as; columns that are given have the last word.
+
+    Prompt and response together are read as they are given, and nothing beside them. A record that
+    fits no format is a bad row, if others fit one. Raises DataError when none fits, when a record fits
+    two, or when two records fit different ones.
+    """
+    there = _columns(records)
+    _check(path, there, given)
+    if not given.messages and not given.text and given.prompt and given.response:
+        return Format(_name(records[0].values, given), given)
+    fitting = [(record, ways) for record in records if (ways := _fitting(record.values, given))]
+    if not fitting:
+        raise DataError(_unknown(records[0], there, given))
+    first, (found, *_) = fitting[0]
+    for record, ways in fitting:
+        if len(ways) > 1:
+            raise DataError(_ambiguous(record, ways))
+        if ways[0] != found:
+            raise DataError(_mixed(first, found, record, ways[0]))
+    return _with_optional(Format(_name(first.values, found), found), there)
+
+
+def _columns(records: Iterable[Record]) -> list[str]:
+    return list(dict.fromkeys(str(column) for record in records for column in record.values))
+
+
+def _named(role: str, columns: Iterable[str]) -> list[str]:
+    """Return the columns that go by one of the names of a role, small letters or capitals."""
+    return [column for column in columns if column.strip().casefold() in ALIASES[role]]
+
+
+def _check(path: Path, there: Sequence[str], given: ColumnsConfig) -> None:
+    """Refuse a column that is read and nowhere; `context` may be absent."""
+    unread = {"context"}
+    if given.messages:
+        unread |= {"prompt", "text"}
+    elif given.text:
+        unread |= {"prompt", "history", "response", "rejected", "system"}
+    for key in (*_READ, "subject"):
+        column = None if key in unread else getattr(given, key)
+        if column is not None and column not in there:
+            raise DataError(
+                f"{path}: no column '{column}'; there are: {', '.join(there)}."
+                f" Set data.columns.{key}=<column>"
+            )
+
+
+def _fitting(values: dict[str, Any], given: ColumnsConfig) -> list[ColumnsConfig]:
+    """Return every way to read a record; raw text is one only if there is no other."""
+    filled = {str(column): value for column, value in values.items() if value is not None}
+    if given.text and not given.messages:
+        return [given] if given.text in filled else []
+    base = replace(given, text=None)
+    turns = _pick("messages", given.messages, filled)
+    turns = [column for column in turns if given.messages or isinstance(filled[column], list)]
+    prompts = [] if given.messages else _pick("prompt", given.prompt, filled)
+    if given.prompt:
+        turns = []
+    prompts, responses = _alpaca_first(prompts, _pick("response", given.response, filled))
+    pairs, plain = _answers(prompts, responses, filled, given)
+    if pairs and not given.prompt and not given.messages and _whole_conversations(filled, pairs[0]):
+        return [replace(base, response=chosen, rejected=rejected) for chosen, rejected in pairs]
+    found = [
+        replace(base, messages=column, response=answer[0], rejected=answer[1])
+        for column in turns
+        for answer in _after_turns(filled[column], pairs, given)
+    ]
+    found += [
+        replace(base, prompt=prompt, response=answer[0], rejected=answer[1])
+        for prompt in prompts
+        for answer in (*pairs, *plain)
+    ]
+    if found or given.messages or given.prompt or given.response or given.rejected:
+        return found
+    return [replace(base, text=column) for column in _pick("text", None, filled)]
+
+
+def _pick(role: str, given: str | None, filled: dict[str, Any]) -> list[str]:
+    """Return the columns that can play a role: the given one, or those that go by its name."""
+    if given is not None:
+        return [given] if given in filled else []
+    return _named(role, filled)
+
+
+def _alpaca_first(prompts: list[str], responses: list[str]) -> tuple[list[str], list[str]]:
+    """Return instruction and output alone where both are there, whatever else goes by such a name."""
+    instruction = [column for column in prompts if column.strip().casefold() == "instruction"]
+    output = [column for column in responses if column.strip().casefold() == "output"]
+    return (instruction, output) if instruction and output else (prompts, responses)
+
+
+def _answers(
+    prompts: list[str], responses: list[str], filled: dict[str, Any], given: ColumnsConfig
+) -> tuple[list[_Answer], list[_Answer]]:
+    """Return the answers that have a rejected one beside them, and those that stand alone."""
+    chosen = _named("chosen", filled)
+    rejected = _pick("rejected", given.rejected, filled)
+    if given.response:
+        if chosen and given.response not in chosen and not given.rejected:
+            rejected = []  # it belongs to the chosen answer, which is not asked for
+        chosen = []
+    pairs: list[_Answer] = [(good, bad) for good in chosen or responses for bad in rejected]
+    # The reward model files of LLaMA-Factory's OpenAssistant. A list in any other column may be
+    # answers that are all right, as the short answers of open questions are.
+    ranked = [column for column in responses if _is_ranked_output(prompts, column, filled[column])]
+    pairs += [(column, column) for column in ranked if (column, column) not in pairs]
+    if given.rejected or (rejected and not chosen):
+        return pairs, []
+    return pairs, [(column, None) for column in responses if column not in ranked]
+
+
+def _is_ranked_output(prompts: list[str], column: str, value: Any) -> bool:
+    """Return whether `output` beside `instruction` holds several answers, the best first."""
+    if column.strip().casefold() != "output" or "instruction" not in [
+        p.strip().casefold() for p in prompts
+    ]:
+        return False
+    return isinstance(value, list) and len(value) >= _PAIR and all(isinstance(v, str) for v in value)
+
+
+def _after_turns(turns: Any, pairs: list[_Answer], given: ColumnsConfig) -> list[_Answer]:
+    """Return the answers that follow a conversation: one that has its last answer needs none."""
+    if given.response or given.rejected:
+        return pairs or ([(given.response, None)] if given.response and not given.rejected else [])
+    last = turns[-1] if isinstance(turns, list) and turns else None
+    answered = isinstance(last, dict) and last.get("role", last.get("from")) not in ("user", "human")
+    return pairs if pairs and not answered else [(None, None)]
+
+
+def _whole_conversations(filled: dict[str, Any], pair: _Answer) -> bool:
+    """Return whether both answers come with all that was said before them."""
+    values = [filled[str(column)] for column in pair]
+    return all(isinstance(v, list) and len(v) > 1 and isinstance(v[0], dict) for v in values)
+
+
+def _with_optional(found: Format, there: Sequence[str]) -> Format:
+    """Return the format with the columns that may stand beside those that make it."""
+    columns = found.columns
+    if columns.text:
+        keys: tuple[str, ...] = ("label",)
+    else:
+        keys = ("system", "context", "history") if columns.prompt else ("system",)
+    unset = [key for key in keys if getattr(columns, key) is None]
+    named = {key: names[0] for key in unset if (names := _named(key, there))}
+    columns = replace(columns, **named)
+    return Format("labelled text" if columns.text and columns.label else found.name, columns)
+
+
+def _name(values: dict[str, Any], columns: ColumnsConfig) -> str:
+    if columns.text:
+        return "raw text"
+    if columns.rejected:
+        return "preference pairs"
+    if columns.messages:
+        turns = values.get(columns.messages)
+        first = turns[0] if isinstance(turns, list) and turns else None
+        return "ShareGPT" if isinstance(first, dict) and "from" in first else "messages"
+    named = [str(column).strip().casefold() for column in (columns.prompt, columns.response)]
+    return "Alpaca" if named == ["instruction", "output"] else "prompt and completion"
+
+
+def _unknown(first: Record, there: Sequence[str], given: ColumnsConfig) -> str:
+    missing = [key for key in ("prompt", "response") if getattr(given, key) is None]
+    cure = " ".join(f"data.columns.{key}=<column>" for key in missing)
+    if not (given.messages or given.prompt or given.response or given.rejected):
+        cure += " (or data.columns.messages, or data.columns.text)"
+    return (
+        f"{first.place}: fits none of {KINDS}; there are: {', '.join(there)}."
+        f" Set {cure}; the row is {_view(first)}"
+    )
+
+
+def _ambiguous(record: Record, candidates: Sequence[ColumnsConfig]) -> str:
+    names = " and ".join(str(Format(_name(record.values, c), c)) for c in candidates)
+    return (
+        f"{record.place}: fits {names}; there are: {', '.join(record.values)}."
+        f" Set {' or '.join(_cures(candidates))}; the row is {_view(record)}"
+    )
+
+
+def _mixed(first: Record, found: ColumnsConfig, other: Record, second: ColumnsConfig) -> str:
+    names = [
+        str(Format(_name(record.values, columns), columns))
+        for record, columns in ((first, found), (other, second))
+    ]
+    return (
+        f"{other.place}: fits {names[1]}, but {first.place} fits {names[0]}; there are:"
+        f" {', '.join(_columns([first, other]))}. Make two files of it, or set"
+        f" {' or '.join(_cures([found, second]))}; the first row is {_view(first)}"
+    )
+
+
+def _cures(candidates: Sequence[ColumnsConfig]) -> list[str]:
+    """Return, for each candidate, the settings that choose it and no other."""
+    cures = []
+    for candidate in candidates:
+        chosen = {key: column for key in _CHOOSING if (column := getattr(candidate, key))}
+        others = [other for other in candidates if other != candidate]
+        own = [key for key, column in chosen.items() if all(getattr(o, key) != column for o in others)]
+        keys = own[:1] or list(chosen)
+        cures.append(" ".join(f"data.columns.{key}={chosen[key]}" for key in keys))
+    return cures
+
+
+def _view(record: Record) -> str:
+    """Return the beginning of a row, on one line."""
+    text = json.dumps(record.values, ensure_ascii=False, default=str)
+    return text if len(text) <= _VIEW else f"{text[:_VIEW]}..."

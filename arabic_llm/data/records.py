@@ -1,0 +1,149 @@
+"""One record of a file as a row: its conversation or its text, or what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from arabic_llm.config.schema import ColumnsConfig
+from arabic_llm.data.readers import Broken, Record
+from arabic_llm.data.rows import Message, Row
+
+_ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "chatgpt": "assistant"}
+_PAIR = 2  # a question and its answer, or a better answer and a worse one
+
+
+class _UnusableError(Exception):
+    """What is wrong with a record."""
+
+
+def as_row(record: Record, columns: ColumnsConfig) -> Row | Broken:
+    """Return the row of a record, or what is wrong with it.
+
+    A labelled text has no answer to learn: it is raw text, and its label is kept in `label`.
+    """
+    values = record.values
+    subject = str(values.get(columns.subject) or "") if columns.subject else ""
+    label = values.get(columns.label) if columns.label else None
+    row = Row(record.place, subject=subject, label="" if label is None else str(label))
+    try:
+        if columns.text and not columns.messages:
+            return replace(row, text=_text(values.get(columns.text), columns.text))
+        messages, rejected = _conversation(values, columns)
+    except _UnusableError as error:
+        return Broken(record.place, str(error))
+    return replace(row, messages=tuple(messages), rejected=rejected)
+
+
+def _conversation(values: dict[str, Any], columns: ColumnsConfig) -> tuple[list[Message], str]:
+    """Return the turns that are learned from, and the rejected answer if there is one.
+
+    An answer of several turns brings all that was said before it: nothing else opens the conversation.
+    """
+    answer = values.get(str(columns.response))
+    whole = isinstance(answer, list) and len(answer) > 1 and isinstance(answer[0], dict)
+    messages = [] if whole else _opening(values, columns)
+    rejected = ""
+    if columns.response and columns.response == columns.rejected:
+        best, worst = _best_and_worst(answer, columns.response)
+        messages, rejected = [*messages, Message("assistant", best)], worst
+    elif columns.response:
+        chosen = _answer(answer, columns.response)
+        if columns.rejected:
+            worse = _answer(values.get(columns.rejected), columns.rejected)
+            if worse[:-1] != chosen[:-1]:
+                raise _UnusableError(
+                    f"'{columns.response}' and '{columns.rejected}' answer two different conversations"
+                )
+            rejected = worse[-1].content
+        messages = [*messages, *chosen]
+    if columns.system and (system := values.get(columns.system)):
+        messages = [Message("system", str(system)), *messages]
+    opening = columns.messages or columns.prompt or columns.response
+    return _in_order(messages, str(columns.response if whole else opening)), rejected
+
+
+def _opening(values: dict[str, Any], columns: ColumnsConfig) -> list[Message]:
+    """Return what is said before the answer; of a conversation with its answers in it, all of it."""
+    column = str(columns.messages or columns.prompt)
+    value = values.get(column)
+    if columns.messages or isinstance(value, list):
+        return _turns(value, column)
+    prompt = _text(value, column)
+    if columns.context and (context := values.get(columns.context)):
+        prompt = f"{prompt}\n\n{context}"
+    return [*_history(values.get(str(columns.history)), columns.history), Message("user", prompt)]
+
+
+def _text(value: Any, column: str) -> str:
+    """Return the text of a column; a number is text too."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if value is None or value == "" or (isinstance(value, str) and not value.strip()):
+        raise _UnusableError(f"'{column}' is empty")
+    if not isinstance(value, str):
+        raise _UnusableError(f"'{column}' is no text ({type(value).__name__})")
+    return value
+
+
+def _answer(value: Any, column: str) -> list[Message]:
+    """Return an answer: a text, a turn, or a list of turns of which it is the last."""
+    if isinstance(value, dict):
+        return _turns([value], column)
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return _turns(value, column)
+    return [Message("assistant", _text(value, column))]
+
+
+def _best_and_worst(value: Any, column: str) -> tuple[str, str]:
+    """Return the first and the last of answers that are ordered from the best to the worst."""
+    if not isinstance(value, list) or len(value) < _PAIR:
+        raise _UnusableError(f"'{column}' is no list of answers, the best first")
+    return _text(value[0], column), _text(value[-1], column)
+
+
+def _history(value: Any, column: str | None) -> list[Message]:
+    """Return the turns of a list of [question, answer]; nothing is no history."""
+    if not value:
+        return []
+    pairs = value if isinstance(value, list) else [value]
+    if not all(isinstance(pair, list) and len(pair) == _PAIR for pair in pairs):
+        raise _UnusableError(f"'{column}' is no list of [question, answer]")
+    roles = ("user", "assistant")
+    return [
+        Message(role, _text(said, str(column)))
+        for pair in pairs
+        for role, said in zip(roles, pair, strict=True)
+    ]
+
+
+def _turns(value: Any, column: str) -> list[Message]:
+    """Return the turns of a list of {role, content} or {from, value}."""
+    if not isinstance(value, list) or not value:
+        raise _UnusableError(f"'{column}' is no list of turns")
+    messages = []
+    for turn in value:
+        content = _first(turn, "content", "value") if isinstance(turn, dict) else None
+        if not isinstance(content, str):
+            raise _UnusableError(f"'{column}' holds a turn without role and content")
+        if not content.strip():
+            raise _UnusableError(f"'{column}' holds an empty turn")
+        role = str(_first(turn, "role", "from"))
+        messages.append(Message(_ROLES.get(role, role), content))
+    return messages
+
+
+def _first(turn: dict[str, Any], *keys: str) -> Any:
+    """Return the first value that is there; Parquet gives every turn all keys of the file."""
+    return next((turn[key] for key in keys if turn.get(key) is not None), None)
+
+
+def _in_order(messages: list[Message], column: str) -> list[Message]:
+    """Return a conversation that goes to and fro and ends with an answer."""
+    roles = [m.role for m in messages]
+    spoken = roles[1:] if roles[0] == "system" else roles
+    if not spoken or spoken != ["user", "assistant"] * (len(spoken) // 2):
+        raise _UnusableError(
+            f"turns of '{column}' do not go (system,) user, assistant, user, assistant: {', '.join(roles)}"
+        )
+    return messages
