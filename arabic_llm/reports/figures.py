@@ -75,7 +75,7 @@ def radar(values: Mapping[str, tuple[float, float]], title: str) -> str:
         axes.set(ylim=(0, 100), yticks=(25, 50, 75, 100))
         axes.tick_params(axis="y", labelsize=8, colors="#666")
         axes.set_title(title, pad=34)
-        axes.legend(loc="lower right", bbox_to_anchor=(1.2, -0.1), frameon=False)
+        axes.legend(loc="upper right", bbox_to_anchor=(1.2, -0.12), frameon=False)
         return _svg(figure)
 
 
