@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from arabic_llm import files
 from arabic_llm.config.schema import BadRow, ColumnsConfig, DataConfig
 from arabic_llm.data import readers
+from arabic_llm.data.formats.records import shown
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.readers import Broken, Record
 from arabic_llm.data.rows import Message, Row
@@ -20,6 +22,8 @@ from arabic_llm.errors import DataError
 from arabic_llm.text.normalize import normalize
 
 log = logging.getLogger(__name__)
+_EMPTY = "'{}' is empty"
+_MOST_NAMES = 30  # of columns, in one message
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def _check_columns(path: Path, first: Record, columns: ColumnsConfig) -> None:
         if column is None and key in ("prompt", "response"):
             raise DataError(f"data.columns.{key} is not set (nor data.columns.messages, nor .text)")
         if column is not None and column not in first.values:
-            there = ", ".join(str(c) for c in first.values)
+            there = ", ".join(shown(name) for name in [*first.values][:_MOST_NAMES])
             raise DataError(
                 f"{path}: no column '{column}'; there are: {there}. Set data.columns.{key}=<column>"
             )
@@ -133,21 +137,32 @@ def _as_row(record: Record, columns: ColumnsConfig) -> Row | Broken:
     messages = _conversation(values, columns)
     if isinstance(messages, str):
         return Broken(record.place, messages)
-    if columns.system and (system := values.get(columns.system)):
-        messages = [Message("system", str(system)), *messages]
+    system, wrong = _optional(values, columns.system)
+    if wrong:
+        return Broken(record.place, wrong)
+    if system:
+        messages = [Message("system", system), *messages]
     return Row(record.place, messages=tuple(messages), subject=subject)
 
 
 def _text(values: dict[str, Any], column: str | None) -> tuple[str, str]:
     """Return (the text of a column, what is wrong with it); a number is text too."""
     value = values.get(str(column))
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, float) and math.isnan(value):
+        value = None  # how pandas writes that there is none
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) != math.inf:
         value = str(value)
-    if value is None or value == "" or (isinstance(value, str) and not value.strip()):
-        return "", f"'{column}' is empty"
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return "", _EMPTY.format(column)
     return (
         (value, "") if isinstance(value, str) else ("", f"'{column}' is no text ({type(value).__name__})")
     )
+
+
+def _optional(values: dict[str, Any], column: str | None) -> tuple[str, str]:
+    """Return what _text does, of a column that may be unset, absent or empty."""
+    text, wrong = _text(values, column) if column else ("", "")
+    return text, "" if wrong == _EMPTY.format(column) else wrong
 
 
 def _conversation(values: dict[str, Any], columns: ColumnsConfig) -> list[Message] | str:
@@ -156,9 +171,10 @@ def _conversation(values: dict[str, Any], columns: ColumnsConfig) -> list[Messag
         return _turns(values.get(columns.messages), columns.messages)
     prompt, wrong_prompt = _text(values, columns.prompt)
     response, wrong_response = _text(values, columns.response)
-    if wrong := wrong_prompt or wrong_response:
+    context, wrong_context = _optional(values, columns.context)
+    if wrong := wrong_prompt or wrong_response or wrong_context:
         return wrong
-    if columns.context and (context := values.get(columns.context)):
+    if context:
         prompt = f"{prompt}\n\n{context}"
     return [Message("user", prompt), Message("assistant", response)]
 
@@ -177,9 +193,8 @@ def _turns(value: Any, column: str) -> list[Message] | str:
     roles = [m.role for m in messages]
     spoken = roles[1:] if roles[0] == "system" else roles
     if not spoken or spoken != ["user", "assistant"] * (len(spoken) // 2):
-        return (
-            f"turns of '{column}' do not go (system,) user, assistant, user, assistant: {', '.join(roles)}"
-        )
+        found = shown(", ".join(roles))
+        return f"turns of '{column}' do not go (system,) user, assistant, user, assistant: {found}"
     return messages
 
 
