@@ -31,8 +31,8 @@ def _batches(path: Path) -> Iterator[RecordBatch]:
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
             refuse_repeated(str(path), file.schema_arrow.names)
             yield from file.iter_batches(_ROWS_AT_A_TIME)
-    except (ArrowException, OSError) as error:
-        raise not_readable(path, "Parquet", error) from error
+    except (ArrowException, OSError, ValueError) as error:  # a column name may be no UTF-8
+        raise not_readable(path, "a Parquet", error) from error
 
 
 def _as_python(batch: RecordBatch) -> Iterator[dict[str, Any] | str]:

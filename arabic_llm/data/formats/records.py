@@ -58,7 +58,7 @@ def refuse_repeated(place: str, names: Iterable[str]) -> None:
 def not_readable(path: Path, kind: str, error: Exception) -> DataError:
     """Return the one line for a file that its library cannot read."""
     said = shown(error) or type(error).__name__
-    return DataError(f"{path}: not a {kind} file, or a damaged one ({said}); copy or save it again")
+    return DataError(f"{path}: not {kind} file, or a damaged one ({said}); copy or save it again")
 
 
 def _wrong_inside(values: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arabic_llm.data.formats.lines import LONGEST_LINE_BYTES, lines
-from arabic_llm.data.formats.records import Broken, Record, refuse_repeated
+from arabic_llm.data.formats.records import Broken, Record, refuse_repeated, shown
 from arabic_llm.errors import DataError
 
 _LARGEST_CELL = 2**31 - 1  # csv's own limit of 128 Ki characters is a page of a book; ours is the row's
@@ -67,7 +67,7 @@ def _rows(path: Path, delimiter: str) -> Iterator[tuple[_Span, list[str]]]:
             if cells:
                 yield span, cells
     except csv.Error as error:
-        said = str(error)
+        said = shown(error)
         if "new-line character" in said:
             said = "a carriage return inside a line; end lines with LF or CRLF"
         raise DataError(

@@ -71,7 +71,7 @@ def _filled_rows(path: Path) -> Iterator[tuple[int, dict[int, ReadOnlyCell]]]:
                 if cells:
                     yield number, cells
     except _DAMAGE as error:
-        raise not_readable(path, "Excel (.xlsx)", error) from error
+        raise not_readable(path, "an Excel (.xlsx)", error) from error
 
 
 def _check_archive(path: Path) -> None:
