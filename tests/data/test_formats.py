@@ -312,7 +312,7 @@ REAL = {  # rows in, kept, with a rejected answer
     "llamafactory_dpo_en": (300, 295, 295),
     "llamafactory_dpo_zh": (300, 289, 289),
     "openassistant_zh": (689, 684, 0),
-    "openassistant_zh_pairs": (775, 772, 772),
+    "openassistant_zh_pairs": (775, 770, 770),
 }
 
 
