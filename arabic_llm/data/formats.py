@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm.config.schema import ColumnsConfig
-from arabic_llm.data.readers import Record
+from arabic_llm.data.reading.records import Record, listed, shown
 from arabic_llm.errors import DataError
 
 NUM_RECORDS = 50  # looked at; what stands further down is checked row by row
@@ -45,7 +45,7 @@ class Format:
     def __str__(self) -> str:
         """Return the name and the columns in the order they are read, each once."""
         columns = dict.fromkeys(getattr(self.columns, key) for key in _READ)
-        return f"{self.name} ({', '.join(column for column in columns if column)})"
+        return f"{self.name} ({listed(column for column in columns if column)})"
 
     def unread(self, records: Iterable[Record]) -> list[str]:
         """Return the columns that nothing reads; a column without a name is an index."""
@@ -96,8 +96,7 @@ def _check(path: Path, there: Sequence[str], given: ColumnsConfig) -> None:
         column = None if key in unread else getattr(given, key)
         if column is not None and column not in there:
             raise DataError(
-                f"{path}: no column '{column}'; there are: {', '.join(there)}."
-                f" Set data.columns.{key}=<column>"
+                f"{path}: no column '{column}'; there are: {listed(there)}. Set data.columns.{key}=<column>"
             )
 
 
@@ -221,7 +220,7 @@ def _unknown(first: Record, there: Sequence[str], given: ColumnsConfig) -> str:
     if not (given.messages or given.prompt or given.response or given.rejected):
         cure += " (or data.columns.messages, or data.columns.text)"
     return (
-        f"{first.place}: fits none of {KINDS}; there are: {', '.join(there)}."
+        f"{first.place}: fits none of {KINDS}; there are: {listed(there)}."
         f" Set {cure}; the row is {_view(first)}"
     )
 
@@ -229,7 +228,7 @@ def _unknown(first: Record, there: Sequence[str], given: ColumnsConfig) -> str:
 def _ambiguous(record: Record, candidates: Sequence[ColumnsConfig]) -> str:
     names = " and ".join(str(Format(_name(record.values, c), c)) for c in candidates)
     return (
-        f"{record.place}: fits {names}; there are: {', '.join(record.values)}."
+        f"{record.place}: fits {names}; there are: {listed(record.values)}."
         f" Set {' or '.join(_cures(candidates))}; the row is {_view(record)}"
     )
 
@@ -241,7 +240,7 @@ def _mixed(first: Record, found: ColumnsConfig, other: Record, second: ColumnsCo
     ]
     return (
         f"{other.place}: fits {names[1]}, but {first.place} fits {names[0]}; there are:"
-        f" {', '.join(_columns([first, other]))}. Make two files of it, or set"
+        f" {listed(_columns([first, other]))}. Make two files of it, or set"
         f" {' or '.join(_cures([found, second]))}; the first row is {_view(first)}"
     )
 
@@ -254,11 +253,11 @@ def _cures(candidates: Sequence[ColumnsConfig]) -> list[str]:
         others = [other for other in candidates if other != candidate]
         own = [key for key, column in chosen.items() if all(getattr(o, key) != column for o in others)]
         keys = own[:1] or list(chosen)
-        cures.append(" ".join(f"data.columns.{key}={chosen[key]}" for key in keys))
+        cures.append(" ".join(f"data.columns.{key}={shown(chosen[key])}" for key in keys))
     return cures
 
 
 def _view(record: Record) -> str:
     """Return the beginning of a row, on one line."""
     text = json.dumps(record.values, ensure_ascii=False, default=str)
-    return text if len(text) <= _VIEW else f"{text[:_VIEW]}..."
+    return shown(text, _VIEW)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 from arabic_llm.config.schema import ColumnsConfig
-from arabic_llm.data.readers import Broken, Record
+from arabic_llm.data.reading.records import Broken, Record, shown
 from arabic_llm.data.rows import Message, Row
 
 _ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "chatgpt": "assistant"}
@@ -57,8 +58,8 @@ def _conversation(values: dict[str, Any], columns: ColumnsConfig) -> tuple[list[
                 )
             rejected = worse[-1].content
         messages = [*messages, *chosen]
-    if columns.system and (system := values.get(columns.system)):
-        messages = [Message("system", str(system)), *messages]
+    if columns.system and (system := _optional(values.get(columns.system), columns.system)):
+        messages = [Message("system", system), *messages]
     opening = columns.messages or columns.prompt or columns.response
     return _in_order(messages, str(columns.response if whole else opening)), rejected
 
@@ -70,20 +71,31 @@ def _opening(values: dict[str, Any], columns: ColumnsConfig) -> list[Message]:
     if columns.messages or isinstance(value, list):
         return _turns(value, column)
     prompt = _text(value, column)
-    if columns.context and (context := values.get(columns.context)):
+    if columns.context and (context := _optional(values.get(columns.context), columns.context)):
         prompt = f"{prompt}\n\n{context}"
     return [*_history(values.get(str(columns.history)), columns.history), Message("user", prompt)]
 
 
 def _text(value: Any, column: str) -> str:
     """Return the text of a column; a number is text too."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = str(value)
-    if value is None or value == "" or (isinstance(value, str) and not value.strip()):
+    if _is_nothing(value):
         raise _UnusableError(f"'{column}' is empty")
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) != math.inf:
+        return str(value)
     if not isinstance(value, str):
         raise _UnusableError(f"'{column}' is no text ({type(value).__name__})")
     return value
+
+
+def _optional(value: Any, column: str) -> str:
+    """Return the text of a column that may be absent or empty."""
+    return "" if _is_nothing(value) else _text(value, column)
+
+
+def _is_nothing(value: Any) -> bool:
+    """Return whether a cell is empty; NaN is how pandas writes that."""
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return value is None or is_nan or (isinstance(value, str) and not value.strip())
 
 
 def _answer(value: Any, column: str) -> list[Message]:
@@ -144,6 +156,7 @@ def _in_order(messages: list[Message], column: str) -> list[Message]:
     spoken = roles[1:] if roles[0] == "system" else roles
     if not spoken or spoken != ["user", "assistant"] * (len(spoken) // 2):
         raise _UnusableError(
-            f"turns of '{column}' do not go (system,) user, assistant, user, assistant: {', '.join(roles)}"
+            f"turns of '{column}' do not go (system,) user, assistant, user, assistant:"
+            f" {shown(', '.join(roles))}"
         )
     return messages

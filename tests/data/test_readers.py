@@ -1,5 +1,7 @@
 """Every record comes with its file and line, and so does everything broken."""
 
+import re
+
 import pytest
 
 from arabic_llm.data.readers import Broken, Record, read
@@ -111,12 +113,15 @@ def test_what_is_called_parquet_and_is_none_is_refused(tmp_path):
         list(read(write(tmp_path, "a.parquet", "no")))
 
 
-def test_bytes_that_are_not_utf8_are_named_with_the_cure(tmp_path):
-    path = write(tmp_path, "a.jsonl", '{"x": "b"}\n{"x": "سلام"}\n', "windows-1256")
-    with pytest.raises(
-        DataError, match=r"a\.jsonl:2: not UTF-8 \(byte 0x.. at column 8\); .*iconv -f WINDOWS-1256"
-    ):
-        list(read(path))
+def test_a_line_that_is_not_utf8_is_broken_with_the_cure_and_the_rest_is_read(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes('{"x": "b"}\n{"x": "سلام"}\n'.encode("windows-1256") + '{"x": "سلام"}'.encode())
+    good, broken, last = read(path)
+    assert (good.values, last.values) == ({"x": "b"}, {"x": "سلام"})
+    assert broken.place == f"{path}:2"
+    assert re.fullmatch(
+        r"not UTF-8: byte 0x.. at column 8; .* iconv -f WINDOWS-1256 -t UTF-8", broken.reason
+    )
 
 
 def test_a_missing_file_and_an_unknown_kind(tmp_path):

@@ -1,0 +1,90 @@
+"""Excel workbooks (.xlsx): the first sheet, its first row the header; places are row numbers."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile
+
+from arabic_llm.data.reading.records import Broken, Record, checked, not_readable, refuse_repeated, shown
+from arabic_llm.errors import DataError
+
+if TYPE_CHECKING:
+    from openpyxl.cell.read_only import ReadOnlyCell
+
+log = logging.getLogger(__name__)
+
+_MOST_ROWS = 2**20  # of a sheet, says Excel; a damaged row number must not be counted up to
+_LARGEST_BYTES = 2**31  # unpacked: 2 KiB for each of the most rows; more is damage, or a zip bomb
+_WHOLE_NUMBERS = 2**53  # beyond it a float has lost its last digits
+# zipfile and openpyxl have no common error; these are what damaged bytes raise in them.
+_DAMAGE = (
+    *(BadZipFile, zlib.error, EOFError, OSError, SyntaxError),  # SyntaxError: XML, of both parsers
+    *(LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError),
+)
+
+
+def read_workbook(path: Path) -> Iterator[Record | Broken]:
+    """Yield the rows of the first sheet; columns without a name in the header are not read.
+
+    Raises DataError for a file that is no workbook, or a damaged one.
+    """
+    names: dict[int, str] = {}  # by column
+    for number, cells in _filled_rows(path):
+        place = f"{path}:{number}"
+        if not names:
+            names = {column: str(cell.value) for column, cell in cells.items()}
+            refuse_repeated(place, names.values())
+            continue
+        failed = [column for column in names if column in cells and cells[column].data_type == "e"]
+        if failed:
+            what = f"{cells[failed[0]].value} in '{names[failed[0]]}'"
+            yield Broken(place, f"a formula that failed: {shown(what)}")
+        else:
+            values = {names[c]: _value(cells[c].value) if c in cells else None for c in names}
+            yield checked(place, values)
+
+
+def _filled_rows(path: Path) -> Iterator[tuple[int, dict[int, ReadOnlyCell]]]:
+    """Yield (number, cells that hold something by column) of the rows that hold something."""
+    import openpyxl  # with lxml a fifth of a second, and few files are workbooks
+
+    try:
+        _check_archive(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of colours and menus that it does not keep
+            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        with closing(book):
+            sheet, *others = book.worksheets
+            if others:
+                log.info("%s: sheet '%s' is read, %d others are not", path, shown(sheet.title), len(others))
+            sheet.reset_dimensions()  # what the file says of its own size is often wrong
+            for number, row in enumerate(sheet.iter_rows(), 1):
+                if number > _MOST_ROWS:
+                    raise DataError(f"{path}:{number}: more rows than Excel has; save the workbook again")
+                cells = {column: cell for column, cell in enumerate(row) if cell.value is not None}
+                if cells:
+                    yield number, cells
+    except _DAMAGE as error:
+        raise not_readable(path, "an Excel (.xlsx)", error) from error
+
+
+def _check_archive(path: Path) -> None:
+    """Raise BadZipFile when a byte of the archive is not what was packed."""
+    with ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > _LARGEST_BYTES:
+            raise BadZipFile(f"{size:,} bytes unpacked are more than {_LARGEST_BYTES:,}")
+        if damaged := archive.testzip():
+            raise BadZipFile(f"damaged: {damaged}")
+
+
+def _value(value: Any) -> Any:
+    """Return a cell's value; Excel has one kind of number, and shows 7.0 as 7."""
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE_NUMBERS
+    return int(value) if whole else value
