@@ -15,6 +15,7 @@ from arabic_llm.config.schema import BadRow, BidiControls, ColumnsConfig, DataCo
 from arabic_llm.data import contamination, filters, formats, readers, records
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.readers import Broken, Record
+from arabic_llm.data.reading.records import listed
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.data.sample import questions
 from arabic_llm.errors import DataError
@@ -154,7 +155,7 @@ def _columns(path: Path, first: list[Record], data: DataConfig) -> ColumnsConfig
     if not first:
         return data.columns
     recognised = formats.recognise(path, first, data.columns)
-    unread = ", ".join(recognised.unread(first))
+    unread = listed(recognised.unread(first))
     log.info("%s: read as %s%s", path, recognised, f"; not read: {unread}" if unread else "")
     context = recognised.columns.context
     if recognised.columns.prompt and context and not any(context in record.values for record in first):

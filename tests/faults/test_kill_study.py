@@ -15,7 +15,7 @@ from arabic_llm import files
 
 STUDY = (
     *("task=study", "hw=cpu", "tracking=none", "task.max_steps=6", "task.effective_batch_size=4"),
-    *("task.save_steps=1", "task.eval_steps=3", "suite.limit=30", "hydra.run.dir=mine"),
+    *("task.save_steps=1", "task.eval_steps=3", "suite.limit=12", "hydra.run.dir=mine"),
 )
 
 
@@ -35,7 +35,7 @@ def test_a_study_killed_in_any_stage_ends_with_the_same_table(nursery, tmp_path)
     length = time.monotonic() - began
     draw = random.Random(5)
     kills = 0
-    for _ in range(5):
+    for _ in range(4):
         pid = nursery.start(killed, STUDY)
         time.sleep(draw.random() * length / 2)
         with contextlib.suppress(ProcessLookupError):  # it was done first

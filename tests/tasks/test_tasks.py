@@ -8,7 +8,7 @@ import pytest
 from conftest import run_in
 
 SMALL = (
-    "task.max_steps=30",
+    "task.max_steps=12",
     "task.effective_batch_size=8",
     "suite.limit=40",
     "hw=cpu",
