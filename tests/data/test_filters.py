@@ -301,3 +301,14 @@ def test_a_row_that_holds_a_test_item_is_dropped_when_items_are_given(tmp_path):
     loaded = sources.load(data, tmp_path, 17, [question])
     assert loaded.ledger.dropped == {"holds an item of the suite": 1}
     assert len(loaded.train) == 1
+
+
+def test_generated_rows_take_the_same_way_as_read_ones():
+    plain = sources.load(compose_config("data=sample").data, DATA, seed=17)
+    question = next(m.content for m in plain.train[0].messages if m.role == "user")
+    loaded = sources.load(compose_config("data=sample").data, DATA, 17, [question])
+    assert loaded.ledger.dropped.total() > 0
+    assert question not in {row.messages[0].content for row in loaded.train}
+    alike = sources.load(compose_config("data=sample", "data.cleaning.near_duplicates=0.8").data, DATA, 17)
+    assert alike.ledger.rows_in == plain.ledger.rows_in == alike.ledger.kept + alike.ledger.dropped.total()
+    assert set(alike.ledger.dropped) == {"near copy"}

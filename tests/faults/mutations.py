@@ -82,7 +82,7 @@ ANY_TEXT: tuple[Mutation, ...] = (
     encoded_as("utf-16", "utf-16-le", "utf-32", "windows-1256"),
     lambda rng, seed: seed.replace(b"\n", b"\r\n"),
     lambda rng, seed: seed.replace(b"\n", b"\r"),
-    lambda rng, seed: gzip.compress(seed),
+    lambda rng, seed: gzip.compress(seed, mtime=0),
     nest,
     insert(
         "\u2028".encode(),
