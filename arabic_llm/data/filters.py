@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 
 from arabic_llm.config.schema import BidiControls, CleaningConfig
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.text.measures import latin_words_in_a_row, letters, repetition
-from arabic_llm.text.normalize import normalize
+from arabic_llm.text.normalize import BIDI_CONTROLS, STEPS, normalize
 
-_BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # embeddings, overrides, isolates
 # An answer with fewer letters of these is a translation into English, or about English. 0.3 and not a
 # half: a Chinese word has one or two letters, an English one five.
 _ANSWER_SCRIPTS, _ANSWER_SHARE = ("arabic", "han"), 0.3
@@ -38,19 +36,16 @@ def reason_to_drop(source: Row, row: Row, cleaning: CleaningConfig) -> str | Non
 
 def without_bidi_controls(row: Row) -> Row:
     """Return the row without embeddings, overrides and isolates: itself when it has none."""
-    if not _BIDI_CONTROLS.search(row.words() + row.rejected):
+    if not BIDI_CONTROLS.search(row.words() + row.rejected):
         return row
-
-    def clean(text: str) -> str:
-        return _BIDI_CONTROLS.sub("", text)
-
+    clean = STEPS["bidi_controls"]
     turns = tuple(Message(m.role, clean(m.content)) for m in row.messages)
     return replace(row, messages=turns, text=clean(row.text), rejected=clean(row.rejected))
 
 
 def bidi_controls(source: Row, policy: BidiControls | None) -> str | None:
     """Refuse embeddings, overrides and isolates, which are not seen where the text is read."""
-    if policy is BidiControls.drop and _BIDI_CONTROLS.search(source.words() + source.rejected):
+    if policy is BidiControls.drop and BIDI_CONTROLS.search(source.words() + source.rejected):
         return "bidi controls in the source"
     return None
 

@@ -14,7 +14,7 @@ TATWEEL = "\u0640"
 ZWNJ = "\u200c"
 
 _PRESENTATION_FORMS = re.compile("[\ufb50-\ufdff\ufe70-\ufefc]+")
-_BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # embeddings, overrides, isolates
+BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # embeddings, overrides, isolates
 _BIDI_MARKS = re.compile("[\u200e\u200f\u061c]")  # left-to-right, right-to-left, Arabic letter mark
 _URL = re.compile(r"(?:https?://|www\.)\S+")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
@@ -51,7 +51,7 @@ def _tatweel(text: str) -> str:
 
 
 def _bidi_controls(text: str) -> str:
-    return _BIDI_CONTROLS.sub("", text)
+    return BIDI_CONTROLS.sub("", text)
 
 
 def _bidi_marks(text: str) -> str:
