@@ -39,16 +39,19 @@ def load(data: DataConfig, data_root: Path, seed: int, test_items: Iterable[str]
     Raises DataError for a missing file or column, for a row that cannot be used (unless
     data.on_bad_row is drop), and when no row is left.
     """
-    ledger = Ledger(data.name)
+    ledger, items = Ledger(data.name), contamination.index(test_items)
+
+    def clean(rows: Iterable[Row], ledger: Ledger) -> list[Row]:
+        kept = list(_kept(_uncontaminated(rows, items, ledger), data, ledger))
+        return _without_near_copies(kept, data.cleaning.near_duplicates, seed, ledger)
+
     if data.builtin:
-        train = list(_kept(questions.training_rows("train"), data, ledger))
+        train = clean(questions.training_rows("train"), ledger)
         # Its dev rows ask facts of their own: data.dev_share has no say.
-        dev = list(_kept(questions.training_rows("dev"), data, Ledger(f"{data.name} dev")))
+        dev = clean(questions.training_rows("dev"), Ledger(f"{data.name} dev"))
         return Rows(train, dev, ledger)
     paths = locate(data, data_root)
-    read = (row for path in paths for row in _from_file(path, data, ledger))
-    clean = list(_kept(_uncontaminated(read, test_items, ledger), data, ledger))
-    rows = _without_near_copies(clean, data.cleaning.near_duplicates, seed, ledger)
+    rows = clean((row for path in paths for row in _from_file(path, data, ledger)), ledger)
     place = paths[0] if len(paths) == 1 else paths[0].parent
     if not rows:
         raise DataError(f"{place}: no row is left: {ledger}")
@@ -188,9 +191,8 @@ def _kept(rows: Iterable[Row], data: DataConfig, ledger: Ledger) -> Iterator[Row
             yield row
 
 
-def _uncontaminated(rows: Iterable[Row], test_items: Iterable[str], ledger: Ledger) -> Iterator[Row]:
+def _uncontaminated(rows: Iterable[Row], items: contamination.Items, ledger: Ledger) -> Iterator[Row]:
     """Yield the rows that share no item, and no long run of words, with the test."""
-    items = contamination.index(test_items)
     for row in rows:
         if items.num_searched and (reason := contamination.contaminated(row, items)):
             ledger.drop(reason, row.id)
