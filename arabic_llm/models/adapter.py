@@ -132,6 +132,17 @@ def trained_hash(folder: Path) -> str:
     return fingerprint([files.sha256(path) for path in (*weights, *settings)])
 
 
+def known_hashes(model: ModelConfig, adapter: AdapterConfig, cache_dir: Path) -> dict[str, str | None]:
+    """Return hashes of the base model and of an earlier adapter, as they lie here (None: there is none).
+
+    Raises CheckpointError when adapter.path holds nothing that was trained.
+    """
+    return {
+        "adapter": trained_hash(Path(adapter.path)) if adapter.path else None,
+        "base": load.known_revision(model, cache_dir),
+    }
+
+
 def _lora_config(adapter: AdapterConfig, targets: list[str] | str) -> LoraConfig:
     return LoraConfig(
         r=adapter.rank,

@@ -24,12 +24,10 @@ class Config(TaskConfig):
 def inputs(config: RunConfig) -> dict[str, str | None]:
     """Return hashes of what a run reads: base model, adapter, local benchmarks (None: not here yet)."""
     from arabic_llm.evaluation import local
-    from arabic_llm.models import adapter, load
+    from arabic_llm.models import adapter
 
-    trained = config.adapter.path
     return {
-        "adapter": adapter.trained_hash(Path(trained)) if trained else None,
-        "base": load.known_revision(config.model, Path(config.cache_dir)),
+        **adapter.known_hashes(config.model, config.adapter, Path(config.cache_dir)),
         "suite": local.copies_hash(config.suite, Path(config.data_root)),
     }
 

@@ -40,14 +40,12 @@ def run(config: RunConfig, directory: Path) -> float:
 def inputs(config: RunConfig) -> dict[str, str | None]:
     """Return hashes of what a run reads: rows, base model, earlier adapter (None: not here yet)."""
     from arabic_llm.data import sources
-    from arabic_llm.models import adapter, load
+    from arabic_llm.models import adapter
 
     settings(config)
-    earlier = config.adapter.path
     return {
-        "adapter": adapter.trained_hash(Path(earlier)) if earlier else None,
+        **adapter.known_hashes(config.model, config.adapter, Path(config.cache_dir)),
         "data": sources.source_hash(config.data, Path(config.data_root)),
-        "base": load.known_revision(config.model, Path(config.cache_dir)),
     }
 
 
@@ -84,7 +82,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         log.info("already trained: %s", trained)
         return trained
     place, cache = placement.resolve(config.hw), Path(config.cache_dir)
-    rows = rows_of(config)
+    questions = suite_questions(config)
+    rows = rows_of(config, questions)
     log.info("%s", rows.ledger)
     log.info("%s", plan_line(config, len(rows.train), place))
     base = load.locate(config.model, cache)
@@ -92,7 +91,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     train = tokens.encode(codec, rows.train, config.data, task.max_length, cache)
     dev = tokens.encode(codec, rows.dev, config.data, task.max_length, cache)
     tokens.refuse_great_loss([train.ledger, dev.ledger], config.data, task.max_length)
-    seen = lint.lint(codec, rows.train, train, _suite_questions(config))
+    seen = lint.lint(codec, rows.train, train, questions)
     for line in seen.lines():
         log.info("%s", line)
     model = load.base_model(config.model, base, config.adapter, place)
@@ -121,14 +120,16 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     return trained
 
 
-def rows_of(config: RunConfig) -> Rows:
-    """Return the rows that training, its plan and task=inspect see.
+def rows_of(config: RunConfig, questions: set[str] | str | None = None) -> Rows:
+    """Return the rows that training, its plan and task=inspect see; `questions` if they are read already.
 
     Raises DataError when the suite's items are to be left out and cannot be read.
     """
     from arabic_llm.data import sources
 
-    items: set[str] | str = _suite_questions(config) if config.data.cleaning.drop_test_items else set()
+    if not config.data.cleaning.drop_test_items:
+        return sources.load(config.data, Path(config.data_root), config.seed)
+    items = suite_questions(config) if questions is None else questions
     if isinstance(items, str):
         raise DataError(f"data.cleaning.drop_test_items: {items}; bring the suite, or set it to false")
     return sources.load(config.data, Path(config.data_root), config.seed, items)
@@ -171,7 +172,7 @@ def settings(config: RunConfig) -> TrainingConfig:
     return config.task
 
 
-def _suite_questions(config: RunConfig) -> set[str] | str:
+def suite_questions(config: RunConfig) -> set[str] | str:
     """Return the normalised questions of the suite, or why they could not be read."""
     from arabic_llm.data.lint import question_key
     from arabic_llm.evaluation import suites
