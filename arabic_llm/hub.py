@@ -31,10 +31,8 @@ class UnreachableError(Exception):
     """Neither the hub's cache nor the network has the files; the message says why, or is empty."""
 
 
-def snapshot(
-    repository: Repository, is_whole: Callable[[Path], bool], *, network: bool, into: Path | None = None
-) -> Path:
-    """Return a folder with the repository's files: in the hub's cache, or `into` a folder of ours.
+def snapshot(repository: Repository, is_whole: Callable[[Path], bool], *, network: bool) -> Path:
+    """Return the folder of the hub's cache with the repository's files.
 
     What the hub's cache holds only in part is fetched again from where it stopped. Raises
     UnreachableError when nothing has them, OSError when the disk is full.
@@ -48,7 +46,6 @@ def snapshot(
                 revision=repository.revision,
                 allow_patterns=list(repository.patterns),
                 local_files_only=local_only,
-                local_dir=into,
             )
         except (HfHubHTTPError, HTTPError, OSError) as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

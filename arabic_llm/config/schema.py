@@ -180,7 +180,6 @@ class DataConfig:
     hub_id: str | None = None  # where it comes from when neither path nor <data_root>/<name>/ is there
     revision: str = "main"
     files: list[str] = field(default_factory=list)  # patterns of a folder's data files; none: all we read
-    license: str | None = None  # as the data set's own page names it
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     profile: str = "decoder"  # of text/normalize.py
     without_steps: list[str] = field(default_factory=list)  # steps of the profile to leave out
