@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from arabic_llm.config.schema import ColumnsConfig
+from arabic_llm.config.data_schema import ColumnsConfig
 from arabic_llm.data.reading.records import Broken, Record, shown
 from arabic_llm.data.rows import Message, Row
 

@@ -20,6 +20,7 @@ class Row:
     `id` leads back to the source: "file:line", or "sample/<fact>/<variety>". `rejected` is the worse
     last answer of a preference: fine-tuning learns the one in `messages`. `label` is the class of a
     labelled text; without an answer to learn, fine-tuning reads the text as any other raw text.
+    `source` is the name of the data set it came from, also in a mix.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Row:
     subject: str = ""
     rejected: str = ""
     label: str = ""
+    source: str = ""
 
     def words(self) -> str:
         """Return everything that is learned from or answered, one turn a line; not what is rejected."""

@@ -10,8 +10,8 @@ from itertools import chain
 from pathlib import Path
 
 from arabic_llm import files
+from arabic_llm.config.data_schema import BadRow, BidiControls, ColumnsConfig, DataConfig
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.schema import BadRow, BidiControls, ColumnsConfig, DataConfig
 from arabic_llm.data import contamination, filters, formats, readers, records
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.readers import Broken, Record

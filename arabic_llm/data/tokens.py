@@ -15,8 +15,8 @@ from pyarrow import parquet
 from tqdm import tqdm
 
 from arabic_llm import files
+from arabic_llm.config.data_schema import DataConfig
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.schema import DataConfig
 from arabic_llm.data import chat
 from arabic_llm.data.chat import Codec, TokenRow
 from arabic_llm.data.ledger import Ledger

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from conftest import DATA, compose_config, needs_data
 
-from arabic_llm.config.schema import BidiControls, CleaningConfig
+from arabic_llm.config.data_schema import BidiControls, CleaningConfig
 from arabic_llm.data import filters, sources
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.rows import Message, Row, question_answer

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import DATA, compose_config, needs_data
 
-from arabic_llm.config.schema import BadRow, ColumnsConfig, DataConfig
+from arabic_llm.config.data_schema import BadRow, ColumnsConfig, DataConfig
 from arabic_llm.data import formats, records, sources
 from arabic_llm.data.readers import Broken, Record
 from arabic_llm.data.rows import Message

@@ -7,7 +7,7 @@ from conftest import DATA, compose_config, needs_data
 from tokenizers_like import NAMES, codec_of
 
 from arabic_llm.config import paths
-from arabic_llm.config.schema import Overflow
+from arabic_llm.config.data_schema import Overflow
 from arabic_llm.data import chat
 from arabic_llm.data.rows import question_answer
 from arabic_llm.errors import ConfigError, DataError

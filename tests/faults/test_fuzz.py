@@ -15,7 +15,7 @@ import pytest
 from conftest import compose_config
 from mutations import mutated_file
 
-from arabic_llm.config.schema import BadRow, ColumnsConfig, DataConfig
+from arabic_llm.config.data_schema import BadRow, ColumnsConfig, DataConfig
 from arabic_llm.data import readers, sources
 from arabic_llm.errors import DataError
 
