@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from arabic_llm.data import ngrams
@@ -55,13 +55,16 @@ def index(items: Iterable[str]) -> Items:
     return Items(hashes, frozenset(openings), frozenset(turns), num_unsearchable)
 
 
-def contaminated(row: Row, items: Items) -> str | None:
+def contaminated(row: Row, items: Items, matched: Sequence[str] | None = None) -> str | None:
     """Return why the row may not be trained on, or None.
 
-    An answer that equals a short item is no reason: those are words that people say.
+    `matched` are its turns as matching reads them, where they are known. An answer that equals a short
+    item is no reason: those are words that people say.
     """
-    turns = [(m.role, normalize(m.content, "matching")) for m in row.messages]
-    turns = turns or [("user", normalize(row.text, "matching"))]
+    if matched is None:
+        matched = [normalize(text, "matching") for text in row.turns()]
+    roles = [m.role for m in row.messages] or ["user"]
+    turns = list(zip(roles, matched, strict=True))
     if any(role == "user" and text in items.turns for role, text in turns):
         return "its question is an item of the suite"
     words = ngrams.words([" ".join(text for _, text in turns if text)])

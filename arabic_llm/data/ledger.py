@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 _NUM_EXAMPLES = 5
@@ -29,23 +31,33 @@ class Ledger:
         """Count a row that does not, and remember where the first few of its kind stand."""
         self.rows_in += 1
         self.dropped[reason] += 1
-        self._remember(reason, example)
+        self._remember(reason, [example])
 
-    def drop_kept(self, reason: str, example: str) -> None:
-        """Count a row as dropped that an earlier look had kept."""
-        self.kept -= 1
-        self.rows_in -= 1
-        self.drop(reason, example)
+    def drop_kept(self, reason: str, count: int, examples: Iterable[str]) -> None:
+        """Count rows as dropped that an earlier look had kept; few of the examples are asked for."""
+        if count:
+            self.kept -= count
+            self.dropped[reason] += count
+            self._remember(reason, examples)
 
-    def change(self, what: str, example: str) -> None:
-        """Count a kept row that is not what its source says, and remember where the first few stand."""
-        self.changed[what] += 1
-        self._remember(what, example)
+    def change(self, what: str, count: int, examples: Iterable[str]) -> None:
+        """Count kept rows that are not what their source says, and remember where the first few stand."""
+        if count:
+            self.changed[what] += count
+            self._remember(what, examples)
 
-    def _remember(self, what: str, example: str) -> None:
-        examples = self.examples.setdefault(what, [])
-        if len(examples) < _NUM_EXAMPLES:
-            examples.append(example)
+    def add(self, other: Ledger) -> None:
+        """Count what another ledger has counted after this one."""
+        self.rows_in += other.rows_in
+        self.kept += other.kept
+        self.dropped += other.dropped
+        self.changed += other.changed
+        for what, examples in other.examples.items():
+            self._remember(what, examples)
+
+    def _remember(self, what: str, examples: Iterable[str]) -> None:
+        known = self.examples.setdefault(what, [])
+        known += islice(examples, _NUM_EXAMPLES - len(known))
 
     def __str__(self) -> str:
         """Return the ledger as one line. Raises AssertionError when it does not close."""
@@ -71,6 +83,14 @@ class Ledger:
         """Return the ledger that as_dict gave."""
         dropped, changed = Counter(values["dropped"]), Counter(values.get("changed", {}))
         return cls(**{**values, "dropped": dropped, "changed": changed})
+
+
+def total(stage: str, ledgers: Iterable[Ledger]) -> Ledger:
+    """Return what several ledgers have counted together."""
+    whole = Ledger(stage)
+    for ledger in ledgers:
+        whole.add(ledger)
+    return whole
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -55,20 +55,24 @@ def band_keys(signed: NDArray[np.uint32], band: int) -> NDArray[np.uint64]:
     return keys
 
 
-def duplicates(signed: NDArray[np.uint32], similarity: float = 0.8) -> NDArray[np.int64]:
+def duplicates(
+    signed: NDArray[np.uint32], similarity: float = 0.8, among: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
     """Return for each row of signatures [R, P] the index of the row it repeats, or -1: those are kept.
 
+    `among` are the rows that are looked at, the first to be kept first (none: all, in order).
     A row repeats a kept row before it when both share a band, or both share one with a row between that
     is dropped, and their signatures are equal in `similarity` of their entries. So whatever is dropped
     is that like something kept: no chain of small changes drops a row unlike all that stay.
     The signatures may be a np.memmap; beside them this takes about 80 bytes a row.
     """
+    among = np.arange(len(signed)) if among is None else among
     repeats = np.full(len(signed), -1, np.int64)
-    edges = np.zeros((0,), np.uint64)  # later row << 32 | earlier row
+    edges = np.zeros((0,), np.uint64)  # later place in `among` << 32 | earlier place
     for band in range(NUM_BANDS):
-        edges = np.union1d(edges, _edges(signed, band, similarity))
+        edges = np.union1d(edges, _edges(signed, band, similarity, among))
     later, earlier = edges >> np.uint64(32), edges & np.uint64(0xFFFFFFFF)
-    for row, other in zip(later.tolist(), earlier.tolist(), strict=True):
+    for row, other in zip(among[later].tolist(), among[earlier].tolist(), strict=True):
         if repeats[row] >= 0:
             continue
         kept = repeats[other] if repeats[other] >= 0 else other
@@ -121,10 +125,12 @@ def _permutations(seed: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     return factors | np.uint32(1), shifts
 
 
-def _edges(signed: NDArray[np.uint32], band: int, similarity: float) -> NDArray[np.uint64]:
-    """Return (later row << 32 | earlier row) of rows that share a band and are alike."""
-    keys = band_keys(signed, band)
-    rows = np.argsort(keys, kind="stable")  # in a bucket, rows stand in file order
+def _edges(
+    signed: NDArray[np.uint32], band: int, similarity: float, among: NDArray[np.int64]
+) -> NDArray[np.uint64]:
+    """Return (later place << 32 | earlier place) in `among` of rows that share a band and are alike."""
+    keys = band_keys(signed, band)[among]
+    rows = np.argsort(keys, kind="stable")  # in a bucket, rows stand in the order of `among`
     keys = keys[rows]
     no_words = band_keys(np.full((1, NUM_PERMUTATIONS), NO_WORDS), band)
     rows, keys = rows[keys != no_words], keys[keys != no_words]
@@ -135,7 +141,7 @@ def _edges(signed: NDArray[np.uint32], band: int, similarity: float) -> NDArray[
         rows, keys = rows[~is_first], keys[~is_first]
         if not len(rows):
             break
-        alike = _alike(signed, rows, leaders, similarity)
+        alike = _alike(signed, among[rows], among[leaders], similarity)
         found.append((rows[alike].astype(np.uint64) << np.uint64(32)) | leaders[alike].astype(np.uint64))
         rows, keys = rows[~alike], keys[~alike]
     return np.concatenate(found)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
+
+_MORE = ("subject", "label", "source")  # of a row, where it has them
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,34 @@ class Row:
     label: str = ""
     source: str = ""
 
+    def turns(self) -> list[str]:
+        """Return what is said, turn by turn; a raw text is one."""
+        return [m.content for m in self.messages] or [self.text]
+
     def words(self) -> str:
         """Return everything that is learned from or answered, one turn a line; not what is rejected."""
-        return "\n".join(m.content for m in self.messages) if self.messages else self.text
+        return "\n".join(self.turns())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is there of the row, as JSON holds it and as `datasets` and TRL read it.
+
+        A preference is a prompt (a list of turns), and the chosen and the rejected turn.
+        """
+        turns = [asdict(m) for m in self.messages]
+        said: dict[str, Any] = {"text": self.text} if not turns else {"messages": turns}
+        if self.rejected:
+            worse = [{"role": "assistant", "content": self.rejected}]
+            said = {"prompt": turns[:-1], "chosen": turns[-1:], "rejected": worse}
+        more = {key: value for key in _MORE if (value := getattr(self, key))}
+        return {"id": self.id, **said, **more}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Row:
+        """Return the row that as_dict gave. Raises KeyError or TypeError for anything else."""
+        turns = values.get("messages") or [*values.get("prompt", ()), *values.get("chosen", ())]
+        rejected = values["rejected"][0]["content"] if "rejected" in values else ""
+        more = {key: values.get(key, "") for key in (*_MORE, "text")}
+        return cls(values["id"], tuple(Message(**turn) for turn in turns), rejected=rejected, **more)
 
 
 def question_answer(row_id: str, question: str, answer: str, subject: str = "") -> Row:

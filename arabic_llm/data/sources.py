@@ -1,120 +1,168 @@
-"""Rows of a data set: read, checked, normalised, without copies, split; nothing lost without a reason."""
+"""Rows of a data set or a mix: read, cleaned, without copies, split; nothing lost without a reason."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import chain
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
-from arabic_llm import files
-from arabic_llm.config.data_schema import BadRow, BidiControls, ColumnsConfig, DataConfig
+import numpy as np
+
+from arabic_llm.config.data_schema import ColumnsConfig, DataConfig, SourceConfig
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.data import contamination, filters, formats, readers, records
+from arabic_llm.data import cleaning, contamination, formats, ledger, places, readers, selection, shapes
+from arabic_llm.data.cleaning import Chunk, Cleaned, Rules
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.readers import Broken, Record
 from arabic_llm.data.reading.records import listed
-from arabic_llm.data.rows import Message, Row
+from arabic_llm.data.rows import Row
 from arabic_llm.data.sample import questions
-from arabic_llm.errors import DataError
-from arabic_llm.text.normalize import normalize
+from arabic_llm.data.selection import Fate, Part
+from arabic_llm.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
+CHUNK_ROWS = 5000  # cleaned at once: some MiB, and about a second of work
 
 
 @dataclass(frozen=True)
 class Rows:
-    """A data set ready to be turned into tokens."""
+    """A data set ready to be turned into tokens, and the ledger of each of its sources."""
 
+    name: str
     train: list[Row]
     dev: list[Row]
-    ledger: Ledger
+    ledgers: list[Ledger]
+
+    @property
+    def ledger(self) -> Ledger:
+        """Return the count of all sources together."""
+        return ledger.total(self.name, self.ledgers)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file of a source (none: its generated rows), and the split that its rows are given to."""
+
+    path: Path | None
+    given: Fate
+    holds_rows: bool = False  # as task=prepare writes them
 
 
 def load(data: DataConfig, data_root: Path, seed: int, test_items: Iterable[str] = ()) -> Rows:
-    """Return the rows of a data set, without those that hold one of the test's items.
+    """Return the rows of a data set, where data.cleaning.drop_test_items is set without the test's items.
 
     Raises DataError for a missing file or column, for a row that cannot be used (unless
-    data.on_bad_row is drop), and when no row is left.
+    data.on_bad_row is drop), and when no row is left to learn from.
     """
-    ledger, items = Ledger(data.name), contamination.index(test_items)
+    items = contamination.index(test_items)
+    parts, chunks = list[Part](), list[Cleaned]()
+    for source in sources_of(data):
+        rules, inputs = Rules(source, items, seed, is_signed(data)), inputs_of(source, data_root)
+        found = [(put, cleaning.clean(chunk, rules)) for put in inputs for chunk in chunks_of(put, source)]
+        parts.append(part_of(source, inputs, [(put.given, chunk) for put, chunk in found]))
+        chunks += [chunk for _, chunk in found]
+    rows = [row for chunk in chunks for row in chunk.rows]
+    digests = cleaning.joined([chunk.digests for chunk in chunks])
+    signatures = cleaning.joined([chunk.signatures for chunk in chunks])
+    chosen = selection.choose(data, parts, digests, signatures, seed)
+    chosen.account(parts, lambda row: rows[row].id)
+    refuse_nothing(data, parts, chosen)
+    splits = {fate: [rows[row] for row in np.flatnonzero(chosen.fates == fate)] for fate in Fate}
+    return Rows(data.name, splits[Fate.train], splits[Fate.dev], [part.ledger for part in parts])
 
-    def clean(rows: Iterable[Row], ledger: Ledger) -> list[Row]:
-        kept = list(_kept(_uncontaminated(rows, items, ledger), data, ledger))
-        return _without_near_copies(kept, data.cleaning.near_duplicates, seed, ledger)
 
-    if data.builtin:
-        train = clean(questions.training_rows("train"), ledger)
-        # Its dev rows ask facts of their own: data.dev_share has no say.
-        dev = clean(questions.training_rows("dev"), Ledger(f"{data.name} dev"))
-        return Rows(train, dev, ledger)
-    paths = locate(data, data_root)
-    rows = clean((row for path in paths for row in _from_file(path, data, ledger)), ledger)
-    place = paths[0] if len(paths) == 1 else paths[0].parent
-    if not rows:
-        raise DataError(f"{place}: no row is left: {ledger}")
-    train, dev = _split(rows, data.dev_share, seed)
-    if not train:
-        raise DataError(
-            f"{place}: all {len(rows)} rows would be dev; lower data.dev_share ({data.dev_share})"
+def sources_of(data: DataConfig) -> list[SourceConfig]:
+    """Return what is read: the sources of a mix that have a weight, or the data set itself.
+
+    A mix with a data.path is read from there: from the folder that task=prepare has made of it.
+    """
+    if not data.sources or data.path is not None:
+        return [data]
+    return [source for source in data.sources.values() if source.weight != 0]
+
+
+def is_signed(data: DataConfig) -> bool:
+    """Return whether near copies are looked for, so that every row needs a signature."""
+    return any(s.cleaning.near_duplicates is not None for s in (data, *sources_of(data)))
+
+
+def inputs_of(source: SourceConfig, data_root: Path) -> list[Input]:
+    """Return the files of a source, those that are a split of their own last."""
+    if source.builtin:
+        return [Input(None, Fate.train), Input(None, Fate.dev)]
+    found = places.locate(source, data_root)
+    if isinstance(source, DataConfig) and source.sources and not found.are_prepared:
+        raise ConfigError(
+            f"data.path={source.path}: data={source.name} is a mix; task=prepare makes its folder"
         )
-    return Rows(train, dev, ledger)
+    splits = ((Fate.train, found.train), (Fate.dev, found.dev), (Fate.test, found.test))
+    return [Input(path, fate, found.are_prepared) for fate, paths in splits for path in paths or ()]
+
+
+def part_of(source: SourceConfig, inputs: list[Input], chunks: list[tuple[Fate, Cleaned]]) -> Part:
+    """Return the part of a source, from its cleaned chunks and the split each is given to."""
+    given = [np.full(len(chunk.mended), fate, np.int8) for fate, chunk in chunks]
+    mended = [chunk.mended for _, chunk in chunks]
+    whole = ledger.total(source.name, (chunk.ledger for _, chunk in chunks))
+    is_split = source.builtin or any(put.holds_rows for put in inputs)
+    brings = (Fate.dev, Fate.test) if is_split else tuple({put.given for put in inputs})
+    paths = [put.path for put in inputs if put.path is not None]
+    place = source.name if not paths else str(paths[0] if len(paths) == 1 else paths[0].parent)
+    return Part(
+        source,
+        place,
+        np.concatenate([*given, np.zeros(0, np.int8)]),
+        brings,
+        np.concatenate([*mended, np.zeros(0, np.bool_)]),
+        whole,
+    )
+
+
+def chunks_of(put: Input, source: SourceConfig) -> Iterator[Chunk]:
+    """Yield what stands in an input, in order. Raises DataError when its format is not recognised."""
+    if put.path is None:
+        yield Chunk(questions.training_rows(put.given.name), source.columns)
+        return
+    records = readers.read(put.path)
+    if put.holds_rows:
+        found: Iterator[Record | Broken | Row] = (_row(record) for record in records)
+        columns = source.columns
+    else:
+        if source.shape is not None:
+            records = shapes.reshape(source.shape, records, source.language)
+        head = _head(records)
+        columns = _columns(put.path, [item for item in head if isinstance(item, Record)], source)
+        found = chain(head, records)
+    while items := list(islice(found, CHUNK_ROWS)):
+        yield Chunk(items, columns)
+
+
+def refuse_nothing(data: DataConfig, parts: list[Part], chosen: selection.Chosen) -> None:
+    """Raise DataError when no row is left to learn from."""
+    if (chosen.fates == Fate.train).any():
+        return
+    num_rows = np.count_nonzero(np.isin(chosen.fates, (Fate.dev, Fate.test)))
+    places = ", ".join(part.place for part in parts)
+    if num_rows:
+        raise DataError(
+            f"{places}: all {num_rows} rows would be dev or test; lower data.dev_share"
+            f" ({data.dev_share}) or data.test_share ({data.test_share})"
+        )
+    raise DataError(f"{places}: no row is left: {'; '.join(str(part.ledger) for part in parts)}")
 
 
 def source_hash(data: DataConfig, data_root: Path) -> str:
-    """Return a hash of the data set as it lies there: of the file, or of the generated rows."""
-    if data.builtin:
-        return content_hash(questions.training_rows("train"))
-    paths = locate(data, data_root)
-    return fingerprint([files.sha256(path) for path in paths])
-
-
-def locate(data: DataConfig, data_root: Path) -> list[Path]:
-    """Return the files of a data set: what data.path names, <data_root>/<name>/, the hub's cache, the hub.
-
-    Raises DataError, which says where they may be put and what fetches them.
-    """
-    if data.path is None and data.hub_id is None:
-        raise DataError(f"data.path is not set; with data={data.name} write data.path=my.jsonl")
-    typed = Path(data.path or data.name).expanduser()
-    for place in (typed, data_root / typed) if data.path else (data_root / typed,):
-        if place.is_file():
-            return [place]
-        if place.is_dir():
-            return _inside(place, data)
-    if data.hub_id is not None:
-        return _from_hub(data, data_root / typed)
-    places = f"{typed}" if typed.is_absolute() else f"{typed} nor {data_root / typed}"
-    raise DataError(f"data.path: no file {places}; put it there, or set ARABIC_LLM_DATA or data.path")
-
-
-def _inside(folder: Path, data: DataConfig) -> list[Path]:
-    """Return the data files of a folder, by name. Raises DataError when there is none."""
-    if found := _found(folder, data):
-        return found
-    wanted = ", ".join(data.files or [f"*{suffix}" for suffix in readers.READERS])
-    raise DataError(f"{folder}: holds no data file ({wanted})")
-
-
-def _found(folder: Path, data: DataConfig) -> list[Path]:
-    paths = (path for pattern in data.files or ["**/*"] for path in folder.glob(pattern))
-    return sorted({path for path in paths if path.is_file() and readers.is_data(path)})
-
-
-def _from_hub(data: DataConfig, place: Path) -> list[Path]:
-    from arabic_llm import hub  # a second, and most data sets lie here
-
-    repository = hub.Repository(str(data.hub_id), data.revision, tuple(data.files), "dataset")
-    try:
-        return _inside(hub.snapshot(repository, lambda f: bool(_found(f, data)), network=True), data)
-    except hub.UnreachableError as error:
-        why = f" ({error})" if str(error) else ""
-        raise DataError(
-            f"data={data.name}: {data.hub_id} is not here and cannot be reached{why}; put its files in"
-            f" {place}/, or fetch them where there is a network: {hub.command(repository, place)}"
-        ) from error
+    """Return a hash of a data set as it lies there: of its files, or of the generated rows."""
+    hashes = []
+    for source in sources_of(data):
+        if source.builtin:
+            hashes.append(content_hash(questions.training_rows("train")))
+        else:
+            hashes.append(places.files_hash(places.locate(source, data_root)))
+    return hashes[0] if len(hashes) == 1 else fingerprint(hashes)
 
 
 def content_hash(rows: Iterable[Row]) -> str:
@@ -128,19 +176,14 @@ def content_hash(rows: Iterable[Row]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _from_file(path: Path, data: DataConfig, ledger: Ledger) -> Iterator[Row]:
-    """Yield the rows of a file; what cannot be used stops the run, or is counted."""
-    found = readers.read(path)
-    head = _head(found)
-    columns = _columns(path, [item for item in head if isinstance(item, Record)], data)
-    for item in chain(head, found):
-        row = item if isinstance(item, Broken) else records.as_row(item, columns)
-        if isinstance(row, Row):
-            yield row
-        elif data.on_bad_row is BadRow.stop:
-            raise DataError(f"{row.place}: {row.reason}; mend it, or set data.on_bad_row=drop")
-        else:
-            ledger.drop(row.reason.partition(":")[0], row.place)
+def _row(record: Record | Broken) -> Row | Broken:
+    """Return the row that task=prepare wrote."""
+    if isinstance(record, Broken):
+        return record
+    try:
+        return Row.from_dict(record.values)
+    except (KeyError, TypeError, IndexError):
+        return Broken(record.place, "no row of task=prepare")
 
 
 def _head(found: Iterator[Record | Broken]) -> list[Record | Broken]:
@@ -153,86 +196,14 @@ def _head(found: Iterator[Record | Broken]) -> list[Record | Broken]:
     return head
 
 
-def _columns(path: Path, first: list[Record], data: DataConfig) -> ColumnsConfig:
+def _columns(path: Path, first: list[Record], source: SourceConfig) -> ColumnsConfig:
     """Return the columns that are read, and say so."""
     if not first:
-        return data.columns
-    recognised = formats.recognise(path, first, data.columns)
+        return source.columns
+    recognised = formats.recognise(path, first, source.columns)
     unread = listed(recognised.unread(first))
     log.info("%s: read as %s%s", path, recognised, f"; not read: {unread}" if unread else "")
     context = recognised.columns.context
     if recognised.columns.prompt and context and not any(context in record.values for record in first):
         log.info("%s has no column '%s' (data.columns.context): prompts stand alone", path, context)
     return recognised.columns
-
-
-def _kept(rows: Iterable[Row], data: DataConfig, ledger: Ledger) -> Iterator[Row]:
-    """Yield normalised rows that the filters pass, each content once."""
-    seen = set()
-    for source in rows:
-        mended = source
-        if data.cleaning.bidi_controls is BidiControls.clean:
-            mended = filters.without_bidi_controls(source)
-        row = _normalised(mended, data)
-        digest = content_hash([row])
-        if _has_lost_words(mended, row):
-            ledger.drop("nothing left after normalisation", row.id)
-        elif reason := filters.no_preference(row) or filters.reason_to_drop(source, row, data.cleaning):
-            ledger.drop(reason, row.id)
-        elif data.dedup and digest in seen:
-            ledger.drop("exact copy", row.id)
-        elif data.max_rows is not None and ledger.kept == data.max_rows:
-            ledger.drop("beyond data.max_rows", row.id)
-        else:
-            seen.add(digest)
-            ledger.keep()
-            if mended is not source:
-                ledger.change("bidi controls removed", row.id)
-            yield row
-
-
-def _uncontaminated(rows: Iterable[Row], items: contamination.Items, ledger: Ledger) -> Iterator[Row]:
-    """Yield the rows that share no item, and no long run of words, with the test."""
-    for row in rows:
-        if items.num_searched and (reason := contamination.contaminated(row, items)):
-            ledger.drop(reason, row.id)
-        else:
-            yield row
-
-
-def _without_near_copies(rows: list[Row], similarity: float | None, seed: int, ledger: Ledger) -> list[Row]:
-    """Return the rows that are not nearly an earlier one; the ledger's examples name both."""
-    if similarity is None:
-        return rows
-    from arabic_llm.data import near
-
-    said = [normalize(row.words(), "matching") for row in rows]
-    repeats = near.duplicates(near.signatures(said, seed), similarity).tolist()
-    for row, original in zip(rows, repeats, strict=True):
-        if original >= 0:
-            ledger.drop_kept("near copy", f"{row.id} of {rows[original].id}")
-    return [row for row, original in zip(rows, repeats, strict=True) if original < 0]
-
-
-def _has_lost_words(row: Row, clean: Row) -> bool:
-    """Return whether normalisation left nothing of the row, of a turn, or of the rejected answer."""
-    hollow = any(not m.content for m in clean.messages) or not clean.words()
-    return hollow or bool(row.rejected and not clean.rejected)
-
-
-def _normalised(row: Row, data: DataConfig) -> Row:
-    def clean(text: str) -> str:
-        return normalize(text, data.profile, data.without_steps)
-
-    messages = tuple(Message(m.role, clean(m.content)) for m in row.messages)
-    return replace(row, messages=messages, text=clean(row.text), rejected=clean(row.rejected))
-
-
-def _split(rows: list[Row], dev_share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Return (train, dev) in file order; which row goes where follows from the seed and its content."""
-
-    def key(row: Row) -> str:
-        return hashlib.sha256(f"split/{seed}/{content_hash([row])}".encode()).hexdigest()
-
-    chosen = {id(row) for row in sorted(rows, key=key)[: round(len(rows) * dev_share)]}
-    return [r for r in rows if id(r) not in chosen], [r for r in rows if id(r) in chosen]

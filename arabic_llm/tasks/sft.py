@@ -44,8 +44,8 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
 
     settings(config)
     return {
-        **adapter.known_hashes(config.model, config.adapter, Path(config.cache_dir)),
         "data": sources.source_hash(config.data, Path(config.data_root)),
+        **adapter.known_hashes(config.model, config.adapter, Path(config.cache_dir)),
     }
 
 
@@ -55,7 +55,8 @@ def plan(config: RunConfig) -> None:
     from arabic_llm.models import load, placement
 
     rows = rows_of(config)
-    log.info("%s", rows.ledger)
+    for ledger in rows.ledgers:
+        log.info("%s", ledger)
     log.info("%s", plan_line(config, len(rows.train), placement.resolve(config.hw)))
     try:
         base = load.locate(config.model, cache_dir=None)
@@ -84,7 +85,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     place, cache = placement.resolve(config.hw), Path(config.cache_dir)
     questions = suite_questions(config)
     rows = rows_of(config, questions)
-    log.info("%s", rows.ledger)
+    for ledger in rows.ledgers:
+        log.info("%s", ledger)
     log.info("%s", plan_line(config, len(rows.train), place))
     base = load.locate(config.model, cache)
     codec = chat.prepare(load.tokenizer(base), config.model)
@@ -111,7 +113,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
             "data": seen.hash,
         },
         "lint.json": seen.as_dict(),
-        "ledger.json": [rows.ledger.as_dict(), train.ledger.as_dict()],
+        "ledger.json": [*(counted.as_dict() for counted in rows.ledgers), train.ledger.as_dict()],
         "outcome.json": asdict(outcome),
     }
     adapter.save(model, codec.tokenizer, trained, notes)
@@ -127,7 +129,7 @@ def rows_of(config: RunConfig, questions: set[str] | str | None = None) -> Rows:
     """
     from arabic_llm.data import sources
 
-    if not config.data.cleaning.drop_test_items:
+    if not any(source.cleaning.drop_test_items for source in sources.sources_of(config.data)):
         return sources.load(config.data, Path(config.data_root), config.seed)
     items = suite_questions(config) if questions is None else questions
     if isinstance(items, str):

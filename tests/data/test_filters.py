@@ -296,8 +296,9 @@ def test_a_row_that_holds_a_test_item_is_dropped_when_items_are_given(tmp_path):
     question = "ما اسم أطول نهر في قارة إفريقيا كلها؟"
     rows = [{"instruction": f"أجب: {question}", "output": "النيل"}, {"instruction": "كم؟", "output": "٧"}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    data = compose_config("data=local", f"data.path={path}", "data.dev_share=0").data
-    assert len(sources.load(data, tmp_path, seed=17).train) == 2
+    raw = ("data=local", f"data.path={path}", "data.dev_share=0")
+    assert len(sources.load(compose_config(*raw).data, tmp_path, 17, [question]).train) == 2
+    data = compose_config(*raw, "data.cleaning.drop_test_items=true").data
     loaded = sources.load(data, tmp_path, 17, [question])
     assert loaded.ledger.dropped == {"holds an item of the suite": 1}
     assert len(loaded.train) == 1
@@ -306,7 +307,8 @@ def test_a_row_that_holds_a_test_item_is_dropped_when_items_are_given(tmp_path):
 def test_generated_rows_take_the_same_way_as_read_ones():
     plain = sources.load(compose_config("data=sample").data, DATA, seed=17)
     question = next(m.content for m in plain.train[0].messages if m.role == "user")
-    loaded = sources.load(compose_config("data=sample").data, DATA, 17, [question])
+    strict = compose_config("data=sample", "data.cleaning.drop_test_items=true").data
+    loaded = sources.load(strict, DATA, 17, [question])
     assert loaded.ledger.dropped.total() > 0
     assert question not in {row.messages[0].content for row in loaded.train}
     alike = sources.load(compose_config("data=sample", "data.cleaning.near_duplicates=0.8").data, DATA, 17)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import DATA, compose_config, needs_data
 
-from arabic_llm.data import sources
+from arabic_llm.data import places, sources
 from arabic_llm.errors import DataError
 
 
@@ -56,7 +56,9 @@ def test_a_context_that_is_nowhere_is_said(tmp_path, caplog):
 
 
 def test_a_data_set_that_is_all_dev_is_refused(tmp_path):
-    with pytest.raises(DataError, match="all 1 rows would be dev; lower data.dev_share"):
+    with pytest.raises(
+        DataError, match=r"my\.jsonl: all 1 rows would be dev or test; lower data.dev_share"
+    ):
         local(tmp_path, [alpaca("س", "ج")], "data.dev_share=0.9")
 
 
@@ -122,7 +124,7 @@ def test_a_file_is_found_as_typed_or_under_the_root_and_both_are_named(tmp_path)
     with pytest.raises(
         DataError, match=r"no file arastories/MSA\.csv nor .*arastories/MSA\.csv; .*ARABIC_LLM_DATA"
     ):
-        sources.locate(data, tmp_path)
+        places.locate(data, tmp_path)
 
 
 def test_the_sample_keeps_facts_of_the_test_out_of_training():
@@ -137,5 +139,5 @@ def test_the_sample_keeps_facts_of_the_test_out_of_training():
 @needs_data
 def test_the_real_stories_are_all_read():
     rows = sources.load(compose_config("data=arastories").data, DATA, seed=17)
-    assert rows.ledger.rows_in == 996
-    assert len(rows.train) + len(rows.dev) == rows.ledger.kept == 996
+    assert rows.ledger.rows_in == rows.ledger.kept == 996
+    assert (len(rows.train), len(rows.dev)) == (896, 50)  # and 50 are for the test

@@ -1,0 +1,130 @@
+"""Records become rows that may be learned from, each with what tells its copies; nothing is lost unsaid."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arabic_llm.config.data_schema import BadRow, BidiControls, ColumnsConfig, SourceConfig
+from arabic_llm.data import contamination, filters, near, records
+from arabic_llm.data.contamination import Items
+from arabic_llm.data.ledger import Ledger
+from arabic_llm.data.readers import Broken, Record
+from arabic_llm.data.rows import Message, Row
+from arabic_llm.errors import DataError
+from arabic_llm.text.normalize import normalize
+
+_DIGEST_BYTES = 16  # of SHA-256: two of 2**32 rows are alike by chance once in 2**65 data sets
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows or records of a file in order, and the columns that hold what."""
+
+    items: Sequence[Record | Broken | Row]
+    columns: ColumnsConfig
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What cleaning goes by: the source's settings, the test's items, the seed of the signatures."""
+
+    source: SourceConfig
+    items: Items
+    seed: int
+    are_signed: bool  # near copies will be looked for
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """The R rows of a chunk that may be learned from, and what became of the others.
+
+    `digests` [R, 2] are equal where matching reads two rows as one; `signatures` are near.signatures
+    [R, P], or [R, 0] where near copies are not looked for; `mended` [R] tells rows that lost bidi
+    controls.
+    """
+
+    rows: list[Row]
+    mended: NDArray[np.bool_]
+    digests: NDArray[np.uint64]
+    signatures: NDArray[np.uint32]
+    ledger: Ledger
+
+
+def clean(chunk: Chunk, rules: Rules) -> Cleaned:
+    """Return the rows of a chunk. Raises DataError at a bad one, unless data.on_bad_row is drop."""
+    ledger, rows, said = Ledger(rules.source.name), list[Row](), list[str]()
+    digests, mended = bytearray(), list[bool]()
+    for item in chunk.items:
+        row = records.as_row(item, chunk.columns) if isinstance(item, Record) else item
+        if isinstance(row, Broken):
+            _refuse(row, rules.source.on_bad_row)
+            ledger.drop(row.reason.partition(":")[0], row.place)
+            continue
+        whole = row
+        if rules.source.cleaning.bidi_controls is BidiControls.clean:
+            whole = filters.without_bidi_controls(row)
+        tidy = _normalised(whole, rules.source)
+        matched = [normalize(text, "matching") for text in tidy.turns()]
+        if reason := _reason_to_drop(row, whole, tidy, matched, rules):
+            ledger.drop(reason, row.id)
+            continue
+        ledger.keep()
+        rows.append(replace(tidy, source=row.source or rules.source.name))
+        mended.append(whole is not row)
+        digests += _digest(tidy, matched)
+        said.append(" ".join(text for text in matched if text))
+    signed = near.signatures(said, rules.seed) if rules.are_signed else np.zeros((len(rows), 0), np.uint32)
+    keys = np.frombuffer(bytes(digests), np.uint64).reshape(-1, 2)
+    return Cleaned(rows, np.array(mended, np.bool_), keys, signed, ledger)
+
+
+def _refuse(row: Broken, policy: BadRow) -> None:
+    if policy is BadRow.stop:
+        raise DataError(f"{row.place}: {row.reason}; mend it, or set data.on_bad_row=drop")
+
+
+def _reason_to_drop(source: Row, whole: Row, tidy: Row, matched: Sequence[str], rules: Rules) -> str | None:
+    """Return why a row is dropped: as it came, without its bidi controls, normalised, as matched."""
+    settings = rules.source.cleaning
+    if _has_lost_words(whole, tidy):
+        return "nothing left after normalisation"
+    reason = filters.no_preference(tidy) or filters.reason_to_drop(source, tidy, settings)
+    if not reason and settings.drop_test_items and rules.items.num_searched:
+        reason = contamination.contaminated(tidy, rules.items, matched)
+    return reason
+
+
+def _digest(row: Row, matched: Sequence[str]) -> bytes:
+    """Return what two rows share that matching reads as one: the same roles, words and label.
+
+    Where matching leaves nothing of a turn (a row of symbols alone), the turn itself counts.
+    """
+    roles = [m.role for m in row.messages] or [""]
+    turns = (text or plain for text, plain in zip(matched, row.turns(), strict=True))
+    parts = [f"{role}\0{text}" for role, text in zip(roles, turns, strict=True)]
+    parts += [f"{key}\0{value}" for key in ("rejected", "label") if (value := getattr(row, key))]
+    return hashlib.sha256("\0\0".join(parts).encode()).digest()[:_DIGEST_BYTES]
+
+
+def _has_lost_words(row: Row, clean: Row) -> bool:
+    """Return whether normalisation left nothing of the row, of a turn, or of the rejected answer."""
+    return not all(clean.turns()) or bool(row.rejected and not clean.rejected)
+
+
+def _normalised(row: Row, settings: SourceConfig) -> Row:
+    def tidy(text: str) -> str:
+        return normalize(text, settings.profile, settings.without_steps)
+
+    messages = tuple(Message(m.role, tidy(m.content)) for m in row.messages)
+    return replace(row, messages=messages, text=tidy(row.text), rejected=tidy(row.rejected))
+
+
+def joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return the rows of arrays with the same columns, one array after another."""
+    return np.concatenate(arrays) if arrays else np.zeros((0, 2), np.uint64)

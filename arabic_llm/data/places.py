@@ -1,0 +1,104 @@
+"""Where the files of a data set lie, in a folder of yours, the hub's cache or the hub; and their hash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from arabic_llm import files
+from arabic_llm.config.data_schema import SourceConfig
+from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.data import readers
+from arabic_llm.errors import DataError
+
+PREPARED = "prepared.json"  # the last file that task=prepare writes into a folder
+_SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a data set. Where dev or test is None, it is drawn from the rows of `train`."""
+
+    train: list[Path]
+    dev: list[Path] | None = None
+    test: list[Path] | None = None
+    are_prepared: bool = False  # by us: they hold rows, which need not be recognised
+
+    def all(self) -> list[Path]:
+        """Return the files in the order they are read."""
+        return [*self.train, *(self.dev or ()), *(self.test or ())]
+
+
+def locate(source: SourceConfig, data_root: Path) -> Files:
+    """Return the files of a data set: what data.path names, <data_root>/<name>/, the hub's cache, the hub.
+
+    Raises DataError, which says where they may be put and what fetches them.
+    """
+    if source.path is None and source.hub_id is None:
+        raise DataError(f"data.path is not set; with data={source.name} write data.path=my.jsonl")
+    typed = Path(source.path or source.name).expanduser()
+    for place in (typed, data_root / typed) if source.path else (data_root / typed,):
+        if place.is_file():
+            return Files([place])
+        if (place / PREPARED).is_file():
+            return _prepared(place)
+        if place.is_dir():
+            return _inside(place, source)
+    if source.hub_id is not None:
+        return _from_hub(source, data_root / typed)
+    places = f"{typed}" if typed.is_absolute() else f"{typed} nor {data_root / typed}"
+    raise DataError(f"data.path: no file {places}; put it there, or set ARABIC_LLM_DATA or data.path")
+
+
+def files_hash(found: Files) -> str:
+    """Return a hash of what the files hold."""
+    return fingerprint([files.sha256(path) for path in found.all()])
+
+
+def _prepared(folder: Path) -> Files:
+    """Return the files of a folder that task=prepare has written. Raises DataError when one has changed."""
+    splits = files.read_json(folder / PREPARED)["splits"]
+    for name, known in splits.items():
+        if not (folder / name).is_file() or files.sha256(folder / name) != known["sha256"]:
+            raise DataError(f"{folder / name} is not what task=prepare wrote; prepare it again")
+    train, dev, test = (
+        [folder / name for name in splits if name.endswith(f"{split}.jsonl")] for split in _SPLITS
+    )
+    return Files(train, dev, test, are_prepared=True)
+
+
+def _inside(folder: Path, source: SourceConfig) -> Files:
+    """Return the data files of a folder, by name. Raises DataError when a split has none."""
+    dev, test = (_matching(folder, patterns) for patterns in (source.dev_files, source.test_files))
+    train = [path for path in _found(folder, source) if path not in {*dev, *test}]
+    wanted = {"files": (source.files or [f"*{suffix}" for suffix in readers.READERS], train)}
+    wanted |= {"dev_files": (source.dev_files, dev), "test_files": (source.test_files, test)}
+    for key, (patterns, found) in wanted.items():
+        if patterns and not found:
+            raise DataError(f"{folder}: holds no data file ({', '.join(patterns)}; data.{key})")
+    return Files(train, dev if source.dev_files else None, test if source.test_files else None)
+
+
+def _found(folder: Path, source: SourceConfig) -> list[Path]:
+    return _matching(folder, source.files or ["**/*"])
+
+
+def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    paths: Iterable[Path] = (path for pattern in patterns for path in folder.glob(pattern))
+    return sorted({path for path in paths if path.is_file() and readers.is_data(path)})
+
+
+def _from_hub(source: SourceConfig, place: Path) -> Files:
+    from arabic_llm import hub  # a second, and most data sets lie here
+
+    patterns = (*source.files, *source.dev_files, *source.test_files) if source.files else ()
+    repository = hub.Repository(str(source.hub_id), source.revision, patterns, "dataset")
+    try:
+        return _inside(hub.snapshot(repository, lambda f: bool(_found(f, source)), network=True), source)
+    except hub.UnreachableError as error:
+        why = f" ({error})" if str(error) else ""
+        raise DataError(
+            f"data={source.name}: {source.hub_id} is not here and cannot be reached{why}; put its files in"
+            f" {place}/, or fetch them where there is a network: {hub.command(repository, place)}"
+        ) from error
