@@ -140,6 +140,16 @@ class SourceConfig:
         if self.weight is not None and self.weight < 0:
             raise ValueError(f"data.weight must not be negative ({self.weight})")
 
+    def filters(self) -> tuple[str, ...]:
+        """Return what is set of what may drop a row, as it would be typed."""
+        standing = {"profile": self.profile, "dedup": self.dedup}
+        bounds = {"max_rows": self.max_rows, "sample_size": self.sample_size}
+        cleaning = {key: value for key, value in vars(self.cleaning).items() if value}
+        told = {**standing, **cleaning, **{key: value for key, value in bounds.items() if value}}
+        return tuple(
+            f"{key}={value.value if isinstance(value, Enum) else value}" for key, value in told.items()
+        )
+
 
 @dataclass
 class DataConfig(SourceConfig):

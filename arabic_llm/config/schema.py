@@ -138,10 +138,11 @@ class HardwareConfig:
     eval_batch_size: int | None = None
     precision: Precision = Precision.auto
     gradient_checkpointing: bool = False
+    num_processes: int | None = None  # that clean rows; none: one on each core
 
     def __post_init__(self) -> None:
         """Refuse sizes that hold nothing."""
-        for name in ("usable_gib", "micro_batch_size", "eval_batch_size"):
+        for name in ("usable_gib", "micro_batch_size", "eval_batch_size", "num_processes"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"hw.{name} must be positive, not {value}")

@@ -43,24 +43,24 @@ class Row:
         return "\n".join(self.turns())
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what is there of the row, as JSON holds it and as `datasets` and TRL read it.
+        """Return the row as JSON holds it and as `datasets` and TRL read it.
 
-        A preference is a prompt (a list of turns), and the chosen and the rejected turn.
+        A preference is a prompt (a list of turns), the chosen and the rejected turn. What a row lacks is
+        None: rows of one file must have the same keys, or `datasets` refuses it.
         """
         turns = [asdict(m) for m in self.messages]
-        said: dict[str, Any] = {"text": self.text} if not turns else {"messages": turns}
+        said: dict[str, Any] = {"messages": turns or None, "text": self.text or None}
         if self.rejected:
             worse = [{"role": "assistant", "content": self.rejected}]
             said = {"prompt": turns[:-1], "chosen": turns[-1:], "rejected": worse}
-        more = {key: value for key in _MORE if (value := getattr(self, key))}
-        return {"id": self.id, **said, **more}
+        return {"id": self.id, **said, **{key: getattr(self, key) or None for key in _MORE}}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Row:
         """Return the row that as_dict gave. Raises KeyError or TypeError for anything else."""
         turns = values.get("messages") or [*values.get("prompt", ()), *values.get("chosen", ())]
         rejected = values["rejected"][0]["content"] if "rejected" in values else ""
-        more = {key: values.get(key, "") for key in (*_MORE, "text")}
+        more = {key: values.get(key) or "" for key in (*_MORE, "text")}
         return cls(values["id"], tuple(Message(**turn) for turn in turns), rejected=rejected, **more)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arabic_llm.config.data_schema import ColumnsConfig, DataConfig, SourceConfig
 from arabic_llm.config.fingerprint import fingerprint
@@ -22,6 +23,8 @@ from arabic_llm.data.rows import Row
 from arabic_llm.data.sample import questions
 from arabic_llm.data.selection import Fate, Part
 from arabic_llm.errors import ConfigError, DataError
+
+Mended = NDArray[np.bool_]
 
 log = logging.getLogger(__name__)
 CHUNK_ROWS = 5000  # cleaned at once: some MiB, and about a second of work
@@ -62,7 +65,9 @@ def load(data: DataConfig, data_root: Path, seed: int, test_items: Iterable[str]
     for source in sources_of(data):
         rules, inputs = Rules(source, items, seed, is_signed(data)), inputs_of(source, data_root)
         found = [(put, cleaning.clean(chunk, rules)) for put in inputs for chunk in chunks_of(put, source)]
-        parts.append(part_of(source, inputs, [(put.given, chunk) for put, chunk in found]))
+        parts.append(
+            part_of(source, inputs, [(put.given, chunk.mended, chunk.ledger) for put, chunk in found])
+        )
         chunks += [chunk for _, chunk in found]
     rows = [row for chunk in chunks for row in chunk.rows]
     digests = cleaning.joined([chunk.digests for chunk in chunks])
@@ -102,11 +107,12 @@ def inputs_of(source: SourceConfig, data_root: Path) -> list[Input]:
     return [Input(path, fate, found.are_prepared) for fate, paths in splits for path in paths or ()]
 
 
-def part_of(source: SourceConfig, inputs: list[Input], chunks: list[tuple[Fate, Cleaned]]) -> Part:
-    """Return the part of a source, from its cleaned chunks and the split each is given to."""
-    given = [np.full(len(chunk.mended), fate, np.int8) for fate, chunk in chunks]
-    mended = [chunk.mended for _, chunk in chunks]
-    whole = ledger.total(source.name, (chunk.ledger for _, chunk in chunks))
+def part_of(
+    source: SourceConfig, inputs: Sequence[Input], chunks: Sequence[tuple[Fate, Mended, Ledger]]
+) -> Part:
+    """Return the part of a source: of its chunks the split, which rows were mended [R], the ledger."""
+    given = [np.full(len(mended), fate, np.int8) for fate, mended, _ in chunks]
+    whole = ledger.total(source.name, (counted for _, _, counted in chunks))
     is_split = source.builtin or any(put.holds_rows for put in inputs)
     brings = (Fate.dev, Fate.test) if is_split else tuple({put.given for put in inputs})
     paths = [put.path for put in inputs if put.path is not None]
@@ -116,7 +122,7 @@ def part_of(source: SourceConfig, inputs: list[Input], chunks: list[tuple[Fate, 
         place,
         np.concatenate([*given, np.zeros(0, np.int8)]),
         brings,
-        np.concatenate([*mended, np.zeros(0, np.bool_)]),
+        np.concatenate([*(mended for _, mended, _ in chunks), np.zeros(0, np.bool_)]),
         whole,
     )
 

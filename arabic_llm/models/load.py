@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from arabic_llm.models.placement import Placement
 MODELS = Path("models")  # beside the user's project: models/<name>/
 _HASHED = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer.model")
 _LARGE_BYTES = 2**28
+_TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "config.json")
 _WANTED = ("*.json", "*.safetensors", "*.model", "*.jinja")
 
 
@@ -68,6 +69,27 @@ def tokenizer(base: Base) -> PreTrainedTokenizerBase:
     """Return the tokenizer of a base model."""
     loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base.folder)
     return loaded
+
+
+def tokenizer_rules(model: ModelConfig) -> str:
+    """Return the tokenizer of a model as tokenizers.Tokenizer.from_str reads it.
+
+    Raises MissingModelError, which says what is missing, where it may be put and what fetches it.
+    """
+    rules: str = tokenizer(_tokenizer_base(model)).backend_tokenizer.to_str()
+    return rules
+
+
+def _tokenizer_base(model: ModelConfig) -> Base:
+    """Return a folder that holds the tokenizer of a model, whether its weights are there or not."""
+    given = Path(model.path).expanduser() if model.path is not None else MODELS / model.name
+    if not model.builtin and _has_tokenizer(given):
+        return Base(given, "")
+    if model.hub_id is not None and model.path is None and not given.exists():
+        repository = hub.Repository(model.hub_id, model.revision, _TOKENIZER)
+        with suppress(hub.UnreachableError):  # said below
+            return Base(hub.snapshot(repository, _has_tokenizer, network=True), "")
+    return locate(model, None)
 
 
 def check_shape(model: ModelConfig, base: Base) -> None:
@@ -189,6 +211,10 @@ def _from_hub(model: ModelConfig, *, network: bool) -> Path:
             f" {place}/ (or set model.path), or fetch them where there is a network:"
             f" {hub.command(repository, place)}"
         ) from error
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return (folder / "tokenizer_config.json").is_file()
 
 
 def _missing(folder: Path) -> str | None:

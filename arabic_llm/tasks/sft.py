@@ -129,12 +129,22 @@ def rows_of(config: RunConfig, questions: set[str] | str | None = None) -> Rows:
     """
     from arabic_llm.data import sources
 
+    return sources.load(config.data, Path(config.data_root), config.seed, test_items(config, questions))
+
+
+def test_items(config: RunConfig, questions: set[str] | str | None = None) -> set[str]:
+    """Return the suite's questions where data.cleaning leaves them out; `questions` if they are read.
+
+    Raises DataError when they cannot be read.
+    """
+    from arabic_llm.data import sources
+
     if not any(source.cleaning.drop_test_items for source in sources.sources_of(config.data)):
-        return sources.load(config.data, Path(config.data_root), config.seed)
+        return set()
     items = suite_questions(config) if questions is None else questions
     if isinstance(items, str):
         raise DataError(f"data.cleaning.drop_test_items: {items}; bring the suite, or set it to false")
-    return sources.load(config.data, Path(config.data_root), config.seed, items)
+    return items
 
 
 def plan_line(config: RunConfig, num_rows: int, place: Placement) -> str:

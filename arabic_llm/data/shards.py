@@ -1,0 +1,108 @@
+"""Cleaned chunks on the disk: rows, what tells them apart, their tokens and words, and their ledger."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from arabic_llm import files
+from arabic_llm.data import cleaning
+from arabic_llm.data.cleaning import Chunk, Cleaned, Rules
+from arabic_llm.data.ledger import Ledger
+from arabic_llm.data.rows import Row
+from arabic_llm.data.selection import Fate
+from arabic_llm.data.summary import count_words
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One cleaned chunk of R rows: <stem>.jsonl, .npz and .json, of which the last is written last."""
+
+    stem: Path
+    given: Fate
+
+    @property
+    def rows(self) -> Path:
+        """Return the file of the rows, one JSON a line."""
+        return self.stem.with_suffix(".jsonl")
+
+    def is_done(self) -> bool:
+        """Return whether the shard was written whole."""
+        return self.stem.with_suffix(".json").is_file()
+
+    def write(self, cleaned: Cleaned, counts: NDArray[np.int32]) -> None:
+        """Write a chunk with its counts [R, 3]: instruction tokens, answer tokens, words."""
+        lines = (json.dumps(row.as_dict(), ensure_ascii=False) + "\n" for row in cleaned.rows)
+        files.write_text(self.rows, "".join(lines))
+        packed = io.BytesIO()
+        np.savez(
+            packed,
+            digests=cleaned.digests,
+            signatures=cleaned.signatures,
+            mended=cleaned.mended,
+            counts=counts,
+            is_pair=np.array([bool(row.rejected) for row in cleaned.rows], np.bool_),
+        )
+        files.write_bytes(self.stem.with_suffix(".npz"), packed.getvalue())
+        files.write_json(self.stem.with_suffix(".json"), cleaned.ledger.as_dict())
+
+    def arrays(self, *names: str) -> list[NDArray[Any]]:
+        """Return some of digests [R, 2], signatures [R, P], mended [R], counts [R, 3], is_pair [R]."""
+        with np.load(self.stem.with_suffix(".npz")) as arrays:
+            return [arrays[name] for name in names]
+
+    def ledger(self) -> Ledger:
+        """Return the ledger of the chunk."""
+        return Ledger.from_dict(files.read_json(self.stem.with_suffix(".json")))
+
+
+@dataclass(frozen=True)
+class Order:
+    """A chunk of a source that is to become a shard."""
+
+    source: int  # of the rules below
+    chunk: Chunk
+    shard: Shard
+
+
+@dataclass(frozen=True)
+class Work:
+    """What cleaning needs: the rules of each source, and the tokenizer that counts (its `to_str()`)."""
+
+    rules: Sequence[Rules]
+    tokenizer: str
+
+
+class Cleaner:
+    """Cleans chunks into shards, with a tokenizer that is built once a process."""
+
+    def __init__(self, work: Work) -> None:
+        """Take the rules, and build the tokenizer."""
+        self._rules, self._tokenizer = work.rules, Tokenizer.from_str(work.tokenizer)
+
+    def __call__(self, order: Order) -> int:
+        """Write the shard of a chunk; return how many records the chunk had."""
+        rules = self._rules[order.source]
+        cleaned = cleaning.clean(order.chunk, rules)
+        order.shard.write(cleaned, count(cleaned.rows, self._tokenizer, rules.source.language))
+        return len(order.chunk.items)
+
+
+def count(rows: Sequence[Row], tokenizer: Tokenizer, language: str | None) -> NDArray[np.int32]:
+    """Return instruction tokens, answer tokens and words of each row [R, 3]; raw text counts as answer."""
+    counts = np.zeros((len(rows), 3), np.int32)
+    turns = [(number, turn) for number, row in enumerate(rows) for turn in row.turns()]
+    roles = [role for row in rows for role in [m.role for m in row.messages] or ["assistant"]]
+    encoded = tokenizer.encode_batch_fast([turn for _, turn in turns], add_special_tokens=False)
+    for (number, turn), role, tokens in zip(turns, roles, encoded, strict=True):
+        counts[number, int(role == "assistant")] += len(tokens)
+        counts[number, 2] += count_words(turn, language)
+    return counts

@@ -1,0 +1,157 @@
+"""Training files that can be trusted and described: rows cleaned, chosen, split, counted, with a card."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from omegaconf import MISSING
+
+from arabic_llm import files
+from arabic_llm.config.compose import identity
+from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.paths import PACKAGE
+from arabic_llm.config.schema import RunConfig, TaskConfig
+from arabic_llm.errors import ConfigError
+from arabic_llm.tasks import sft
+
+if TYPE_CHECKING:
+    from arabic_llm.data.mix_report import MixReport
+    from arabic_llm.data.prepare import Prepared, Training
+    from arabic_llm.data.summary import Plan, SourceSummary, SplitFile
+
+log = logging.getLogger(__name__)
+_CODE = ("data", "text")  # what decides which rows come out
+
+
+@dataclass
+class Config(TaskConfig):
+    """Schema of conf/task/prepare.yaml."""
+
+    epochs: float = MISSING  # of the training that is planned with these rows
+    effective_batch_size: int = MISSING  # its sequences per optimiser step
+
+    def __post_init__(self) -> None:
+        """Refuse a training that sees nothing."""
+        for name in ("epochs", "effective_batch_size"):
+            value = getattr(self, name)
+            if isinstance(value, int | float) and value <= 0:
+                raise ValueError(f"task.{name} must be positive, not {value}")
+
+
+def inputs(config: RunConfig) -> dict[str, str | None]:
+    """Return hashes of what a run reads: rows, tokenizer, and the benchmarks whose items are left out."""
+    from arabic_llm.data import sources
+    from arabic_llm.evaluation import local
+    from arabic_llm.models import load
+
+    _settings(config)
+    asks = any(source.cleaning.drop_test_items for source in sources.sources_of(config.data))
+    return {
+        "data": sources.source_hash(config.data, Path(config.data_root)),
+        "tokenizer": fingerprint(load.tokenizer_rules(config.model)),
+        "suite": local.copies_hash(config.suite, Path(config.data_root)) if asks else None,
+    }
+
+
+def plan(config: RunConfig) -> None:
+    """Say what a run would do: rows found, filters, mix, tokens, steps. Writes nothing that stays."""
+    from arabic_llm.data import prepare
+
+    with TemporaryDirectory(prefix="arabic-llm-") as folder:
+        prepared = _prepare(config, Path(folder))
+        sources, plan, mix = prepare.describe(config.data, prepared, _training(config))
+    for line in lines(sources, plan, mix):
+        log.info("%s", line)
+
+
+def run(config: RunConfig, directory: Path) -> float:
+    """Return the number of training rows; they lie in the directory, with their card, README.md."""
+    from arabic_llm.data import places, prepare
+    from arabic_llm.data.summary import Summary
+    from arabic_llm.reports import card
+
+    work = directory / ".work"
+    prepared = _prepare(config, work)
+    splits = prepare.write(prepared, directory)
+    sources, plan, mix = prepare.describe(config.data, prepared, _training(config))
+    command = files.read_json(directory / "manifest.json")["command"]
+    name, tokenizer = config.data.name, config.model.name
+    summary = Summary(name, command, tokenizer, config.seed, sources, tuple(splits), plan)
+    for file, content in card.files(summary).items():
+        files.write_bytes(directory / file, content)
+    files.write_json(directory / "ledger.json", [source.ledger.as_dict() for source in sources])
+    said = lines(sources, plan, mix)
+    files.write_text(directory / "summary.txt", "\n".join(said))
+    files.write_json(directory / places.PREPARED, _manifest(config, splits))
+    shutil.rmtree(work)
+    for line in (*said, f"rows and card: {directory}"):
+        log.info("%s", line)
+    return float(sum(split.rows for split in splits if split.name.endswith("train.jsonl")))
+
+
+def lines(sources: Sequence[SourceSummary], plan: Plan, mix: MixReport) -> list[str]:
+    """Return what the user reads of a data set: ledgers, tokens, mix, steps."""
+    from arabic_llm.data.summary import word_unit
+
+    said = [str(source.ledger) for source in sources]
+    for source in sources:
+        counts, unit = source.counts, word_unit(source.language)
+        each = f", {counts.tokens / counts.words:.2f} a {unit}" if counts.words else ""
+        said.append(
+            f"{source.name}: {counts.instruction_tokens:,} instruction tokens, {counts.answer_tokens:,}"
+            f" answer tokens{each}"
+        )
+    return [
+        *(*said, *mix.lines()),
+        f"plan: {plan.num_steps:,} steps of {plan.effective_batch} sequences for {plan.epochs:g} epochs",
+    ]
+
+
+def _prepare(config: RunConfig, work: Path) -> Prepared:
+    """Return what becomes of every row; chunks that are in the folder already are not cleaned again."""
+    from arabic_llm.data import contamination, prepare, sources, staging
+    from arabic_llm.data.cleaning import Rules
+    from arabic_llm.data.shards import Work
+    from arabic_llm.models import load
+
+    items, read = contamination.index(sft.test_items(config)), sources.sources_of(config.data)
+    is_signed = sources.is_signed(config.data)
+    rules = [Rules(source, items, config.seed, is_signed) for source in read]
+    tokenizer = load.tokenizer_rules(config.model)
+    inputs = [sources.inputs_of(source, Path(config.data_root)) for source in read]
+    num_processes = config.hw.num_processes or len(os.sched_getaffinity(0))
+    shards = staging.stage(Work(rules, tokenizer), inputs, work, num_processes)
+    return prepare.choose(config.data, inputs, shards, config.seed)
+
+
+def _manifest(config: RunConfig, splits: list[SplitFile]) -> dict[str, object]:
+    """Return what made the files: hashes of inputs and code, the configuration; not when, nor where."""
+    code = sorted(path for room in _CODE for path in (PACKAGE / room).rglob("*.py"))
+    return {
+        "data": config.data.name,
+        "splits": {split.name: {"rows": split.rows, "sha256": split.sha256} for split in splits},
+        "inputs": inputs(config),
+        "code": fingerprint([files.sha256(path) for path in code]),
+        "config": {key: identity(config)[key] for key in ("data", "seed", "suite")},
+        "fingerprint": fingerprint(identity(config)),
+    }
+
+
+def _training(config: RunConfig) -> Training:
+    from arabic_llm.data.prepare import Training
+
+    task = _settings(config)
+    return Training(task.epochs, task.effective_batch_size, config.seed)
+
+
+def _settings(config: RunConfig) -> Config:
+    if not isinstance(config.task, Config):
+        raise ConfigError("task=prepare is needed here")
+    return config.task
