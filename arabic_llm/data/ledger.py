@@ -47,6 +47,16 @@ class Ledger:
         if len(examples) < _NUM_EXAMPLES:
             examples.append(example)
 
+    def __add__(self, other: Ledger) -> Ledger:
+        """Return the ledger of this part and the next one, as one pass over both would have counted."""
+        both = Ledger(self.stage, self.rows_in + other.rows_in, self.kept + other.kept)
+        both.dropped, both.changed = self.dropped + other.dropped, self.changed + other.changed
+        for part in (self, other):
+            for what, examples in part.examples.items():
+                for example in examples:
+                    both._remember(what, example)
+        return both
+
     def __str__(self) -> str:
         """Return the ledger as one line. Raises AssertionError when it does not close."""
         if self.rows_in != self.kept + self.dropped.total():
@@ -61,9 +71,9 @@ class Ledger:
             "stage": self.stage,
             "rows_in": self.rows_in,
             "kept": self.kept,
-            "dropped": dict(self.dropped.most_common()),
-            "examples": self.examples,
-            "changed": dict(self.changed.most_common()),
+            "dropped": dict(_ordered(self.dropped)),
+            "examples": {what: self.examples[what] for what in sorted(self.examples)},
+            "changed": dict(_ordered(self.changed)),
         }
 
     @classmethod
@@ -73,5 +83,10 @@ class Ledger:
         return cls(**{**values, "dropped": dropped, "changed": changed})
 
 
+def _ordered(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Return the most frequent first, like ones by name: the order of parts leaves no trace."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
 def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{count:,} {what}" for what, count in counts.most_common())
+    return ", ".join(f"{count:,} {what}" for what, count in _ordered(counts))
