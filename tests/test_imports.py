@@ -24,7 +24,7 @@ ALLOWED = {
     "tracking": set(),
     "training": {"models", "data", "tracking"},
     "evaluation": {"data", "text"},
-    "reports": {"evaluation"},
+    "reports": {"evaluation", "data"},
     "tasks": {"data", "models", "memory", "training", "evaluation", "reports", "tracking", "tasks"},
 }
 COMMON = {"errors", "files", "config"}

@@ -73,9 +73,9 @@ class Ledger:
             "stage": self.stage,
             "rows_in": self.rows_in,
             "kept": self.kept,
-            "dropped": dict(self.dropped.most_common()),
-            "examples": self.examples,
-            "changed": dict(self.changed.most_common()),
+            "dropped": dict(_ordered(self.dropped)),
+            "examples": {what: self.examples[what] for what in sorted(self.examples)},
+            "changed": dict(_ordered(self.changed)),
         }
 
     @classmethod
@@ -93,5 +93,10 @@ def total(stage: str, ledgers: Iterable[Ledger]) -> Ledger:
     return whole
 
 
+def _ordered(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Return the most frequent first, like ones by name: the order of parts leaves no trace."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
 def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{count:,} {what}" for what, count in counts.most_common())
+    return ", ".join(f"{count:,} {what}" for what, count in _ordered(counts))

@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 
 from arabic_llm.evaluation.statistics import Difference
+from arabic_llm.reports.markdown import table
 
 HEADER = ("task", "n", "base", "tuned", "difference (95% interval)", "verdict")
 _CSV_HEADER = (
@@ -45,9 +46,7 @@ def terminal(rows: Sequence[Difference]) -> str:
 def markdown(rows: Sequence[Difference]) -> str:
     """Return the table in Markdown, with the baselines beside the scores."""
     header = (*HEADER, "random", "constant", "McNemar p")
-    lines = ["| " + " | ".join(header) + " |", "|" + "|".join("---" for _ in header) + "|"]
-    lines += ["| " + " | ".join((*cells(row), *baseline_cells(row))) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+    return table(header, ((*cells(row), *baseline_cells(row)) for row in rows))
 
 
 def comma_separated(rows: Sequence[Difference]) -> str:

@@ -6,6 +6,7 @@ from conftest import compose_config
 from arabic_llm import files
 from arabic_llm.data import sources, staging
 from arabic_llm.data.rows import Row
+from arabic_llm.errors import DataError
 
 WORDS = "في مدينة بعيدة عاش تاجر له ثلاثة أولاد يحبون السفر والبحر".split()  # noqa: SIM905
 STANDARD = "+data/base@data.cleaning=cleaning"
@@ -20,6 +21,10 @@ def raw(tmp_path):
     """Return a folder with conversations, copies, near copies, broken rows and preferences in two files."""
     rows = [{"instruction": f"اكتب قصة رقم {n}", "output": story(n)} for n in range(60)]
     rows += [rows[3], {"instruction": "اكتب قصة", "output": ""}, {"instruction": "قصة", "output": "قصة"}]
+    rows += [
+        {"instruction": "اكتب قصة رقم 5", "output": f"{story(5)} ثم"},
+        {"instruction": "اكتب قصة", "output": "اكتب قصة"},
+    ]
     pairs = [{"prompt": f"قصة عن {w}", "chosen": story(n), "rejected": "لا"} for n, w in enumerate(WORDS)]
     for name, content in (("a.jsonl", rows), ("b.jsonl", pairs)):
         files.write_json_lines(tmp_path / "raw" / name, content)
@@ -75,7 +80,10 @@ def test_a_prepared_folder_is_read_back_as_it_was_split(program, tmp_path, raw):
 def test_a_dry_run_says_the_plan_and_writes_nothing(program, tmp_path, raw):
     code, said = program("task=prepare", *overrides(raw), "dry_run=true")
     assert code == 0
-    assert "local: 77 rows in, 72 kept, 5 dropped" in said
+    assert said.splitlines()[2] == (
+        "local: 76 rows in, 71 kept, 5 dropped (1 'output' is empty, 1 answer only repeats the question,"
+        " 1 exact copy, 1 near copy, 1 shorter than 8 characters)"
+    )
     assert "instruction tokens" in said
     assert "steps of 16 sequences for 2 epochs" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
@@ -116,8 +124,9 @@ def test_an_input_that_was_finished_is_not_read_again(tmp_path, raw, monkeypatch
     (raw / "a.jsonl").unlink()
     (tmp_path / "work" / "000-00001.json").unlink()  # killed before the second input was finished
     assert staging.stage(work, inputs, tmp_path / "work", 1) == first
-    (raw / "b.jsonl").write_text("[]", encoding="utf-8")  # its only shard is whole
+    (raw / "b.jsonl").unlink()
+    assert staging.stage(work, inputs, tmp_path / "work", 1) == first
     for name in ("000-00001-00000.json", "000-00001.json"):
         (tmp_path / "work" / name).unlink()
-    with pytest.raises(Exception, match=r"b\.jsonl"):
+    with pytest.raises(DataError, match=r"b\.jsonl: no such file"):
         staging.stage(work, inputs, tmp_path / "work", 1)

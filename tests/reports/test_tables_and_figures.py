@@ -3,6 +3,10 @@
 import csv
 import io
 
+import pytest
+
+from arabic_llm.data.ledger import Ledger
+from arabic_llm.data.summary import Counts, Share, SourceSummary, count
 from arabic_llm.evaluation.scores import Score
 from arabic_llm.evaluation.statistics import Difference
 from arabic_llm.reports import figures, tables
@@ -60,3 +64,20 @@ def test_figures_are_the_same_bytes_each_time_and_need_no_font_of_the_reader():
 def test_a_training_curve_needs_no_dev_set():
     lines = [{"step": i, "loss": 3 / i, "learning_rate": 1e-4} for i in range(1, 50)]
     assert figures.training_curve(lines).startswith("<svg")
+
+
+SOURCES = [
+    SourceSummary("قصص", "ar", "mit", "a", Ledger("a"), count("train", [9, 40], [300, 900], [100, 320])),
+    SourceSummary("中文", "zh", "mit", "b", Ledger("b"), Counts(), share=Share(0.3, 0.0, 0.0)),
+    SourceSummary("$x$" + 60 * "long_name", "ar", "mit", "c", Ledger("c"), count("train", [1], [1], [1])),
+]
+
+
+@pytest.mark.parametrize("figure", [figures.length_histogram, figures.share_chart])
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.filterwarnings("error")  # a glyph that the font lacks is a warning
+def test_figures_of_a_card_are_the_same_bytes_each_time(figure, number):
+    png = figure(SOURCES[:number])
+    assert png == figure(SOURCES[:number])
+    assert png.startswith(b"\x89PNG")
+    assert b"tEXt" not in png  # neither a date nor a version of its maker

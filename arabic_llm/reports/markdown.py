@@ -1,0 +1,39 @@
+"""Tables and foreign words in Markdown: what a name or a place holds never becomes markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from arabic_llm.data.reading.records import shown
+
+_LONGEST = 300  # characters of a name, a list of files, or the place of a row
+# What GitHub and the hub act on inside a line; an underscore between letters does nothing there.
+_ACTIVE = re.compile(r"[\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w)")
+
+
+def escaped(words: object) -> str:
+    """Return foreign words as they are to be read: on one line, nothing invisible, nothing that formats."""
+    return _ACTIVE.sub(r"\\\g<0>", shown(" ".join(str(words).split()), _LONGEST))
+
+
+def percent(share: float) -> str:
+    """Return a share of 1 in percent; only nothing is 0.0%, and only all is 100.0%."""
+    if 0 < share < 0.0005:  # noqa: PLR2004
+        return "<0.1%"
+    return ">99.9%" if 0.9995 <= share < 1 else f"{100 * share:.1f}%"  # noqa: PLR2004
+
+
+def code(text: str, language: str) -> str:
+    """Return a block of code; no run of backticks in it ends it."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{text}\n{fence}\n"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], numeric: Iterable[int] = ()) -> str:
+    """Return a table; the columns of these indices stand on the right. Cells are taken as Markdown."""
+    right = set(numeric)
+    marks = ("---:" if i in right else "---" for i in range(len(header)))
+    lines = ["| " + " | ".join(header) + " |", "|" + "|".join(marks) + "|"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
