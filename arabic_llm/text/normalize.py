@@ -26,7 +26,8 @@ _BIDI_MARKS = "\u200e\u200f\u061c"  # left-to-right, right-to-left, Arabic lette
 _URL = re.compile(r"(?:https?://|www\.)\S+")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
 _MENTION = re.compile(r"(?<!\w)@\w+")
-_OTHER_SPACE = re.compile(r"[^\S\n ]")
+# All that str.isspace knows, but a space and line ends; as [^\S\n\r ] it is searched for half as fast.
+_OTHER_SPACE = re.compile("[\t\v\f\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
 _SPACES = re.compile("   *")
 _BLANK_LINES = re.compile(r"\n\s*\n ?")
 _POINT = re.compile(r"\.")

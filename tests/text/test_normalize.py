@@ -68,6 +68,12 @@ def test_white_space_is_one_space_and_paragraphs_stay():
     assert normalize("  a \u00a0 b\t\tc \r\n\n\n d ") == "a b c\n\nd"
 
 
+def test_whatever_python_calls_a_space_is_one():
+    spaces = [c for c in map(chr, range(0x110000)) if c.isspace() and c not in "\n\r"]
+    assert len(spaces) > 20
+    assert {STEPS["whitespace"](f"a{space}b") for space in spaces} == {"a b"}
+
+
 def test_a_single_line_break_stays():
     assert normalize("a\nb") == "a\nb"
     assert normalize("a \u2028\n\tb") == "a \n b"
