@@ -67,7 +67,8 @@ def words(texts: Sequence[str]) -> Words:
     if not is_gap[:1].all():
         edges = np.concatenate([[0], edges])
     starts, ends = edges[::2], edges[1::2]
-    counts = np.diff(np.searchsorted(starts, row_ends), prepend=0)
+    counts = np.searchsorted(starts, row_ends)
+    counts[1:] -= counts[:-1].copy()
     sums = np.zeros(len(characters) + 1, np.uint64)
     np.cumsum(characters * _powers(_BASE, len(sums))[:-1], out=sums[1:])
     return Words(sums, starts, ends, counts)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 _ARABIC_INDIC = "٠١٢٣٤٥٦٧٨٩"
 _EASTERN = "۰۱۲۳۴۵۶۷۸۹"  # Persian and Urdu
 _EUROPEAN = "0123456789"
+_NO_EUROPEAN = re.compile(f"[{_ARABIC_INDIC}{_EASTERN}]")
 _TO_EUROPEAN = str.maketrans(_ARABIC_INDIC + _EASTERN, _EUROPEAN * 2)
 _TO_ARABIC_INDIC = str.maketrans(_EUROPEAN, _ARABIC_INDIC)
 
@@ -17,7 +20,8 @@ _LARGEST = 999
 
 def to_european(text: str) -> str:
     """Return the text with Arabic-Indic and Eastern digits as 0-9."""
-    return text.translate(_TO_EUROPEAN)
+    # Searched first: few characters are digits, and str.translate asks its table about each.
+    return _NO_EUROPEAN.sub(lambda digit: digit.group().translate(_TO_EUROPEAN), text)
 
 
 def to_arabic_indic(text: str) -> str:

@@ -123,6 +123,12 @@ def test_a_stretch_left_in_english_is_refused_in_an_arabic_or_chinese_answer(ans
     assert filters.untranslated(row(answer), 7) == expected
 
 
+def test_a_stretch_of_one_letter_words_is_counted_like_any_other():
+    said = row("قيم الثوابت في هذه المسألة هي a b c")
+    assert filters.untranslated(said, 2) == "more than 2 Latin words in a row"
+    assert filters.untranslated(said, 3) is None
+
+
 def test_english_is_looked_for_in_answers_and_raw_text_but_not_in_questions():
     question = f"ترجم إلى العربية الجملة التالية من فضلك: {ENGLISH}"
     assert filters.untranslated(row("لم تترجم هذه الجملة", question), 7) is None

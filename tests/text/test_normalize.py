@@ -1,8 +1,10 @@
 """The three profiles keep what spelling needs and fold what matching needs."""
 
+import unicodedata
+
 import pytest
 
-from arabic_llm.text.normalize import PROFILES, normalize
+from arabic_llm.text.normalize import PROFILES, STEPS, normalize
 
 ALEF_HAMZA, TEH_MARBUTA, MAQSURA = "\u0623", "\u0629", "\u0649"
 FATHA, SHADDA, TATWEEL, ZWNJ, LRM, RLO, BOM = (
@@ -34,6 +36,26 @@ def test_presentation_forms_are_folded_and_nothing_outside_their_blocks():
     assert normalize("\u00b2 \uff21") == "\u00b2 \uff21"  # superscript two, full-width A
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"م{SHADDA}{FATHA} ا{SHADDA}{FATHA}\u0654 ا{SHADDA}\u0655 م{SHADDA}{FATHA}\u064b\u0650 {SHADDA}",
+        f"你好，世界。！\uff01\u3099 e\u0301 ！{FATHA} \u2026\u2025",
+    ],
+)
+def test_what_is_mended_part_by_part_is_what_unicode_makes_of_the_whole(text):
+    assert STEPS["nfc"](text) == unicodedata.normalize("NFC", text)
+    assert STEPS["nfkc"](text) == unicodedata.normalize("NFKC", text) != text
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_ascii_text_is_read_as_by_every_step_in_turn(profile):
+    text = expected = "".join(map(chr, range(128))) + " A@b -1,000.5 .5 5. _-5 \r\n \n www.x"
+    for step in PROFILES[profile]:
+        expected = STEPS[step](expected)
+    assert normalize(text, profile) == expected
+
+
 def test_tatweel_bom_and_bidi_overrides_go():
     assert normalize(f"{BOM}كت{TATWEEL}{TATWEEL}اب {RLO}x") == "كتاب x"
 
@@ -46,8 +68,19 @@ def test_white_space_is_one_space_and_paragraphs_stay():
     assert normalize("  a \u00a0 b\t\tc \r\n\n\n d ") == "a b c\n\nd"
 
 
+def test_whatever_python_calls_a_space_is_one():
+    spaces = [c for c in map(chr, range(0x110000)) if c.isspace() and c not in "\n\r"]
+    assert len(spaces) > 20
+    assert {STEPS["whitespace"](f"a{space}b") for space in spaces} == {"a b"}
+
+
 def test_a_single_line_break_stays():
     assert normalize("a\nb") == "a\nb"
+    assert normalize("a \u2028\n\tb") == "a \n b"
+
+
+def test_any_blank_lines_are_one_and_lose_the_spaces_around_them():
+    assert normalize("a \n \u3000\x1c \r \n b\x85\n\nc") == "a\n\nb\n\nc"
 
 
 def test_encoder_strips_diacritics_and_names_contacts():
@@ -90,6 +123,13 @@ def test_matching_keeps_sums_apart():
         ("12-5", "12 5", True),
         ("نعم.", "نعم", True),
         ("5.", "5", True),
+        (".5", "5", True),
+        ("3.\u0665", "3.5", True),
+        ("1\u066c000", "1000", True),
+        ("3\u066c5", "3 5", True),
+        ("1,000,0000", "1000 0000", True),
+        ("a_-5", "a 5", True),
+        ("a -5", "a 5", False),
     ],
 )
 def test_matching_reads_numbers_as_numbers(one, other, same):
