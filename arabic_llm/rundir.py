@@ -28,6 +28,7 @@ MANIFEST = "manifest.json"
 RESULT = "result.json"
 _LOCK = ".lock"
 _LOG = "run.log"
+_DEFAULTS = ("outputs", "data_proc")  # where conf/ lets runs lie
 _LIBRARIES = (
     *("arabic-llm", "torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate"),
     *("datasets", "lm_eval", "hydra-core", "wandb"),
@@ -111,11 +112,12 @@ def write_result(path: Path, metric: float) -> None:
 def remove_if_empty(path: Path) -> None:
     """Remove the directory that Hydra made for a run that wrote nothing, and empty ones above it.
 
-    Above it only inside the default `outputs`: other folders are the user's.
+    Above it only inside the folders that runs have by default: others are the user's.
     """
-    here, outputs = Path.cwd(), Path.cwd() / "outputs"
+    here = Path.cwd()
+    defaults = {here / name for name in _DEFAULTS}
     for folder in (path, *path.parents):
-        is_ours = folder in (path, outputs) or outputs in folder.parents
+        is_ours = folder == path or not defaults.isdisjoint((folder, *folder.parents))
         if not is_ours or folder in (here, *here.parents) or not folder.is_dir() or any(folder.iterdir()):
             return
         folder.rmdir()
