@@ -12,10 +12,11 @@ import sys
 def main() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     from arabic_llm import run
+    from arabic_llm.data import staging  # noqa: F401
     from arabic_llm.evaluation import harness, statistics, suites  # noqa: F401
     from arabic_llm.models import adapter, placement  # noqa: F401
-    from arabic_llm.reports import page  # noqa: F401
-    from arabic_llm.tasks import compare, evaluate, sft, study  # noqa: F401
+    from arabic_llm.reports import card, page  # noqa: F401
+    from arabic_llm.tasks import compare, evaluate, prepare, sft, study  # noqa: F401
     from arabic_llm.training import sft as training  # noqa: F401
 
     for line in sys.stdin:
