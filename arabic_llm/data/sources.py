@@ -12,7 +12,7 @@ from pathlib import Path
 from arabic_llm import files
 from arabic_llm.config.data_schema import BadRow, BidiControls, ColumnsConfig, DataConfig
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.data import contamination, filters, formats, readers, records
+from arabic_llm.data import contamination, filters, formats, readers, records, shapes
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.readers import Broken, Record
 from arabic_llm.data.reading.records import listed
@@ -131,6 +131,8 @@ def content_hash(rows: Iterable[Row]) -> str:
 def _from_file(path: Path, data: DataConfig, ledger: Ledger) -> Iterator[Row]:
     """Yield the rows of a file; what cannot be used stops the run, or is counted."""
     found = readers.read(path)
+    if data.shape:
+        found = shapes.reshape(data.shape, found, data.language)
     head = _head(found)
     columns = _columns(path, [item for item in head if isinstance(item, Record)], data)
     for item in chain(head, found):
