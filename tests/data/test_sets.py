@@ -3,13 +3,17 @@
 import gzip
 import json
 import random
+from collections import Counter
+from dataclasses import fields, replace
 
 import pyarrow
 import pytest
 from conftest import DATA, compose_config, needs_data
 from pyarrow import parquet
 
+from arabic_llm.config.data_schema import SourceConfig
 from arabic_llm.data import readers, sources
+from arabic_llm.errors import ConfigError
 from arabic_llm.text.normalize import normalize
 
 
@@ -164,3 +168,31 @@ def test_the_message_trees_of_openassistant_are_read_in_one_language(tmp_path, n
     (row,) = laid_out(tmp_path, name, "data/train-00000-of-00001-b42a775f407cee45.parquet", rows).train
     assert [m.content for m in row.messages[:2]] == [ALPACA["instruction"], ALPACA["output"]]
     assert (len(row.messages), row.rejected) == (turns, rejected)
+
+
+MIXES = {  # how many sources in which languages
+    "barka": {"en": 11},
+    "k12_chinese": {"zh": 3, "ar": 1, "en": 1},
+    "resource_aware": {"ar": 3},
+}
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_a_mix_is_made_of_sets_as_they_are_on_their_own(name):
+    mix = compose_config(f"data={name}").data
+    assert Counter(source.language for source in mix.sources.values()) == MIXES[name]
+    assert (mix.num_length_buckets, mix.path, mix.hub_id) == (8, None, None)
+    for key, source in mix.sources.items():
+        alone = compose_config(f"data={key}").data
+        shared = {field.name: getattr(alone, field.name) for field in fields(SourceConfig)}
+        assert type(source) is SourceConfig
+        assert replace(source, sample_size=alone.sample_size) == SourceConfig(**shared)
+
+
+def test_a_mix_takes_weights_on_the_command_line_and_refuses_a_few_of_them():
+    names = list(compose_config("data=resource_aware").data.sources)
+    weights = [f"data.sources.{name}.weight=0.5" for name in names]
+    mix = compose_config("data=resource_aware", *weights).data
+    assert [source.weight for source in mix.sources.values()] == [0.5, 0.5, 0.5]
+    with pytest.raises(ConfigError, match="openassistant_ar.weight is not set, but that of bactrian_ar is"):
+        compose_config("data=resource_aware", weights[0])

@@ -30,7 +30,7 @@ COLUMNS = [*ROWS[0]]
 TEXT_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".jsonl.gz", ".csv.gz")
 # A workbook takes ten times as long as a text.
 NUM_FILES = {**dict.fromkeys(TEXT_SUFFIXES, 1150), ".parquet": 1750, ".xlsx": 200}
-NUM_SHAPED = 150  # of each shape
+NUM_SHAPED = 500  # of each shape
 MESSAGES = [
     ("q", None, "prompter", "ما عاصمة مصر؟", None),
     ("good", "q", "assistant", "القاهرة", 0),
