@@ -14,8 +14,9 @@ from arabic_llm.text.normalize import PROFILES, STEPS
 class Shape(Enum):
     """How rows are made of records that are no rows yet (data/shapes.py)."""
 
-    message_trees = "message_trees"  # OpenAssistant: one message a record; each answer's best-ranked reply
+    message_trees = "message_trees"  # OpenAssistant: a message a record; a tree's best-ranked conversation
     message_tree_pairs = "message_tree_pairs"  # of the same: best-ranked reply against the worst
+    numbered_turns = "numbered_turns"  # BARKA: columns question1, answer1, question2, ...
     paragraphs = "paragraphs"  # SQuAD: the paragraphs of its articles, as raw text
 
 

@@ -304,6 +304,7 @@ def test_a_format_is_recognised_behind_broken_records(tmp_path):
 REAL = {  # rows in, kept, with a rejected answer
     "alpaca_en_demo": (999, 985, 0),
     "alpaca_zh_demo": (1000, 992, 0),
+    "arcd": (231, 231, 0),
     "arastories": (996, 996, 0),
     "arastories_egyptian": (1000, 1000, 0),
     "arastories_moroccan": (1000, 1000, 0),

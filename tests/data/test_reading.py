@@ -79,6 +79,21 @@ def test_a_cell_that_is_not_utf8_breaks_its_row_alone_whatever_its_lines(tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("content", "values"),
+    [
+        ("q\ta\n1,2\tx\n", {"q": "1,2", "a": "x"}),
+        ("\n\ufeffq\ta\n1,2\tx\n", {"\ufeffq": "1,2", "a": "x"}),
+        ("q,a\n1\t2,x\n", {"q": "1\t2", "a": "x"}),
+        ('"q\tr",a\n1,2\n', {"q\tr": "1", "a": "2"}),
+        ("q\n1\t2\n", {"q": "1\t2"}),
+    ],
+)
+def test_a_csv_has_tabs_between_its_cells_where_its_header_has_tabs_and_no_comma(tmp_path, content, values):
+    path = written(tmp_path, "a.csv", content)
+    assert [record.values for record in read(path)] == [values]
+
+
+@pytest.mark.parametrize(
     ("name", "content", "said"),
     [
         ("a.jsonl", "{}".encode("utf-16"), r"a\.jsonl:1: UTF-16, not UTF-8; .*iconv -f UTF-16 -t UTF-8"),

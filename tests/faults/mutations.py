@@ -68,6 +68,15 @@ def nest(rng: random.Random, seed: bytes) -> bytes:
     return instead(rb'"[^"\n]*"', b"[" * depth + b"]" * depth, b'{"a":' * depth)(rng, seed)
 
 
+def exchange_values(rng: random.Random, seed: bytes) -> bytes:
+    """Put values of JSON in the place of others: names that point elsewhere, texts for numbers."""
+    values = rb'(?<=": )("[^"]*"|null|true|false|[0-9]+)'
+    found = [*re.findall(values, seed), b"null", b"7", b"[]"]
+    for _ in range(rng.randint(1, 3)):
+        seed = instead(values, *found)(rng, seed)
+    return seed
+
+
 def encoded_as(*encodings: str) -> Mutation:
     def mutation(rng: random.Random, seed: bytes) -> bytes:
         return seed.decode("utf-8", "replace").encode(rng.choice(encodings), "replace")

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from conftest import compose_config
-from mutations import mutated_file
+from mutations import exchange_values, mutated_file
 
-from arabic_llm.config.data_schema import BadRow, ColumnsConfig, DataConfig
-from arabic_llm.data import readers, sources
+from arabic_llm.config.data_schema import BadRow, ColumnsConfig, DataConfig, Shape
+from arabic_llm.data import readers, shapes, sources
 from arabic_llm.errors import DataError
 
 ROWS = [
@@ -30,6 +30,16 @@ COLUMNS = [*ROWS[0]]
 TEXT_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".jsonl.gz", ".csv.gz")
 # A workbook takes ten times as long as a text.
 NUM_FILES = {**dict.fromkeys(TEXT_SUFFIXES, 1150), ".parquet": 1750, ".xlsx": 200}
+NUM_SHAPED = 500  # of each shape
+MESSAGES = [
+    ("q", None, "prompter", "ما عاصمة مصر؟", None),
+    ("good", "q", "assistant", "القاهرة", 0),
+    ("bad", "q", "assistant", "دمشق", 1),
+    ("more", "good", "prompter", "وعاصمة سوريا؟", None),
+    ("last", "more", "assistant", "هي دمشق", 0),
+    ("other", "more", "assistant", "حلب", 2),
+]
+PARAGRAPHS = [{"context": "النيل", "qas": []}, {"context": "الفرات", "qas": []}]
 
 
 def table(delimiter: str) -> bytes:
@@ -75,6 +85,20 @@ def text_seed(suffix: str) -> bytes:
     }[suffix.removesuffix(".gz")]
 
 
+def shaped_seed(shape: Shape) -> bytes:
+    columns = ("message_id", "parent_id", "role", "text", "rank")
+    messages = [
+        {**dict(zip(columns, row, strict=True)), "lang": "ar", "deleted": False} for row in MESSAGES
+    ]
+    rows = {
+        Shape.numbered_turns: [
+            {"question1": "س", "answer1": "ج", "question2": "و؟", "answer2": n} for n in "أب"
+        ],
+        Shape.paragraphs: [{"version": "1.1", "data": [{"title": "نهر", "paragraphs": PARAGRAPHS}]}],
+    }.get(shape, messages)
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
 def config(suffix: str) -> DataConfig:
     data = compose_config("data=local", "data.path=x", "data.dev_share=0.2", "data.dedup=false").data
     return replace(data, columns=ColumnsConfig(text="text")) if suffix == ".txt" else data
@@ -91,7 +115,10 @@ def outcome(data: DataConfig, path: Path) -> str:
         assert str(path) in said
         return "refused"
     ledger = rows.ledger
-    assert ledger.rows_in == ledger.kept + ledger.dropped.total() == len(list(readers.read(path)))
+    found = readers.read(path)
+    if data.shape:
+        found = shapes.reshape(data.shape, found, data.language)
+    assert ledger.rows_in == ledger.kept + ledger.dropped.total() == len(list(found))
     assert len(rows.train) + len(rows.dev) == ledger.kept
     assert data.on_bad_row is BadRow.drop or not ledger.dropped.keys() - {
         "nothing left after normalisation"
@@ -114,6 +141,22 @@ def fuzz(folder: Path, suffix: str, num_files: int) -> dict[str, int]:
         bad_row = BadRow.drop if number % 2 else BadRow.stop
         ends[outcome(replace(data, on_bad_row=bad_row), path)] += 1
     return ends
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_any_tree_or_article_is_loaded_or_refused_in_one_line(tmp_path, shape):
+    rng = random.Random(f"fuzz/{shape.value}")
+    path = tmp_path / "mutated.json"
+    # Of one or two rows, a share for dev would be none or all.
+    data = replace(config(".json"), path=str(path), shape=shape, language="ar", dev_share=0.0)
+    ends = dict.fromkeys(("loaded", "dropped", "refused"), 0)
+    for number in range(NUM_SHAPED):
+        content = exchange_values(rng, shaped_seed(shape)) if number else shaped_seed(shape)
+        path.write_bytes(mutated_file(rng, content, ".json", inside=True) if number % 4 == 1 else content)
+        bad_row = BadRow.drop if number % 2 else BadRow.stop
+        ends[outcome(replace(data, on_bad_row=bad_row), path)] += 1
+        assert number or ends["loaded"], "the seed itself is whole"
+    assert min(ends.values()) > 0, "the mutations reach every end"
 
 
 @pytest.mark.parametrize("suffix", NUM_FILES)

@@ -25,8 +25,9 @@ class _Span:
 
 
 def read_csv(path: Path) -> Iterator[Record | Broken]:
-    """Yield the rows of a table with commas."""
-    yield from _read_table(path, ",")
+    """Yield the rows of a table with commas, or with tabs: then its header has tabs and no comma."""
+    header = next((line.text for line in lines(path) if line.text.strip()), "")
+    yield from _read_table(path, "\t" if "\t" in header and "," not in header else ",")
 
 
 def read_tsv(path: Path) -> Iterator[Record | Broken]:
