@@ -29,7 +29,10 @@ def complaint(program, *overrides):
         ("+adapter.rnak=1", "no setting 'adapter.rnak'; did you mean 'adapter.rank'?"),
         ("adaptr=lora", "no setting 'adaptr'; did you mean 'adapter'?"),
         ("model=qwen", "no model 'qwen'; there are: gemma2_2b, gemma2_9b, glm4_9b, llama2_7b"),
-        ("task=sfft", "no task 'sfft'; there are: compare, evaluate, inspect, pretrain, sft, study"),
+        (
+            "task=sfft",
+            "no task 'sfft'; there are: compare, download, evaluate, inspect, pretrain, sft, study",
+        ),
         ("+experiment=nothing", "no experiment 'nothing'; there are: "),
         ("adapter.rank=abc", "adapter.rank: Value 'abc' of type 'str' could not be converted to Integer"),
         ("adapter.rank=0", "adapter.rank must be at least 1, not 0"),
@@ -221,7 +224,7 @@ def test_help_and_the_configuration_import_nothing_heavy(arguments, tmp_path):
 def test_help_lists_every_option_and_no_schema(tmp_path):
     command = [sys.executable, "-m", "arabic_llm.run", "--help"]
     said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
-    assert "task: compare, evaluate, inspect, pretrain, sft, study" in said
+    assert "task: compare, download, evaluate, inspect, pretrain, sft, study" in said
     assert "_schema" not in said
 
 

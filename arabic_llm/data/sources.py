@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arabic_llm import files
 from arabic_llm.config.fingerprint import fingerprint
@@ -20,6 +21,9 @@ from arabic_llm.data.rows import Message, Row
 from arabic_llm.data.sample import questions
 from arabic_llm.errors import DataError
 from arabic_llm.text.normalize import normalize
+
+if TYPE_CHECKING:
+    from arabic_llm import hub
 
 log = logging.getLogger(__name__)
 
@@ -78,16 +82,30 @@ def locate(data: DataConfig, data_root: Path) -> list[Path]:
     """
     if data.path is None and data.hub_id is None:
         raise DataError(f"data.path is not set; with data={data.name} write data.path=my.jsonl")
-    typed = Path(data.path or data.name).expanduser()
-    for place in (typed, data_root / typed) if data.path else (data_root / typed,):
+    for place in places(data, data_root):
         if place.is_file():
             return [place]
         if place.is_dir():
             return _inside(place, data)
     if data.hub_id is not None:
-        return _from_hub(data, data_root / typed)
-    places = f"{typed}" if typed.is_absolute() else f"{typed} nor {data_root / typed}"
-    raise DataError(f"data.path: no file {places}; put it there, or set ARABIC_LLM_DATA or data.path")
+        return _from_hub(data, places(data, data_root)[-1])
+    typed = Path(data.path or data.name).expanduser()
+    looked = f"{typed}" if typed.is_absolute() else f"{typed} nor {data_root / typed}"
+    raise DataError(f"data.path: no file {looked}; put it there, or set ARABIC_LLM_DATA or data.path")
+
+
+def places(data: DataConfig, data_root: Path) -> list[Path]:
+    """Return where a data set may lie on this disk; the last is where it is downloaded to."""
+    typed = Path(data.path or data.name).expanduser()
+    return [typed, data_root / typed] if data.path else [data_root / typed]
+
+
+def repository(data: DataConfig) -> hub.Repository:
+    """Return the files of the hub that make up a data set."""
+    from arabic_llm import hub
+
+    patterns = data.files or [f"*{suffix}" for suffix in readers.READERS if not suffix.startswith(".txt")]
+    return hub.Repository(str(data.hub_id), data.revision, tuple(patterns), "dataset")
 
 
 def _inside(folder: Path, data: DataConfig) -> list[Path]:
@@ -106,14 +124,14 @@ def _found(folder: Path, data: DataConfig) -> list[Path]:
 def _from_hub(data: DataConfig, place: Path) -> list[Path]:
     from arabic_llm import hub  # a second, and most data sets lie here
 
-    repository = hub.Repository(str(data.hub_id), data.revision, tuple(data.files), "dataset")
+    wanted = repository(data)
     try:
-        return _inside(hub.snapshot(repository, lambda f: bool(_found(f, data)), network=True), data)
+        return _inside(hub.snapshot(wanted, lambda f: bool(_found(f, data)), network=True), data)
     except hub.UnreachableError as error:
         why = f" ({error})" if str(error) else ""
         raise DataError(
             f"data={data.name}: {data.hub_id} is not here and cannot be reached{why}; put its files in"
-            f" {place}/, or fetch them where there is a network: {hub.command(repository, place)}"
+            f" {place}/, or {hub.cure(wanted, place, f'data={data.name}')}"
         ) from error
 
 
