@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
-from httpx2 import HTTPError  # what huggingface_hub lets through when a proxy fails
-from huggingface_hub import snapshot_download
+from httpx2 import ConnectError, HTTPError, TimeoutException  # what huggingface_hub lets through
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
+    OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import hf_hub_url, http_get
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+from huggingface_hub.utils.sha import git_hash
+
+from arabic_llm import files
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TIMEOUT_SECONDS = 10
+SHA256_LENGTH = 64
+_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS, _SERVER_ERROR = 401, 403, 429, 500
 
 
 @dataclass(frozen=True)
@@ -27,6 +42,15 @@ class Repository:
     kind: str = "model"  # or dataset
 
 
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file as the hub lists it; its hash is SHA-256 where the file is large, else git's."""
+
+    path: str
+    size: int  # bytes
+    hash: str
+
+
 class UnreachableError(Exception):
     """Neither the hub's cache nor the network has the files; the message says why, or is empty."""
 
@@ -34,7 +58,7 @@ class UnreachableError(Exception):
 def snapshot(repository: Repository, is_whole: Callable[[Path], bool], *, network: bool) -> Path:
     """Return the folder of the hub's cache with the repository's files.
 
-    What the hub's cache holds only in part is fetched again from where it stopped. Raises
+    Of what the hub's cache holds only in part, the files that are missing are fetched. Raises
     UnreachableError when nothing has them, OSError when the disk is full.
     """
     reason: Exception | None = None
@@ -48,7 +72,7 @@ def snapshot(repository: Repository, is_whole: Callable[[Path], bool], *, networ
                 local_files_only=local_only,
             )
         except (HfHubHTTPError, HTTPError, OSError) as error:
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
                 raise
             reason = error
             continue
@@ -57,18 +81,125 @@ def snapshot(repository: Repository, is_whole: Callable[[Path], bool], *, networ
     raise UnreachableError(_why(reason)) from reason
 
 
-def command(repository: Repository, place: Path) -> str:
-    """Return the command that fetches the files into a folder, on a machine with a network."""
+def cure(repository: Repository, place: Path, choice: str) -> str:
+    """Return what fetches the files into a folder where there is a network: this program, or the hub's."""
     options = [repository.id, f"--revision {repository.revision}"]
     if repository.kind != "model":  # of a model, all files may come
         options.append(f"--repo-type {repository.kind}")
         options += [f"--include '{pattern}'" for pattern in repository.patterns]
-    return f"hf download {' '.join(options)} --local-dir {place}"
+    return (
+        f"fetch them where there is a network: python -m arabic_llm.run task=download {choice}, or without"
+        f" this program: hf download {' '.join(options)} --local-dir {place}"
+    )
+
+
+def listing(repository: Repository) -> tuple[str, list[RemoteFile]]:
+    """Return (commit, files that match) of a revision as the hub has it now.
+
+    Raises UnreachableError, also when no file matches.
+    """
+    api = HfApi()
+    with _answered():
+        commit = str(
+            api.repo_info(
+                repository.id,
+                repo_type=repository.kind,
+                revision=repository.revision,
+                timeout=_TIMEOUT_SECONDS,
+            ).sha
+        )
+        tree = api.list_repo_tree(repository.id, recursive=True, revision=commit, repo_type=repository.kind)
+        entries = [entry for entry in tree if isinstance(entry, RepoFile)]
+    listed = [
+        RemoteFile(entry.path, entry.size, entry.lfs.sha256 if entry.lfs else entry.blob_id)
+        for entry in entries
+        if any(fnmatch(entry.path, pattern) for pattern in repository.patterns)
+    ]
+    if not listed:
+        raise UnreachableError(f"at {commit[:7]} it has no file like {', '.join(repository.patterns)}")
+    for file in listed:
+        if ".." in Path(file.path).parts or Path(file.path).is_absolute():
+            raise UnreachableError(f"it has a file that would lie outside its folder: {file.path}")
+    return commit, listed
+
+
+def is_same(path: Path, file: RemoteFile) -> bool:
+    """Return whether a file on the disk is the one that the hub has, by the hub's own hash."""
+    if not path.is_file() or path.stat().st_size != file.size:
+        return False
+    if len(file.hash) == SHA256_LENGTH:
+        return files.sha256(path) == file.hash
+    return git_hash(path.read_bytes()) == file.hash
+
+
+def fetch(repository: Repository, file: RemoteFile, place: Path) -> None:
+    """Bring one file, from where it was cut off, and give it its name once its hash is right.
+
+    snapshot_download does not carry on inside a file: in huggingface_hub 2.4 each try writes one of its
+    own. Raises UnreachableError, OSError when the disk is full.
+    """
+    partial = place.with_name(f"{place.name}.{file.hash}.partial")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    url = hf_hub_url(
+        repository.id,
+        file.path,
+        repo_type=repository.kind,
+        revision=repository.revision,
+        endpoint=HfApi().endpoint,
+    )
+    # Packed on their way, bytes could not be carried on in the middle.
+    headers = build_hf_headers() | {"Accept-Encoding": "identity"}
+    try:
+        with _answered(), partial.open("ab") as stream:
+            http_get(
+                url,
+                stream,
+                resume_size=stream.tell(),
+                headers=headers,
+                expected_size=file.size,
+                displayed_filename=file.path,
+            )
+    finally:
+        if not partial.stat().st_size and file.size:
+            partial.unlink()
+    if not is_same(partial, file):
+        partial.unlink()
+        raise UnreachableError(f"{file.path} did not arrive as the hub has it; type the same command again")
+    files.sync(partial)
+    partial.replace(place)
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Turn the ways in which the hub does not answer into one line, and let the library be silent."""
+    library = logging.getLogger("huggingface_hub")
+    before = library.level
+    library.setLevel(logging.ERROR)
+    try:
+        yield
+    except (HfHubHTTPError, HTTPError, OSError) as error:
+        if getattr(error, "errno", None) is not None:  # the disk's, not the network's
+            raise
+        raise UnreachableError(_why(error) or " ".join(str(error).split())[:200]) from error
+    finally:
+        library.setLevel(before)
 
 
 def _why(reason: Exception | None) -> str:
+    """Return what kept the hub from answering and what cures it, or nothing where that is not known."""
+    status = reason.response.status_code if isinstance(reason, HfHubHTTPError) else 0
     if isinstance(reason, GatedRepoError):
-        return "the hub asks for its licence to be accepted there, and for `hf auth login`"
-    if isinstance(reason, RepositoryNotFoundError | RevisionNotFoundError):
-        return "the hub knows no such repository or revision, or not for you: `hf auth login`"
-    return ""
+        said = "the hub asks for its licence to be accepted there, and for `hf auth login`"
+    elif isinstance(reason, RepositoryNotFoundError | RevisionNotFoundError):
+        said = "the hub knows no such repository or revision, or not for you: `hf auth login`"
+    elif status in (_UNAUTHORIZED, _FORBIDDEN):
+        said = f"the hub refuses it ({status}): `hf auth login` with a token that may read it"
+    elif status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR:
+        said = f"the hub cannot answer now ({status}); type the same command again later"
+    elif isinstance(reason, OfflineModeIsEnabled):
+        said = "HF_HUB_OFFLINE is set; unset it where there is a network"
+    elif isinstance(reason, ConnectError | TimeoutException):
+        said = f"{HfApi().endpoint} does not answer: no network, or HF_ENDPOINT or a proxy is wrong"
+    else:
+        said = ""
+    return said

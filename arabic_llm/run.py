@@ -57,6 +57,9 @@ def _run(config: RunConfig) -> float | None:
     if config.dry_run:
         task.plan(config)
         return None
+    if not hasattr(task, "inputs"):  # it has no directory: what it makes lies elsewhere
+        task.run(config)
+        return None
     with rundir.claim(config, task.inputs(config)) as directory:
         if (metric := rundir.finished(directory)) is None:
             metric = task.run(config, directory)

@@ -16,6 +16,7 @@ ALLOWED = {
     "errors": set(),
     "files": set(),
     "hub": set(),
+    "downloads": {"hub"},
     "config": {"text", "tasks"},  # compose registers each task's schema
     "text": set(),
     "data": {"text", "hub"},
@@ -25,7 +26,10 @@ ALLOWED = {
     "training": {"models", "data", "tracking"},
     "evaluation": {"data", "text"},
     "reports": {"evaluation", "data"},
-    "tasks": {"data", "models", "memory", "training", "evaluation", "reports", "tracking", "tasks"},
+    "tasks": {
+        *("data", "models", "memory", "training", "evaluation", "reports", "tracking", "tasks"),
+        *("hub", "downloads"),
+    },
 }
 COMMON = {"errors", "files", "config"}
 # Third party -> rooms that may import it at all.

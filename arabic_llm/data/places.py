@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arabic_llm import files
 from arabic_llm.config.data_schema import SourceConfig
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data import readers
 from arabic_llm.errors import DataError
+
+if TYPE_CHECKING:
+    from arabic_llm import hub
 
 PREPARED = "prepared.json"  # the last file that task=prepare writes into a folder
 _SPLITS = ("train", "dev", "test")
@@ -37,8 +41,7 @@ def locate(source: SourceConfig, data_root: Path) -> Files:
     """
     if source.path is None and source.hub_id is None:
         raise DataError(f"data.path is not set; with data={source.name} write data.path=my.jsonl")
-    typed = Path(source.path or source.name).expanduser()
-    for place in (typed, data_root / typed) if source.path else (data_root / typed,):
+    for place in candidates(source, data_root):
         if place.is_file():
             return Files([place])
         if (place / PREPARED).is_file():
@@ -46,9 +49,24 @@ def locate(source: SourceConfig, data_root: Path) -> Files:
         if place.is_dir():
             return _inside(place, source)
     if source.hub_id is not None:
-        return _from_hub(source, data_root / typed)
-    places = f"{typed}" if typed.is_absolute() else f"{typed} nor {data_root / typed}"
-    raise DataError(f"data.path: no file {places}; put it there, or set ARABIC_LLM_DATA or data.path")
+        return _from_hub(source, candidates(source, data_root)[-1])
+    looked = " nor ".join(dict.fromkeys(map(str, candidates(source, data_root))))
+    raise DataError(f"data.path: no file {looked}; put it there, or set ARABIC_LLM_DATA or data.path")
+
+
+def candidates(source: SourceConfig, data_root: Path) -> list[Path]:
+    """Return where a data set may lie on this disk; the last is where it is downloaded to."""
+    typed = Path(source.path or source.name).expanduser()
+    return [typed, data_root / typed] if source.path else [data_root / typed]
+
+
+def repository(source: SourceConfig) -> hub.Repository:
+    """Return the files of the hub that make up a data set."""
+    from arabic_llm import hub  # a second, and most data sets lie here
+
+    every = [f"*{suffix}" for suffix in readers.READERS if not suffix.startswith(".txt")]
+    patterns = (*(source.files or every), *source.dev_files, *source.test_files)
+    return hub.Repository(str(source.hub_id), source.revision, patterns, "dataset")
 
 
 def files_hash(found: Files) -> str:
@@ -90,15 +108,14 @@ def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
 
 
 def _from_hub(source: SourceConfig, place: Path) -> Files:
-    from arabic_llm import hub  # a second, and most data sets lie here
+    from arabic_llm import hub
 
-    patterns = (*source.files, *source.dev_files, *source.test_files) if source.files else ()
-    repository = hub.Repository(str(source.hub_id), source.revision, patterns, "dataset")
+    wanted = repository(source)
     try:
-        return _inside(hub.snapshot(repository, lambda f: bool(_found(f, source)), network=True), source)
+        return _inside(hub.snapshot(wanted, lambda f: bool(_found(f, source)), network=True), source)
     except hub.UnreachableError as error:
         why = f" ({error})" if str(error) else ""
         raise DataError(
             f"data={source.name}: {source.hub_id} is not here and cannot be reached{why}; put its files in"
-            f" {place}/, or fetch them where there is a network: {hub.command(repository, place)}"
+            f" {place}/, or {hub.cure(wanted, place, f'data={source.name}')}"
         ) from error

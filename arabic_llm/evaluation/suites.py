@@ -20,6 +20,7 @@ from arabic_llm.evaluation import local
 
 log = logging.getLogger(__name__)
 OUR_TASKS = Path(__file__).parent / "tasks"
+_FILE_KINDS = ("json", "csv", "text", "parquet", "arrow")  # dataset_path of tasks that name their files
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,21 @@ def questions(chosen: list[Chosen]) -> Iterator[str]:
             yield from map(local.question_of, documents)
 
 
+def hub_ids(name: str, settings: SuiteTask) -> list[str]:
+    """Return the data sets of the hub that an entry of a suite asks for; none for what is built in.
+
+    Raises ConfigError for a folder or task that lm-eval does not have.
+    """
+    manager, groups = _index(name, settings)
+    paths = (_dataset(manager, leaf) for leaf in groups.get(name, (name,)))
+    return sorted({path for path in paths if path and path not in _FILE_KINDS})
+
+
+def benchmark_folder(hub_id: str, data_root: Path) -> Path:
+    """Return where a benchmark of the hub is looked for on this disk, in the hub's own layout."""
+    return data_root / "benchmarks" / hub_id
+
+
 def _prompts(task: Any, settings: SuiteTask) -> str:
     """Return a hash of how the task asks: rendered questions and choices, shots, how it generates."""
     documents = list(task.eval_docs)
@@ -85,12 +101,17 @@ def _prompts(task: Any, settings: SuiteTask) -> str:
     )
 
 
-def _choose(name: str, settings: SuiteTask, data_root: Path) -> Chosen:
+def _index(name: str, settings: SuiteTask) -> tuple[TaskManager, dict[str, tuple[str, ...]]]:
+    """Return the tasks of an entry's folder, and the groups below the entry."""
     manager = TaskManager(include_path=str(_folder(settings.folder)), include_defaults=False)
     if name not in manager.all_groups + manager.all_subtasks:
         known = ", ".join(manager.all_groups + manager.all_subtasks)
         raise ConfigError(f"suite.tasks: {settings.folder} has no task '{name}'; there are: {known}")
-    groups = dict(_groups(name, manager.task_index))
+    return manager, dict(_groups(name, manager.task_index))
+
+
+def _choose(name: str, settings: SuiteTask, data_root: Path) -> Chosen:
+    manager, groups = _index(name, settings)
     names = groups.get(name, (name,))
     with _hushed():
         leaves = _load(name, names, settings, data_root, manager)
@@ -137,7 +158,7 @@ def _groups(name: str, index: dict[str, Entry]) -> Iterator[tuple[str, tuple[str
 def _load(
     name: str, leaves: tuple[str, ...], settings: SuiteTask, data_root: Path, manager: TaskManager
 ) -> dict[str, Any]:
-    """Return the leaves that have documents: from the local copy, else as lm-eval loads them."""
+    """Return the leaves that have documents: from the local copy, what was downloaded, else the hub."""
     if settings.path is not None:
         if (data_root / settings.path).exists():
             return _from_local(name, leaves, settings, data_root / settings.path, manager)
@@ -145,11 +166,13 @@ def _load(
     else:
         place = ""
     try:
-        loaded: dict[str, Any] = manager.load(list(leaves))["tasks"]
+        return _tasks(manager, name, [_spec(manager, leaf, data_root) for leaf in leaves])
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise DataError(f"suite task {name}: {place}the hub's could not be read: {reason}") from error
-    return loaded
+        raise DataError(
+            f"suite task {name}: {place}the hub's could not be read: {reason}; where there is a network,"
+            " python -m arabic_llm.run task=download fetches it (with the same suite=)"
+        ) from error
 
 
 def _from_local(
@@ -164,9 +187,27 @@ def _from_local(
         if splits["test"]:
             documents = local.as_datasets(splits)
             specs.append({"task": by_subset[subset], "custom_dataset": _constant(documents)})
-    group = {"group": f"local_{name}", "task": sorted(specs, key=lambda spec: str(spec["task"]))}
-    loaded: dict[str, Any] = manager.load([group])["tasks"]
+    return _tasks(manager, name, sorted(specs, key=lambda spec: str(spec["task"])))
+
+
+def _tasks(manager: TaskManager, name: str, specs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the tasks, each with what its spec changes of its YAML."""
+    loaded: dict[str, Any] = manager.load([{"group": f"local_{name}", "task": specs}])["tasks"]
     return loaded
+
+
+def _spec(manager: TaskManager, leaf: str, data_root: Path) -> dict[str, Any]:
+    """Return the task, with its data set as it was downloaded, if it was."""
+    hub_id = _dataset(manager, leaf)
+    if hub_id and (folder := benchmark_folder(hub_id, data_root)).is_dir():
+        return {"task": leaf, "dataset_path": str(folder)}
+    return {"task": leaf}
+
+
+def _dataset(manager: TaskManager, leaf: str) -> str | None:
+    """Return what a task's YAML names as its data: an id of the hub, a kind of file, or nothing."""
+    path = (manager.task_index[leaf].cfg or {}).get("dataset_path")
+    return str(path) if path else None
 
 
 def _constant(documents: dict[str, Any]) -> Any:

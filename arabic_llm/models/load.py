@@ -57,6 +57,16 @@ def locate(model: ModelConfig, cache_dir: Path | None, *, network: bool = True) 
     return Base(folder, files_hash(folder, cache_dir) if cache_dir else "")
 
 
+def place(model: ModelConfig) -> Path:
+    """Return the folder where a model is looked for first, and downloaded to."""
+    return Path(model.path).expanduser() if model.path is not None else MODELS / model.name
+
+
+def repository(model: ModelConfig) -> hub.Repository:
+    """Return the files of the hub that make up a model."""
+    return hub.Repository(str(model.hub_id), model.revision, _WANTED)
+
+
 def known_revision(model: ModelConfig, cache_dir: Path) -> str | None:
     """Return the revision of a model that is on this disk, or None."""
     try:
@@ -190,7 +200,7 @@ def _folder(model: ModelConfig, *, network: bool) -> Path:
     """Return where the model lies: in the package, model.path, models/<name>, the hub's cache, the hub."""
     if model.builtin:
         return PACKAGE / "models" / model.name
-    given = Path(model.path).expanduser() if model.path is not None else MODELS / model.name
+    given = place(model)
     if model.path is not None or given.exists():
         if missing := _missing(given):
             raise MissingModelError(f"model={model.name}: {given} has no {missing}")
@@ -201,15 +211,15 @@ def _folder(model: ModelConfig, *, network: bool) -> Path:
 def _from_hub(model: ModelConfig, *, network: bool) -> Path:
     if model.hub_id is None:
         raise MissingModelError(f"model={model.name} has neither model.path nor model.hub_id")
-    repository, place = hub.Repository(model.hub_id, model.revision, _WANTED), MODELS / model.name
+    wanted = repository(model)
     try:
-        return hub.snapshot(repository, lambda folder: _missing(folder) is None, network=network)
+        return hub.snapshot(wanted, lambda folder: _missing(folder) is None, network=network)
     except hub.UnreachableError as error:
         why = f" ({error})" if str(error) else ""
         raise MissingModelError(
             f"the weights of {model.hub_id} are not here and cannot be reached{why}; put them in"
-            f" {place}/ (or set model.path), or fetch them where there is a network:"
-            f" {hub.command(repository, place)}"
+            f" {place(model)}/ (or set model.path), or"
+            f" {hub.cure(wanted, place(model), f'model={model.name}')}"
         ) from error
 
 

@@ -38,6 +38,14 @@ def test_what_equals_no_held_out_row_of_dares_is_what_its_ids_leave_for_training
     assert sum(text in texts for (text, _), row_id in whole.items() if row_id in by_content) == 4
 
 
+@needs_data
+@pytest.mark.parametrize(("name", "kept"), [("dares", (9703, 1380, 2787)), ("arcd", (215, 11, 234))])
+def test_published_splits_are_kept_and_no_training_row_is_in_them(name, kept):
+    rows = sources.load(compose_config(f"data={name}").data, DATA, seed=17)
+    assert (len(rows.train), len(rows.dev), rows.ledger.kept) == (*kept[:2], sum(kept))
+    assert set(rows.ledger.dropped) == {"also in the dev or test split"}
+
+
 def laid_out(tmp_path, name, file, rows):
     """Write the rows of a set as its hub repository holds them, and read them as data=<name>."""
     path = tmp_path / "data_raw" / name / file
@@ -47,7 +55,8 @@ def laid_out(tmp_path, name, file, rows):
     else:
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
         path.write_bytes(gzip.compress(lines) if path.suffix == ".gz" else lines)
-    data = compose_config(f"data={name}", "data.dev_share=0", "data.test_share=0").data
+    one_file = ("data.dev_share=0", "data.test_share=0", "data.dev_files=[]")
+    data = compose_config(f"data={name}", *one_file).data
     return sources.load(data, tmp_path / "data_raw", seed=17)
 
 

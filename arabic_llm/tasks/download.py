@@ -1,0 +1,148 @@
+"""Bring what a run reads to data_raw/ and models/, to be carried to a machine without a network."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arabic_llm.config.data_schema import SourceConfig
+from arabic_llm.config.schema import ModelConfig, RunConfig, SuiteConfig, SuiteTask, TaskConfig
+from arabic_llm.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from arabic_llm.hub import Repository
+
+log = logging.getLogger(__name__)
+# Of a benchmark all files that `datasets` reads, and its card, which names its subsets; no scripts.
+_BENCHMARK = (
+    "*.md",
+    "*.json",
+    "*.jsonl",
+    "*.csv",
+    "*.tsv",
+    "*.txt",
+    "*.parquet",
+    "*.arrow",
+    "*.zip",
+    "*.gz",
+)
+
+
+@dataclass
+class Config(TaskConfig):
+    """Schema of conf/task/download.yaml."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """One thing that a run reads: what is fetched for it, or why nothing is."""
+
+    name: str  # as the command line chooses it
+    fetched: tuple[tuple[Repository, Path], ...] = ()
+    note: str = ""
+    check: Callable[[], object] = lambda: None  # reads it as the run will, without a network
+
+
+def plan(config: RunConfig) -> None:
+    """Say what would be fetched, from where to where. Writes nothing, asks no network."""
+    for need in needs(config):
+        if need.note:
+            log.info("plan: %s: %s", need.name, need.note)
+        for wanted, folder in need.fetched:
+            what = f"{wanted.kind} {wanted.id} at {wanted.revision} ({', '.join(wanted.patterns)})"
+            log.info("plan: %s: fetch %s to %s/", need.name, what, folder)
+
+
+def run(config: RunConfig) -> None:
+    """Bring all that can be had. Raises DataError naming what could not.
+
+    It has no directory of its own and is never done for good: each time it looks at what is there.
+    """
+    if missing := [need.name for need in needs(config) if not _is_brought(need)]:
+        raise DataError(f"not here: {', '.join(missing)} (why stands above); the same command carries on")
+    typed = shlex.join(word for word in sys.argv[1:] if not word.startswith("task="))
+    log.info("all is here; carry %s/ and models/, and without a network type:", config.data_root)
+    log.info("HF_HUB_OFFLINE=1 python -m arabic_llm.run task=study %s", typed)
+
+
+def needs(config: RunConfig) -> Iterator[Need]:
+    """Yield what a run reads."""
+    from arabic_llm.data import sources
+
+    root = Path(config.data_root)
+    yield from (of_data(source, root) for source in sources.sources_of(config.data))
+    yield of_model(config.model)
+    for name, settings in config.suite.tasks.items():
+        yield of_suite_task(name, settings, root)
+
+
+def of_data(source: SourceConfig, root: Path) -> Need:
+    """Return what a run needs of one data set."""
+    from arabic_llm import downloads
+    from arabic_llm.data import places
+
+    name, found = f"data={source.name}", places.candidates(source, root)
+    if source.builtin:
+        return Need(name, note="built in")
+    check = partial(places.locate, source, root)
+    if yours := [place for place in found if place.exists() and not downloads.is_ours(place)]:
+        return Need(name, note=f"{yours[0]} is yours and stays as it is", check=check)
+    if source.hub_id is None:
+        return Need(name, note="not from the hub", check=check)
+    return Need(name, ((places.repository(source), found[-1]),), check=check)
+
+
+def of_model(model: ModelConfig) -> Need:
+    """Return what a run needs of its model."""
+    name = f"model={model.name}"
+    if model.builtin:
+        return Need(name, note="built in")
+    from arabic_llm import downloads
+    from arabic_llm.models import load
+
+    place, check = load.place(model), partial(load.locate, model, None, network=False)
+    if place.exists() and not downloads.is_ours(place):
+        return Need(name, note=f"{place} is yours and stays as it is", check=check)
+    if model.hub_id is None:
+        return Need(name, note="not from the hub", check=check)
+    return Need(name, ((load.repository(model), place),), check=check)
+
+
+def of_suite_task(task: str, settings: SuiteTask, root: Path) -> Need:
+    """Return what a run needs of one entry of its suite."""
+    from arabic_llm import downloads, hub
+    from arabic_llm.evaluation import suites
+
+    name, check = f"suite task {task}", partial(suites.load, SuiteConfig("", {task: settings}), root)
+    if settings.path is not None and (root / settings.path).exists():
+        return Need(name, note=f"{root / settings.path} is yours and stays as it is", check=check)
+    folders = {id_: suites.benchmark_folder(id_, root) for id_ in suites.hub_ids(task, settings)}
+    fetched = tuple(
+        (hub.Repository(id_, "main", _BENCHMARK, "dataset"), folder)
+        for id_, folder in folders.items()
+        if downloads.is_ours(folder) or not folder.exists()
+    )
+    note = "" if fetched else "yours, stays as it is" if folders else "built in"
+    return Need(name, fetched, note, check)
+
+
+def _is_brought(need: Need) -> bool:
+    """Fetch a thing and read it as the run will; say in one line what came of it."""
+    from arabic_llm import downloads
+
+    try:
+        for wanted, folder in need.fetched:
+            log.info("%s: %s", need.name, downloads.bring(wanted, folder))
+        need.check()
+    except UserError as error:
+        log.error("%s: %s", need.name, str(error).removeprefix(f"{need.name}: "))
+        return False
+    if need.note:
+        log.info("%s: %s", need.name, need.note)
+    return True
