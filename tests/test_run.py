@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,14 @@ def test_a_dry_run_says_rows_steps_tokens_and_bytes_and_writes_nothing(program, 
     assert "weights 0.01 GiB" in said
     assert "tokens an epoch in" in said
     assert not any(path for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_a_dry_run_says_what_length_buckets_save(program, tmp_path):
+    status, said = program("dry_run=true", "data.num_length_buckets=4", "task.effective_batch_size=8")
+    assert status == 0, said
+    saved = re.search(r"padding saved by 4 length buckets, .*: ([\d.]+)% -> ([\d.]+)% at 8", said)
+    assert float(saved[2]) < 0.5 * float(saved[1])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_command_is_done_once_and_resume_false_moves_it_aside(program, tmp_path):

@@ -47,6 +47,7 @@ class TokenRow:
     labels: list[int]
     kind: str  # chat; text; part: a piece of a text whose end stands in another piece
     was_cut: bool = False
+    source: str = ""  # the data set its row came from; none: there is only one
 
 
 def prepare(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> Codec:
@@ -169,7 +170,7 @@ def _encode_chat(codec: Codec, row: Row) -> TokenRow | str:
         if near < len(said) and begin < said[near][0] < end:
             return "its first token is half prompt, half answer"
         labels.append(token_id if inside else IGNORED)
-    return TokenRow(row.id, ids, labels, "chat")
+    return TokenRow(row.id, ids, labels, "chat", source=row.source)
 
 
 def _encode_text(codec: Codec, row: Row, max_length: int) -> list[TokenRow]:
@@ -186,6 +187,7 @@ def _encode_text(codec: Codec, row: Row, max_length: int) -> list[TokenRow]:
             opening + piece,
             [IGNORED] * len(opening) + piece,
             "text" if number == last else "part",
+            source=row.source,
         )
         for number, piece in enumerate(pieces)
     ]

@@ -24,8 +24,8 @@ from arabic_llm.data.rows import Row
 from arabic_llm.data.sources import content_hash
 from arabic_llm.errors import DataError
 
-_ENCODING = 1  # raised when data/chat.py makes other ids or labels of the same rows
-_COLUMNS = ("id", "input_ids", "labels", "kind", "was_cut")
+_ENCODING = 2  # raised when data/chat.py makes other ids or labels of the same rows
+_COLUMNS = ("id", "input_ids", "labels", "kind", "was_cut", "source")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def encode(
     """
     key = {
         "rows": content_hash(rows),
-        "ids": fingerprint([row.id for row in rows]),
+        "ids": fingerprint([(row.id, row.source) for row in rows]),
         "tokenizer": tokenizer_hash(codec),
         "template": codec.template_hash,
         "tokens": [codec.end_of_text_id, codec.tokenizer.special_tokens_map, codec.control_tokens],

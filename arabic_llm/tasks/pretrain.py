@@ -48,6 +48,7 @@ def run(config: RunConfig, directory: Path) -> float:
     """Return the loss on held-out documents, in nats a token, of the model in `<directory>/model`."""
     from arabic_llm import tracking
     from arabic_llm.data import chat, tokens
+    from arabic_llm.data.mixing import Mix
     from arabic_llm.data.sample import corpus
     from arabic_llm.models import adapter, fresh, placement
     from arabic_llm.training import sft
@@ -60,7 +61,9 @@ def run(config: RunConfig, directory: Path) -> float:
     codec = chat.prepare(tokenizer, config.model)
     encoded = tokens.encode(codec, rows, config.data, task.max_length, Path(config.cache_dir)).rows
     held_out = round(len(encoded) * config.data.dev_share)
-    material = sft.Material(encoded[held_out:], encoded[:held_out], tokens.data_hash(encoded))
+    material = sft.Material(
+        encoded[held_out:], encoded[:held_out], tokens.data_hash(encoded), Mix.of(config.data)
+    )
     log.info("%s; %s tokens", f"{len(rows):,} documents", f"{sum(len(r.input_ids) for r in encoded):,}")
     model, outcome = sft.train(
         fresh.new_model(config.model, tokenizer, config.seed),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,9 @@ from arabic_llm.config.schema import Method, RunConfig, TrainingConfig
 from arabic_llm.errors import ConfigError, DataError, UserError
 
 if TYPE_CHECKING:
+    from arabic_llm.data.chat import TokenRow
+    from arabic_llm.data.mixing import Mix
+    from arabic_llm.data.rows import Row
     from arabic_llm.data.sources import Rows
     from arabic_llm.models.placement import Placement
     from arabic_llm.tracking import Tracker
@@ -58,6 +63,7 @@ def plan(config: RunConfig) -> None:
     for ledger in rows.ledgers:
         log.info("%s", ledger)
     log.info("%s", plan_line(config, len(rows.train), placement.resolve(config.hw)))
+    mix = mix_of(config, rows.train)
     try:
         base = load.locate(config.model, cache_dir=None)
     except UserError as error:
@@ -69,6 +75,8 @@ def plan(config: RunConfig) -> None:
     total = sum(len(row.input_ids) for row in encoded.rows)
     log.info("%s", encoded.ledger)
     log.info("%s tokens an epoch in %s sequences", f"{total:,}", f"{len(encoded.rows):,}")
+    for line in mix_lines(config, encoded.rows, mix):
+        log.info("%s", line)
 
 
 def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
@@ -93,6 +101,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     train = tokens.encode(codec, rows.train, config.data, task.max_length, cache)
     dev = tokens.encode(codec, rows.dev, config.data, task.max_length, cache)
     tokens.refuse_great_loss([train.ledger, dev.ledger], config.data, task.max_length)
+    mix = mix_of(config, train.rows)
     seen = lint.lint(codec, rows.train, train, questions)
     for line in seen.lines():
         log.info("%s", line)
@@ -100,7 +109,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     model, outcome = sft.train(
         adapter.attach(model, config.adapter, base, config.seed),
         codec,
-        sft.Material(train.rows, dev.rows, seen.hash),
+        sft.Material(train.rows, dev.rows, seen.hash, mix),
         task,
         place,
         sft.Run(directory / "training", config.seed, tracker),
@@ -173,6 +182,30 @@ def plan_line(config: RunConfig, num_rows: int, place: Placement) -> str:
         f" up to {task.max_length:,} tokens; weights {gib:,.2f} GiB{budget}"
         f"{', which is too much for them alone' if over else ''}; {place.description}"
     )
+
+
+def mix_of(config: RunConfig, rows: Sequence[Row | TokenRow]) -> Mix:
+    """Return the mix. Raises ConfigError when these rows cannot give it: before a model is loaded."""
+    from arabic_llm.data.mixing import Mix
+
+    mix = Mix.of(config.data)
+    mix.shares(Counter(row.source for row in rows))
+    return mix
+
+
+def mix_lines(config: RunConfig, rows: Sequence[TokenRow], mix: Mix) -> list[str]:
+    """Return what the mix comes to in a run on these rows; nothing for one source in one bucket."""
+    if mix.num_buckets == 1 and len({row.source for row in rows}) == 1:
+        return []
+    from arabic_llm.data import mix_report
+    from arabic_llm.training import batches, schedule
+
+    task = settings(config)
+    sequences = batches.sequences(rows, task.max_length)
+    names = batches.sources(sequences, rows)
+    return mix_report.report(
+        schedule.sampler(task, names, sequences["seq_lengths"], mix, config.seed)
+    ).lines()
 
 
 def settings(config: RunConfig) -> TrainingConfig:

@@ -10,29 +10,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, Features, List, Value, concatenate_datasets
 from trl import pack_dataset
 
 from arabic_llm.data.chat import IGNORED, TokenRow
+
+_INTEGERS = List(Value("int32"))  # what packing gives its lengths: all parts of a data set have one type
 
 
 def sequences(rows: Sequence[TokenRow], max_length: int) -> Dataset:
     """Return the columns input_ids, labels, seq_lengths, rows: one line a sequence the model is fed.
 
-    Where raw texts are among the rows, all are packed to max_length (best fit decreasing). Then
-    seq_lengths holds the length of each piece, and rows the index of the row each token came from.
+    Each source becomes what it would become alone, so that every sequence has one source. Where raw
+    texts are among its rows, all are packed to max_length (best fit decreasing). Then seq_lengths holds
+    the length of each piece, and rows the index of the row each token came from.
     """
-    is_packed = any(row.kind != "chat" for row in rows)
-    dataset = Dataset.from_dict(
-        {
-            "input_ids": [row.input_ids for row in rows],
-            "labels": [_unpredicted_first(row.labels) for row in rows],
-            "rows": [[n] * (len(row.input_ids) if is_packed else 1) for n, row in enumerate(rows)],
-        }
-    )
-    if not is_packed:
-        return dataset.add_column("seq_lengths", [[len(row.input_ids)] for row in rows])
-    return pack_dataset(dataset, max_length, strategy="bfd", map_kwargs={"desc": "packing"})
+    of_source: dict[str, list[int]] = {}
+    for number, row in enumerate(rows):
+        of_source.setdefault(row.source, []).append(number)
+    return concatenate_datasets([_of_one(rows, numbers, max_length) for numbers in of_source.values()])
+
+
+def sources(dataset: Dataset, rows: Sequence[TokenRow]) -> list[str]:
+    """Return the source of each sequence."""
+    return [rows[numbers[0]].source for numbers in dataset["rows"]]
 
 
 def row_ids(dataset: Dataset, rows: Sequence[TokenRow]) -> list[list[str]]:
@@ -65,6 +66,23 @@ class Collate:
     @staticmethod
     def _padded(rows: list[list[int]], length: int, value: int) -> torch.Tensor:
         return torch.tensor([row + [value] * (length - len(row)) for row in rows])
+
+
+def _of_one(rows: Sequence[TokenRow], numbers: list[int], max_length: int) -> Dataset:
+    """Return the sequences of one source, whose rows have these indices."""
+    ids = [rows[n].input_ids for n in numbers]
+    is_packed = any(rows[n].kind != "chat" for n in numbers)
+    columns = {
+        "input_ids": ids,
+        "labels": [_unpredicted_first(rows[n].labels) for n in numbers],
+        "rows": [[n] * (len(rows[n].input_ids) if is_packed else 1) for n in numbers],
+    }
+    if not is_packed:
+        columns["seq_lengths"] = [[len(line)] for line in ids]
+    dataset = Dataset.from_dict(columns, Features(dict.fromkeys(columns, _INTEGERS)))
+    if not is_packed:
+        return dataset
+    return pack_dataset(dataset, max_length, strategy="bfd", map_kwargs={"desc": "packing"})
 
 
 def _positions(feature: dict[str, Any], length: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from arabic_llm.config.schema import TrainingConfig
 from arabic_llm.data.chat import IGNORED
+from arabic_llm.data.mixing import Mix, MixedBucketSampler
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,25 @@ def num_steps(settings: TrainingConfig, num_rows: int) -> int:
     return math.ceil(settings.epochs * num_rows / settings.effective_batch_size)
 
 
-def plan(settings: TrainingConfig, num_rows: int, seed: int) -> Schedule:
-    """Return the schedule: every row once in an order of its own, before any row again.
+def sampler(
+    settings: TrainingConfig,
+    sources: Sequence[str],
+    seq_lengths: Sequence[Sequence[int]],
+    mix: Mix,
+    seed: int,
+) -> MixedBucketSampler:
+    """Return what decides the order, from the source of each sequence and the tokens of its pieces.
 
     Batches run on across epochs, so that every step has the full batch, whatever hw is.
     """
-    steps, batch = num_steps(settings, num_rows), settings.effective_batch_size
-    epochs = math.ceil(steps * batch / num_rows)
-    digest = hashlib.sha256(f"order/{seed}".encode()).digest()
-    generator = np.random.default_rng(int.from_bytes(digest[:8]))
-    order = np.concatenate([generator.permutation(num_rows) for _ in range(epochs)])
-    return Schedule(order[: steps * batch], steps, batch)
+    lengths = np.array([sum(pieces) for pieces in seq_lengths])
+    steps, batch = num_steps(settings, len(sources)), settings.effective_batch_size
+    return MixedBucketSampler(sources, lengths, mix, batch, steps, seed)
+
+
+def plan(sampler: MixedBucketSampler) -> Schedule:
+    """Return the schedule of a whole run. Raises ConfigError for a mix that its sources cannot give."""
+    return Schedule(sampler.order(), sampler.num_steps, sampler.batch)
 
 
 @dataclass(frozen=True)

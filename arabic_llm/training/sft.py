@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from trl import SFTConfig
 
 from arabic_llm import files
 from arabic_llm.config.schema import Precision, TrainingConfig
+from arabic_llm.data import mix_report
 from arabic_llm.data.chat import Codec, TokenRow
+from arabic_llm.data.mix_report import MixReport
+from arabic_llm.data.mixing import Mix
 from arabic_llm.errors import CheckpointError, ConfigError
 from arabic_llm.models.placement import Placement, micro_batch
 from arabic_llm.tracking import Tracker
@@ -25,15 +28,17 @@ from arabic_llm.training.trainer import GuardedTrainer
 
 log = logging.getLogger(__name__)
 _ROWS = "rows.json"  # what the run that began here trains on
+_MIX = "mix.json"  # what its mix comes to
 
 
 @dataclass(frozen=True)
 class Material:
-    """What is learned from: sequences for training and for the loss on unseen rows."""
+    """What is learned from: rows for training, in which mix, and rows for the loss on unseen ones."""
 
     train: Sequence[TokenRow]
     dev: Sequence[TokenRow]
     hash: str
+    mix: Mix
 
 
 @dataclass(frozen=True)
@@ -66,15 +71,18 @@ def train(
     """Train the model on the material and return it; what its directory holds of it is carried on.
 
     Raises TrainingError at the first value that is not finite, HardwareError when the disk is full,
-    ConfigError when early stopping has no dev rows to look at, CheckpointError when the directory
-    holds a run on other rows, KeyboardInterrupt after a signal.
+    ConfigError when early stopping has no dev rows to look at and for a mix that cannot be,
+    CheckpointError when the directory holds a run on other rows, KeyboardInterrupt after a signal.
     """
     directory = run.directory
     if settings.early_stopping_patience is not None and not material.dev:
         raise ConfigError("task.early_stopping_patience needs dev rows; raise data.dev_share")
     train_set = batches.sequences(material.train, settings.max_length)
-    plan = schedule.plan(settings, len(train_set), run.seed)
+    names = batches.sources(train_set, material.train)
+    sampler = schedule.sampler(settings, names, train_set["seq_lengths"], material.mix, run.seed)
+    plan = schedule.plan(sampler)
     _same_rows(directory, material.hash)
+    _tell(mix_report.report(sampler), directory)
     last, metrics = checkpoint.newest_whole(directory), directory / callbacks.METRICS
     patience = settings.early_stopping_patience
     callbacks.forget_after(metrics, checkpoint.step_of(last) if last else -1)
@@ -177,6 +185,13 @@ def _same_rows(directory: Path, rows_hash: str) -> None:
             " or the template changed. Give another hydra.run.dir, or resume=false to begin anew"
         )
     files.write_json(path, {"hash": rows_hash})
+
+
+def _tell(report: MixReport, directory: Path) -> None:
+    """Say what a mix comes to, and keep it for who describes the run."""
+    for line in report.lines():
+        log.info("%s", line)
+    files.write_json(directory / _MIX, asdict(report))
 
 
 def _outcome(directory: Path, settings: TrainingConfig, resumed_from: int) -> Outcome:

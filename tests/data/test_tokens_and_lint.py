@@ -1,5 +1,7 @@
 """Token rows are encoded once, counted from themselves, and too great a loss stops the run."""
 
+from dataclasses import replace
+
 import pytest
 from conftest import compose_config
 
@@ -33,6 +35,15 @@ def test_other_rows_lengths_or_overflow_are_encoded_anew(tiny_codec, tmp_path, c
     settings = data("data.overflow=cut") if change == "overflow" else data()
     tokens.encode(tiny_codec, rows, settings, length, tmp_path)
     assert len(list((tmp_path / "tokens").iterdir())) == 2
+
+
+def test_token_rows_keep_their_source_also_in_the_cache(tiny_codec, tmp_path):
+    rows = [replace(ROWS[0], source="cidar"), Row("t", text="كلمة", source="wiki")]
+    for _ in range(2):
+        encoded = tokens.encode(tiny_codec, rows, data(), 64, tmp_path).rows
+        assert [row.source for row in encoded] == ["cidar", "wiki"]
+    renamed = [replace(row, source="local") for row in rows]
+    assert tokens.encode(tiny_codec, renamed, data(), 64, tmp_path).rows[0].source == "local"
 
 
 def test_a_dry_run_writes_no_tokens(tiny_codec, tmp_path):

@@ -9,9 +9,10 @@ from typing import Any
 from conftest import compose_config
 
 from arabic_llm.data import chat, sources, tokens
+from arabic_llm.data.mixing import Mix
 from arabic_llm.models import adapter, load, placement
 from arabic_llm.tracking import NoTracker
-from arabic_llm.training import sft
+from arabic_llm.training import batches, schedule, sft
 
 SHORT = (
     *(
@@ -32,6 +33,7 @@ class Lab:
     overrides: tuple[str, ...] = ()
     rows: int = 40
     tracker: Any = field(default_factory=NoTracker)
+    mix: Mix = field(default_factory=Mix)
 
     def __post_init__(self) -> None:
         self.config = compose_config(*SHORT, *self.overrides)
@@ -47,9 +49,16 @@ class Lab:
     def _encode(self, rows):
         return tokens.encode(self.codec, rows, self.config.data, self.config.task.max_length, None).rows
 
+    def plan(self) -> schedule.Schedule:
+        """Return which rows each step sees."""
+        task, data = self.config.task, batches.sequences(self.train_rows, self.config.task.max_length)
+        names = batches.sources(data, self.train_rows)
+        return schedule.plan(schedule.sampler(task, names, data["seq_lengths"], self.mix, self.config.seed))
+
     def train(self, directory: Path):
         """Train and return (model, outcome)."""
-        material = sft.Material(self.train_rows, self.dev_rows, tokens.data_hash(self.train_rows))
+        rows_hash = tokens.data_hash(self.train_rows)
+        material = sft.Material(self.train_rows, self.dev_rows, rows_hash, self.mix)
         run = sft.Run(directory, self.config.seed, self.tracker)
         return sft.train(self.model, self.codec, material, self.config.task, self.place, run)
 

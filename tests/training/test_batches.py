@@ -1,5 +1,7 @@
 """Packed pieces do not see each other; padding and positions change no loss."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import model_config
@@ -59,7 +61,44 @@ def test_without_isolation_the_loss_would_differ(model):
 
 
 def texts_as_chat(rows):
-    return [TokenRow(row.id, row.input_ids, row.labels, "chat") for row in rows]
+    return [replace(row, kind="chat") for row in rows]
+
+
+def two_sources():
+    """Return five raw texts of one source and two conversations of another, as they come."""
+    raw = [replace(row, source="wiki") for row in texts(20, 11, 7, 30, 2)]
+    said = [replace(row, id=f"c{n}", source="cidar") for n, row in enumerate(texts_as_chat(texts(25, 3)))]
+    return [*raw[:3], said[0], *raw[3:], said[1]]
+
+
+def test_conversations_beside_packed_texts_have_the_loss_they_have_alone(model):
+    rows = two_sources()
+    lines = batches.sequences(rows, max_length=40)
+    assert [len(lengths) for lengths in lines["seq_lengths"]] == [1, 4, 1, 1]
+    together = loss_sum(model, batches.Collate(0)(list(lines)))
+    alone = sum(
+        loss_sum(model, batches.Collate(0)([line])) for line in batches.sequences(texts_as_chat(rows), 40)
+    )
+    assert together == pytest.approx(alone.item(), abs=1e-5)
+
+
+def test_each_source_becomes_what_it_would_become_alone():
+    rows = two_sources()
+    lines = batches.sequences(rows, max_length=40)
+    assert batches.sources(lines, rows) == ["wiki", "wiki", "cidar", "cidar"]
+    assert batches.row_ids(lines, rows) == [["t3"], ["t0", "t1", "t2", "t4"], ["c0"], ["c1"]]
+    for name in ("wiki", "cidar"):
+        own = [row for row in rows if row.source == name]
+        alone = batches.sequences(own, max_length=40)
+        of_it = lines.filter(lambda line, name=name: rows[line["rows"][0]].source == name)
+        for column in ("input_ids", "labels", "seq_lengths"):
+            assert alone[column][:] == of_it[column][:]
+        assert batches.row_ids(alone, own) == batches.row_ids(of_it, rows)
+
+
+def test_conversations_among_the_texts_of_one_source_are_packed_with_them():
+    rows = [*texts(20, 11), *texts_as_chat(texts(5))]
+    assert batches.sequences(rows, max_length=40)["seq_lengths"][:] == [[20, 11, 5]]
 
 
 def test_padding_changes_no_loss(model):

@@ -5,11 +5,18 @@ import pytest
 from conftest import compose_config
 
 from arabic_llm.data.chat import IGNORED
+from arabic_llm.data.mixing import Mix
 from arabic_llm.training import schedule
 
 
 def settings(*overrides):
     return compose_config("task=sft", *overrides).task
+
+
+def plan(settings, num_rows, seed):
+    """Return the schedule of so many rows of one source, all of one length."""
+    lengths = [[1]] * num_rows
+    return schedule.plan(schedule.sampler(settings, [""] * num_rows, lengths, Mix(), seed))
 
 
 def test_epochs_become_steps_once():
@@ -19,27 +26,27 @@ def test_epochs_become_steps_once():
 
 
 def test_every_row_is_seen_once_before_any_is_seen_twice():
-    plan = schedule.plan(settings("task.epochs=2", "task.effective_batch_size=7"), 50, seed=1)
-    first, second = plan.order[:50], plan.order[50:100]
+    drawn = plan(settings("task.epochs=2", "task.effective_batch_size=7"), 50, seed=1)
+    first, second = drawn.order[:50], drawn.order[50:100]
     assert sorted(first) == sorted(second) == list(range(50))
     assert list(first) != list(second)
 
 
 def test_every_step_has_the_whole_batch():
-    plan = schedule.plan(settings("task.epochs=1", "task.effective_batch_size=16"), 50, seed=1)
-    assert len(plan.order) == plan.num_steps * 16 == 64
+    drawn = plan(settings("task.epochs=1", "task.effective_batch_size=16"), 50, seed=1)
+    assert len(drawn.order) == drawn.num_steps * 16 == 64
 
 
 def test_the_order_follows_from_the_seed_alone():
-    one = schedule.plan(settings(), 50, seed=1).order
-    assert np.array_equal(one, schedule.plan(settings(), 50, seed=1).order)
-    assert not np.array_equal(one, schedule.plan(settings(), 50, seed=2).order)
+    one = plan(settings(), 50, seed=1).order
+    assert np.array_equal(one, plan(settings(), 50, seed=1).order)
+    assert not np.array_equal(one, plan(settings(), 50, seed=2).order)
 
 
 def test_rows_of_a_step_and_of_a_forward_pass():
-    plan = schedule.plan(settings("task.effective_batch_size=4"), 50, seed=1)
-    assert plan.rows_of(2) == list(plan.order[8:12])
-    assert plan.rows_of(2, 2, 2) == list(plan.order[10:12])
+    drawn = plan(settings("task.effective_batch_size=4"), 50, seed=1)
+    assert drawn.rows_of(2) == list(drawn.order[8:12])
+    assert drawn.rows_of(2, 2, 2) == list(drawn.order[10:12])
 
 
 def test_tokens_are_counted_for_each_step():
@@ -52,5 +59,5 @@ def test_tokens_are_counted_for_each_step():
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_fewer_rows_than_a_batch_are_repeated(rows):
-    plan = schedule.plan(settings("task.max_steps=2", "task.effective_batch_size=8"), rows, seed=1)
-    assert len(plan.order) == 16
+    drawn = plan(settings("task.max_steps=2", "task.effective_batch_size=8"), rows, seed=1)
+    assert len(drawn.order) == 16

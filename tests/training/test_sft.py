@@ -11,7 +11,7 @@ from lab import Lab, learned
 
 from arabic_llm import files
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError, TrainingError
-from arabic_llm.training import batches, callbacks, checkpoint, schedule
+from arabic_llm.training import batches, callbacks, checkpoint
 
 
 def losses(directory):
@@ -34,7 +34,7 @@ NO_DROPOUT = "adapter.dropout=0"
 
 def test_the_logged_loss_is_the_mean_over_the_steps_supervised_tokens(tmp_path):
     lab = Lab((NO_DROPOUT, "task.max_steps=1", "hw.micro_batch_size=2"))
-    plan = schedule.plan(lab.config.task, 40, lab.config.seed)
+    plan = lab.plan()
     rows = [lab.train_rows[i] for i in plan.rows_of(0)]
     lab.model.eval()
     expected, dev = mean_loss(lab.model, rows, lab.codec), mean_loss(lab.model, lab.dev_rows, lab.codec)
@@ -63,7 +63,7 @@ def test_a_line_of_metrics_holds_what_the_user_was_promised(tmp_path):
         *("supervised_tokens_per_second", "memory_mib"),
     }
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
-    plan = schedule.plan(lab.config.task, 40, lab.config.seed)
+    plan = lab.plan()
     seen = sum(len(lab.train_rows[i].input_ids) for step in range(6) for i in plan.rows_of(step))
     assert lines[-1]["tokens_seen"] == seen
     assert lines[0]["learning_rate"] > lines[-1]["learning_rate"] > 0  # cosine
@@ -176,7 +176,7 @@ def test_other_rows_are_refused(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_at_its_step_and_names_its_rows(tmp_path):
     lab = Lab(("hw.micro_batch_size=2",))
-    plan = schedule.plan(lab.config.task, 40, lab.config.seed)
+    plan = lab.plan()
     poisoned = plan.rows_of(1)[5]  # second step, third forward pass of two rows
     ids = {i for number, row in enumerate(lab.train_rows) if number != poisoned for i in row.input_ids}
     token = next(i for i in range(4000, 0, -1) if i not in ids)
