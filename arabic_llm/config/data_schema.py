@@ -186,9 +186,9 @@ class DataConfig(SourceConfig):
             raise ValueError("data.sources: every weight is 0, so nothing would be read")
         weighted = [source.name for source in read if source.weight is not None]
         if weighted and len(weighted) < len(read):
-            bare = next(name for name, source in self.sources.items() if source.weight is None)
+            bare = next(source.name for source in read if source.weight is None)
             raise ValueError(f"data.sources.{bare}.weight is not set, but that of {weighted[0]} is")
-        if sum(self.language_quotas.values()) > 1:
+        if sum(self.language_quotas.values()) > 1 + 1e-9:  # 0.7 + 0.2 + 0.1 is a little more
             raise ValueError(f"data.language_quotas add up to {sum(self.language_quotas.values())}")
         for language, quota in self.language_quotas.items():
             if not 0 <= quota <= 1:

@@ -250,9 +250,16 @@ def test_mistakes_in_the_filters_are_named(overrides, said):
         compose_config("data=local", "data.path=x.jsonl", *overrides)
 
 
-@pytest.mark.parametrize("name", ["sample", "local", "arastories"])
-def test_these_data_sets_are_not_cleaned_unless_asked(name):
+@pytest.mark.parametrize("name", ["sample", "local"])
+def test_rows_of_ours_and_of_yours_are_not_cleaned_unless_asked(name):
     assert compose_config(f"data={name}", "data.path=x").data.cleaning == CleaningConfig()
+
+
+def test_one_word_switches_the_filters_of_a_named_set_off():
+    cleaned = compose_config("data=arastories").data.cleaning
+    assert (cleaned.min_chars, cleaned.max_chars, cleaned.near_duplicates) == (8, 4096, 0.8)
+    off = compose_config("data=arastories", "data/base@data.cleaning=none", "data.cleaning.max_chars=null")
+    assert off.data.cleaning == CleaningConfig()
 
 
 def test_the_standard_filters_are_taken_over_in_one_line_and_set_one_by_one():
@@ -266,7 +273,7 @@ def test_the_standard_filters_are_taken_over_in_one_line_and_set_one_by_one():
 def test_a_data_set_of_its_own_takes_the_standard_filters_over(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "mine.yaml").write_text(
-        "defaults: [base/cleaning@cleaning]\nname: mine\npath: x.jsonl\ncleaning: {scripts: [han]}\n"
+        "defaults: [{base@cleaning: cleaning}]\nname: mine\npath: x.jsonl\ncleaning: {scripts: [han]}\n"
     )
     cleaning = compose_config("data=mine", f"hydra.searchpath=[{tmp_path.as_uri()}]").data.cleaning
     assert (cleaning.scripts, cleaning.min_script_share, cleaning.max_chars) == (["han"], 0.3, 2048)
@@ -274,7 +281,7 @@ def test_a_data_set_of_its_own_takes_the_standard_filters_over(tmp_path):
 
 @needs_data
 def test_the_standard_filters_drop_of_the_real_stories_only_the_long_ones():
-    data = compose_config("data=arastories", STANDARD).data
+    data = compose_config("data=arastories", "data.cleaning.max_chars=2048").data
     ledger = sources.load(data, DATA, seed=17).ledger
     assert set(ledger.dropped) == {"longer than 2048 characters"}
     assert ledger.kept + ledger.dropped.total() == 996

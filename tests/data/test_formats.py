@@ -317,10 +317,18 @@ REAL = {  # rows in, kept, with a rejected answer
 }
 
 
+AS_PUBLISHED = ("data.test_share=0", "data.dev_files=[]", "data.test_files=[]")
+NO_FILTER = (
+    "data/base@data.cleaning=none",
+    "data.cleaning.max_chars=null",
+    "data.cleaning.max_repetition=null",
+)
+
+
 @needs_data
 @pytest.mark.parametrize("name", REAL)
 def test_real_sets_are_read_whole(name):
-    whole = ("data.test_share=0", "data.dev_files=[]", "data.test_files=[]")  # what is published as train
+    whole = AS_PUBLISHED if name == "arcd" else (*AS_PUBLISHED, *NO_FILTER)
     rows = sources.load(compose_config(f"data={name}", *whole).data, DATA, seed=17)
     kept = rows.train + rows.dev
     ledger = rows.ledger
