@@ -227,7 +227,10 @@ def _use(summary: Summary) -> str:
     configs = dict.fromkeys(card_metadata.split_of(file)[0] for file in summary.files)
     names = ["", *(f', "{name}"' for name in configs if name != "default")] if len(configs) > 1 else [""]
     loads = "".join(f'\nrows = datasets.load_dataset("path/to/this/folder"{name})' for name in names)
-    train = "python -m arabic_llm.run task=sft data=local data.path=path/to/this/folder"
+    # A mix is named: its weights and quotas stand in its YAML.
+    is_named = len(summary.sources) > 1 and summary.name.isidentifier()  # as files of conf/data/ are
+    data = summary.name if is_named else "local"
+    train = f"python -m arabic_llm.run task=sft data={data} data.path=path/to/this/folder"
     return code(train, "bash") + "\n" + code(f"import datasets\n{loads}", "python")
 
 
