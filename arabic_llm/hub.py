@@ -64,6 +64,8 @@ def snapshot(repository: Repository, is_whole: Callable[[Path], bool], *, networ
     reason: Exception | None = None
     for local_only in (True, False) if network else (True,):
         try:
+            if not local_only:
+                _ask_once(repository)
             folder = snapshot_download(
                 repository.id,
                 repo_type=repository.kind,
@@ -79,6 +81,16 @@ def snapshot(repository: Repository, is_whole: Callable[[Path], bool], *, networ
         if is_whole(Path(folder)):
             return Path(folder)
     raise UnreachableError(_why(reason)) from reason
+
+
+def _ask_once(repository: Repository) -> None:
+    """Raise what the hub answers, or that it does not: the library would ask for half a minute, aloud."""
+    HfApi().repo_info(
+        repository.id,
+        repo_type=repository.kind,
+        revision=repository.revision,
+        timeout=_TIMEOUT_SECONDS,
+    )
 
 
 def cure(repository: Repository, place: Path, choice: str) -> str:

@@ -63,7 +63,8 @@ def test_what_is_nowhere_is_said_with_place_and_command(cache, tmp_path):
         places.locate(compose_config(*REMOTE).data, tmp_path / "data_raw")
     place = tmp_path / "data_raw" / "local"
     assert str(error.value) == (
-        f"data=local: school/questions is not here and cannot be reached; put its files in {place}/, or"
+        f"data=local: school/questions is not here and cannot be reached (HF_HUB_OFFLINE is set; unset it"
+        f" where there is a network); put its files in {place}/, or"
         " fetch them where there is a network: python -m arabic_llm.run task=download data=local, or"
         " without this program: hf download school/questions --revision main"
         f" --repo-type dataset --include 'data/train-*.jsonl' --local-dir {place}"
