@@ -100,7 +100,8 @@ def lines(sources: Sequence[SourceSummary], plan: Plan, mix: MixReport) -> list[
     """Return what the user reads of a data set: ledgers, tokens, mix, steps."""
     from arabic_llm.data.summary import word_unit
 
-    said = [str(source.ledger) for source in sources]
+    said = [f"{source.name}: filters {', '.join(source.filters)}" for source in sources]
+    said += [str(source.ledger) for source in sources]
     for source in sources:
         counts, unit = source.counts, word_unit(source.language)
         each = f", {counts.tokens / counts.words:.2f} a {unit}" if counts.words else ""

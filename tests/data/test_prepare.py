@@ -80,7 +80,7 @@ def test_a_prepared_folder_is_read_back_as_it_was_split(program, tmp_path, raw):
 def test_a_dry_run_says_the_plan_and_writes_nothing(program, tmp_path, raw):
     code, said = program("task=prepare", *overrides(raw), "dry_run=true")
     assert code == 0
-    assert said.splitlines()[2] == (
+    assert said.splitlines()[3] == (
         "local: 76 rows in, 71 kept, 5 dropped (1 'output' is empty, 1 answer only repeats the question,"
         " 1 exact copy, 1 near copy, 1 shorter than 8 characters)"
     )
