@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from arabic_llm.errors import HardwareError
+
+_LARGE_BYTES = 2**26  # hashed in a tenth of a second
 
 
 @contextmanager
@@ -67,6 +70,25 @@ def sha256(path: Path) -> str:
     """Return the hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def known_sha256(path: Path, cache_dir: Path) -> str:
+    """Return the hex SHA-256 of a file; a large one is read again only when its size or date has changed.
+
+    The hub's cache names large files by their SHA-256: those are not read at all.
+    """
+    real, state = path.resolve(), path.stat()
+    if re.fullmatch(r"[0-9a-f]{64}", real.name):
+        return real.name
+    if state.st_size < _LARGE_BYTES:
+        return sha256(path)
+    memory = cache_dir / "file_hashes.json"
+    known: dict[str, str] = read_json(memory) if memory.exists() else {}
+    key = f"{real}:{state.st_size}:{state.st_mtime_ns}"
+    if key not in known:
+        known[key] = sha256(path)
+        write_json(memory, known)
+    return known[key]
 
 
 def sync(folder: Path) -> None:

@@ -54,7 +54,7 @@ def test_the_same_files_have_one_hash_wherever_they_lie(tmp_path):
     for name in ("here", "there"):
         folder = data_set(tmp_path / name)
         data = compose_config("data=local", f"data.path={folder}", REMOTE[2]).data
-        hashes.add(sources.source_hash(data, tmp_path))
+        hashes.add(sources.source_hash(data, tmp_path, tmp_path))
     assert len(hashes) == 1
 
 

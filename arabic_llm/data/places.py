@@ -69,9 +69,9 @@ def repository(source: SourceConfig) -> hub.Repository:
     return hub.Repository(str(source.hub_id), source.revision, patterns, "dataset")
 
 
-def files_hash(found: Files) -> str:
-    """Return a hash of what the files hold."""
-    return fingerprint([files.sha256(path) for path in found.all()])
+def files_hash(found: Files, cache_dir: Path) -> str:
+    """Return a hash of what the files hold; large ones are read once."""
+    return fingerprint([files.known_sha256(path, cache_dir) for path in found.all()])
 
 
 def _prepared(folder: Path) -> Files:

@@ -160,14 +160,14 @@ def refuse_nothing(data: DataConfig, parts: list[Part], chosen: selection.Chosen
     raise DataError(f"{places}: no row is left: {'; '.join(str(part.ledger) for part in parts)}")
 
 
-def source_hash(data: DataConfig, data_root: Path) -> str:
+def source_hash(data: DataConfig, data_root: Path, cache_dir: Path) -> str:
     """Return a hash of a data set as it lies there: of its files, or of the generated rows."""
     hashes = []
     for source in sources_of(data):
         if source.builtin:
             hashes.append(content_hash(questions.training_rows("train")))
         else:
-            hashes.append(places.files_hash(places.locate(source, data_root)))
+            hashes.append(places.files_hash(places.locate(source, data_root), cache_dir))
     return hashes[0] if len(hashes) == 1 else fingerprint(hashes)
 
 

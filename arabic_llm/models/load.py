@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -177,23 +176,9 @@ def _bar_if_large(folder: Path) -> Iterator[None]:
 
 
 def files_hash(folder: Path, cache_dir: Path) -> str:
-    """Return a hash of a model's weights, configuration and tokenizer; large files are read once.
-
-    The hub's cache names a weight file by its SHA-256, so there nothing large is read at all.
-    """
-    known_path = cache_dir / "file_hashes.json"
-    known: dict[str, str] = files.read_json(known_path) if known_path.exists() else {}
-    hashes = {}
-    for path in sorted(file for pattern in _HASHED for file in folder.glob(pattern)):
-        state, real = path.stat(), path.resolve()
-        key = f"{real}:{state.st_size}:{state.st_mtime_ns}"
-        if re.fullmatch(r"[0-9a-f]{64}", real.name):
-            hashes[path.name] = real.name
-        elif key not in known:
-            known[key] = files.sha256(path)
-            files.write_json(known_path, known)
-        hashes.setdefault(path.name, known.get(key, ""))
-    return fingerprint(hashes)
+    """Return a hash of a model's weights, configuration and tokenizer; large files are read once."""
+    paths = sorted(file for pattern in _HASHED for file in folder.glob(pattern))
+    return fingerprint({path.name: files.known_sha256(path, cache_dir) for path in paths})
 
 
 def _folder(model: ModelConfig, *, network: bool) -> Path:

@@ -42,7 +42,7 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
     from arabic_llm.models import load
 
     return {
-        "data": sources.source_hash(config.data, Path(config.data_root)),
+        "data": sources.source_hash(config.data, Path(config.data_root), Path(config.cache_dir)),
         "base": load.known_revision(config.model, Path(config.cache_dir)),
     }
 

@@ -54,7 +54,7 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
     _settings(config)
     asks = any(source.cleaning.drop_test_items for source in sources.sources_of(config.data))
     return {
-        "data": sources.source_hash(config.data, Path(config.data_root)),
+        "data": sources.source_hash(config.data, Path(config.data_root), Path(config.cache_dir)),
         "tokenizer": fingerprint(load.tokenizer_rules(config.model)),
         "suite": local.copies_hash(config.suite, Path(config.data_root)) if asks else None,
     }

@@ -49,7 +49,7 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
 
     settings(config)
     return {
-        "data": sources.source_hash(config.data, Path(config.data_root)),
+        "data": sources.source_hash(config.data, Path(config.data_root), Path(config.cache_dir)),
         **adapter.known_hashes(config.model, config.adapter, Path(config.cache_dir)),
     }
 

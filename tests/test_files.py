@@ -1,0 +1,30 @@
+"""Large files are hashed once, and again when they have changed."""
+
+import hashlib
+import os
+
+from arabic_llm import files
+
+SIZE = 2**26
+
+
+def test_a_large_file_is_read_again_only_when_its_size_or_date_has_changed(tmp_path):
+    large = tmp_path / "large.jsonl"
+    large.write_bytes(bytes(SIZE))
+    first = files.known_sha256(large, tmp_path / "cache")
+    assert first == hashlib.sha256(bytes(SIZE)).hexdigest()
+    date = large.stat().st_mtime_ns
+    large.write_bytes(b"1" + bytes(SIZE - 1))
+    os.utime(large, ns=(date, date))
+    assert files.known_sha256(large, tmp_path / "cache") == first  # so it was not read
+    os.utime(large, ns=(date + 1, date + 1))
+    assert files.known_sha256(large, tmp_path / "cache") == files.sha256(large) != first
+
+
+def test_a_small_file_is_always_read_and_the_hubs_cache_never(tmp_path):
+    small, cached = tmp_path / "small.jsonl", tmp_path / ("ab" * 32)
+    small.write_text("a", encoding="utf-8")
+    cached.write_text("b", encoding="utf-8")
+    assert files.known_sha256(small, tmp_path / "cache") == hashlib.sha256(b"a").hexdigest()
+    assert files.known_sha256(cached, tmp_path / "cache") == "ab" * 32
+    assert not (tmp_path / "cache").exists()
