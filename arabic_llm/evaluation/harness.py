@@ -17,7 +17,9 @@ from transformers import PreTrainedModel
 from arabic_llm.data import chat
 from arabic_llm.data.chat import Codec
 from arabic_llm.data.rows import Message
-from arabic_llm.evaluation import local
+from arabic_llm.errors import DataError
+from arabic_llm.evaluation import local, scoring
+from arabic_llm.evaluation.prefixes import Request
 from arabic_llm.evaluation.scorers import SCORERS
 from arabic_llm.evaluation.scores import Evaluation, Item, Score
 from arabic_llm.evaluation.statistics import standard_error
@@ -25,6 +27,7 @@ from arabic_llm.evaluation.suites import Chosen
 
 log = logging.getLogger(__name__)
 _FEWSHOT_SEED = 1234  # lm-eval's own default
+_TOKENS_A_SEQUENCE = 64  # of a batch: what a pass of the scorer may take is counted in tokens
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,29 @@ class ChatLM(HFLM):  # type: ignore[misc]
             continuation = self._answer_opening + continuation
         pair: tuple[list[int], list[int]] = super()._encode_pair(context, continuation)
         return pair
+
+    def _loglikelihood_tokens(
+        self, requests: list[tuple[Any, list[int], list[int]]], **options: Any
+    ) -> list[tuple[float, bool]]:
+        """Return (log-probability, whether greedy decoding says it) of ids after ids, as HFLM does."""
+        if not scoring.can_share(self.model):
+            own: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, **options)
+            return own
+        asked = [self._request(*request) for request in requests]
+        answers: list[tuple[float, bool]] = [(0.0, False)] * len(asked)
+        tokens = int(self.batch_size) * _TOKENS_A_SEQUENCE
+        for scored in scoring.score(self.model, asked, range(len(asked)), tokens):
+            answers[scored.request] = scored.answer
+        return answers
+
+    def _request(self, said: Any, context: list[int], continuation: list[int]) -> Request:
+        """Return what is read for an answer; a context too long loses its beginning, as lm-eval has it."""
+        if not 0 < len(continuation) <= self.max_length:
+            raise DataError(
+                f"an answer has {len(continuation)} tokens; it must have between 1 and {self.max_length}:"
+                f" {said}"
+            )
+        return Request((context + continuation)[-(self.max_length + 1) : -1], continuation)
 
     def _is_opened(self, text: str) -> bool:
         return bool(self._opening) and text.startswith(self._opening)
