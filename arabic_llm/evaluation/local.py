@@ -34,7 +34,7 @@ def arabicmmlu(path: Path) -> dict[str, Splits]:
         level = _LEVELS.get(values["Level"])
         name = f"{values['Subject']} ({level})" if level else values["Subject"]
         subsets[name]["dev" if values["is_few_shot"] == "1" else "test"].append(values)
-    return dict(subsets)
+    return {name: splits for name, splits in subsets.items() if splits["test"]}
 
 
 def exams(path: Path) -> dict[str, Splits]:
@@ -50,14 +50,50 @@ def exams(path: Path) -> dict[str, Splits]:
     return dict(subsets)
 
 
-READERS: dict[str, Callable[[Path], dict[str, Splits]]] = {"arabicmmlu": arabicmmlu, "exams": exams}
+def acva(path: Path) -> dict[str, Splits]:
+    """Return subset name -> splits of a folder with acva_test.jsonl and acva_dev.jsonl (AceGPT's ACVA).
+
+    The topic stands in the id: "Arabic Wedding-3" is of the subset Arabic_Wedding. Yes and no are the
+    true and false of the leaderboard's copy.
+    """
+    words = {"نعم": "صح", "لا": "خطأ"}
+    subsets: dict[str, Splits] = defaultdict(lambda: {"test": [], "validation": []})
+    for split, file in (("test", "acva_test.jsonl"), ("validation", "acva_dev.jsonl")):
+        for values in _records(path / file):
+            topic = values["id"].rpartition("-")[0]
+            document = values | {"answer": words[values["answer"]], "subject": topic}
+            subsets[topic.replace(" ", "_")][split].append(document)
+    return dict(subsets)
+
+
+def ceval(path: Path) -> dict[str, Splits]:
+    """Return subject -> splits of C-Eval's folder: val/<subject>_val.csv, dev/<subject>_dev.csv."""
+    subsets: dict[str, Splits] = {}
+    for file in sorted((path / "val").glob("*_val.csv")):
+        subject = file.stem.removesuffix("_val")
+        files_of = {"val": file, "dev": path / "dev" / f"{subject}_dev.csv"}
+        subsets[subject] = {
+            split: [values | {"subject": subject} for values in _records(source)]
+            for split, source in files_of.items()
+        }
+    return subsets
+
+
+READERS: dict[str, Callable[[Path], dict[str, Splits]]] = {
+    "acva": acva,
+    "arabicmmlu": arabicmmlu,
+    "ceval": ceval,
+    "exams": exams,
+}
 
 
 def copies_hash(suite: SuiteConfig, data_root: Path) -> str | None:
     """Return a hash of the suite's local copies, or None where it has none here."""
     paths = [data_root / task.path for task in suite.tasks.values() if task.path is not None]
     copies = [
-        file for path in paths for file in ([path] if path.is_file() else sorted(path.glob("*.json*")))
+        file
+        for path in paths
+        for file in ([path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()))
     ]
     return fingerprint([files.sha256(path) for path in copies]) if copies else None
 

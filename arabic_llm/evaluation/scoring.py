@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +23,7 @@ _WORTH_CACHING = 16  # shared tokens; fewer are cheaper run again in each pass t
 _CPU_TREE = 256  # tokens: in a tree all meet all, also those that do not see each other; a CPU feels that
 _FEWEST_TOKENS = 16
 Answer = tuple[float, bool]  # summed log-probability, and whether greedy decoding would say the same
-
-
-@dataclass(frozen=True)
-class Scored:
-    """An answered request."""
-
-    request: int
-    answer: Answer
+Scored = tuple[int, Answer]  # index of the request, its answer
 
 
 def can_share(model: PreTrainedModel) -> bool:
@@ -139,7 +131,7 @@ class _Run:
             return self._read_off(logits, list(wanted.values()))
 
     def _read_off(self, logits: torch.Tensor, wanted: list[list[Wanted]]) -> list[Scored]:
-        """Note each target's log-probability (logits: W, V); return the requests that have all of theirs."""
+        """Note each target's log-probability (logits: W, V); return the requests now complete."""
         flat = [(at, one) for at, several in enumerate(wanted) for one in several]
         if not flat:
             return []
@@ -147,14 +139,14 @@ class _Run:
         normalisers = logits.float().logsumexp(-1)
         logprobs = (logits[rows, targets].float() - normalisers[rows]).tolist()
         is_greedy = (logits.argmax(-1)[rows] == targets).tolist()
-        answered = []
+        answered: list[Scored] = []
         for (_, one), logprob, greedy in zip(flat, logprobs, is_greedy, strict=True):
             self.logprobs[one.request][one.at] = logprob
             self.greedy[one.request] &= greedy
             self.missing[one.request] -= 1
             if not self.missing[one.request]:
                 total = math.fsum(self.logprobs.pop(one.request))
-                answered.append(Scored(one.request, (total, self.greedy.pop(one.request))))
+                answered.append((one.request, (total, self.greedy.pop(one.request))))
         return answered
 
     def _mask(self, sees: npt.NDArray[np.bool_], positions: Ids) -> torch.Tensor | dict[str, torch.Tensor]:
@@ -194,7 +186,7 @@ class _Run:
 def _lay_out(
     trie: Trie, low: int, high: int, depth: int
 ) -> tuple[Ids, Ids, npt.NDArray[np.bool_], dict[int, list[Wanted]]]:
-    """Return a tree in a line: ids (N), positions (N), who sees whom (N, P + N), index -> what is wanted."""
+    """Return a tree in a line: ids (N), positions (N), who sees whom (N, P + N), what is wanted."""
     size = trie.size(low, high, depth)
     ids, positions = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int64)
     sees = np.zeros((size, depth + size), dtype=bool)

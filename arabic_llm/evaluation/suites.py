@@ -161,9 +161,8 @@ def _from_local(
         raise DataError(f"{path}: {name} has no subset '{unknown[0]}'; there are: {', '.join(by_subset)}")
     specs = []
     for subset, splits in subsets.items():
-        if splits["test"]:
-            documents = local.as_datasets(splits)
-            specs.append({"task": by_subset[subset], "custom_dataset": _constant(documents)})
+        documents = local.as_datasets(splits)
+        specs.append({"task": by_subset[subset], "custom_dataset": _constant(documents)})
     group = {"group": f"local_{name}", "task": sorted(specs, key=lambda spec: str(spec["task"]))}
     loaded: dict[str, Any] = manager.load([group])["tasks"]
     return loaded

@@ -59,6 +59,8 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
 
     from arabic_llm.data import chat
     from arabic_llm.evaluation import harness, scores, suites
+    from arabic_llm.evaluation.answers import Answers
+    from arabic_llm.evaluation.chat_lm import Limits
     from arabic_llm.models import adapter, load, placement
 
     place, cache = placement.resolve(config.hw), Path(config.cache_dir)
@@ -88,8 +90,9 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
             adapter.load_trained(config.model, base, config.adapter, place, trained),
             codec,
             chosen,
-            harness.Limits(place.eval_batch_size, config.model.max_length, config.suite.limit),
+            Limits(place.eval_batch_size, config.model.max_length, config.suite.limit),
             (model_identity, judged),
+            Answers(cache / "answers" / f"{fingerprint(model_identity)}.jsonl"),
         )
         placement.release()
         scores.write(evaluation, kept)

@@ -12,16 +12,17 @@ from arabic_llm.data import chat
 from arabic_llm.data.rows import question_answer
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.evaluation import harness, scores, suites
+from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.models import load, placement
 
 
-def judge(suite, tiny_codec, *overrides, root=DATA, limit=30):
+def judge(suite, tiny_codec, *overrides, root=DATA, limit=30, kept=None):
     config = compose_config(f"suite={suite}", "hw=cpu", *overrides)
     chosen = suites.load(config.suite, root)
     base = load.locate(config.model, None)
     model = load.base_model(config.model, base, config.adapter, placement.resolve(config.hw))
     return (
-        harness.evaluate(model, tiny_codec, chosen, harness.Limits(16, 2048, limit), ({}, {})),
+        harness.evaluate(model, tiny_codec, chosen, Limits(16, 2048, limit), ({}, {}), kept),
         chosen,
         model,
     )
@@ -152,7 +153,7 @@ def test_unknown_tasks_and_folders_are_named():
 
 def test_prompts_are_rendered_where_training_renders_its_rows(tiny_codec, tmp_path):
     _, chosen, model = judge("sample", tiny_codec, root=tmp_path, limit=1)
-    lm = harness.ChatLM(model, tiny_codec, harness.Limits(1, 2048, None))
+    lm = ChatLM(model, tiny_codec, Limits(1, 2048, None))
     history = [{"role": "user", "content": "ما عاصمة مصر؟"}]
     assert (
         lm.apply_chat_template(history)
@@ -166,7 +167,7 @@ def test_prompts_are_rendered_where_training_renders_its_rows(tiny_codec, tmp_pa
 @pytest.mark.parametrize("name", NAMES)
 def test_lm_eval_feeds_the_ids_that_training_fed(name):
     codec = codec_of(name)
-    lm = harness.ChatLM(random_model(codec), codec, harness.Limits(1, 512, None))
+    lm = ChatLM(random_model(codec), codec, Limits(1, 512, None))
     context = lm.apply_chat_template([{"role": "user", "content": "ما عاصمة مصر؟"}])
     prompt, answer = lm._encode_pair(context, "القاهرة")
     row = chat.encode(codec, question_answer("r", "ما عاصمة مصر؟", "القاهرة"), 512, Overflow.drop)[0]

@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from arabic_llm.errors import DataError, HardwareError
-from arabic_llm.evaluation import harness, scoring
+from arabic_llm.evaluation import scoring
+from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.evaluation.prefixes import Request, Trie
 
 VOCABULARY = 300
@@ -89,7 +90,7 @@ def both(model, requests, tokens):
     """Return (our answers, HFLM's) to pairs of ids."""
     theirs = lm_evals(model, codec_of("tiny").tokenizer)
     asked = [Request((c + t)[-(MAX_LENGTH + 1) : -1], t) for c, t in requests]
-    ours = {s.request: s.answer for s in scoring.score(model, asked, range(len(asked)), tokens)}
+    ours = dict(scoring.score(model, asked, range(len(asked)), tokens))
     wanted = theirs._loglikelihood_tokens([(("", ""), c, t) for c, t in requests], disable_tqdm=True)
     return [ours[index] for index in range(len(asked))], wanted
 
@@ -119,7 +120,7 @@ def test_greedy_answers_are_recognised():
 def test_texts_are_encoded_as_lm_eval_encodes_them(name):
     codec = codec_of(name)
     model = model_of(Qwen2Config(**{**SIZE, "vocab_size": len(codec.tokenizer)}))
-    ours = harness.ChatLM(model, codec, harness.Limits(4, MAX_LENGTH, None))
+    ours = ChatLM(model, codec, Limits(4, MAX_LENGTH, None))
     theirs = lm_evals(model, codec.tokenizer)
     texts = [
         *(("ما عاصمة مصر؟ ", "القاهرة"), ("ما عاصمة مصر؟", " القاهرة"), ("ما عاصمة مصر؟", " القا")),
@@ -163,9 +164,9 @@ def test_every_shared_token_is_run_once():
 def test_what_is_not_asked_is_not_run():
     model, draw = model_of(SHAPES["qwen2"]), random.Random(2)
     requests = [Request([first, *ids(draw, 30)], [5]) for first in range(2, 10)]
-    whole = {s.request: s.answer for s in scoring.score(model, requests, range(8), 64)}
+    whole = dict(scoring.score(model, requests, range(8), 64))
     passes = count_tokens(model)
-    rest = {s.request: s.answer for s in scoring.score(model, requests, [6, 7], 64)}
+    rest = dict(scoring.score(model, requests, [6, 7], 64))
     assert rest == {6: whole[6], 7: whole[7]}  # to the bit: the passes are those of the whole run
     assert len(passes) == 1
     assert list(scoring.score(model, requests, [], 64)) == []
@@ -174,7 +175,7 @@ def test_what_is_not_asked_is_not_run():
 def test_a_batch_that_does_not_fit_is_halved_and_repeated():
     model, draw = model_of(SHAPES["gemma2"]), random.Random(4)
     requests = [Request((c + t)[:-1], t) for c, t in pairs(draw)]
-    wanted = {s.request: s.answer for s in scoring.score(model, requests, range(len(requests)), 512)}
+    wanted = dict(scoring.score(model, requests, range(len(requests)), 512))
     most = 40
 
     def small_memory(layer, args):
@@ -183,7 +184,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_repeated():
 
     # Of the second layer: by then the first one's cache has grown.
     model.model.layers[1].register_forward_pre_hook(small_memory)
-    halved = {s.request: s.answer for s in scoring.score(model, requests, range(len(requests)), 512)}
+    halved = dict(scoring.score(model, requests, range(len(requests)), 512))
     assert halved.keys() == wanted.keys()
     for index, (logprob, _) in wanted.items():
         assert halved[index][0] == pytest.approx(logprob, abs=1e-4)
@@ -193,7 +194,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_repeated():
 
 
 def test_an_answer_without_tokens_is_refused(tiny_codec):
-    lm = harness.ChatLM(model_of(SHAPES["qwen2"]), tiny_codec, harness.Limits(1, MAX_LENGTH, None))
+    lm = ChatLM(model_of(SHAPES["qwen2"]), tiny_codec, Limits(1, MAX_LENGTH, None))
     with pytest.raises(DataError, match="an answer has 0 tokens"):
         lm._loglikelihood_tokens([(("س", ""), [4, 5], [])])
 
