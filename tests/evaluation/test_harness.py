@@ -72,19 +72,28 @@ def test_our_scores_are_those_of_plain_lm_eval(tiny_codec, tmp_path):
 
 @needs_data
 @pytest.mark.parametrize("file", sorted(paths.CONF.glob("suite/*.yaml")), ids=lambda p: p.stem)
-def test_every_suite_has_documents_for_each_of_its_tasks(file):
-    for entry in suites.load(compose_config(f"suite={file.stem}").suite, DATA):
-        assert all(documents for _, documents in entry.documents())
-        assert entry.judged()["items"].keys() == entry.leaves.keys()
+def test_every_suite_has_documents_for_each_of_its_tasks(file, monkeypatch):
+    import datasets.config
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    suite = compose_config(f"suite={file.stem}").suite
+    if file.stem == "arabic_light":  # all of it is on the hub
+        with pytest.raises(suites.MissingBenchmarkError):
+            suites.load(suite, DATA)
+        return
+    for entry in suites.load(suite, DATA):
+        assert all(entry.documents.values())
 
 
 @needs_data
 def test_exams_and_arabicmmlu_are_read_whole_with_their_groups(tiny_codec):
     chosen = {entry.name: entry for entry in suites.load(compose_config("suite=school_exams").suite, DATA)}
     sizes = {
-        name: sum(len(documents) for _, documents in entry.documents()) for name, entry in chosen.items()
+        name: sum(len(documents) for documents in entry.documents.values())
+        for name, entry in chosen.items()
     }
     assert sizes == {"aexams": 537, "arabicmmlu": 2487}
+    assert chosen["aexams"].judged()["items"].keys() == chosen["aexams"].leaves.keys()
     assert set(chosen["arabicmmlu"].groups) == {
         *("arabicmmlu", "arabicmmlu_stem", "arabicmmlu_social_science", "arabicmmlu_humanities"),
         *("arabicmmlu_language", "arabicmmlu_other"),
