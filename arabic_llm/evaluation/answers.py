@@ -42,9 +42,10 @@ class Answers:
         """Return the answer to a request: (log-probability, whether greedy) or a text."""
         return self._known[key]
 
-    def add(self, key: str, answer: Any) -> None:
-        """Keep an answer; it is on the disk within a second or so of work."""
-        self._known[key] = self._new[key] = answer
+    def add(self, batch: dict[str, Any]) -> None:
+        """Keep answers; all of a batch or none is on the disk, within a second or so of work."""
+        self._known.update(batch)
+        self._new.update(batch)
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self.flush()
 

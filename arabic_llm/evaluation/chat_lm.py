@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +100,7 @@ class ChatLM(HFLM):  # type: ignore[misc]
             scored = self._scored_by_lm_eval(requests, missing, options)
         is_hidden = bool(options.get("disable_tqdm"))
         for request, answer in tqdm(scored, "scoring", len(missing), unit="answer", disable=is_hidden):
-            self._answers.add(keys[request], answer)
+            self._answers.add({keys[request]: answer})
         self._answers.flush()
         return [(logprob, greedy) for logprob, greedy in (self._answers[key] for key in keys)]
 
@@ -120,6 +121,10 @@ class ChatLM(HFLM):  # type: ignore[misc]
         """Return the texts that the model says after each prompt, the longest prompts first."""
         prompts = [request.args for request in requests]  # (text, settings)
         keys = [answers.key_of_generation(text, how, self.max_length) for text, how in prompts]
+        times: Counter[str] = Counter()
+        for index, key in enumerate(keys):  # one asked twice is answered twice: it may be drawn at random
+            keys[index] = f"{key}-{times[key]}"
+            times[key] += 1
         lengths = [len(self.tok_encode(text)) for text, _ in prompts]
         order = sorted(range(len(requests)), key=lambda index: (-lengths[index], prompts[index][0]))
         # Batches are those of a run that was never stopped: padding may tip a word.
@@ -127,8 +132,7 @@ class ChatLM(HFLM):  # type: ignore[misc]
             if all(keys[index] in self._answers for index in batch):
                 continue
             said = self._generate([requests[index] for index in batch])
-            for index, text in zip(batch, said, strict=True):
-                self._answers.add(keys[index], text)
+            self._answers.add({keys[index]: text for index, text in zip(batch, said, strict=True)})
         self._answers.flush()
         return [self._answers[key] for key in keys]
 

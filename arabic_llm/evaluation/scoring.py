@@ -150,25 +150,26 @@ class _Run:
         return answered
 
     def _mask(self, sees: npt.NDArray[np.bool_], positions: Ids) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Return what layers add to their attention scores: one mask for all, or one for each kind."""
+        """Return the mask of a tree: one for all layers, or one for each kind of them."""
         config = self.model.config
         kinds = getattr(config, "layer_types", None) or []
         window = getattr(config, "sliding_window", None)
         if window is None or "sliding_attention" not in kinds:
-            return self._added(sees)
+            return self._as_layers_take_it(sees)
         before = np.concatenate([np.arange(positions[0]), positions])
         near = positions[:, None] - before[None] < window
         return {
-            "full_attention": self._added(sees),
-            "sliding_attention": self._added(sees & near),
+            "full_attention": self._as_layers_take_it(sees),
+            "sliding_attention": self._as_layers_take_it(sees & near),
         }
 
-    def _added(self, sees: npt.NDArray[np.bool_]) -> torch.Tensor:
+    def _as_layers_take_it(self, sees: npt.NDArray[np.bool_]) -> torch.Tensor:
+        """Return who sees whom as SDPA takes it, or as what eager attention adds to its scores."""
+        seen = torch.from_numpy(sees)[None, None].to(self.model.device)
+        if self.model.config._attn_implementation == "sdpa":
+            return seen
         dtype = self.model.dtype
-        hidden = torch.from_numpy(~sees)[None, None].to(self.model.device)
-        return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(
-            hidden, torch.finfo(dtype).min
-        )
+        return torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
 
     def _halve(self, error: torch.OutOfMemoryError) -> None:
         """Go on with half the tokens a pass, here and in what follows."""

@@ -50,8 +50,6 @@ def run(config: RunConfig, directory: Path) -> float:
     trained = Path(config.adapter.path) if config.adapter.path else None
     evaluation = judge(config, trained, directory / "evaluation")
     log.info("\n%s", tables.scores_terminal(evaluation.scores))
-    files.write_text(directory / "scores.md", tables.scores_markdown(evaluation.scores))
-    files.write_text(directory / "scores.csv", tables.scores_csv(evaluation.scores))
     return mean_score(config, evaluation)
 
 
@@ -64,6 +62,7 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
     from arabic_llm.evaluation.answers import Answers
     from arabic_llm.evaluation.chat_lm import Limits
     from arabic_llm.models import adapter, load, placement
+    from arabic_llm.reports import tables
 
     place, cache = placement.resolve(config.hw), Path(config.cache_dir)
     chosen = suites.load(config.suite, Path(config.data_root))
@@ -106,6 +105,8 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
             evaluation.seconds,
         )
     scores.write(evaluation, folder)
+    files.write_text(folder / "scores.md", tables.scores_markdown(evaluation.scores))
+    files.write_text(folder / "scores.csv", tables.scores_csv(evaluation.scores))
     return evaluation
 
 

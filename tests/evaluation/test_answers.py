@@ -8,8 +8,8 @@ from arabic_llm.evaluation.prefixes import Request
 
 def test_answers_come_back_to_the_bit(tmp_path):
     kept = Answers(tmp_path / "a.jsonl")
-    kept.add("one", (-1.1000000000000014, True))
-    kept.add("two", "القاهرة\u2028")
+    kept.add({"one": (-1.1000000000000014, True)})
+    kept.add({"two": "القاهرة\u2028"})
     kept.flush()
     again = Answers(tmp_path / "a.jsonl")
     assert tuple(again["one"]) == (-1.1000000000000014, True)
@@ -21,7 +21,7 @@ def test_a_batch_cut_anywhere_is_passed_over_and_the_others_stand(tmp_path):
     path = tmp_path / "a.jsonl"
     for name in ("one", "two"):
         kept = Answers(path)
-        kept.add(name, "جواب")
+        kept.add({name: "جواب"})
         kept.flush()
     whole = path.read_bytes()
     start = whole.index(b"\n{", 2)
@@ -30,7 +30,7 @@ def test_a_batch_cut_anywhere_is_passed_over_and_the_others_stand(tmp_path):
         kept = Answers(path)
         assert "one" in kept
         assert "two" not in kept
-        kept.add("three", "جواب")
+        kept.add({"three": "جواب"})
         kept.flush()
         assert "three" in Answers(path)
 

@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+from conftest import compose_config
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from tokenizers_like import codec_of
@@ -21,6 +22,7 @@ from arabic_llm.errors import DataError, HardwareError
 from arabic_llm.evaluation import scoring
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.evaluation.prefixes import Request, Trie
+from arabic_llm.models import load, placement
 
 VOCABULARY = 300
 SIZE = {
@@ -105,6 +107,16 @@ def test_the_scores_are_lm_evals_on_every_shape(shape, tokens):
         assert our_logprob == pytest.approx(logprob, abs=1e-4)
         assert our_greedy == greedy
     assert ours[0][0] != pytest.approx(ours[1][0], abs=1e-3)
+
+
+def test_the_scores_are_lm_evals_on_the_built_in_model():
+    config = compose_config("hw=cpu")
+    base = load.locate(config.model, None)
+    model = load.base_model(config.model, base, config.adapter, placement.resolve(config.hw))
+    ours, theirs = both(model, list(pairs(random.Random(6))), 128)
+    for answer, wanted in zip(ours, theirs, strict=True):
+        assert answer[0] == pytest.approx(wanted[0], abs=1e-4)
+        assert answer[1] == wanted[1]
 
 
 def test_greedy_answers_are_recognised():
