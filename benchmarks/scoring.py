@@ -34,6 +34,7 @@ SEED, ROUNDS, VOCABULARY, MAX_LENGTH = 17, 3, 7000, 2048
 TOLERANCE = 1e-4
 Pair = tuple[str, str]  # prompt, answer
 Question = list[Pair]  # one for each choice
+ARC_INTRO = "الأسئلة التالية هي أسئلة متعددة الإختيارات مع الجواب الصحيح\n\n"  # as lm-eval has it
 EXAM_INTRO = "السؤال التالي من امتحان. اختر الإجابة الصحيحة.\n\n"
 
 
@@ -76,7 +77,9 @@ def sets() -> Iterator[tuple[str, float, list[Question]]]:
     yield "EXAMS, letters", 1.15, [letters(row, EXAM_INTRO) for row in exams[:24]]
     yield "C-Eval, letters", 1.15, [letters(row, "") for row in ceval[:24]]
     yield "ACVA, true or false", 1.15, [true_or_false(row) for row in acva[:48]]
-    yield "EXAMS, choice texts (ARC-like)", 2.5, [texts(row, "") for row in exams[:24]]
+    listed = [texts(row, ARC_INTRO, listed=True) for row in exams[:16]]
+    yield "EXAMS, choice texts, asked as Arabic ARC is", 2.5, listed
+    yield "EXAMS, choice texts, choices not listed", 2.0, [texts(row, "") for row in exams[:24]]
     yield "ARCD, endings (HellaSwag-like)", 2.0, list(endings(draw))[:12]
     shots = [shot(row) for row in exams[100:300]]
     own = [texts(row, "".join(draw.sample(shots, 5)), listed=True) for row in exams[:5]]
@@ -145,7 +148,7 @@ def shot(row: dict[str, str]) -> str:
 
 
 def asked(row: dict[str, str], *, listed: bool) -> str:
-    """Return the prompt; listed: with its choices, as the leaderboard's AlGhafa has them."""
+    """Return the prompt; listed: with its choices, as the leaderboard's ARC and AlGhafa have them."""
     choices = "".join(f"{at}) {row[letter]}\n" for at, letter in enumerate("ABCD")) if listed else ""
     return f"السؤال: {row['question']}\n{choices}الإجابة:"
 

@@ -57,7 +57,5 @@ def test_an_evaluation_asks_nothing_that_was_answered(tiny_codec, tmp_path):
 def test_the_file_of_answers_is_the_models_own(program, tmp_path):
     command = ("task=evaluate", "hw=cpu", "suite.limit=2")
     assert program(*command)[0] == 0
-    assert program(*command, "model.max_length=1024")[0] == 0  # the same model: the same answers
-    assert len(list((tmp_path / "outputs" / "cache" / "answers").iterdir())) == 1
     assert program(*command, "hw.precision=bfloat16")[0] == 0
     assert len(list((tmp_path / "outputs" / "cache" / "answers").iterdir())) == 2

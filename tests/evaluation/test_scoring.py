@@ -97,7 +97,7 @@ def both(model, requests, tokens):
     return [ours[index] for index in range(len(asked))], wanted
 
 
-@pytest.mark.parametrize("tokens", [16, 40, 2048])  # every way of growing and branching, and all at once
+@pytest.mark.parametrize("tokens", [24, 2048])  # every way of growing and branching, and all at once
 @pytest.mark.parametrize("shape", [name for name in SHAPES if name != "mistral"])
 def test_the_scores_are_lm_evals_on_every_shape(shape, tokens):
     model = model_of(SHAPES[shape])

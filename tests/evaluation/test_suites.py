@@ -79,7 +79,7 @@ def test_ceval_gsm8k_and_the_arabic_sets_are_read_whole():
     [
         ("acva", "arabic_leaderboard_acva", ()),
         ("chinese", "ceval-valid", ("suite.tasks.ceval-valid.num_fewshot=2",)),
-        ("english", "gsm8k", ("suite.tasks.gsm8k.num_fewshot=1",)),
+        ("english", "gsm8k", ("suite.tasks.gsm8k.num_fewshot=0",)),
         ("generation", "arcd", ()),
         ("dialect", "arsarcasm_dialect", ()),
         ("education", "dares_grade", ()),
