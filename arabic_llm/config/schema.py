@@ -42,6 +42,13 @@ class Device(Enum):
     cuda = "cuda"
 
 
+class Aggregate(Enum):
+    """How the subsets of a benchmark become one score."""
+
+    micro = "micro"  # the mean over all items, as lm-eval's own groups
+    macro = "macro"  # the unweighted mean over the subsets, as the Open Arabic LLM Leaderboard
+
+
 class Tracking(Enum):
     """Who gets a copy of metrics.jsonl."""
 
@@ -153,11 +160,13 @@ class SuiteTask:
     """One lm-eval task or group of a suite."""
 
     folder: str = MISSING  # of lm_eval/tasks, or of arabic_llm/evaluation/tasks
-    metrics: list[str] = field(default_factory=lambda: ["acc"])  # the first is the one plotted
+    metrics: list[str] = field(default_factory=lambda: ["acc"])  # or metric,filter; the first is plotted
     num_fewshot: int = 0
     chat: bool = True  # prompts go through the chat template, as in training
     path: str | None = None  # local copy, under data_root; none: what the task's own YAML says
     reader: str | None = None  # function of evaluation/local.py that reads it
+    aggregate: Aggregate = Aggregate.micro
+    seen_in_training: bool = False  # its training split was learned from: every table says so
 
     def __post_init__(self) -> None:
         """Refuse a task without a score, and a local copy that nothing reads."""
@@ -175,6 +184,7 @@ class SuiteConfig:
 
     name: str = MISSING
     tasks: dict[str, SuiteTask] = field(default_factory=dict)
+    overall: str | None = None  # name of the unweighted mean of all its tasks, where it has one
     limit: int | None = None  # items of each task, for a quick look; part of the fingerprint
 
     def __post_init__(self) -> None:

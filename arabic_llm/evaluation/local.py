@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from arabic_llm import files
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.schema import SuiteConfig
 from arabic_llm.data import readers
-from arabic_llm.data.readers import Broken
+from arabic_llm.data.reading.records import Broken, Record
+from arabic_llm.data.reading.tables import read_tsv
 from arabic_llm.errors import DataError
 
 Splits = dict[str, list[dict[str, Any]]]  # split -> documents
@@ -34,7 +35,7 @@ def arabicmmlu(path: Path) -> dict[str, Splits]:
         level = _LEVELS.get(values["Level"])
         name = f"{values['Subject']} ({level})" if level else values["Subject"]
         subsets[name]["dev" if values["is_few_shot"] == "1" else "test"].append(values)
-    return dict(subsets)
+    return {name: splits for name, splits in subsets.items() if splits["test"]}
 
 
 def exams(path: Path) -> dict[str, Splits]:
@@ -50,14 +51,98 @@ def exams(path: Path) -> dict[str, Splits]:
     return dict(subsets)
 
 
-READERS: dict[str, Callable[[Path], dict[str, Splits]]] = {"arabicmmlu": arabicmmlu, "exams": exams}
+def acva(path: Path) -> dict[str, Splits]:
+    """Return subset name -> splits of a folder with acva_test.jsonl and acva_dev.jsonl (AceGPT's ACVA).
+
+    The topic stands in the id: "Arabic Wedding-3" is of the subset Arabic_Wedding. Yes and no are the
+    true and false of the leaderboard's copy.
+    """
+    words = {"نعم": "صح", "لا": "خطأ"}
+    subsets: dict[str, Splits] = defaultdict(lambda: {"test": [], "validation": []})
+    for split, file in (("test", "acva_test.jsonl"), ("validation", "acva_dev.jsonl")):
+        for values in _records(path / file):
+            topic = values["id"].rpartition("-")[0]
+            document = values | {"answer": words[values["answer"]], "subject": topic}
+            subsets[topic.replace(" ", "_")][split].append(document)
+    return dict(subsets)
+
+
+def ceval(path: Path) -> dict[str, Splits]:
+    """Return subject -> splits of C-Eval's folder: val/<subject>_val.csv, dev/<subject>_dev.csv."""
+    subsets: dict[str, Splits] = {}
+    for file in sorted((path / "val").glob("*_val.csv")):
+        subject = file.stem.removesuffix("_val")
+        files_of = {"val": file, "dev": path / "dev" / f"{subject}_dev.csv"}
+        subsets[subject] = {
+            split: [values | {"subject": subject} for values in _records(source)]
+            for split, source in files_of.items()
+        }
+    return subsets
+
+
+def exams_whole(path: Path) -> dict[str, Splits]:
+    """Return EXAMS as the leaderboard has it: one subset, with the dev rows as validation."""
+    subsets = exams(path)
+    rows = {
+        split: [row for splits in subsets.values() for row in splits[split]] for split in ("test", "dev")
+    }
+    return {"default": {"test": rows["test"], "validation": rows["dev"]}}
+
+
+def gsm8k(path: Path) -> dict[str, Splits]:
+    """Return GSM8K's one subset from a folder with train.jsonl and test.jsonl."""
+    return {"main": {split: _records(path / f"{split}.jsonl") for split in ("train", "test")}}
+
+
+def arcd(path: Path) -> dict[str, Splits]:
+    """Return ARCD's one subset from a folder with arcd-train.json and arcd-test.json (SQuAD v1.1)."""
+    return {
+        "plain_text": {
+            split: [document for article in _articles(path / file) for document in _questions(article)]
+            for split, file in (("train", "arcd-train.json"), ("validation", "arcd-test.json"))
+        }
+    }
+
+
+def arsarcasm(path: Path) -> dict[str, Splits]:
+    """Return ArSarcasm-v2 from a folder with training_data.csv and testing_data.csv."""
+    files_of = {"train": "training_data.csv", "test": "testing_data.csv"}
+    return {"ArSarcasm-v2": {split: _records(path / file) for split, file in files_of.items()}}
+
+
+def dares(path: Path) -> dict[str, Splits]:
+    """Return DARES 2.0 from a folder with its test and validation .csv: their cells end with tabs."""
+    splits = {}
+    for split in ("test", "validation"):
+        rows = _values(read_tsv(path / f"DARES2.0_{split}.csv"))
+        splits[split] = [
+            {"text": row["Text"], "grade": int(row["Fine-grained"].removeprefix("G"))}
+            | {"subject": row["Arabic_Filename"]}
+            for row in rows
+        ]
+    return {"DARES": splits}
+
+
+READERS: dict[str, Callable[[Path], dict[str, Splits]]] = {
+    "acva": acva,
+    "arabicmmlu": arabicmmlu,
+    "arcd": arcd,
+    "arsarcasm": arsarcasm,
+    "ceval": ceval,
+    "dares": dares,
+    "exams": exams,
+    "exams_whole": exams_whole,
+    "gsm8k": gsm8k,
+}
 
 
 def copies_hash(suite: SuiteConfig, data_root: Path) -> str | None:
     """Return a hash of the suite's local copies, or None where it has none here."""
     paths = [data_root / task.path for task in suite.tasks.values() if task.path is not None]
     copies = [
-        file for path in paths for file in ([path] if path.is_file() else sorted(path.glob("*.json*")))
+        file
+        for path in paths
+        for file in ([path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()))
     ]
     return fingerprint([files.sha256(path) for path in copies]) if copies else None
 
@@ -68,8 +153,8 @@ def as_datasets(splits: Splits) -> dict[str, Dataset]:
 
 
 def question_of(document: dict[str, Any]) -> str:
-    """Return what a benchmark's document asks: in every benchmark we read it stands in one of three."""
-    for key in ("question", "Question", "opening"):
+    """Return what a benchmark's document asks: in every benchmark we read it stands in one of five."""
+    for key in ("question", "Question", "opening", "tweet", "text"):
         if key in document:
             return str(document[key])
     return ""
@@ -80,9 +165,34 @@ def subject_of(document: dict[str, Any]) -> str:
     return str(document.get("subject") or document.get("Subject") or "")
 
 
+def _articles(path: Path) -> list[dict[str, Any]]:
+    (whole,) = _records(path)
+    articles: list[dict[str, Any]] = whole["data"]
+    return articles
+
+
+def _questions(article: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the questions of an article, each with its paragraph, as the hub's copy has them."""
+    for paragraph in article["paragraphs"]:
+        for question in paragraph["qas"]:
+            texts = [answer["text"] for answer in question["answers"]]
+            starts = [answer["answer_start"] for answer in question["answers"]]
+            yield {
+                "id": str(question["id"]),
+                "title": article["title"],
+                "context": paragraph["context"],
+                "question": question["question"],
+                "answers": {"text": texts, "answer_start": starts},
+            }
+
+
 def _records(path: Path) -> list[dict[str, Any]]:
+    return _values(readers.read(path))
+
+
+def _values(found: Iterable[Record | Broken]) -> list[dict[str, Any]]:
     records = []
-    for record in readers.read(path):
+    for record in found:
         if isinstance(record, Broken):
             raise DataError(f"{record.place}: {record.reason}")
         records.append(record.values)

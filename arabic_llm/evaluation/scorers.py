@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import Tokenizer
+from sacrebleu.metrics.chrf import CHRF
 
 from arabic_llm.text.normalize import normalize
 
@@ -20,6 +21,7 @@ class _Words(Tokenizer):  # type: ignore[misc]
 
 
 _ROUGE = RougeScorer(["rougeL"], tokenizer=_Words())
+_CHRF = CHRF()
 
 
 def exact_match(answer: str, target: str) -> float:
@@ -42,8 +44,15 @@ def rouge_l(answer: str, target: str) -> float:
     return float(_ROUGE.score(target, answer)["rougeL"].fmeasure)
 
 
+def chrf(answer: str, target: str) -> float:
+    """Return chrF (characters up to 6-grams, beta 2) as a share of 1, under the matching profile."""
+    said, wanted = normalize(answer, "matching"), normalize(target, "matching")
+    return float(_CHRF.sentence_score(said, [wanted]).score) / 100
+
+
 SCORERS: dict[str, Callable[[str, str], float]] = {
     "exact_match": exact_match,
     "token_f1": token_f1,
     "rouge_l": rouge_l,
+    "chrf": chrf,
 }

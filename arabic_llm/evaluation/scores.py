@@ -27,14 +27,17 @@ class Item:
     num_choices: int = 0  # 0: the answer was generated
     target_index: int = -1
     answer_index: int = -1
+    prompt_hash: str = ""  # of what the task asks, without examples
+    is_shot: bool = False  # it stands among those that the few-shot examples are drawn from
 
 
 @dataclass(frozen=True)
 class Score:
-    """One metric of a task, or of a group of tasks, over all its items.
+    """One metric of a task, or of a group of tasks, over all its items or as a weighted mean of its tasks.
 
     `random` and `constant` are the scores of drawing an answer, and of the best single answer given to
-    every item (its position, for choices).
+    every item (its position, for choices). `balanced` and `macro_f1` (of choices) are what `constant`
+    cannot buy: the mean over the positions of the right answer, however often each is right.
     """
 
     name: str
@@ -46,11 +49,18 @@ class Score:
     constant: float | None
     tasks: tuple[str, ...]  # whose items are counted
     version: str
+    weights: tuple[float, ...] = ()  # of the tasks; none: by their items
+    balanced: float | None = None
+    macro_f1: float | None = None
+    num_repeated: int = 0  # items that ask what another of the same task asks
+    num_shots: int = 0  # items among the examples that few-shot prompts are drawn from
+    seen_in_training: bool = False
 
     @property
     def label(self) -> str:
         """Return how tables name it."""
-        return self.name if self.metric in ("acc", "acc_norm") else f"{self.name} {self.metric}"
+        name = self.name if self.metric in ("acc", "acc_norm") else f"{self.name} {self.metric}"
+        return f"{name} (seen in training)" if self.seen_in_training else name
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,13 @@ class Evaluation:
     def fingerprint(self) -> str:
         """Return what tells this evaluation apart."""
         return fingerprint({"model": self.model, "judged": self.judged})
+
+    def is_whole(self, score: Score) -> bool:
+        """Return whether a score stands by itself: a group, or a task that is in none."""
+        groups = [
+            one for one in self.scores if len(one.tasks) > 1 and one.name != self.judged.get("overall")
+        ]
+        return len(score.tasks) > 1 or all(score.name not in group.tasks for group in groups)
 
     def values(self, score: Score) -> dict[tuple[str, str], float]:
         """Return (task, item id) -> value of one score's items."""
@@ -96,7 +113,10 @@ def read(folder: Path) -> Evaluation:
             f"{folder} is a run; its evaluation is {inside} or {inside}/base or {inside}/tuned"
         )
     expected = result.pop("fingerprint")
-    scores = [Score(**{**score, "tasks": tuple(score["tasks"])}) for score in result.pop("scores")]
+    scores = [
+        Score(**{**score, "tasks": tuple(score["tasks"]), "weights": tuple(score.get("weights", ()))})
+        for score in result.pop("scores")
+    ]
     items = [Item(**item) for item in files.read_json_lines(folder / _ITEMS)]
     evaluation = Evaluation(scores=scores, items=items, **result)
     if evaluation.fingerprint != expected:

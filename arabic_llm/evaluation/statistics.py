@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ from arabic_llm.evaluation.scores import Evaluation, Score
 _RESAMPLES = 10_000
 _LEVEL = 0.95
 _ALPHA = 1 - _LEVEL
+_AT_ONCE = 500  # resamples
+_Z, _POWER_Z = float(stats.norm.ppf(1 - _ALPHA / 2)), float(stats.norm.ppf(0.8))
 _MAX_NAMED = 4  # differences named when two evaluations are refused
 
 
@@ -22,9 +25,10 @@ _MAX_NAMED = 4  # differences named when two evaluations are refused
 class Difference:
     """One score of a base and a tuned model over the same items.
 
-    `low` and `high` bound the 95% interval of tuned - base (paired bootstrap over items, percentile).
-    `sign_p` is the exact two-sided sign test of the items that changed; where items are right or wrong
-    (`is_binary`), that is McNemar's test.
+    `low` and `high` bound the 95% interval of tuned - base (paired bootstrap over items, percentile; of a
+    weighted mean, over the items of each task). `sign_p` is the exact two-sided sign test of the items that
+    changed; where items are right or wrong (`is_binary`), that is McNemar's test. `holm_p` is corrected for
+    all that was compared beside it (Holm 1979): the suite's own rows, or the parts of its groups.
     """
 
     base: Score
@@ -34,6 +38,7 @@ class Difference:
     high: float
     sign_p: float
     is_binary: bool
+    holm_p: float
 
     @property
     def mcnemar_p(self) -> float | None:
@@ -46,9 +51,9 @@ class Difference:
 
         The bootstrap alone sees no noise in three items of three that changed the same way.
         """
-        if self.sign_p < _ALPHA and self.low > 0:
+        if self.holm_p < _ALPHA and self.low > 0:
             return "better"
-        return "worse" if self.sign_p < _ALPHA and self.high < 0 else "within noise"
+        return "worse" if self.holm_p < _ALPHA and self.high < 0 else "within noise"
 
 
 def compare(base: Evaluation, tuned: Evaluation, seed: int) -> list[Difference]:
@@ -58,12 +63,67 @@ def compare(base: Evaluation, tuned: Evaluation, seed: int) -> list[Difference]:
     quantisation or base model.
     """
     _refuse_unlike(base, tuned)
-    return [_difference(base, tuned, *pair, seed=seed) for pair in _pairs(base, tuned)]
+    rows = [_difference(base, tuned, *pair, seed=seed) for pair in _pairs(base, tuned)]
+    is_whole = [base.is_whole(row.base) for row in rows]
+    corrected = list(rows)
+    for kind in (True, False):  # parts do not weaken what is said of the wholes
+        own = [index for index, whole in enumerate(is_whole) if whole == kind]
+        for index, p in zip(own, holm([rows[i].sign_p for i in own]), strict=True):
+            corrected[index] = replace(rows[index], holm_p=p)
+    return corrected
 
 
 def standard_error(values: npt.NDArray[np.float64]) -> float:
     """Return the standard error of a mean: sample deviation / sqrt(n), as lm-eval has it."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+
+
+def interval(score: Score) -> tuple[float, float]:
+    """Return the 95% interval of a score: Wilson's where items are right or wrong, else the normal one."""
+    z, n, p = _Z, score.n, score.value
+    as_share = float(np.sqrt(p * (1 - p) / (n - 1))) if n > 1 and 0 <= p <= 1 else float("nan")
+    if score.weights or not np.isclose(score.stderr, as_share, rtol=1e-6, atol=1e-12):
+        return p - z * score.stderr, p + z * score.stderr
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    return float(middle - half), float(middle + half)
+
+
+def smallest_difference(score: Score) -> float:
+    """Return the least difference of two such scores that is found 4 times of 5, at the 5% level.
+
+    Of two models that answer independently; items in common make it smaller.
+    """
+    low, high = interval(score)
+    return float((_Z + _POWER_Z) * np.sqrt(2) * (high - low) / (2 * _Z))
+
+
+def balanced_accuracy(wanted: Sequence[int], said: Sequence[int]) -> float:
+    """Return the mean, over the answers that are ever right, of how often each is found."""
+    return float(np.mean([found / right for found, right, _ in _counts(wanted, said)]))
+
+
+def macro_f1(wanted: Sequence[int], said: Sequence[int]) -> float:
+    """Return the mean, over the answers that are ever right, of the F1 of each."""
+    return float(np.mean([2 * found / (right + given) for found, right, given in _counts(wanted, said)]))
+
+
+def _counts(wanted: Sequence[int], said: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return (found, right, given) of each answer that is ever right."""
+    pairs = list(zip(wanted, said, strict=True))
+    return [
+        (pairs.count((label, label)), list(wanted).count(label), list(said).count(label))
+        for label in sorted(set(wanted))
+    ]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p-values corrected for their number (Holm 1979), in their order."""
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected
 
 
 def sign_test(base: npt.NDArray[np.float64], tuned: npt.NDArray[np.float64]) -> float:
@@ -88,26 +148,44 @@ def _difference(
     before, after = base.values(base_score), tuned.values(tuned_score)
     if before.keys() != after.keys():
         raise ConfigError(f"{base_score.name}: the two evaluations do not have the same items")
-    a, b = (np.array([values[key] for key in sorted(before)]) for values in (before, after))
-    low, high = _bootstrap(b - a, seed)
-    is_binary = bool(np.isin(np.concatenate([a, b]), (0.0, 1.0)).all())
-    return Difference(base_score, tuned_score, float((b - a).mean()), low, high, sign_test(a, b), is_binary)
-
-
-def _bootstrap(paired: npt.NDArray[np.float64], seed: int) -> tuple[float, float]:
-    """Return the percentile interval of the mean of paired differences."""
-    if len(paired) < 2 or np.ptp(paired) == 0:  # noqa: PLR2004 (nothing to resample)
-        return float(paired.mean()), float(paired.mean())
-    result = stats.bootstrap(
-        (paired,),
-        np.mean,
-        n_resamples=_RESAMPLES,
-        batch=1000,
-        confidence_level=_LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(seed),
+    keys = sorted(before)
+    a, b = (np.array([values[key] for key in keys]) for values in (before, after))
+    parts = [b - a]
+    if base_score.weights:
+        of_task = np.array([task for task, _ in keys])
+        parts = [(b - a)[of_task == task] for task in base_score.tasks]
+    weights = base_score.weights or (1.0,)
+    low, high = _bootstrap(parts, weights, seed)
+    p = sign_test(a, b)
+    return Difference(
+        base_score,
+        tuned_score,
+        float(sum(weight * part.mean() for weight, part in zip(weights, parts, strict=True))),
+        low,
+        high,
+        sign_p=p,
+        is_binary=bool(np.isin(np.concatenate([a, b]), (0.0, 1.0)).all()),
+        holm_p=p,
     )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def _bootstrap(
+    parts: Sequence[npt.NDArray[np.float64]], weights: Sequence[float], seed: int
+) -> tuple[float, float]:
+    """Return the percentile interval of a weighted mean of means, each part resampled by itself.
+
+    How often each distinct value is drawn is multinomial: no need to draw the items one by one.
+    """
+    draw = np.random.default_rng(seed)
+    means = np.zeros(_RESAMPLES)
+    for part, weight in zip(parts, weights, strict=True):
+        values, counts = np.unique(part, return_counts=True)
+        for start in range(0, _RESAMPLES, _AT_ONCE):
+            drawn = draw.multinomial(len(part), counts / len(part), size=_AT_ONCE)
+            means[start : start + _AT_ONCE] += weight * (drawn @ values) / len(part)
+    tail = 100 * _ALPHA / 2
+    low, high = np.percentile(means, [tail, 100 - tail])
+    return float(low), float(high)
 
 
 def _refuse_unlike(base: Evaluation, tuned: Evaluation) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import datasets
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import Entry, Kind
 
@@ -21,6 +23,7 @@ from arabic_llm.evaluation import local
 log = logging.getLogger(__name__)
 OUR_TASKS = Path(__file__).parent / "tasks"
 _FILE_KINDS = ("json", "csv", "text", "parquet", "arrow")  # dataset_path of tasks that name their files
+_ELSEWHERE = {"dataset_path", "custom_dataset", "include"}  # where a task's YAML says its documents are
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,10 @@ class Chosen:
     leaves: dict[str, Any]  # name -> lm-eval's Task
     groups: dict[str, tuple[str, ...]]  # name -> names of leaves
 
-    def documents(self) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-        """Yield (leaf, test documents)."""
-        for name, task in self.leaves.items():
-            yield name, list(task.eval_docs)
+    @cached_property
+    def documents(self) -> dict[str, list[dict[str, Any]]]:
+        """Return leaf -> test documents; lm-eval makes them anew each time it is asked."""
+        return {name: list(task.eval_docs) for name, task in self.leaves.items()}
 
     def judged(self) -> dict[str, Any]:
         """Return what decides a score but for the model: versions, prompts, shots, items."""
@@ -43,26 +46,81 @@ class Chosen:
             "num_fewshot": self.settings.num_fewshot,
             "chat": self.settings.chat,
             "metrics": self.settings.metrics,
+            "aggregate": self.settings.aggregate.name,
+            "seen_in_training": self.settings.seen_in_training,
             "versions": {name: str(task.VERSION) for name, task in self.leaves.items()},
             "output_types": sorted({task.OUTPUT_TYPE for task in self.leaves.values()}),
-            "items": {name: fingerprint(documents) for name, documents in self.documents()},
-            "prompts": {n: _prompts(task, self.settings) for n, task in self.leaves.items()},
+            "items": {name: fingerprint(documents) for name, documents in self.documents.items()},
+            "prompts": {name: self._prompts(name) for name in self.leaves},
         }
+
+    def _prompts(self, leaf: str) -> str:
+        """Return a hash of how the task asks: rendered questions and choices, shots, how it generates."""
+        task, documents = self.leaves[leaf], self.documents[leaf]
+        choices = (
+            [task.doc_to_choice(d) for d in documents] if task.config.doc_to_choice is not None else []
+        )
+        return fingerprint(
+            {
+                "asked": [task.doc_to_text(document) for document in documents],
+                "choices": choices,
+                "targets": [str(task.doc_to_target(document)) for document in documents],
+                "shots": list(task.fewshot_docs()) if self.settings.num_fewshot else [],
+                "around": [
+                    task.config.description,
+                    task.config.target_delimiter,
+                    task.config.fewshot_delimiter,
+                ],
+                "generation": task.config.generation_kwargs,
+            }
+        )
+
+
+class MissingBenchmarkError(DataError):
+    """A benchmark has neither a local copy here nor a hub that answers."""
 
 
 def load(suite: SuiteConfig, data_root: Path) -> list[Chosen]:
-    """Return the tasks of a suite with their documents.
+    """Return the tasks of a suite with their documents; those that cannot be had are said, a line each.
 
-    Raises DataError when a task has neither a local copy nor a hub that answers, ConfigError for a
-    folder or task that lm-eval does not have.
+    Raises MissingBenchmarkError when none can be had, ConfigError for a folder or task that lm-eval does
+    not have.
     """
-    return [_choose(name, settings, data_root) for name, settings in suite.tasks.items()]
+    chosen: list[Chosen] = []
+    missing: list[MissingBenchmarkError] = []
+    for name, settings in suite.tasks.items():
+        try:
+            chosen.append(_choose(name, settings, data_root))
+        except MissingBenchmarkError as error:
+            missing.append(error)
+    if not chosen and missing:
+        raise missing[0]
+    for reason in missing:
+        log.warning("left out: %s", reason)
+    datasets.disable_progress_bars()  # downloads are over; the rest are moments, many of them
+    return chosen
+
+
+def overall(suite: SuiteConfig, chosen: Sequence[Chosen]) -> str | None:
+    """Return the name of the mean over all tasks, or None: the suite has none, or a task is missing.
+
+    Raises ConfigError when the tasks are not all in one metric: their mean would mean nothing.
+    """
+    if suite.overall is None:
+        return None
+    metrics = sorted({entry.settings.metrics[0] for entry in chosen})
+    if len(metrics) > 1:
+        raise ConfigError(f"suite.overall needs one first metric in all tasks, not {', '.join(metrics)}")
+    if len(chosen) < len(suite.tasks):
+        log.warning("no '%s': %s of %s tasks are here", suite.overall, len(chosen), len(suite.tasks))
+        return None
+    return suite.overall
 
 
 def questions(chosen: list[Chosen]) -> Iterator[str]:
     """Yield what every test document asks."""
     for entry in chosen:
-        for _, documents in entry.documents():
+        for documents in entry.documents.values():
             yield from map(local.question_of, documents)
 
 
@@ -79,26 +137,6 @@ def hub_ids(name: str, settings: SuiteTask) -> list[str]:
 def benchmark_folder(hub_id: str, data_root: Path) -> Path:
     """Return where a benchmark of the hub is looked for on this disk, in the hub's own layout."""
     return data_root / "benchmarks" / hub_id
-
-
-def _prompts(task: Any, settings: SuiteTask) -> str:
-    """Return a hash of how the task asks: rendered questions and choices, shots, how it generates."""
-    documents = list(task.eval_docs)
-    choices = [task.doc_to_choice(d) for d in documents] if task.config.doc_to_choice is not None else []
-    return fingerprint(
-        {
-            "asked": [task.doc_to_text(document) for document in documents],
-            "choices": choices,
-            "targets": [str(task.doc_to_target(document)) for document in documents],
-            "shots": list(task.fewshot_docs()) if settings.num_fewshot else [],
-            "around": [
-                task.config.description,
-                task.config.target_delimiter,
-                task.config.fewshot_delimiter,
-            ],
-            "generation": task.config.generation_kwargs,
-        }
-    )
 
 
 def _index(name: str, settings: SuiteTask) -> tuple[TaskManager, dict[str, tuple[str, ...]]]:
@@ -124,7 +162,7 @@ def _check_metrics(name: str, settings: SuiteTask, leaves: dict[str, Any]) -> No
     for leaf, task in leaves.items():
         there = sorted(task.aggregation())
         for metric in settings.metrics:
-            if metric not in there:
+            if metric.partition(",")[0] not in there:
                 said = f"{leaf} has no '{metric}'; there are: {', '.join(there)}"
                 raise ConfigError(f"suite.tasks.{name}.metrics: {said}")
 
@@ -165,11 +203,13 @@ def _load(
         place = f"no local copy at {data_root / settings.path} (set data_root or ARABIC_LLM_DATA), and "
     else:
         place = ""
+    if not any((manager.task_index[leaf].cfg or {}).keys() & _ELSEWHERE for leaf in leaves):
+        raise MissingBenchmarkError(f"suite task {name}: {place}no hub has it")
     try:
         return _tasks(manager, name, [_spec(manager, leaf, data_root) for leaf in leaves])
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise DataError(
+        raise MissingBenchmarkError(
             f"suite task {name}: {place}the hub's could not be read: {reason}; where there is a network,"
             " python -m arabic_llm.run task=download fetches it (with the same suite=)"
         ) from error
@@ -184,9 +224,8 @@ def _from_local(
         raise DataError(f"{path}: {name} has no subset '{unknown[0]}'; there are: {', '.join(by_subset)}")
     specs = []
     for subset, splits in subsets.items():
-        if splits["test"]:
-            documents = local.as_datasets(splits)
-            specs.append({"task": by_subset[subset], "custom_dataset": _constant(documents)})
+        documents = local.as_datasets(splits)
+        specs.append({"task": by_subset[subset], "custom_dataset": _constant(documents)})
     return _tasks(manager, name, sorted(specs, key=lambda spec: str(spec["task"])))
 
 

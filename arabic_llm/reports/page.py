@@ -129,8 +129,7 @@ def _first(item: Item) -> float:
 
 def is_headline(row: Difference, base: Evaluation) -> bool:
     """Return whether a row stands in the first table: groups, and tasks that are in none."""
-    grouped = {task for score in base.scores if len(score.tasks) > 1 for task in score.tasks}
-    return len(row.base.tasks) > 1 or row.base.name not in grouped
+    return base.is_whole(row.base)
 
 
 def _first_metrics(rows: Sequence[Difference]) -> dict[str, tuple[float, float]]:

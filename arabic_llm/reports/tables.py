@@ -1,18 +1,29 @@
-"""A comparison as a table: for the terminal, Markdown and CSV."""
+"""Scores and comparisons as tables: for the terminal, Markdown and CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Sequence
+from typing import Any
 
-from arabic_llm.evaluation.statistics import Difference
+from arabic_llm.evaluation.scores import Score
+from arabic_llm.evaluation.statistics import Difference, interval, smallest_difference
 from arabic_llm.reports.markdown import table
 
 HEADER = ("task", "n", "base", "tuned", "difference (95% interval)", "verdict")
 _CSV_HEADER = (
     *("task", "metric", "n", "base", "base_stderr", "tuned", "tuned_stderr", "difference"),
-    *("low", "high", "mcnemar_p", "verdict", "random", "constant", "task_version"),
+    *("low", "high", "mcnemar_p", "holm_p", "verdict", "random", "constant", "task_version"),
+    "seen_in_training",
+)
+SCORES_HEADER = (
+    *("task", "n", "score", "95% interval", "smallest difference", "random", "constant"),
+    *("balanced", "macro F1", "repeated", "shots in test"),
+)
+_SCORES_CSV_HEADER = (
+    *("task", "metric", "n", "value", "stderr", "low", "high", "smallest_difference", "random", "constant"),
+    *("balanced_accuracy", "macro_f1", "num_repeated", "num_shots", "task_version", "seen_in_training"),
 )
 
 
@@ -24,51 +35,86 @@ def cells(row: Difference) -> tuple[str, ...]:
 
 
 def baseline_cells(row: Difference) -> tuple[str, str, str]:
-    """Return what random answers and one constant answer score, and McNemar's p."""
-    p = "" if row.mcnemar_p is None else f"{row.mcnemar_p:.2g}"
-    constant = "" if row.base.constant is None else f"{100 * row.base.constant:.1f}"
-    return f"{100 * row.base.random:.1f}", constant, p
+    """Return what random answers and one constant answer score, and McNemar's p after Holm."""
+    p = "" if row.mcnemar_p is None else f"{row.holm_p:.2g}"
+    return _percent(row.base.random), _percent(row.base.constant), p
+
+
+def score_cells(score: Score) -> tuple[str, ...]:
+    """Return a score as the reader sees it, and what it must be held against."""
+    low, high = interval(score)
+    return (
+        *(score.label, f"{score.n:,}", _percent(score.value), f"{_percent(low)} to {_percent(high)}"),
+        *map(_percent, (smallest_difference(score), score.random, score.constant)),
+        *map(_percent, (score.balanced, score.macro_f1)),
+        *(f"{score.num_repeated:,}", f"{score.num_shots:,}"),
+    )
 
 
 def terminal(rows: Sequence[Difference]) -> str:
-    """Return the table with its columns in line."""
-    table = [HEADER, *map(cells, rows)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(HEADER))]
+    """Return a comparison with its columns in line."""
+    return _in_line([HEADER, *map(cells, rows)], left=(0, 4, 5))
+
+
+def scores_terminal(scores: Sequence[Score]) -> str:
+    """Return scores with their columns in line."""
+    return _in_line([SCORES_HEADER, *map(score_cells, scores)], left=(0,))
+
+
+def markdown(rows: Sequence[Difference]) -> str:
+    """Return a comparison in Markdown, with the baselines beside the scores."""
+    header = (*HEADER, "random", "constant", "McNemar p (Holm)")
+    return table(header, [(*cells(row), *baseline_cells(row)) for row in rows])
+
+
+def scores_markdown(scores: Sequence[Score]) -> str:
+    """Return scores in Markdown."""
+    return table(SCORES_HEADER, list(map(score_cells, scores)))
+
+
+def scores_csv(scores: Sequence[Score]) -> str:
+    """Return scores in CSV, in fractions and at full precision."""
+    rows = [
+        (
+            *(s.name, s.metric, s.n, s.value, s.stderr, *interval(s), smallest_difference(s)),
+            *(s.random, s.constant, s.balanced, s.macro_f1, s.num_repeated, s.num_shots),
+            *(s.version, s.seen_in_training),
+        )
+        for s in scores
+    ]
+    return _csv(_SCORES_CSV_HEADER, rows)
+
+
+def comma_separated(rows: Sequence[Difference]) -> str:
+    """Return a comparison in CSV, in fractions and at full precision."""
+    table = [
+        (
+            *(row.base.name, row.base.metric, row.base.n, row.base.value, row.base.stderr),
+            *(row.tuned.value, row.tuned.stderr, row.difference, row.low, row.high),
+            *(row.mcnemar_p, row.holm_p, row.verdict, row.base.random, row.base.constant),
+            *(row.base.version, row.base.seen_in_training),
+        )
+        for row in rows
+    ]
+    return _csv(_CSV_HEADER, table)
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def _in_line(table: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if i in (0, 4, 5) else cell.rjust(width)
+            cell.ljust(width) if i in left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in table
     )
 
 
-def markdown(rows: Sequence[Difference]) -> str:
-    """Return the table in Markdown, with the baselines beside the scores."""
-    header = (*HEADER, "random", "constant", "McNemar p")
-    return table(header, ((*cells(row), *baseline_cells(row)) for row in rows))
-
-
-def comma_separated(rows: Sequence[Difference]) -> str:
-    """Return the table in CSV, in fractions and at full precision."""
+def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_CSV_HEADER)
-    for row in rows:
-        base, tuned = row.base, row.tuned
-        writer.writerow(
-            [
-                *(
-                    base.name,
-                    base.metric,
-                    base.n,
-                    base.value,
-                    base.stderr,
-                    tuned.value,
-                    tuned.stderr,
-                ),
-                *(row.difference, row.low, row.high, row.mcnemar_p, row.verdict),
-                *(base.random, base.constant, base.version),
-            ]
-        )
+    csv.writer(out, lineterminator="\n").writerows([header, *rows])
     return out.getvalue()

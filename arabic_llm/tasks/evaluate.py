@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arabic_llm import files
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.schema import RunConfig, TaskConfig
 
@@ -37,19 +38,18 @@ def plan(config: RunConfig) -> None:
     from arabic_llm.evaluation import suites
 
     for entry in suites.load(config.suite, Path(config.data_root)):
-        sizes = [len(documents) for _, documents in entry.documents()]
+        sizes = [len(documents) for documents in entry.documents.values()]
         items = sum(min(size, config.suite.limit or size) for size in sizes)
         log.info("plan: %s on %s: %s items", config.model.name, entry.name, f"{items:,}")
 
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the mean of the first score of each of the suite's tasks, a share of 1."""
+    from arabic_llm.reports import tables
+
     trained = Path(config.adapter.path) if config.adapter.path else None
     evaluation = judge(config, trained, directory / "evaluation")
-    for score in evaluation.scores:
-        constant = "" if score.constant is None else f", constant {100 * score.constant:.1f}"
-        value = f"{100 * score.value:5.1f} (s.e. {100 * score.stderr:.1f}; random {100 * score.random:.1f}"
-        log.info("%-32s %6s items  %s%s)", score.label, f"{score.n:,}", value, constant)
+    log.info("\n%s", tables.scores_terminal(evaluation.scores))
     return mean_score(config, evaluation)
 
 
@@ -59,7 +59,10 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
 
     from arabic_llm.data import chat
     from arabic_llm.evaluation import harness, scores, suites
+    from arabic_llm.evaluation.answers import Answers
+    from arabic_llm.evaluation.chat_lm import Limits
     from arabic_llm.models import adapter, load, placement
+    from arabic_llm.reports import tables
 
     place, cache = placement.resolve(config.hw), Path(config.cache_dir)
     chosen = suites.load(config.suite, Path(config.data_root))
@@ -76,6 +79,7 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
     judged = {
         "tasks": {entry.name: entry.judged() for entry in chosen},
         "limit": config.suite.limit,
+        "overall": suites.overall(config.suite, chosen),
         "lm_eval": version("lm_eval"),
     }
     kept = cache / "evaluations" / fingerprint({"model": model_identity, "judged": judged})
@@ -88,8 +92,9 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
             adapter.load_trained(config.model, base, config.adapter, place, trained),
             codec,
             chosen,
-            harness.Limits(place.eval_batch_size, config.model.max_length, config.suite.limit),
+            Limits(place.eval_batch_size, config.model.max_length, config.suite.limit),
             (model_identity, judged),
+            Answers(cache / "answers" / f"{fingerprint(model_identity)}.jsonl"),
         )
         placement.release()
         scores.write(evaluation, kept)
@@ -100,6 +105,8 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
             evaluation.seconds,
         )
     scores.write(evaluation, folder)
+    files.write_text(folder / "scores.md", tables.scores_markdown(evaluation.scores))
+    files.write_text(folder / "scores.csv", tables.scores_csv(evaluation.scores))
     return evaluation
 
 

@@ -12,16 +12,17 @@ from arabic_llm.data import chat
 from arabic_llm.data.rows import question_answer
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.evaluation import harness, scores, suites
+from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.models import load, placement
 
 
-def judge(suite, tiny_codec, *overrides, root=DATA, limit=30):
+def judge(suite, tiny_codec, *overrides, root=DATA, limit=30, kept=None):
     config = compose_config(f"suite={suite}", "hw=cpu", *overrides)
     chosen = suites.load(config.suite, root)
     base = load.locate(config.model, None)
     model = load.base_model(config.model, base, config.adapter, placement.resolve(config.hw))
     return (
-        harness.evaluate(model, tiny_codec, chosen, harness.Limits(16, 2048, limit), ({}, {})),
+        harness.evaluate(model, tiny_codec, chosen, Limits(16, 2048, limit), ({}, {}), kept),
         chosen,
         model,
     )
@@ -71,19 +72,28 @@ def test_our_scores_are_those_of_plain_lm_eval(tiny_codec, tmp_path):
 
 @needs_data
 @pytest.mark.parametrize("file", sorted(paths.CONF.glob("suite/*.yaml")), ids=lambda p: p.stem)
-def test_every_suite_has_documents_for_each_of_its_tasks(file):
-    for entry in suites.load(compose_config(f"suite={file.stem}").suite, DATA):
-        assert all(documents for _, documents in entry.documents())
-        assert entry.judged()["items"].keys() == entry.leaves.keys()
+def test_every_suite_has_documents_for_each_of_its_tasks(file, monkeypatch):
+    import datasets.config
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    suite = compose_config(f"suite={file.stem}").suite
+    if file.stem == "arabic_light":  # all of it is on the hub
+        with pytest.raises(suites.MissingBenchmarkError):
+            suites.load(suite, DATA)
+        return
+    for entry in suites.load(suite, DATA):
+        assert all(entry.documents.values())
 
 
 @needs_data
 def test_exams_and_arabicmmlu_are_read_whole_with_their_groups(tiny_codec):
     chosen = {entry.name: entry for entry in suites.load(compose_config("suite=school_exams").suite, DATA)}
     sizes = {
-        name: sum(len(documents) for _, documents in entry.documents()) for name, entry in chosen.items()
+        name: sum(len(documents) for documents in entry.documents.values())
+        for name, entry in chosen.items()
     }
     assert sizes == {"aexams": 537, "arabicmmlu": 2487}
+    assert chosen["aexams"].judged()["items"].keys() == chosen["aexams"].leaves.keys()
     assert set(chosen["arabicmmlu"].groups) == {
         *("arabicmmlu", "arabicmmlu_stem", "arabicmmlu_social_science", "arabicmmlu_humanities"),
         *("arabicmmlu_language", "arabicmmlu_other"),
@@ -152,7 +162,7 @@ def test_unknown_tasks_and_folders_are_named():
 
 def test_prompts_are_rendered_where_training_renders_its_rows(tiny_codec, tmp_path):
     _, chosen, model = judge("sample", tiny_codec, root=tmp_path, limit=1)
-    lm = harness.ChatLM(model, tiny_codec, harness.Limits(1, 2048, None))
+    lm = ChatLM(model, tiny_codec, Limits(1, 2048, None))
     history = [{"role": "user", "content": "ما عاصمة مصر؟"}]
     assert (
         lm.apply_chat_template(history)
@@ -166,7 +176,7 @@ def test_prompts_are_rendered_where_training_renders_its_rows(tiny_codec, tmp_pa
 @pytest.mark.parametrize("name", NAMES)
 def test_lm_eval_feeds_the_ids_that_training_fed(name):
     codec = codec_of(name)
-    lm = harness.ChatLM(random_model(codec), codec, harness.Limits(1, 512, None))
+    lm = ChatLM(random_model(codec), codec, Limits(1, 512, None))
     context = lm.apply_chat_template([{"role": "user", "content": "ما عاصمة مصر؟"}])
     prompt, answer = lm._encode_pair(context, "القاهرة")
     row = chat.encode(codec, question_answer("r", "ما عاصمة مصر؟", "القاهرة"), 512, Overflow.drop)[0]

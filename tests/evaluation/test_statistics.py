@@ -6,7 +6,16 @@ from scipy import stats
 
 from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation.scores import Evaluation, Item, Score
-from arabic_llm.evaluation.statistics import compare, sign_test, standard_error
+from arabic_llm.evaluation.statistics import (
+    balanced_accuracy,
+    compare,
+    holm,
+    interval,
+    macro_f1,
+    sign_test,
+    smallest_difference,
+    standard_error,
+)
 
 MODEL = {
     "name": "m",
@@ -77,6 +86,98 @@ def test_mcnemar_is_the_binomial_of_the_items_that_changed():
 
 def test_graded_scores_have_no_mcnemar():
     assert one([0.5, 0.2, 0.1], [0.6, 0.2, 0.4]).mcnemar_p is None
+
+
+def several(by_task, *, weights=(), trained=None):
+    items = [
+        Item(task, str(i), "", "", "", {"acc": float(v)}, "", 4, 0, 0)
+        for task, values in by_task.items()
+        for i, v in enumerate(values)
+    ]
+    means = {task: float(np.mean(values)) for task, values in by_task.items()}
+    scores = [
+        Score(t, "acc", len(by_task[t]), mean, 0.0, 0.25, 0.3, (t,), "1") for t, mean in means.items()
+    ]
+    if weights:
+        whole = sum(w * m for w, m in zip(weights, means.values(), strict=True))
+        tasks = tuple(by_task)
+        scores.insert(0, Score("g", "acc", len(items), whole, 0.0, 0.25, 0.3, tasks, "1", weights))
+    return Evaluation(MODEL | {"trained": trained}, JUDGED, scores, items)
+
+
+def test_holm_is_holms():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_what_one_task_shows_many_do_not():
+    gained = {"one": ([0] * 6, [1] * 6)}  # six of six: p = 0.031
+    others = {str(i): ([1, 0] * 3, [1, 0] * 3) for i in range(4)}
+    rows = {}
+    for tasks in (gained, gained | others):
+        base, tuned = ({t: pair[side] for t, pair in tasks.items()} for side in (0, 1))
+        rows[len(tasks)] = compare(several(base), several(tuned, trained="x"), seed=1)
+    assert rows[1][0].verdict == "better"
+    assert rows[5][0].verdict == "within noise"
+    assert rows[5][0].holm_p == pytest.approx(5 * 2 / 2**6)
+
+
+def test_parts_of_a_group_do_not_weaken_what_is_said_of_it():
+    base = {str(i): [0] * 6 for i in range(6)}
+    tuned = {**base, "0": [1] * 6}
+    whole, first, *_ = compare(
+        several(base, weights=(1 / 6,) * 6), several(tuned, weights=(1 / 6,) * 6, trained="x"), seed=1
+    )
+    assert whole.holm_p == whole.sign_p == first.sign_p
+    assert first.holm_p == pytest.approx(6 * first.sign_p)
+
+
+def test_a_weighted_mean_is_compared_as_one():
+    draw = np.random.default_rng(2)
+    base = {"a": (draw.random(400) < 0.5).astype(float), "b": (draw.random(40) < 0.5).astype(float)}
+    tuned = {"a": base["a"], "b": np.ones(40)}
+    whole, *_ = compare(
+        several(base, weights=(0.5, 0.5)), several(tuned, weights=(0.5, 0.5), trained="x"), seed=1
+    )
+    paired = tuned["b"] - base["b"]
+    assert whole.difference == pytest.approx(paired.mean() / 2)
+    normal = 1.96 * paired.std(ddof=1) / np.sqrt(40) / 2
+    assert whole.low == pytest.approx(paired.mean() / 2 - normal, abs=0.01)
+    assert whole.high == pytest.approx(paired.mean() / 2 + normal, abs=0.01)
+
+
+def test_intervals_of_shares_are_wilsons_and_never_leave_the_scale():
+    share = Score("a", "acc", 90, 0.6, float(np.sqrt(0.6 * 0.4 / 89)), 0.5, 0.5, ("a",), "1")
+    assert interval(share) == pytest.approx(stats.binomtest(54, 90).proportion_ci(method="wilson"))
+    none = Score("a", "acc", 50, 0.0, 0.0, 0.5, 0.5, ("a",), "1")
+    low, high = interval(none)
+    assert low == pytest.approx(0, abs=1e-12)
+    assert high == pytest.approx(0.0714, abs=1e-3)
+    assert smallest_difference(none) > 0
+    graded = Score("a", "token_f1", 50, 0.3, 0.01, 0.0, 0.1, ("a",), "1")
+    assert interval(graded) == pytest.approx((0.3 - 0.0196, 0.3 + 0.0196), abs=1e-5)
+
+
+def test_the_smallest_difference_is_found_four_times_of_five():
+    draw = np.random.default_rng(3)
+    n, p = 400, 0.5
+    least = smallest_difference(
+        Score("a", "acc", n, p, float(np.sqrt(p * (1 - p) / (n - 1))), 0.5, 0.5, ("a",), "1")
+    )
+    pairs = draw.binomial(n, (p - least / 2, p + least / 2), size=(4000, 2)) / n
+    error = np.sqrt((pairs * (1 - pairs)).sum(1) / n)
+    found = np.mean((pairs[:, 1] - pairs[:, 0]) / error > 1.96)
+    assert found == pytest.approx(0.8, abs=0.03)
+
+
+def test_balanced_accuracy_and_macro_f1_are_sklearns():
+    from sklearn.metrics import balanced_accuracy_score, f1_score
+
+    draw = np.random.default_rng(4)
+    wanted, said = draw.integers(0, 4, 200).tolist(), draw.integers(0, 4, 200).tolist()
+    assert balanced_accuracy(wanted, said) == pytest.approx(balanced_accuracy_score(wanted, said))
+    assert macro_f1(wanted, said) == pytest.approx(f1_score(wanted, said, average="macro"))
 
 
 def test_the_same_seed_gives_the_same_interval():

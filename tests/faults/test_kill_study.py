@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -49,3 +50,44 @@ def test_a_study_killed_in_any_stage_ends_with_the_same_table(nursery, tmp_path)
     assert files.read_json(killed / "mine" / "result.json") == files.read_json(
         whole / "mine" / "result.json"
     )
+
+
+EVALUATE = ("task=evaluate", "hw=cpu", "tracking=none", "suite.limit=80", "hydra.run.dir=mine")
+
+
+def test_a_killed_evaluation_asks_only_what_was_not_answered(nursery, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    nursery.finish(whole, EVALUATE)
+    pid = nursery.start(killed, EVALUATE)
+    deadline = time.monotonic() + 300
+    while len(batches(killed)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    assert nursery.wait() == -signal.SIGKILL
+    before = batches(killed)
+    nursery.finish(killed, EVALUATE)
+    after = batches(killed)
+    assert after[: len(before)] == before
+    keys = [key for batch in after for key in batch]
+    assert len(keys) == len(set(keys))  # none was asked twice
+    assert {k: v for b in after for k, v in b.items()} == {
+        k: v for b in batches(whole) for k, v in b.items()
+    }
+    items = "mine/evaluation/items.jsonl"
+    assert (killed / items).read_bytes() == (whole / items).read_bytes()
+
+
+def answers(several):
+    return {key: answer for batch in several for key, answer in batch.items()}
+
+
+def batches(folder):
+    """Return the batches of answers that are whole."""
+    found = []
+    for path in (folder / "outputs" / "cache" / "answers").glob("*.jsonl"):
+        for line in path.read_text(encoding="utf-8").split("\n"):
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+    return found

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -17,7 +18,7 @@ def score(name, value, metric="acc"):
 
 
 ROWS = [
-    Difference(score("aexams", 0.2533), score("aexams", 0.2607), 0.0074, -0.02, 0.0354, 0.63, True),
+    Difference(score("aexams", 0.2533), score("aexams", 0.2607), 0.0074, -0.02, 0.0354, 0.63, True, 0.63),
     Difference(
         *(score("short", 0.01, "exact_match"), score("short", 0.4, "exact_match")),
         0.39,
@@ -25,6 +26,7 @@ ROWS = [
         0.43,
         1e-20,
         True,
+        2e-20,
     ),
 ]
 
@@ -35,6 +37,36 @@ def test_the_terminal_table_is_in_line():
         "aexams             537  25.3   26.1  +0.7 (-2.0 to +3.5)        within noise\n"
         "short exact_match  537   1.0   40.0  +39.0 (+35.0 to +43.0)     better"
     )
+
+
+def test_scores_stand_beside_what_they_must_be_held_against():
+    one = Score(
+        *("acva", "acc", 8711, 0.6, 0.00525, 0.5, 0.6, ("acva",), "1"),
+        balanced=0.5,
+        macro_f1=0.375,
+        num_repeated=2836,
+        num_shots=95,
+        seen_in_training=True,
+    )
+    header, _, line = tables.scores_markdown([one]).splitlines()
+    assert header == (
+        "| task | n | score | 95% interval | smallest difference | random | constant | balanced | macro F1"
+        " | repeated | shots in test |"
+    )
+    assert line == (
+        "| acva (seen in training) | 8,711 | 60.0 | 59.0 to 61.0 | 2.1 | 50.0 | 60.0 | 50.0 | 37.5"
+        " | 2,836 | 95 |"
+    )
+    (row,) = csv.DictReader(io.StringIO(tables.scores_csv([one])))
+    assert (row["seen_in_training"], row["num_repeated"]) == ("True", "2836")
+
+
+def test_a_benchmark_seen_in_training_says_so_in_every_table():
+    seen = replace(score("aexams", 0.25), seen_in_training=True)
+    row = Difference(seen, seen, 0.0, 0.0, 0.0, 1.0, True, 1.0)
+    for table in (tables.terminal([row]), tables.markdown([row]), tables.scores_terminal([seen])):
+        assert "aexams (seen in training)" in table
+    assert tables.comma_separated([row]).splitlines()[1].endswith(",True")
 
 
 def test_markdown_has_the_baselines_beside_the_scores():

@@ -43,6 +43,7 @@ def test_a_study_ends_with_its_table_and_the_path_of_its_report(study):
     with (directory / "comparison.csv").open() as file:
         rows = {(row["task"], row["metric"]): row for row in csv.DictReader(file)}
     choice = rows["sample_choice", "acc"]
+    assert "| sample_choice | " in (directory / "evaluation" / "tuned" / "scores.md").read_text()
     assert float(choice["difference"]) == pytest.approx(float(choice["tuned"]) - float(choice["base"]))
     assert float(choice["low"]) <= float(choice["difference"]) <= float(choice["high"])
     assert choice["verdict"] in ("better", "worse", "within noise")

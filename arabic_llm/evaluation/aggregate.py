@@ -1,0 +1,110 @@
+"""Items into scores: of tasks, of their groups, of a suite, each with what it must be held against."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from arabic_llm.config.schema import Aggregate
+from arabic_llm.evaluation.scorers import SCORERS
+from arabic_llm.evaluation.scores import Item, Score
+from arabic_llm.evaluation.statistics import balanced_accuracy, macro_f1, standard_error
+from arabic_llm.evaluation.suites import Chosen
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """What one score sums up: tasks with the weight of each, none by the number of items."""
+
+    name: str
+    metric: str
+    tasks: tuple[str, ...]
+    weights: tuple[float, ...] = ()
+
+
+def scores(entry: Chosen, items: Sequence[Item]) -> Iterator[Score]:
+    """Yield the score of each group, then of each task, in each metric of the suite."""
+    groups = dict(reversed(entry.groups.items()))
+    wholes = {**groups, **{name: (name,) for name in entry.leaves}}
+    is_macro = entry.settings.aggregate is Aggregate.macro
+    for name, tasks in wholes.items():
+        weights = (1 / len(tasks),) * len(tasks) if is_macro and name in groups else ()
+        for metric in entry.settings.metrics:
+            yield _score(_Whole(name, metric, tasks, weights), [entry], items)
+
+
+def overall(name: str, chosen: Sequence[Chosen], items: Sequence[Item]) -> Score:
+    """Return the unweighted mean over entries, each in its first metric and by its own aggregate."""
+    tasks, weights = [], []
+    for entry in chosen:
+        sizes = Counter(item.task for item in items if item.task in entry.leaves)
+        is_macro = entry.settings.aggregate is Aggregate.macro
+        for task, size in sizes.items():
+            tasks.append(task)
+            share = 1 / len(sizes) if is_macro else size / sizes.total()
+            weights.append(share / len(chosen))
+    (metric,) = {entry.settings.metrics[0] for entry in chosen}  # suites.load has refused several
+    return _score(_Whole(name, metric, tuple(tasks), tuple(weights)), chosen, items)
+
+
+def _score(whole: _Whole, entries: Sequence[Chosen], items: Sequence[Item]) -> Score:
+    by_task: dict[str, list[Item]] = {task: [] for task in whole.tasks}
+    for item in items:
+        if item.task in by_task:
+            by_task[item.task].append(item)
+    own = [item for several in by_task.values() for item in several]
+    # Each part is averaged over its items: the tasks one by one, or all of them as one.
+    parts = list(by_task.values()) if whole.weights else [own]
+    weights = np.array(whole.weights or (1.0,))
+    values = [np.array([item.scores[whole.metric] for item in part]) for part in parts]
+    baselines = [_baselines(part, whole.metric) for part in parts]
+    constants = [constant for _, constant in baselines if constant is not None]
+    is_choice = own[0].num_choices > 0
+    leaves = {task: entry for entry in entries for task in whole.tasks if task in entry.leaves}
+    return Score(
+        whole.name,
+        whole.metric,
+        n=len(own),
+        value=float(weights @ [part.mean() for part in values]),
+        stderr=float(np.sqrt(weights**2 @ [standard_error(part) ** 2 for part in values])),
+        random=float(weights @ [random for random, _ in baselines]),
+        constant=float(weights @ constants) if len(constants) == len(parts) else None,
+        tasks=whole.tasks,
+        version=", ".join(sorted({str(entry.leaves[task].VERSION) for task, entry in leaves.items()})),
+        weights=whole.weights,
+        balanced=balanced_accuracy(*_indices(own)) if is_choice else None,
+        macro_f1=macro_f1(*_indices(own)) if is_choice else None,
+        num_repeated=_num_repeated(own),
+        num_shots=sum(item.is_shot for item in own),
+        seen_in_training=any(entry.settings.seen_in_training for entry in entries),
+    )
+
+
+def _indices(items: list[Item]) -> tuple[list[int], list[int]]:
+    return [item.target_index for item in items], [item.answer_index for item in items]
+
+
+def _num_repeated(items: list[Item]) -> int:
+    """Return how many items ask what an item of the same task has asked before."""
+    asked = sorted((item.task, item.prompt_hash) for item in items)
+    return sum(one == other for one, other in pairwise(asked))
+
+
+def _baselines(items: list[Item], metric: str) -> tuple[float, float | None]:
+    """Return the scores of random answers and of the best constant one (None: it cannot be scored).
+
+    Where choices stand at fixed positions (letters, true and false) the best constant answer is that of
+    the majority.
+    """
+    if items[0].num_choices:
+        random = float(np.mean([1 / item.num_choices for item in items]))
+        position, _ = Counter(item.target_index for item in items).most_common(1)[0]
+        return random, float(np.mean([item.target_index == position for item in items]))
+    answer, _ = Counter(item.target for item in items).most_common(1)[0]
+    if metric not in SCORERS:
+        return 0.0, None
+    return 0.0, float(np.mean([SCORERS[metric](answer, item.target) for item in items]))

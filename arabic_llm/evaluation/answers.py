@@ -1,0 +1,85 @@
+"""A model's answers, kept as they come: a killed evaluation, typed again, asks only the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.evaluation.prefixes import Request
+
+_FLUSH_SECONDS = 1.0  # a kill loses at most so much work
+
+
+class Answers:
+    """Request -> answer of one model, in memory and in a file of JSON lines, a batch a line.
+
+    A line that a kill cut short is not JSON and is passed over: a batch is there whole or not at all.
+    lm-eval's own cache is keyed by the request alone; here each model has a file of its own.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Read what is there; without a path answers are kept in memory only."""
+        self._path = path
+        self._known: dict[str, Any] = {}
+        self._new: dict[str, Any] = {}
+        self._flushed = time.monotonic()
+        if path is not None and path.is_file():
+            for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+                self._known.update(_batch(line))
+
+    def __contains__(self, key: str) -> bool:
+        """Return whether a request was answered."""
+        return key in self._known
+
+    def __getitem__(self, key: str) -> Any:
+        """Return the answer to a request: (log-probability, whether greedy) or a text."""
+        return self._known[key]
+
+    def add(self, batch: dict[str, Any]) -> None:
+        """Keep answers; all of a batch or none is on the disk, within a second or so of work."""
+        self._known.update(batch)
+        self._new.update(batch)
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is new as one line."""
+        self._flushed = time.monotonic()
+        if self._path is None or not self._new:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # It begins with a line break: the line before it may have been cut.
+        line = "\n" + json.dumps(self._new, ensure_ascii=False) + "\n"
+        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        with os.fdopen(handle, "wb") as file:
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        self._new = {}
+
+
+def key_of_scoring(request: Request) -> str:
+    """Return what tells a scored request apart: the ids read, and those whose probability is asked."""
+    digest = hashlib.sha256(np.array(request.read, dtype="<u4").tobytes())
+    digest.update(b"|" + np.array(request.targets, dtype="<u4").tobytes())
+    return digest.hexdigest()[:24]
+
+
+def key_of_generation(context: str, settings: dict[str, Any], max_length: int) -> str:
+    """Return what tells a request for text apart."""
+    return fingerprint([context, settings, max_length])
+
+
+def _batch(line: str) -> dict[str, Any]:
+    try:
+        batch = json.loads(line)
+    except ValueError:
+        return {}
+    return batch if isinstance(batch, dict) else {}

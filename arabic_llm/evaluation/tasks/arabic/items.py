@@ -1,0 +1,21 @@
+"""What the YAML files beside this one call: documents of ARCD, and the scores of an extracted answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datasets import Dataset
+
+from arabic_llm.evaluation.scorers import SCORERS
+
+
+def plain_answers(dataset: Dataset) -> Dataset:
+    """Return SQuAD's documents with the texts of their answers in one list."""
+    return dataset.map(lambda doc: {"texts": doc["answers"]["text"]})
+
+
+def score_extracted(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Return every score of an answer, against the wanted text nearest to it (1606.05250, 6.1)."""
+    return {
+        name: max(scorer(results[0], text) for text in doc["texts"]) for name, scorer in SCORERS.items()
+    }

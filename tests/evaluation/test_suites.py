@@ -1,0 +1,232 @@
+"""Real benchmarks from local copies: read whole, scored as plain lm-eval does, summed up as published."""
+
+import csv
+import json
+import logging
+from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from conftest import DATA, compose_config, needs_data
+from test_harness import by_name
+
+from arabic_llm.config.schema import Aggregate, SuiteTask
+from arabic_llm.errors import ConfigError
+from arabic_llm.evaluation import aggregate, harness, suites
+from arabic_llm.evaluation.chat_lm import Limits
+from arabic_llm.evaluation.scores import Item
+from arabic_llm.evaluation.suites import Chosen, MissingBenchmarkError
+from arabic_llm.models import load, placement
+
+LEAVES = 2  # of a benchmark's, where it has more: the others are asked in the same way
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    import datasets.config
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+
+
+def loaded(suite, name):
+    config = compose_config(f"suite={suite}").suite
+    (entry,) = suites.load(replace(config, tasks={name: config.tasks[name]}), DATA)
+    return entry
+
+
+def json_lines(path):
+    return [json.loads(line) for line in (DATA / path).read_text(encoding="utf-8").split("\n") if line]
+
+
+def table(path, delimiter=","):
+    with (DATA / path).open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines, delimiter=delimiter))
+
+
+@needs_data
+def test_acva_is_read_whole():
+    entry = loaded("acva", "arabic_leaderboard_acva")
+    raw = Counter(row["question"] for row in json_lines("acva/acva_test.jsonl"))
+    assert len(entry.leaves) == 58
+    assert Counter(d["question"] for documents in entry.documents.values() for d in documents) == raw
+    gold = [d["gold"] for documents in entry.documents.values() for d in documents]
+    assert (len(gold), gold.count(0)) == (8711, 5224)  # always "true" scores 60.0
+
+
+@needs_data
+def test_ceval_gsm8k_and_the_arabic_sets_are_read_whole():
+    ceval = loaded("chinese", "ceval-valid")
+    assert sum(len(documents) for documents in ceval.documents.values()) == 1346
+    law = {row["question"]: "ABCD".index(row["answer"]) for row in table("ceval/val/law_val.csv")}
+    task = ceval.leaves["ceval-valid_law"]
+    assert {d["question"]: int(task.doc_to_target(d)) for d in task.eval_docs} == law
+    gsm8k = loaded("english", "gsm8k").leaves["gsm8k"]
+    assert [d["answer"] for d in gsm8k.eval_docs] == [r["answer"] for r in json_lines("gsm8k/test.jsonl")]
+    dialects = loaded("dialect", "arsarcasm_dialect").leaves["arsarcasm_dialect"]
+    raw = [row["dialect"] for row in table("arsarcasm_v2/testing_data.csv")]
+    order = ("msa", "egypt", "levant", "gulf", "magreb")
+    assert [order[dialects.doc_to_target(d)] for d in dialects.eval_docs] == raw
+    grades = loaded("education", "dares_grade").leaves["dares_grade"]
+    raw = [int(row["Fine-grained"][1:]) for row in table("dares/DARES2.0_test.csv", "\t")]
+    assert [int(grades.doc_to_target(d)) + 1 for d in grades.eval_docs] == raw
+    assert len(list(loaded("generation", "arcd").leaves["arcd"].eval_docs)) == 702
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("suite", "name", "overrides"),
+    [
+        ("acva", "arabic_leaderboard_acva", ()),
+        ("chinese", "ceval-valid", ("suite.tasks.ceval-valid.num_fewshot=2",)),
+        ("english", "gsm8k", ("suite.tasks.gsm8k.num_fewshot=0",)),
+        ("generation", "arcd", ()),
+        ("dialect", "arsarcasm_dialect", ()),
+        ("education", "dares_grade", ()),
+        ("oall", "arabic_leaderboard_arabic_exams", ()),
+    ],
+)
+def test_the_same_items_score_as_in_plain_lm_eval(suite, name, overrides, tiny_codec, offline):
+    config = compose_config(f"suite={suite}", "hw=cpu", *overrides)
+    model = load.base_model(
+        config.model, load.locate(config.model, None), config.adapter, placement.resolve(config.hw)
+    )
+    only = replace(config.suite, tasks={name: config.suite.tasks[name]}, overall=None)
+    theirs = plain(only, name, model, tiny_codec)
+    (entry,) = few(suites.load(only, DATA))
+    ours = by_name(harness.evaluate(model, tiny_codec, [entry], Limits(16, 2048, 2), ({}, {})))
+    for leaf in entry.leaves:
+        for metric in entry.settings.metrics:
+            score = ours[leaf, metric]
+            key = metric if "," in metric else f"{metric},none"
+            assert score.value == pytest.approx(theirs[leaf][key])
+            error = key.replace(",", "_stderr,")
+            assert score.stderr == pytest.approx(theirs[leaf][error])
+
+
+def few(chosen):
+    return [replace(e, leaves=dict(list(e.leaves.items())[:LEAVES]), groups={}) for e in chosen]
+
+
+def plain(suite, name, model, codec):
+    """Return lm-eval's own results on tasks of its own, with its own model class."""
+    from lm_eval.evaluator import evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    (entry,) = few(suites.load(suite, DATA))
+    for task in entry.leaves.values():
+        task.set_config(key="num_fewshot", value=suite.tasks[name].num_fewshot)
+        task.set_fewshot_seed(seed=1234)
+    is_chat = suite.tasks[name].chat
+    return evaluate(
+        HFLM(pretrained=model, tokenizer=codec.tokenizer, batch_size=16, max_length=2048),
+        {"tasks": entry.leaves, "groups": {}, "group_map": {}},
+        limit=2,
+        apply_chat_template=is_chat,
+        fewshot_as_multiturn=is_chat,
+    )["results"]
+
+
+@needs_data
+def test_what_cannot_be_had_is_said_and_stops_nothing(offline, caplog):
+    with caplog.at_level(logging.WARNING):
+        (entry,) = suites.load(compose_config("suite=english").suite, DATA)
+    assert entry.name == "gsm8k"
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.split()[4] for line in said] == ["mmlu:", "hellaswag:", "winogrande:"]
+    assert all("\n" not in line for line in said)
+
+
+def test_a_suite_of_nothing_says_what_is_missing(offline, tmp_path):
+    with pytest.raises(
+        MissingBenchmarkError, match="arabic_leaderboard_acva_light: the hub's could not be"
+    ):
+        suites.load(compose_config("suite=arabic_light").suite, tmp_path)
+    with pytest.raises(
+        MissingBenchmarkError, match="arsarcasm_dialect: no local copy at .*, and no hub has it"
+    ):
+        suites.load(compose_config("suite=dialect").suite, tmp_path)
+
+
+@needs_data
+def test_a_mean_of_all_is_given_of_all_or_not_at_all(offline):
+    suite = compose_config("suite=oall").suite
+    chosen = suites.load(suite, DATA)
+    assert [entry.name.removeprefix("arabic_leaderboard_") for entry in chosen] == ["acva", "arabic_exams"]
+    assert suites.overall(suite, chosen) is None
+    here = replace(suite, tasks={entry.name: entry.settings for entry in chosen})
+    assert suites.overall(here, chosen) == "All"
+    chosen[0].settings.metrics = ["acc"]
+    with pytest.raises(ConfigError, match="one first metric in all tasks, not acc, acc_norm"):
+        suites.overall(here, chosen)
+
+
+BARKA = {  # acc_norm, 0-shot, percent: ACVA, AlGhafa, MMLU, EXAMS, then the ten that were translated
+    56.48: (48.98, 54.17, 53.33, 50.65, 55.0, 52.45, 83.99, 60.0, 32.33, 50.3, 70.54, 45.55, 51.06, 82.35),
+    60.80: (
+        73.55,
+        54.63,
+        52.51,
+        52.89,
+        58.88,
+        59.46,
+        86.38,
+        62.22,
+        38.0,
+        56.16,
+        71.96,
+        48.73,
+        50.35,
+        85.45,
+    ),
+}
+
+
+@pytest.mark.parametrize("published", BARKA)
+def test_the_mean_of_the_14_is_the_one_that_barka_published(published):
+    suite = compose_config("suite=oall").suite
+    assert len(suite.tasks) == 14
+    chosen, items = [], []
+    for at, ((name, settings), value) in enumerate(zip(suite.tasks.items(), BARKA[published], strict=True)):
+        # Subsets of unlike sizes around the score: neither items nor subsets may weigh.
+        subsets = {f"{name}_{shift}": shift for shift in (-20, 5, 15)}
+        leaves = {leaf: SimpleNamespace(VERSION=1) for leaf in subsets}
+        chosen.append(Chosen(name, settings, leaves, {name: tuple(leaves)}))
+        for leaf, shift in subsets.items():
+            score = {"acc_norm": (value + shift) / 100}
+            items += [
+                Item(leaf, str(i), "", "", "", score, "", 4, 0, 0) for i in range(2 + at + abs(shift))
+            ]
+    score = aggregate.overall("All", chosen, items)
+    assert 100 * score.value == pytest.approx(published, abs=0.005)
+    (acva, *_) = aggregate.scores(chosen[0], items)
+    assert acva.name == "arabic_leaderboard_acva"
+    assert 100 * acva.value == pytest.approx(BARKA[published][0])
+
+
+def choices(task, right, answers, **more):
+    return [
+        Item(task, str(i), "", "", "", {"acc": float(a == r)}, "", 2, r, a, **more)
+        for i, (r, a) in enumerate(zip(right, answers, strict=True))
+    ]
+
+
+def test_a_constant_answer_does_not_pass_for_knowledge():
+    settings = SuiteTask(folder="x", metrics=["acc"], seen_in_training=True)
+    entry = Chosen("acva", settings, {"acva": SimpleNamespace(VERSION=1)}, {})
+    (score,) = aggregate.scores(entry, choices("acva", [0, 0, 0, 1, 1], [0, 0, 0, 0, 0], is_shot=True))
+    assert (score.value, score.constant, score.random) == (0.6, 0.6, 0.5)
+    assert score.balanced == 0.5
+    assert score.macro_f1 == pytest.approx((2 * 3 / 8 + 0) / 2)
+    assert (score.num_repeated, score.num_shots) == (4, 5)  # all ask the same here, and all were shown
+    assert score.label == "acva (seen in training)"
+
+
+def test_macro_and_micro_are_the_means_they_say():
+    leaves = {name: SimpleNamespace(VERSION=1) for name in ("a", "b")}
+    items = [*choices("a", [0] * 4, [0] * 4), *choices("b", [0, 0], [1, 1])]
+    for kind, value, error in (("micro", 4 / 6, (4 / 6 * 2 / 6 / 5) ** 0.5), ("macro", 0.5, 0.0)):
+        settings = SuiteTask(folder="x", aggregate=Aggregate[kind])
+        (whole, *_) = aggregate.scores(Chosen("g", settings, leaves, {"g": ("a", "b")}), items)
+        assert whole.value == pytest.approx(value)
+        assert whole.stderr == pytest.approx(error)
