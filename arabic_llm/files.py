@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,8 @@ from arabic_llm.errors import HardwareError
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """Open the file under another name; at the end flush it to the disk and rename it: whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two processes, two names
+    # Two processes, two names, on two machines as well.
+    partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
             yield file
