@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -22,7 +23,8 @@ _LARGE_BYTES = 2**26  # hashed in a tenth of a second
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """Open the file under another name; at the end flush it to the disk and rename it: whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # two processes, two names
+    # Two processes, two names, on two machines as well.
+    partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
             yield file

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def manifest(config: RunConfig) -> dict[str, Any]:
         "command": command(),
         "fingerprint": fingerprint(compose.identity(config)),
         "identity": compose.identity(config),
-        "how": plain({key: getattr(config, key) for key in compose.HOW if key != "hw"}),
+        "how": plain({key: attrgetter(key)(config) for key in compose.HOW if key != "hw"}),
         "hw": config.hw.name,
         "versions": {"python": platform.python_version(), **{n: version(n) for n in _LIBRARIES}},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} x {_cpu_name()}",

@@ -50,6 +50,8 @@ def test_every_recipe_composes_and_opens_with_its_question_and_command(file):
         ("task.learning_rate=-1", "task.learning_rate must be positive"),
         ("task.epochs=0", "task.epochs must be positive"),
         ("hw.micro_batch_size=0", "hw.micro_batch_size must be positive"),
+        ("hw.executor.num_tasks=0", "hw.executor.num_tasks must be at least 1, not 0"),
+        ("hw.executor.kind=slurm", "hw.executor.partition is not set"),
         ("model.pad_token='<|im_end|>'", "model.pad_token must differ from model.stop_token"),
         ("model.chat_template=???", "no value for model.chat_template"),
     ],
@@ -78,5 +80,6 @@ def test_no_field_of_the_schema_takes_a_secret():
 def test_hw_and_tracking_do_not_change_the_identity_of_a_run():
     plain = compose.identity(compose_config())
     assert plain == compose.identity(compose_config("hw=4gb", "tracking=none", "resume=false"))
+    assert plain == compose.identity(compose_config("data.engine=datatrove"))
     assert plain != compose.identity(compose_config("adapter.rank=8"))
     assert plain != compose.identity(compose_config("seed=1"))

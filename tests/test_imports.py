@@ -42,6 +42,7 @@ DOORS = {
     "peft": {"models"},
     "matplotlib": {"reports"},
     "hydra": {"config", "run", "sweep"},
+    "datatrove": {"data"},
 }
 LIGHT = {"config", "text", "run", "sweep", "rundir", "files", "errors", "tasks", "memory"}
 HEAVY = {

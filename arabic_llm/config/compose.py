@@ -24,7 +24,7 @@ from arabic_llm.config.schema import RunConfig, TrainingConfig
 from arabic_llm.errors import ConfigError
 
 # Keys that say how or where a run is done, not what it does: they may differ when it is resumed.
-HOW = ("hw", "resume", "dry_run", "tracking", "data_root", "cache_dir", "output_dir")
+HOW = ("hw", "resume", "dry_run", "tracking", "data_root", "cache_dir", "output_dir", "data.engine")
 _NAME_LENGTH = 80  # file systems allow 255 bytes; a sweep's name is one part of a path
 
 
@@ -76,15 +76,21 @@ def did_you_mean(key: str, known: list[str]) -> str:
 
 def identity(config: RunConfig) -> dict[str, Any]:
     """Return what decides the outcome of a run, as plain values: the config without the keys of HOW."""
-    whole = cast(dict[str, Any], plain(asdict(config)))
-    return {key: value for key, value in whole.items() if key not in HOW}
+    return _without_how(cast(dict[str, Any], plain(asdict(config))))
+
+
+def _without_how(config: dict[str, Any]) -> dict[str, Any]:
+    inner = [key.split(".") for key in HOW if "." in key]
+    kept = {key: value for key, value in config.items() if key not in HOW}
+    for group, name in inner:
+        kept[group] = {key: value for key, value in kept[group].items() if key != name}
+    return kept
 
 
 def _run_name(*, _root_: DictConfig) -> str:
     """Return the directory name of a run: the same command gives the same name, so it can carry on."""
-    keys = [key for key in _root_ if key not in (*HOW, "hydra")]
-    own = cast(dict[Any, Any], OmegaConf.to_container(_root_, resolve=False, enum_to_str=True))
-    chosen = {str(key): own[key] for key in (*keys, "hw")}
+    own = cast(dict[str, Any], OmegaConf.to_container(_root_, resolve=False, enum_to_str=True))
+    chosen = {key: value for key, value in _without_how(own).items() if key != "hydra"} | {"hw": own["hw"]}
     names = [_root_[group].get("name", "none") for group in ("model", "data", "adapter")]
     return f"{_path_name('-'.join(names))}-{fingerprint(chosen)[:8]}"
 

@@ -41,6 +41,13 @@ class BidiControls(Enum):
     clean = "clean"  # they are removed, the row is counted as changed: isolates come with chats and tweets
 
 
+class Engine(Enum):
+    """What task=prepare cleans with; the same rows come out."""
+
+    processes = "processes"  # of this machine, chunk after chunk of each file
+    datatrove = "datatrove"  # its executors, file by file: hw.executor
+
+
 @dataclass
 class ColumnsConfig:
     """Which column of the file holds what.
@@ -163,6 +170,7 @@ class DataConfig(SourceConfig):
     test_share: float = 0.05  # of rows, kept for the day that is over
     overflow: Overflow = Overflow.drop
     max_lost_share: float = 0.1  # of rows; the run stops when more are lost to their length
+    engine: Engine = Engine.processes  # of task=prepare
 
     def __post_init__(self) -> None:
         """Refuse shares that are none, and quotas of languages that no source has."""

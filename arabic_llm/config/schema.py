@@ -134,6 +134,35 @@ class AdapterConfig:
             raise ValueError(f"adapter.{name} has no meaning with adapter={self.name}")
 
 
+class ExecutorKind(Enum):
+    """Which executor of datatrove runs data.engine=datatrove."""
+
+    local = "local"  # processes of this machine
+    slurm = "slurm"  # a job array: the same command typed again carries on when it has ended
+    ray = "ray"  # the cluster of RAY_ADDRESS
+
+
+@dataclass
+class ExecutorConfig:
+    """Where datatrove cleans rows: machines that see this folder and the files under the same paths."""
+
+    kind: ExecutorKind = ExecutorKind.local
+    num_tasks: int | None = None  # that share the files; none: one for each file
+    mem_per_cpu_gb: int = 2  # of slurm and ray, whose tasks have one core each
+    partition: str | None = None  # of slurm
+    time: str = "24:00:00"  # of slurm, for a task
+    sbatch_args: dict[str, str] = field(default_factory=dict)  # of slurm, e.g. {account: nlp, qos: normal}
+
+    def __post_init__(self) -> None:
+        """Refuse jobs that Slurm would refuse."""
+        for name in ("num_tasks", "mem_per_cpu_gb"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"hw.executor.{name} must be at least 1, not {value}")
+        if self.kind is ExecutorKind.slurm and self.partition is None:
+            raise ValueError("hw.executor.partition is not set; hw.executor.kind=slurm needs it")
+
+
 @dataclass
 class HardwareConfig:
     """What it runs on. It decides how, never what is learned."""
@@ -145,7 +174,8 @@ class HardwareConfig:
     eval_batch_size: int | None = None
     precision: Precision = Precision.auto
     gradient_checkpointing: bool = False
-    num_processes: int | None = None  # that clean rows; none: one on each core
+    num_processes: int | None = None  # that clean rows; none: one on each core, of a cluster one a task
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)  # of data.engine=datatrove
 
     def __post_init__(self) -> None:
         """Refuse sizes that hold nothing."""

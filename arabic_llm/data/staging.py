@@ -51,8 +51,7 @@ def stage(
             source = work.rules[number].source
             shards.append([])
             for place, put in enumerate(of_source):
-                stem = folder / f"{number:03}-{place:05}"
-                shards[-1] += stage_input((number, source), put, stem, apply)
+                shards[-1] += stage_input((number, source), put, stem_of(folder, number, place), apply)
     except BrokenProcessPool as error:
         raise HardwareError(
             "a process that cleaned rows was killed (out of memory?); the same command carries on, and"
@@ -61,6 +60,16 @@ def stage(
     finally:
         children.shutdown(cancel_futures=True)
     return shards
+
+
+def stem_of(folder: Path, source: int, place: int) -> Path:
+    """Return how the files of an input begin, which has a place among those of its source."""
+    return folder / f"{source:03}-{place:05}"
+
+
+def is_finished(stem: Path) -> bool:
+    """Return whether every shard of an input is there."""
+    return stem.with_suffix(".json").exists()
 
 
 def stage_input(source: tuple[int, SourceConfig], put: Input, stem: Path, apply: Apply) -> list[Shard]:
@@ -75,9 +84,9 @@ def stage_input(source: tuple[int, SourceConfig], put: Input, stem: Path, apply:
             if not shard.is_done():
                 yield Order(source[0], chunk, shard)
 
-    if not finished.exists():
+    if not is_finished(stem):
         what = f"cleaning {put.path.name if put.path else source[1].name}"
-        with tqdm(desc=what, unit="row", leave=False, delay=2) as bar:
+        with tqdm(desc=what, unit="row", leave=False, delay=2, disable=None) as bar:
             for num_rows in apply(orders()):
                 bar.update(num_rows)
         files.write_json(finished, {"num_chunks": num_chunks})

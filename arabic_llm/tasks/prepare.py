@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from omegaconf import MISSING
 
 from arabic_llm import files
 from arabic_llm.config.compose import identity
+from arabic_llm.config.data_schema import Engine
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.config.schema import RunConfig, TaskConfig
@@ -65,7 +67,7 @@ def plan(config: RunConfig) -> None:
     from arabic_llm.data import prepare
 
     with TemporaryDirectory(prefix="arabic-llm-") as folder:
-        prepared = _prepare(config, Path(folder))
+        prepared = _prepare(config, Path(folder), Engine.processes)  # no other machine sees the folder
         sources, plan, mix = prepare.describe(config.data, prepared, _training(config))
     for line in lines(sources, plan, mix):
         log.info("%s", line)
@@ -78,7 +80,7 @@ def run(config: RunConfig, directory: Path) -> float:
     from arabic_llm.reports import card
 
     work = directory / ".work"
-    prepared = _prepare(config, work)
+    prepared = _prepare(config, work, config.data.engine)
     splits = prepare.write(prepared, directory)
     sources, plan, mix = prepare.describe(config.data, prepared, _training(config))
     command = files.read_json(directory / "manifest.json")["command"]
@@ -115,7 +117,7 @@ def lines(sources: Sequence[SourceSummary], plan: Plan, mix: MixReport) -> list[
     ]
 
 
-def _prepare(config: RunConfig, work: Path) -> Prepared:
+def _prepare(config: RunConfig, folder: Path, engine: Engine) -> Prepared:
     """Return what becomes of every row; chunks that are in the folder already are not cleaned again."""
     from arabic_llm.data import contamination, prepare, sources, staging
     from arabic_llm.data.cleaning import Rules
@@ -125,10 +127,16 @@ def _prepare(config: RunConfig, work: Path) -> Prepared:
     items, read = contamination.index(sft.test_items(config)), sources.sources_of(config.data)
     is_signed = sources.is_signed(config.data)
     rules = [Rules(source, items, config.seed, is_signed) for source in read]
-    tokenizer = load.tokenizer_rules(config.model)
+    work = Work(rules, load.tokenizer_rules(config.model))
     inputs = [sources.inputs_of(source, Path(config.data_root)) for source in read]
+    if engine is Engine.datatrove:
+        if find_spec("datatrove") is None:
+            raise ConfigError("data.engine=datatrove needs datatrove: pip install 'arabic-llm[scale]'")
+        from arabic_llm.data import executors
+
+        executors.clean(work, inputs, folder, config.hw)
     num_processes = config.hw.num_processes or len(os.sched_getaffinity(0))
-    shards = staging.stage(Work(rules, tokenizer), inputs, work, num_processes)
+    shards = staging.stage(work, inputs, folder, num_processes)
     return prepare.choose(config.data, inputs, shards, config.seed)
 
 
