@@ -110,6 +110,10 @@ class LikeCuda(TorchFunctionMode):
         if func is functional.softmax and args[0].dtype is torch.float16 and kwargs.get("dtype"):
             # SoftMax.cpp: for float16 one kernel casts to float32 too; bfloat16 is cast before
             return torch.ops.aten._softmax(args[0], kwargs["dim"], True)
+        if func is functional.dropout and kwargs["training"] and kwargs["p"]:
+            return torch.native_dropout(args[0], kwargs["p"], True)[
+                0
+            ]  # Dropout.cpp: on a GPU the mask is bool
         if self._dtype is not None and func in _PRODUCTS:
             args = tuple(self._cast(value) for value in args)
         return func(*args, **kwargs)
@@ -144,7 +148,7 @@ def _efficient_backward(args: tuple[Any, ...]) -> list[int]:
     one = 4 * batch * heads * rows * size
     if query.dtype is torch.float32:
         return [one, 4 * batch * heads * tokens * size]
-    return [one if size <= _QUERY_BLOCK else 3 * one]
+    return [one] if size <= _QUERY_BLOCK else [one, one, one]
 
 
 def _flash_backward(args: tuple[Any, ...]) -> list[int]:

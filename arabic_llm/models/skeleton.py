@@ -16,6 +16,7 @@ from torch import nn
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from arabic_llm.memory.workload import Attention, Workload
+from arabic_llm.models import adapter
 
 _BLOCK, _BLOCK_OF_SCALES = 64, 256  # weights a scale, scales a scale (QLoRA, 2305.14314, section 3)
 _OUTPUTS_PADDED_TO = 32  # of the efficient kernel's logsumexp
@@ -24,7 +25,9 @@ _OUTPUTS_PADDED_TO = 32  # of the efficient kernel's logsumexp
 def build(work: Workload) -> PreTrainedModel:
     """Return the model of a workload in training mode, with its adapter, on the meta device."""
     shape = {k: v for k, v in vars(work.architecture).items() if v is not None}
-    config = AutoConfig.for_model(**shape)
+    config = AutoConfig.for_model(
+        **shape, pad_token_id=None
+    )  # the default may lie outside a small vocabulary
     config.use_cache = False
     config._attn_implementation = "eager" if work.attention is Attention.eager else _fused(work)
     with torch.device("meta"):
@@ -51,11 +54,14 @@ def scales(parameter: nn.Parameter) -> Iterator[torch.Tensor]:
 
 
 def _adapted(model: PreTrainedModel, work: Workload) -> PreTrainedModel:
+    targets = list(work.target_modules)
+    if targets == [adapter.ALL_LINEAR]:
+        targets = list(adapter.LINEAR_MODULES[work.architecture.model_type])
     config = LoraConfig(
         r=work.rank,
         lora_alpha=work.rank,
         lora_dropout=work.dropout,
-        target_modules=list(work.target_modules),
+        target_modules=targets,
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)

@@ -6,7 +6,7 @@ B batch, T tokens.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,13 +27,22 @@ from arabic_llm.models import skeleton
 
 _HALF = 2  # bytes of a weight as it is read from the disk
 _MIN_8BIT = 4096  # weights of a tensor below which bitsandbytes keeps 32 bits
-_STEPS = 2  # the moments appear at the end of the first
 
 
 def peak(work: Workload, capacity: int | None = None) -> Peak:
     """Return the peaks of the second optimiser step of a workload, on a card of that many bytes."""
-    model = skeleton.build(work)
     allocator = CachingAllocator(capacity)
+    phases = rehearse(work, allocator, lambda _: None)
+    return Peak(max(phases.values()), allocator.peak_reserved, phases, not allocator.is_over)
+
+
+def rehearse(work: Workload, allocator: CachingAllocator, watch: Callable[[str], None]) -> dict[str, int]:
+    """Run two optimiser steps on an allocator and return the peak of each phase of the second.
+
+    In the last pass `watch` is called when it "begins", at the end of autocast ("casts"), of "forward" and
+    of "backward".
+    """
+    model = skeleton.build(work)
     with ExitStack() as stack:
         if work.loss is Loss.tiled:
             stack.enter_context(_tiled_head(model))
@@ -45,10 +54,9 @@ def peak(work: Workload, capacity: int | None = None) -> Peak:
             if isinstance(module, GradientCheckpointingLayer):
                 module.register_forward_pre_hook(cuda.begin_layer)
         stage = _Stage(model, work, allocator, cuda, _optimizer(model, work))
-        for _ in range(_STEPS):
-            allocator.reset_peaks()
-            phases = stage.step()
-    return Peak(max(phases.values()), allocator.peak_reserved, phases, not allocator.is_over)
+        stage.step(lambda _: None)
+        allocator.reset_peaks()
+        return stage.step(watch)
 
 
 @dataclass
@@ -60,31 +68,36 @@ class _Stage:
     optimizer: torch.optim.Optimizer
     workspaces: list[Block] = field(default_factory=list)  # of cuBLAS; never given back
 
-    def step(self) -> dict[str, int]:
-        """Run one optimiser step and return the peak of each phase."""
+    def step(self, watch: Callable[[str], None]) -> dict[str, int]:
+        """Run one optimiser step and return the peak of each phase; the last pass is watched."""
         phases: dict[str, int] = {}
         self.optimizer.zero_grad(set_to_none=True)
-        for _ in range(2 if self.work.accumulates else 1):
-            for phase in self._pass():
+        passes = 2 if self.work.accumulates else 1
+        for number in range(passes):
+            for phase in self._pass(watch if number == passes - 1 else lambda _: None):
                 phases[phase] = max(phases.get(phase, 0), self._peak_so_far())
         self.optimizer.step()
         phases["optimizer"] = self._peak_so_far()
         gc.collect()
         return phases
 
-    def _pass(self) -> Iterator[str]:
+    def _pass(self, watch: Callable[[str], None]) -> Iterator[str]:
+        watch("begins")
         inputs = _batch(self.work)
         self._workspace_of_thread(0)
         with self.cuda.forward():
             out = self.model(**inputs)
+            watch("casts")
         loss = out.loss
         if not self.work.keeps_output:
             del out
+        watch("forward")
         yield "forward"
         self._workspace_of_thread(1)
         # loss.backward(), which would put the function mode aside that layers computed again need
         ones, options = torch.ones_like(loss), {"allow_unreachable": True, "accumulate_grad": True}
         _engine_run_backward((loss,), (ones,), False, False, (), **options)
+        watch("backward")
         yield "backward"
 
     def _peak_so_far(self) -> int:
