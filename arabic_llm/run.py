@@ -54,7 +54,7 @@ def _hydra_main(cfg: DictConfig) -> float | None:
 
 def _run(config: RunConfig) -> float | None:
     task = import_module(f"arabic_llm.tasks.{config.task.name}")
-    if config.dry_run:
+    if config.dry_run or not hasattr(task, "run"):  # task=plan only says
         task.plan(config)
         return None
     if not hasattr(task, "inputs"):  # it has no directory: what it makes lies elsewhere

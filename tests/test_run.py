@@ -32,7 +32,7 @@ def complaint(program, *overrides):
         ("model=qwen", "no model 'qwen'; there are: gemma2_2b, gemma2_9b, glm4_9b, llama2_7b"),
         (
             "task=sfft",
-            "no task 'sfft'; there are: compare, download, evaluate, inspect, prepare, pretrain",
+            "no task 'sfft'; there are: compare, download, evaluate, inspect, plan, prepare",
         ),
         ("+experiment=nothing", "no experiment 'nothing'; there are: "),
         ("adapter.rank=abc", "adapter.rank: Value 'abc' of type 'str' could not be converted to Integer"),
@@ -100,7 +100,7 @@ def test_the_real_command_ends_with_what_is_missing_and_what_fetches_it(program,
     assert plan.startswith(
         "plan: qwen2_7b (7,615.6 M parameters) with adapter=qlora (40.37 M trained) on 4,"
     )
-    assert "weights 5.17 GiB of 3.6 GiB that hw leaves, which is too much for them alone" in plan
+    assert "needs 6.58 GiB of 3.6 that hw leaves, which is too much" in plan
     assert error.startswith("error: the weights of Qwen/Qwen2-7B are not here and cannot be reached")
     assert error.endswith("hf download Qwen/Qwen2-7B --revision main --local-dir models/qwen2_7b")
 
@@ -233,7 +233,7 @@ def test_help_and_the_configuration_import_nothing_heavy(arguments, tmp_path):
 def test_help_lists_every_option_and_no_schema(tmp_path):
     command = [sys.executable, "-m", "arabic_llm.run", "--help"]
     said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
-    assert "task: compare, download, evaluate, inspect, prepare, pretrain, sft, study" in said
+    assert "task: compare, download, evaluate, inspect, plan, prepare, pretrain, sft, study" in said
     assert "_schema" not in said
 
 

@@ -170,16 +170,17 @@ class HardwareConfig:
     name: str = MISSING
     device: Device = Device.auto
     usable_gib: float | None = None  # what the card leaves; none: what the machine says
-    micro_batch_size: int | None = None  # sequences per forward pass; none: by the device
+    card_gib: float | None = None  # what is written on its box
+    micro_batch_size: int | None = None  # sequences per forward pass; none: by the plan, or the device
     eval_batch_size: int | None = None
     precision: Precision = Precision.auto
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | None = None  # none: by the plan; without a budget off
     num_processes: int | None = None  # that clean rows; none: one on each core, of a cluster one a task
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)  # of data.engine=datatrove
 
     def __post_init__(self) -> None:
         """Refuse sizes that hold nothing."""
-        for name in ("usable_gib", "micro_batch_size", "eval_batch_size", "num_processes"):
+        for name in ("usable_gib", "card_gib", "micro_batch_size", "eval_batch_size", "num_processes"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"hw.{name} must be positive, not {value}")

@@ -50,7 +50,7 @@ def resolve(hw: HardwareConfig) -> Placement:
         precision=_gpu_precision(hw),
         micro_batch_size=hw.micro_batch_size or micro,
         eval_batch_size=hw.eval_batch_size or evaluation,
-        gradient_checkpointing=hw.gradient_checkpointing,
+        gradient_checkpointing=bool(hw.gradient_checkpointing),
         description=f"{torch.cuda.get_device_name()}, {free_gib:.1f} of {total_gib:.1f} GiB free",
     )
 
@@ -81,7 +81,7 @@ def _on_cpu(hw: HardwareConfig) -> Placement:
         precision=precision,
         micro_batch_size=hw.micro_batch_size or _CPU_BATCH,
         eval_batch_size=hw.eval_batch_size or _CPU_EVAL_BATCH,
-        gradient_checkpointing=hw.gradient_checkpointing,
+        gradient_checkpointing=bool(hw.gradient_checkpointing),
         description=f"CPU, {torch.get_num_threads()} threads",
     )
 

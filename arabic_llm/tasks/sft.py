@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arabic_llm import files
 from arabic_llm.config.compose import identity
-from arabic_llm.config.schema import Method, RunConfig, TrainingConfig
-from arabic_llm.errors import ConfigError, DataError, UserError
+from arabic_llm.config.schema import Device, Method, Precision, RunConfig, TrainingConfig
+from arabic_llm.errors import ConfigError, DataError, HardwareError, UserError
 
 if TYPE_CHECKING:
     from arabic_llm.data.chat import TokenRow
     from arabic_llm.data.mixing import Mix
     from arabic_llm.data.rows import Row
     from arabic_llm.data.sources import Rows
+    from arabic_llm.memory.plan import Plan
     from arabic_llm.models.placement import Placement
     from arabic_llm.tracking import Tracker
 
@@ -57,12 +58,12 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
 def plan(config: RunConfig) -> None:
     """Say what a run would do: rows, tokens, steps, bytes of the weights. Writes nothing."""
     from arabic_llm.data import chat, tokens
-    from arabic_llm.models import load, placement
+    from arabic_llm.models import load
 
     rows = rows_of(config)
     for ledger in rows.ledgers:
         log.info("%s", ledger)
-    log.info("%s", plan_line(config, len(rows.train), placement.resolve(config.hw)))
+    log.info("%s", plan_line(config, len(rows.train), placed(config)))
     mix = mix_of(config, rows.train)
     try:
         base = load.locate(config.model, cache_dir=None)
@@ -82,7 +83,7 @@ def plan(config: RunConfig) -> None:
 def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     """Return the folder of the trained adapter (or weights); a finished one is not trained again."""
     from arabic_llm.data import chat, lint, tokens
-    from arabic_llm.models import adapter, load, placement
+    from arabic_llm.models import adapter, load
     from arabic_llm.training import sft
 
     task = settings(config)
@@ -90,7 +91,9 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     if files.is_whole(trained):
         log.info("already trained: %s", trained)
         return trained
-    place, cache = placement.resolve(config.hw), Path(config.cache_dir)
+    place, cache = placed(config), Path(config.cache_dir)
+    if (missing := over_budget(config, place)) is not None and place.device == "cuda":
+        raise HardwareError(missing)
     questions = suite_questions(config)
     rows = rows_of(config, questions)
     for ledger in rows.ledgers:
@@ -156,8 +159,48 @@ def test_items(config: RunConfig, questions: set[str] | str | None = None) -> se
     return items
 
 
+def placed(config: RunConfig) -> Placement:
+    """Return where and how a run trains: with a budget, as its plan says."""
+    from arabic_llm.models import placement
+
+    place = placement.resolve(config.hw)
+    if (chosen := planned(config, place)) is None:
+        return place
+    return replace(
+        place, micro_batch_size=chosen.micro_batch_size, gradient_checkpointing=chosen.checkpointing
+    )
+
+
+def planned(config: RunConfig, place: Placement) -> Plan | None:
+    """Return the plan of a run, or None without a budget, and in float32 on a card.
+
+    Budgets are of cards: on a CPU they are planned as if the card were there.
+    """
+    from arabic_llm.memory import plan as planning
+
+    if config.hw.usable_gib is None or (place.device == "cuda" and place.precision is Precision.float32):
+        return None
+    precision = place.precision if place.device == "cuda" else Precision.auto
+    hw = replace(config.hw, precision=precision, device=Device.auto)
+    return planning.best(planning.ask(config.model, config.adapter, hw, settings(config)))
+
+
+def over_budget(config: RunConfig, place: Placement) -> str | None:
+    """Return why a run does not fit its budget, or None when it does."""
+    from arabic_llm.memory import plan as planning
+
+    chosen = planned(config, place)
+    if chosen is None or planning.fits(chosen, config.hw):
+        return None
+    return (
+        f"hw={config.hw.name} leaves {config.hw.usable_gib} GiB and this run needs"
+        f" {chosen.total / planning.GIB:.2f}, whatever the batch; task=plan with the same settings says"
+        " what fits"
+    )
+
+
 def plan_line(config: RunConfig, num_rows: int, place: Placement) -> str:
-    """Return what is about to happen in one line; the figures of the weights are a closed form."""
+    """Return what is about to happen in one line; the figures of the memory are a closed form."""
     from arabic_llm.memory import weights
     from arabic_llm.models import load
     from arabic_llm.models.placement import micro_batch
@@ -166,21 +209,22 @@ def plan_line(config: RunConfig, num_rows: int, place: Placement) -> str:
     task, model, adapter = settings(config), config.model, config.adapter
     size, accumulation = micro_batch(place, task.effective_batch_size)
     batch = f"{task.effective_batch_size} sequences ({accumulation} x {size})"
-    each, trained = load.dtype_of(adapter, place).itemsize, ""
-    if place.device == "cpu" and config.hw.usable_gib is not None and adapter.method is not Method.full:
-        each = 2  # planned for a card that is not here: it would hold frozen weights in 16 bits
+    trained = ""
     if adapter.rank is not None and adapter.target_modules == ["all-linear"] and not adapter.use_dora:
         millions = weights.adapter_parameters(model.architecture, adapter.rank) / 1e6
         trained = f" ({millions:,.2f} M trained)"
-    gib = weights.weight_bytes(model.architecture, adapter.quantization, each) / weights.GIB
     count = weights.count(model.architecture).total / 1e6
-    budget = "" if config.hw.usable_gib is None else f" of {config.hw.usable_gib} GiB that hw leaves"
-    over = config.hw.usable_gib is not None and gib > config.hw.usable_gib
+    if (chosen := planned(config, place)) is None:
+        each = load.dtype_of(adapter, place).itemsize
+        gib = weights.weight_bytes(model.architecture, adapter.quantization, each) / weights.GIB
+        needs = f"weights {gib:,.2f} GiB"
+    else:
+        needs = f"needs {chosen.total / weights.GIB:,.2f} GiB of {config.hw.usable_gib} that hw leaves"
+        needs += ", which is too much" if over_budget(config, place) else ""
     return (
         f"plan: {model.name} ({count:,.1f} M parameters) with adapter={adapter.name}{trained}"
         f" on {num_rows:,} rows: {num_steps(task, num_rows):,} steps of {batch},"
-        f" up to {task.max_length:,} tokens; weights {gib:,.2f} GiB{budget}"
-        f"{', which is too much for them alone' if over else ''}; {place.description}"
+        f" up to {task.max_length:,} tokens; {needs}; {place.description}"
     )
 
 

@@ -37,11 +37,5 @@ def test_a_card_that_is_not_there_is_said():
 
 
 @no_gpu
-def test_a_budget_is_kept_on_a_cpu_too():
-    place = resolve(compose_config("hw=4gb").hw)
-    assert (place.device, place.micro_batch_size, place.gradient_checkpointing) == ("cpu", 1, True)
-
-
-@no_gpu
 def test_auto_takes_the_cpu_where_there_is_no_card():
     assert resolve(compose_config().hw).device == "cpu"

@@ -1,0 +1,177 @@
+"""The plan of a training run on a budget: the fastest settings that fit, or the largest that would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from arabic_llm.config.schema import (
+    AdapterConfig,
+    Device,
+    HardwareConfig,
+    Method,
+    ModelConfig,
+    Precision,
+    Quantization,
+    TrainingConfig,
+)
+from arabic_llm.memory import closed_form
+from arabic_llm.memory.closed_form import Parts
+from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Loss, Optimizer, Workload
+
+GIB = 2**30
+_HOPPER_GIB = 70  # cards from here on have cuBLAS workspaces of 32 MiB
+_HOPPER_WORKSPACE = 32 * 2**20
+# A pass costs what this many more tokens would: kernels are started, 4-bit weights unpacked.
+_TOKENS_OF_A_PASS = 1024
+_RECOMPUTING = 4 / 3  # one more forward pass beside one forward and a backward of twice its cost
+# Holes that nothing fits into. Rehearsed with a capacity, steps of seven models and lengths first ran
+# through with 11 to 29% of what comes and goes to spare (unused segments are given back before it fails).
+FRAGMENTS = 0.3
+_SHORTEST = 64  # tokens; a multiple of it is proposed
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a run wants, before hw has its say."""
+
+    model: ModelConfig
+    adapter: AdapterConfig
+    hw: HardwareConfig
+    tokens: int  # a sequence
+    effective_batch_size: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings and what they need."""
+
+    micro_batch_size: int
+    accumulation: int
+    checkpointing: bool
+    work: Workload
+    parts: Parts
+
+    @property
+    def fragments(self) -> float:
+        """Return the bytes that are lost between blocks."""
+        return FRAGMENTS * (self.parts.activations + self.parts.logits)
+
+    @property
+    def total(self) -> float:
+        """Return the bytes that the run takes from the card, but for the CUDA context."""
+        return self.parts.allocated + self.fragments
+
+
+def ask(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, task: TrainingConfig) -> Ask:
+    """Return what a configured run wants."""
+    return Ask(model, adapter, hw, task.max_length, task.effective_batch_size)
+
+
+def best(wanted: Ask) -> Plan:
+    """Return the fastest settings within the budget; without any that fit, those that need least.
+
+    The effective batch and the sequence length are the task's and stay as they are.
+    """
+    plans = sorted(_settings(wanted), key=_cost)
+    return next((p for p in plans if fits(p, wanted.hw)), min(plans, key=lambda p: p.total))
+
+
+def fits(plan: Plan, hw: HardwareConfig) -> bool:
+    """Return whether a plan stays within what hw leaves; without a budget everything does."""
+    return hw.usable_gib is None or plan.total <= hw.usable_gib * GIB
+
+
+def longest(wanted: Ask) -> int | None:
+    """Return the longest sequences that fit, a multiple of 64 tokens, or None."""
+    found, low, high = None, 1, wanted.tokens // _SHORTEST
+    while low <= high:
+        middle = (low + high) // 2
+        if fits(best(replace(wanted, tokens=middle * _SHORTEST)), wanted.hw):
+            found, low = middle * _SHORTEST, middle + 1
+        else:
+            high = middle - 1
+    return found
+
+
+def largest_rank(wanted: Ask) -> int | None:
+    """Return the largest lower rank that fits, a power of 2, or None."""
+    rank = (wanted.adapter.rank or 1) // 2
+    while rank >= 1:
+        alpha = wanted.adapter.alpha
+        if fits(best(replace(wanted, adapter=replace(wanted.adapter, rank=rank, alpha=alpha))), wanted.hw):
+            return rank
+        rank //= 2
+    return None
+
+
+def _settings(wanted: Ask) -> Iterator[Plan]:
+    """Yield every plan that hw's own settings leave open."""
+    batch, hw = wanted.effective_batch_size, wanted.hw
+    fixed = hw.micro_batch_size
+    open_sizes = [size for size in range(1, batch + 1) if batch % size == 0]
+    sizes = open_sizes if fixed is None else [max(s for s in open_sizes if s <= fixed)]
+    choices = (False, True) if hw.gradient_checkpointing is None else (hw.gradient_checkpointing,)
+    for size in sizes:
+        for checkpointing in choices:
+            work = workload(wanted, size, checkpointing=checkpointing)
+            yield Plan(size, batch // size, checkpointing, work, closed_form.predict(work))
+
+
+def _cost(plan: Plan) -> float:
+    """Return the time of an optimiser step, in tokens that one forward and backward pass takes."""
+    tokens = plan.micro_batch_size * plan.work.tokens * (_RECOMPUTING if plan.checkpointing else 1)
+    return plan.accumulation * (_TOKENS_OF_A_PASS + tokens)
+
+
+def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Workload:
+    """Return what a pass of our runs does: TRL's tiled head, AdamW, autocast, adapters in float32."""
+    adapter, hw = wanted.adapter, wanted.hw
+    is_full, nf4 = adapter.method is Method.full, adapter.quantization is Quantization.nf4
+    precision = _precision(hw)
+    padded = micro_batch_size > 1  # sequences of a batch differ in length
+    on_large_card = (hw.usable_gib or 0) >= _HOPPER_GIB
+    return Workload(
+        architecture=wanted.model.architecture,
+        batch_size=micro_batch_size,
+        tokens=wanted.tokens,
+        nf4=nf4,
+        double_quant=nf4,
+        weights=Precision.float32 if is_full else precision,
+        compute=precision,
+        autocast=precision is not Precision.float32,
+        rank=None if is_full else adapter.rank,
+        target_modules=tuple(adapter.target_modules),
+        dropout=adapter.dropout or 0.0,
+        attention=_attention(wanted, padded),
+        checkpointing=checkpointing,
+        optimizer=Optimizer.adamw,
+        loss=Loss.tiled,
+        padded=padded,
+        accumulates=wanted.effective_batch_size > micro_batch_size,
+        widened=False,
+        keeps_output=False,
+        workspace_bytes=_HOPPER_WORKSPACE if on_large_card else CUBLAS_WORKSPACE,
+    )
+
+
+def _precision(hw: HardwareConfig) -> Precision:
+    if hw.precision is not Precision.auto:
+        return hw.precision
+    # bfloat16 or float16: as many bytes
+    return Precision.float32 if hw.device is Device.cpu else Precision.bfloat16
+
+
+def _attention(wanted: Ask, padded: bool) -> Attention:
+    """Return the kernel that transformers and torch will choose."""
+    if wanted.model.architecture.model_type == "gemma2":
+        return Attention.eager  # its soft-capped scores are in no kernel (Gemma2PreTrainedModel)
+    if padded:
+        return Attention.efficient  # FlashAttention takes no mask
+    if wanted.hw.precision is Precision.float16:
+        # A card before Ampere: no FlashAttention, and with grouped heads and no mask transformers asks for
+        # what the efficient kernel does not do, so torch falls back on the plain formula.
+        shape = wanted.model.architecture
+        grouped = shape.num_key_value_heads < shape.num_attention_heads
+        return Attention.eager if grouped else Attention.efficient
+    return Attention.flash

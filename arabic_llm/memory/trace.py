@@ -1,0 +1,172 @@
+"""Every tensor of code that runs on the meta device, replayed through the caching allocator.
+
+The tensors are those of the real code. What CUDA's kernels allocate inside, and meta's do not, is listed
+here with its source.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+from unittest import mock
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from arabic_llm.memory.allocator import Block, CachingAllocator
+
+_QUERY_BLOCK = 64  # kBlockSizeI of the efficient kernel's backward
+_FLASH_ROWS, _FLASH_COLUMNS = 128, 32  # flash_bwd rounds tokens and head size up to multiples
+
+
+class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Give every new storage to an allocator, and take it back when the storage dies."""
+
+    def __init__(self, allocator: CachingAllocator) -> None:
+        """Take the allocator that is asked."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._allocator = allocator
+        self._live: dict[int, Block] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run the operation, then account for what it made and what its CUDA kernel needs meanwhile."""
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                self.see(tensor)
+        if (needs := _INSIDE.get(str(func.overloadpacket))) is not None:
+            blocks = [self._allocator.malloc(size) for size in needs(args) if size]
+            for block in blocks:
+                self._allocator.release(block)
+        return out
+
+    def see(self, tensor: torch.Tensor, block: Block | None = None) -> None:
+        """Account for a tensor; a block that it has been given already is taken as it is."""
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._live or storage.nbytes() == 0:
+            return
+        self._live[key] = block or self._allocator.malloc(storage.nbytes())
+        weakref.finalize(storage, self._gone, key)
+
+    def _gone(self, key: int) -> None:
+        self._allocator.release(self._live.pop(key))
+
+
+class LikeCuda(TorchFunctionMode):
+    """What torch does above the kernels for CUDA tensors and not for those on meta: autocast, half softmax.
+
+    Autocast casts the operands of products to 16 bits, and keeps its casts of trained float32 weights
+    until it ends: with the forward pass, or with the layer that is computed again.
+    """
+
+    def __init__(self, autocast: torch.dtype | None) -> None:
+        """Take the type autocast casts to; none: it is off."""
+        super().__init__()
+        self._dtype = autocast
+        self._casts: dict[int, torch.Tensor] = {}
+        self._is_forward = False
+
+    def __enter__(self) -> Self:
+        """Say that autocast is on, where PEFT and TRL ask."""
+        enabled, dtype, own = torch.is_autocast_enabled, torch.get_autocast_dtype, self._dtype
+        self._answers = mock.patch.multiple(
+            torch,
+            is_autocast_enabled=lambda on="cuda": own is not None if on in _PRETENDED else enabled(on),
+            get_autocast_dtype=lambda on: own if on in _PRETENDED else dtype(on),
+        )
+        self._answers.start()
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Leave torch to answer for itself."""
+        self._answers.stop()
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def forward(self) -> Iterator[None]:
+        """Hold the casts of the forward pass until its end."""
+        self._is_forward = True
+        yield
+        self._is_forward = False
+        self._casts.clear()
+
+    def begin_layer(self, *_: Any) -> None:
+        """Forget the casts of the layer that was computed again before this one."""
+        if not self._is_forward:
+            self._casts.clear()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Cast where autocast would, then run."""
+        kwargs = kwargs or {}
+        if func is functional.softmax and args[0].dtype is torch.float16 and kwargs.get("dtype"):
+            # SoftMax.cpp: for float16 one kernel casts to float32 too; bfloat16 is cast before
+            return torch.ops.aten._softmax(args[0], kwargs["dim"], True)
+        if func is functional.dropout and kwargs["training"] and kwargs["p"]:
+            return torch.native_dropout(args[0], kwargs["p"], True)[
+                0
+            ]  # Dropout.cpp: on a GPU the mask is bool
+        if self._dtype is not None and func in _PRODUCTS:
+            args = tuple(self._cast(value) for value in args)
+        return func(*args, **kwargs)
+
+    def _cast(self, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or value.dtype is not torch.float32:
+            return value
+        if not (value.is_leaf and value.requires_grad):
+            return value.to(self._dtype)
+        if id(value) not in self._casts:
+            self._casts[id(value)] = value.to(self._dtype)
+        return self._casts[id(value)]
+
+
+def _softmax_backward(args: tuple[Any, ...]) -> list[int]:
+    # softmax_backward_cuda_out, aten/src/ATen/native/cuda/SoftMax.cu: `Tensor tmp = grad * output`
+    return [args[0].numel() * args[0].element_size()]
+
+
+def _gemm_4bit(args: tuple[Any, ...]) -> list[int]:
+    # bitsandbytes 0.50.2, backends/cuda/ops.py: above some 1500 rows it dequantises, then multiplies
+    return [args[2][0] * args[2][1] * args[0].element_size()]
+
+
+def _efficient_backward(args: tuple[Any, ...]) -> list[int]:
+    # _efficient_attention_backward, transformers/cuda/attention_backward.cu: the gradient of the query is
+    # added up in float32 (kNeedsAccumGradQ), in 16 bits that of key and value too where a head is wider
+    # than 64; for float32 the kernel leaves delta = sum(grad_out * out) to ATen.
+    query = args[1]
+    batch, heads, tokens, size = query.shape
+    rows = -(-tokens // _QUERY_BLOCK) * _QUERY_BLOCK
+    one = 4 * batch * heads * rows * size
+    if query.dtype is torch.float32:
+        return [one, 4 * batch * heads * tokens * size]
+    return [one] if size <= _QUERY_BLOCK else [one, one, one]
+
+
+def _flash_backward(args: tuple[Any, ...]) -> list[int]:
+    # mha_bwd, transformers/cuda/flash_attn/flash_api.cpp: dq_accum and softmax_d in float32, and with
+    # grouped heads dk and dv of every head, added up afterwards
+    query, key = args[1], args[2]
+    batch, heads, tokens, size = query.shape
+    rows = -(-tokens // _FLASH_ROWS) * _FLASH_ROWS
+    columns = -(-size // _FLASH_COLUMNS) * _FLASH_COLUMNS
+    expanded = 0 if key.shape[1] == heads else batch * tokens * heads * size * query.element_size()
+    return [4 * batch * heads * rows, 4 * batch * heads * rows * columns, expanded, expanded]
+
+
+_PRETENDED = ("cuda", "meta")
+_PRODUCTS = (functional.linear, torch.matmul, torch.Tensor.matmul, torch.mm, torch.bmm)  # of our models
+_INSIDE: dict[str, Callable[[tuple[Any, ...]], list[int]]] = {
+    "aten._softmax_backward_data": _softmax_backward,
+    "aten._scaled_dot_product_efficient_attention_backward": _efficient_backward,
+    "aten._scaled_dot_product_flash_attention_backward": _flash_backward,
+    "bitsandbytes.gemm_4bit": _gemm_4bit,
+}

@@ -1,0 +1,100 @@
+"""What one optimiser step puts on a card, in plain numbers: all that a prediction of its memory needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import Any
+
+from arabic_llm.config.schema import ArchitectureConfig, Precision
+from arabic_llm.errors import ConfigError
+
+MIB = 2**20
+
+
+class Attention(Enum):
+    """How attention is computed, which decides what of it lies in memory."""
+
+    eager = "eager"  # scores of every pair of tokens, several times
+    efficient = (
+        "efficient"  # PyTorch's memory-efficient kernel: padded batches, float32, cards before Ampere
+    )
+    flash = "flash"  # PyTorch's FlashAttention kernel: 16 bits, no padding, Ampere and later
+
+
+class Loss(Enum):
+    """Whether the logits of all positions exist at once."""
+
+    full = "full"  # transformers' own loss
+    tiled = "tiled"  # TRL's fused head: a tile of 4096 tokens and 32768 words
+
+
+class Optimizer(Enum):
+    """What holds the moments."""
+
+    adamw = "adamw"  # two of 32 bits a trained weight
+    adamw_8bit = "adamw_8bit"  # two of 8 bits, with a float32 scale per 256
+    sgd = "sgd"  # none
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A model, how it is held, and the batch of one forward and backward pass."""
+
+    architecture: ArchitectureConfig
+    batch_size: int  # sequences
+    tokens: int  # a sequence
+    nf4: bool  # linear layers in 4 bits
+    double_quant: bool  # and their scales in 8
+    weights: Precision  # of what is not in 4 bits
+    compute: Precision  # of the products with 4-bit weights; of autocast
+    autocast: bool
+    rank: int | None  # of the adapter; none: every weight is trained
+    target_modules: tuple[str, ...]
+    dropout: float
+    attention: Attention
+    checkpointing: bool
+    optimizer: Optimizer
+    loss: Loss
+    padded: bool  # the batch has an attention mask with zeros in it
+    accumulates: bool  # gradients of an earlier pass are there
+    widened: bool  # PEFT's prepare_model_for_kbit_training has cast what is not in 4 bits to float32
+    keeps_output: bool  # the logits live until the step ends, as in a plain loop; Trainer drops them
+    workspace_bytes: int  # of cuBLAS, a thread: 8.125 MiB, on Hopper and later 32
+
+
+# at::cuda::getChosenWorkspaceSize, torch 2.13: 2 buffers of 4 MiB and 8 of 16 KiB
+CUBLAS_WORKSPACE = 2 * 4096 * 1024 + 8 * 16 * 1024
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Bytes at the worst moment of a step."""
+
+    allocated: int  # in tensors: torch.cuda.max_memory_allocated
+    reserved: int  # taken from the card: torch.cuda.max_memory_reserved
+    by_phase: dict[str, int]  # peak allocated of forward, backward, optimizer
+    fits: bool  # in the capacity that was given
+
+
+def architecture(config: Mapping[str, Any]) -> ArchitectureConfig:
+    """Return the shape of a model from the fields of its config.json, with transformers' defaults.
+
+    Raises ConfigError naming the first field that is missing.
+    """
+    family, known = config.get("model_type"), [f.name for f in fields(ArchitectureConfig)]
+    shape = {
+        "num_key_value_heads": config.get("num_attention_heads"),
+        "tie_word_embeddings": family == "gemma2",
+        "attention_bias": family == "qwen2",
+        **{name: config[name] for name in known if name in config},
+    }
+    if family == "gemma2":
+        shape.setdefault("head_dim", 256)
+    elif {"hidden_size", "num_attention_heads"} <= shape.keys():
+        shape.setdefault("head_dim", shape["hidden_size"] // shape["num_attention_heads"])
+    for name in known:
+        if shape.get(name) is None:
+            raise ConfigError(f"config.json of {config.get('name', 'this model')}: no '{name}'")
+    return ArchitectureConfig(**shape)

@@ -1,0 +1,155 @@
+"""A model without its weights: transformers', PEFT's and bitsandbytes' own modules on the meta device.
+
+Every shape and type is the real one, no byte is held, and no file is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from bitsandbytes.functional import QuantState
+from bitsandbytes.nn.modules import Linear4bit, Params4bit
+from peft import LoraConfig, get_peft_model
+from torch import nn
+from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from arabic_llm.memory.workload import Attention, Workload
+from arabic_llm.models import adapter
+
+_BLOCK, _BLOCK_OF_SCALES = 64, 256  # weights a scale, scales a scale (QLoRA, 2305.14314, section 3)
+_OUTPUTS_PADDED_TO = 32  # of the efficient kernel's logsumexp
+
+
+def build(work: Workload) -> PreTrainedModel:
+    """Return the model of a workload in training mode, with its adapter, on the meta device."""
+    shape = {k: v for k, v in vars(work.architecture).items() if v is not None}
+    config = AutoConfig.for_model(
+        **shape, pad_token_id=None
+    )  # the default may lie outside a small vocabulary
+    config.use_cache = False
+    config._attn_implementation = "eager" if work.attention is Attention.eager else _fused(work)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, work.weights.name))
+        if work.nf4:
+            _quantise(model, work)
+        if work.rank is not None:
+            model = _adapted(model, work)
+    if work.checkpointing:
+        # What TRL and transformers 5 do.
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.enable_input_require_grads()
+    model.train()
+    return model
+
+
+def scales(parameter: nn.Parameter) -> Iterator[torch.Tensor]:
+    """Yield what lies beside a 4-bit weight: its scales, theirs, and the tables of values."""
+    state = getattr(parameter, "quant_state", None)
+    for holder in (state, getattr(state, "state2", None)):
+        for name in ("absmax", "code", "offset"):
+            if isinstance(tensor := getattr(holder, name, None), torch.Tensor):
+                yield tensor
+
+
+def _adapted(model: PreTrainedModel, work: Workload) -> PreTrainedModel:
+    targets = list(work.target_modules)
+    if targets == [adapter.ALL_LINEAR]:
+        targets = list(adapter.LINEAR_MODULES[work.architecture.model_type])
+    config = LoraConfig(
+        r=work.rank,
+        lora_alpha=work.rank,
+        lora_dropout=work.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+def _quantise(model: PreTrainedModel, work: Workload) -> None:
+    """Replace every linear layer but the head by bitsandbytes' own, as transformers does when it loads."""
+    compute = getattr(torch, work.compute.name)
+    for name, module in list(model.named_modules()):
+        if not isinstance(module, nn.Linear) or name == "lm_head":
+            continue
+        count = module.in_features * module.out_features
+        four_bit = Linear4bit(  # type: ignore[no-untyped-call]
+            *(module.in_features, module.out_features, module.bias is not None),
+            compute_dtype=compute,
+            compress_statistics=work.double_quant,
+            quant_type="nf4",
+        )
+        four_bit.weight = Params4bit(
+            torch.empty((count + 1) // 2, 1, dtype=torch.uint8),
+            requires_grad=False,
+            quant_state=_quant_state(module, work.double_quant, compute),
+            compress_statistics=work.double_quant,
+            quant_type="nf4",
+            bnb_quantized=True,
+            module=four_bit,
+        )
+        if module.bias is not None:
+            four_bit.bias = nn.Parameter(module.bias, requires_grad=False)
+        model.set_submodule(name, four_bit)
+    model.is_loaded_in_4bit = True  # PEFT looks for it
+
+
+def _quant_state(module: nn.Linear, nested: bool, compute: torch.dtype) -> QuantState:
+    blocks = -(-module.weight.numel() // _BLOCK)
+    options: dict[str, Any] = {
+        "shape": module.weight.shape,
+        "code": torch.empty(16),
+        "blocksize": _BLOCK,
+        "quant_type": "nf4",
+        "dtype": compute,
+    }
+    if not nested:
+        return QuantState(absmax=torch.empty(blocks), **options)  # type: ignore[no-untyped-call]
+    inner = QuantState(  # type: ignore[no-untyped-call]
+        absmax=torch.empty(-(-blocks // _BLOCK_OF_SCALES)),
+        code=torch.empty(256),
+        blocksize=_BLOCK_OF_SCALES,
+        dtype=torch.float32,
+    )
+    outer = torch.empty(blocks, dtype=torch.uint8)
+    options |= {"offset": torch.empty(()), "state2": inner}
+    return QuantState(absmax=outer, **options)  # type: ignore[no-untyped-call]
+
+
+def _fused(work: Workload) -> str:
+    """Return the name of an attention function that calls the kernel itself.
+
+    On the meta device torch's choice falls on the plain formula, which allocates what no GPU does.
+    """
+
+    def attend(
+        module: nn.Module,
+        query_bhtd: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        scaling: float | None = None,
+        **_: Any,
+    ) -> tuple[torch.Tensor, None]:
+        if work.attention is Attention.flash:
+            # It reads grouped heads as they are, so nothing is repeated (enable_gqa).
+            out = torch.ops.aten._scaled_dot_product_flash_attention(
+                query_bhtd, key, value, 0.0, True, False, scale=scaling
+            )[0]
+        else:
+            groups = query_bhtd.shape[1] // key.shape[1]
+            if groups > 1:
+                key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+            bias = None
+            if attention_mask is not None:  # bool -> what is added to the scores, in the query's type
+                bias = torch.zeros_like(attention_mask, dtype=query_bhtd.dtype)
+                bias = bias.expand(-1, query_bhtd.shape[1], -1, -1)
+            out = torch.ops.aten._scaled_dot_product_efficient_attention(
+                query_bhtd, key, value, bias, True, 0.0, bias is None, scale=scaling
+            )[0]
+        return out.transpose(1, 2).contiguous(), None
+
+    name = f"rehearsed_{work.attention.name.replace('flash', 'fast')}"  # transformers reads "flash"
+    AttentionInterface.register(name, attend)
+    return name

@@ -1,0 +1,206 @@
+"""The closed form of a step's activations, read off the real code: `python -m arabic_llm.training.derive`.
+
+A model whose sizes are distinct primes is rehearsed with one layer and with two. The factors of a tensor's
+bytes then say which sizes it is a product of, so that what is alive at a moment is a sum of products, good
+for every model of the family. Of all moments those are kept that are the worst for some model, length,
+batch and rank; they stand in memory/moments.json, which the plan reads without torch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import numpy.typing as npt
+
+from arabic_llm import files
+from arabic_llm.config.schema import ArchitectureConfig, Precision
+from arabic_llm.memory import closed_form, trace
+from arabic_llm.memory.allocator import Block, CachingAllocator
+from arabic_llm.memory.workload import Attention, Loss, Optimizer, Workload
+from arabic_llm.models.adapter import LINEAR_MODULES
+from arabic_llm.training import rehearsal
+
+# size -> (prime, what a prime stands for as a share of the size): tokens 47, tokens - 1 = 2 x 23, head 28
+PRIMES = {"B": 19, "T": 47, "S": 23, "K": 3, "G": 5, "D": 7, "h": 101, "f": 103, "r": 13, "V": 107}
+_TILE = 32768  # words of TRL's tile; no other tensor has this factor
+_LENGTHS, _BATCHES, _RANKS = (256, 512, 1024, 2048, 4096, 8192), (1, 2, 8), (4, 16, 128)
+Vector = Counter[str]
+
+
+class Recorder(CachingAllocator):
+    """An allocator that knows what is alive as products of sizes, and keeps the worst moments."""
+
+    def __init__(self, sizes: list[dict[str, float]]) -> None:
+        """Take the sizes of the models on which a moment may be the worst."""
+        super().__init__()
+        self.is_on = False
+        self.alive: Vector = Counter()
+        self._sizes = sizes
+        self._values: dict[str, npt.NDArray[np.float64]] = {}
+        self._total = np.zeros(len(sizes))
+        self._worst, self._moments = np.zeros(len(sizes)), [Vector()] * len(sizes)
+        self._products: dict[int, tuple[str, float]] = {}
+
+    def malloc(self, num_bytes: int) -> Block:
+        """Return the block, having looked at what it is made of."""
+        block = super().malloc(num_bytes)
+        if self.is_on:
+            self._products[id(block)] = name, share = product(num_bytes)
+            self._count_in(name, share)
+            better = self._total > self._worst
+            if better.any():
+                self._worst = np.maximum(self._worst, self._total)
+                now = self.alive.copy()
+                for index in np.flatnonzero(better):
+                    self._moments[index] = now
+        return block
+
+    def release(self, block: Block) -> None:
+        """Take the block back."""
+        if id(block) in self._products:
+            name, share = self._products.pop(id(block))
+            self._count_in(name, -share)
+        super().release(block)
+
+    def take_moments(self) -> list[Vector]:
+        """Return the worst moments since the last call, each once."""
+        found = {str(sorted(m.items())): m for m in self._moments}
+        self._worst, self._moments = np.zeros(len(self._sizes)), [Vector()] * len(self._sizes)
+        return [found[key] for key in sorted(found)]
+
+    def _count_in(self, name: str, share: float) -> None:
+        if name not in self._values:
+            self._values[name] = np.array([closed_form.value(name, sizes) for sizes in self._sizes])
+        self.alive[name] += share  # type: ignore[assignment]
+        self._total += share * self._values[name]
+
+
+def product(num_bytes: int) -> tuple[str, float]:
+    """Return which sizes a number of bytes is a product of ("BTf"), and the factor that is left over."""
+    name, rest = "", num_bytes
+    for letter, prime in PRIMES.items():
+        while rest % prime == 0:
+            name, rest = name + letter, rest // prime
+    if rest % _TILE == 0 and name == "BS":
+        return "tile", rest / _TILE / 2
+    halves = {"S": 2, "D": 4}
+    share = float(rest)
+    for letter, factor in halves.items():
+        share /= factor ** name.count(letter)
+    return name, share
+
+
+def moments(work: Workload) -> dict[str, Any]:
+    """Return the worst moments of a workload's regime by phase, and what each further layer adds."""
+    one, two = (_record(replace(work, architecture=_primes(work, layers))) for layers in (1, 2))
+    return {
+        "forward": [dict(+moment) for moment in one["forward moments"]],  # +: without what is zero
+        "backward": [dict(+moment) for moment in one["backward moments"]],
+        "layer_forward": dict(two["casts"] - one["casts"]),
+        "layer_backward": dict(two["forward"] - one["forward"]),
+    }
+
+
+def _record(work: Workload) -> dict[str, Any]:
+    recorder = Recorder(_sizes(work))
+    seen: dict[str, Any] = {}
+
+    def watch(event: str) -> None:
+        recorder.is_on = event != "backward"
+        seen[event] = recorder.alive.copy()
+        if event in ("forward", "backward"):
+            seen[f"{event} moments"] = recorder.take_moments()
+
+    rehearsal.rehearse(work, recorder, watch)
+    return seen
+
+
+def _primes(work: Workload, layers: int) -> ArchitectureConfig:
+    return replace(
+        work.architecture,
+        hidden_size=PRIMES["h"] * PRIMES["K"] * PRIMES["G"],  # configurations want a multiple of the heads
+        intermediate_size=PRIMES["f"],
+        num_hidden_layers=layers,
+        num_attention_heads=PRIMES["K"] * PRIMES["G"],
+        num_key_value_heads=PRIMES["K"],
+        head_dim=4 * PRIMES["D"],
+        vocab_size=PRIMES["V"],
+    )
+
+
+def _sizes(work: Workload) -> list[dict[str, float]]:
+    """Return sizes of real models, of every length, batch and rank: where a moment may be the worst."""
+    shapes = [
+        (896, 4864, 7, 2, 64, 151936),
+        (1536, 8960, 6, 2, 128, 151936),
+        (3584, 18944, 7, 4, 128, 152064),
+        (4096, 11008, 1, 32, 128, 32000),
+        (4096, 14336, 4, 8, 128, 128256),
+        (2304, 9216, 2, 4, 256, 256000),
+        (4096, 13696, 16, 2, 128, 151552),
+        (192, 576, 3, 2, 32, 4096),
+    ]
+    grid = itertools.product(shapes, _LENGTHS, _BATCHES, _RANKS)
+    return [
+        {"h": h / g / k, "f": f, "G": g, "K": k, "D": d, "V": v, "T": t, "S": t - 1, "B": b, "r": r}
+        for (h, f, g, k, d, v), t, b, r in grid
+    ]
+
+
+def regimes() -> dict[str, Workload]:
+    """Return a workload of every regime that the plan may ask for."""
+    found = {}
+    for family, attention, padded, nf4, full, dropout, checkpointing in itertools.product(
+        ("llama", "gemma2", "glm"), Attention, *(((False, True),) * 5)
+    ):
+        is_sensible = not (full and (nf4 or dropout)) and (
+            family != "gemma2" or attention is Attention.eager
+        )
+        if is_sensible and (not padded or attention is Attention.efficient):
+            work = _workload(family, attention, padded, nf4, full)
+            work = replace(work, dropout=0.05 * dropout, checkpointing=checkpointing)
+            found[closed_form.regime(work)] = work
+    return found
+
+
+def _workload(family: str, attention: Attention, padded: bool, nf4: bool, full: bool) -> Workload:
+    shape = ArchitectureConfig(model_type=family, tie_word_embeddings=True)
+    return Workload(
+        architecture=shape,
+        batch_size=PRIMES["B"],
+        tokens=PRIMES["T"],
+        nf4=nf4,
+        double_quant=True,
+        weights=Precision.float32 if full else Precision.bfloat16,
+        compute=Precision.bfloat16,
+        autocast=True,
+        rank=None if full else PRIMES["r"],
+        target_modules=LINEAR_MODULES[family],
+        dropout=0.0,
+        attention=attention,
+        checkpointing=False,
+        optimizer=Optimizer.adamw,
+        loss=Loss.tiled,
+        padded=padded,
+        accumulates=True,
+        widened=False,
+        keeps_output=False,
+        workspace_bytes=0,
+    )
+
+
+def main() -> None:
+    """Write moments.json."""
+    with mock.patch.multiple(trace, _QUERY_BLOCK=1, _FLASH_ROWS=1, _FLASH_COLUMNS=1):
+        found = {name: moments(work) for name, work in sorted(regimes().items())}
+    files.write_text(closed_form.MOMENTS, json.dumps(found, separators=(",", ":"), sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

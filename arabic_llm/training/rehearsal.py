@@ -1,0 +1,226 @@
+"""A training step without weights or a GPU: the code that will run, on the meta device, every byte counted.
+
+B batch, T tokens.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import nn
+from torch.autograd.graph import _engine_run_backward
+from torch.fx.experimental import _config as symbolic
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+from trl.trainer import utils as trl_utils
+
+from arabic_llm.memory.allocator import Block, CachingAllocator
+from arabic_llm.memory.trace import LikeCuda, Trace
+from arabic_llm.memory.workload import Attention, Loss, Optimizer, Peak, Workload
+from arabic_llm.models import skeleton
+
+_HALF = 2  # bytes of a weight as it is read from the disk
+_MIN_8BIT = 4096  # weights of a tensor below which bitsandbytes keeps 32 bits
+
+
+def peak(work: Workload, capacity: int | None = None) -> Peak:
+    """Return the peaks of the second optimiser step of a workload, on a card of that many bytes."""
+    allocator = CachingAllocator(capacity)
+    phases = rehearse(work, allocator, lambda _: None)
+    return Peak(max(phases.values()), allocator.peak_reserved, phases, not allocator.is_over)
+
+
+def rehearse(work: Workload, allocator: CachingAllocator, watch: Callable[[str], None]) -> dict[str, int]:
+    """Run two optimiser steps on an allocator and return the peak of each phase of the second.
+
+    In the last pass `watch` is called when it "begins", at the end of autocast ("casts"), of "forward" and
+    of "backward".
+    """
+    model = skeleton.build(work)
+    with ExitStack() as stack:
+        if work.loss is Loss.tiled:
+            stack.enter_context(_tiled_head(model))
+        trace = stack.enter_context(Trace(allocator))
+        _load(model, work, trace, allocator)
+        stack.enter_context(torch.device("meta"))
+        cuda = stack.enter_context(LikeCuda(getattr(torch, work.compute.name) if work.autocast else None))
+        for module in model.modules():
+            if isinstance(module, GradientCheckpointingLayer):
+                module.register_forward_pre_hook(cuda.begin_layer)
+        stage = _Stage(model, work, allocator, cuda, _optimizer(model, work))
+        stage.step(lambda _: None)
+        allocator.reset_peaks()
+        return stage.step(watch)
+
+
+@dataclass
+class _Stage:
+    model: PreTrainedModel
+    work: Workload
+    allocator: CachingAllocator
+    cuda: LikeCuda
+    optimizer: torch.optim.Optimizer
+    workspaces: list[Block] = field(default_factory=list)  # of cuBLAS; never given back
+
+    def step(self, watch: Callable[[str], None]) -> dict[str, int]:
+        """Run one optimiser step and return the peak of each phase; the last pass is watched."""
+        phases: dict[str, int] = {}
+        self.optimizer.zero_grad(set_to_none=True)
+        passes = 2 if self.work.accumulates else 1
+        for number in range(passes):
+            for phase in self._pass(watch if number == passes - 1 else lambda _: None):
+                phases[phase] = max(phases.get(phase, 0), self._peak_so_far())
+        self.optimizer.step()
+        phases["optimizer"] = self._peak_so_far()
+        gc.collect()
+        return phases
+
+    def _pass(self, watch: Callable[[str], None]) -> Iterator[str]:
+        watch("begins")
+        inputs = _batch(self.work)
+        self._workspace_of_thread(0)
+        with self.cuda.forward():
+            out = self.model(**inputs)
+            watch("casts")
+        loss = out.loss
+        if not self.work.keeps_output:
+            del out
+        watch("forward")
+        yield "forward"
+        self._workspace_of_thread(1)
+        # loss.backward(), which would put the function mode aside that layers computed again need
+        ones, options = torch.ones_like(loss), {"allow_unreachable": True, "accumulate_grad": True}
+        _engine_run_backward((loss,), (ones,), False, False, (), **options)
+        watch("backward")
+        yield "backward"
+
+    def _peak_so_far(self) -> int:
+        highest, self.allocator.peak_allocated = self.allocator.peak_allocated, self.allocator.allocated
+        return highest
+
+    def _workspace_of_thread(self, number: int) -> None:
+        """Give the main thread (0) or autograd's (1) the workspace of its handle (CublasHandlePool.cpp)."""
+        if len(self.workspaces) == number:
+            self.workspaces.append(self.allocator.malloc(self.work.workspace_bytes))
+
+
+def _batch(work: Workload) -> dict[str, Any]:
+    ids = torch.zeros(work.batch_size, work.tokens, dtype=torch.long)
+    positions = torch.zeros(1, work.tokens, dtype=torch.long)
+    inputs: dict[str, Any] = {"input_ids": ids, "labels": ids, "position_ids": positions}
+    # A mask made beforehand is taken as it is; transformers would look at the (absent) values for one.
+    if work.architecture.model_type == "gemma2":
+        inputs["attention_mask"] = {f"{kind}_attention": _mask(work) for kind in ("full", "sliding")}
+    elif work.architecture.model_type == "qwen2":
+        inputs["attention_mask"] = {"full_attention": _mask(work)}
+    else:
+        inputs["attention_mask"] = _mask(work)
+    return inputs | ({"fused_lm_head": True} if work.loss is Loss.tiled else {})
+
+
+def _mask(work: Workload) -> torch.Tensor | None:
+    """Return what transformers.masking_utils makes (B1TT): bool, or for eager attention what is added."""
+    if not (work.padded or work.attention is Attention.eager):
+        return None
+    mask = torch.zeros(work.batch_size, 1, work.tokens, work.tokens, dtype=torch.bool)
+    return mask.to(getattr(torch, work.weights.name)) if work.attention is Attention.eager else mask
+
+
+def _load(model: PreTrainedModel, work: Workload, trace: Trace, allocator: CachingAllocator) -> None:
+    """Ask for memory as transformers does when it reads weights, so that blocks lie as they will.
+
+    Where they are quantised it first takes all in one piece and gives it back (caching_allocator_warmup);
+    then it reads one weight after another in 16 bits, and makes its 4-bit form from it.
+    """
+    seen: dict[int, nn.Parameter] = {}  # tied weights once
+    for parameter in model.parameters():
+        seen.setdefault(parameter.untyped_storage()._cdata, parameter)
+    frozen = [p for p in seen.values() if not p.requires_grad]
+    if work.nf4:
+        allocator.release(allocator.malloc(sum(p.nbytes for p in frozen)))
+    kept = {p: block for p in frozen if (block := _read(p, trace, allocator)) is not None}
+    for parameter, block in kept.items():
+        if work.widened and parameter.element_size() == _HALF:
+            parameter.data = parameter.data.float()
+            allocator.release(block)
+        else:
+            trace.see(parameter, block)
+    for tensor in (*model.parameters(), *model.buffers()):
+        trace.see(tensor)
+
+
+def _read(parameter: nn.Parameter, trace: Trace, allocator: CachingAllocator) -> Block | None:
+    """Return the block of a weight as it is read; None for one that was put into 4 bits."""
+    if parameter.dtype is not torch.uint8:
+        return allocator.malloc(parameter.nbytes)
+    read = allocator.malloc(2 * parameter.numel() * _HALF)
+    for tensor in (*skeleton.scales(parameter), parameter):
+        trace.see(tensor)
+    allocator.release(read)
+    return None
+
+
+def _optimizer(model: PreTrainedModel, work: Workload) -> torch.optim.Optimizer:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if work.optimizer is Optimizer.sgd:
+        return torch.optim.SGD(trained, lr=1.0, foreach=True)
+    if work.optimizer is Optimizer.adamw_8bit:
+        return _EightBit(trained, {})
+    return torch.optim.AdamW(trained, lr=1.0, foreach=True)  # what torch chooses on a GPU
+
+
+class _EightBit(torch.optim.Optimizer):
+    """The state of bitsandbytes' AdamW8bit: its update is a kernel in place, which meta does not have."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Make the moments, once (bitsandbytes.optim.optimizer.Optimizer2State.init_state)."""
+        for parameter in self.param_groups[0]["params"]:
+            if self.state[parameter]:
+                continue
+            is_small = parameter.numel() < _MIN_8BIT
+            for moment in ("state1", "state2"):
+                dtype = torch.float32 if is_small else torch.uint8
+                self.state[parameter][moment] = torch.empty_like(parameter, dtype=dtype)
+                if not is_small:
+                    scales = torch.empty(-(-parameter.numel() // 256))
+                    self.state[parameter][f"absmax_{moment}"] = scales
+
+
+class _Nothing:
+    """A kernel, its launch, its grid and its library; a mock would keep the tensors it is given."""
+
+    def __getitem__(self, _: Any) -> Any:
+        return self
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def cdiv(self, *_: int) -> int:
+        return 1
+
+
+@contextmanager
+def _tiled_head(model: PreTrainedModel) -> Iterator[None]:
+    """Put TRL's fused head on the model; its Triton kernels work in place, so that here they do nothing."""
+    chunked, nothing = "trl.kernels.chunked_logprob", _Nothing()
+    head = model.get_base_model() if hasattr(model, "get_base_model") else model
+    trl_utils.add_fused_lm_head(head, outputs=("log_probs", "entropy", "is_top1"))
+    with (
+        mock.patch(f"{chunked}.triton", nothing, create=True),
+        mock.patch.multiple(
+            chunked,
+            _forward_kernel=nothing,
+            _backward_kernel=nothing,
+            _addmm_fp32=nothing,
+            _use_triton=lambda _: True,
+        ),
+        mock.patch.object(trl_utils, "_use_triton", lambda _: True),
+        mock.patch.multiple(symbolic, meta_nonzero_assume_all_nonzero=True),
+    ):
+        yield

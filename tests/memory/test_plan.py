@@ -1,0 +1,123 @@
+"""The plan keeps what is learned, takes the fastest settings that fit, and says what would."""
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import compose_config
+
+from arabic_llm.errors import ConfigError
+from arabic_llm.memory import plan as planning
+from arabic_llm.memory.workload import Attention
+from arabic_llm.tasks import plan, sft
+
+
+def wanted(*overrides):
+    return plan.checked(compose_config("task=plan", *overrides))
+
+
+def chosen(*overrides):
+    return planning.best(wanted(*overrides))
+
+
+@pytest.mark.parametrize("hw", ["4gb", "8gb", "16gb", "24gb", "80gb"])
+def test_hw_changes_neither_the_effective_batch_nor_the_length(hw):
+    settings = chosen("model=qwen2_1_5b", "adapter=qlora", f"hw={hw}")
+    assert settings.micro_batch_size * settings.accumulation == 16
+    assert settings.work.tokens == 1024
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens"), [("qwen2_0_5b", 4096), ("qwen2_1_5b", 4096), ("gemma2_2b", 2048)]
+)
+def test_what_a_4_gb_card_is_bought_for_fits(model, tokens):
+    ask = wanted(f"model={model}", "adapter=qlora", "hw=4gb", f"task.max_length={tokens}")
+    assert planning.fits(planning.best(ask), ask.hw)
+
+
+def test_qwen2_7b_does_not_fit_4_gb_and_what_would_is_said():
+    ask = wanted("model=qwen2_7b", "adapter=qlora", "hw=4gb")
+    best = planning.best(ask)
+    lines = plan.verdict(best, ask)
+    # linear layers 3210 MiB, embedding and head 1039.5 MiB each: the project's facts
+    assert best.parts.weights_4bit / 2**20 == pytest.approx(3210, abs=1)
+    assert best.parts.weights_kept / 2**20 == pytest.approx(2 * 1039.5, abs=2)
+    assert lines[0].startswith("it does not fit: 2.")
+    assert any("model=gemma2_2b" in line for line in lines)
+    assert any("hw=8gb" in line for line in lines)
+
+
+def test_every_way_out_is_a_run_that_fits():
+    ask = wanted("model=llama3_8b", "adapter=qlora", "hw=8gb", "adapter.rank=64")
+    commands = plan.ways_out(ask)
+    assert len(commands) == 3
+    for command in commands:
+        out = wanted(*re.findall(r"\S+=\S+", command))
+        assert planning.fits(planning.best(out), out.hw), command
+
+
+def test_a_larger_card_is_never_slower():
+    costs = [
+        planning._cost(chosen("model=qwen2_1_5b", "adapter=qlora", f"hw={hw}"))
+        for hw in ("4gb", "8gb", "16gb", "24gb", "80gb")
+    ]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] < costs[0]
+
+
+def test_what_hw_fixes_stays():
+    settings = chosen("hw=8gb", "hw.micro_batch_size=3", "hw.gradient_checkpointing=true")
+    assert (settings.micro_batch_size, settings.checkpointing) == (2, True)  # 3 does not divide 16
+
+
+def test_the_kernel_of_attention_is_the_one_that_will_run():
+    one = ("adapter=qlora", "hw=4gb", "hw.micro_batch_size=1")
+    assert chosen("model=qwen2_1_5b", *one).work.attention is Attention.flash
+    assert chosen("model=gemma2_2b", *one).work.attention is Attention.eager
+    assert (
+        chosen("model=qwen2_1_5b", *one[:2], "hw.micro_batch_size=2").work.attention is Attention.efficient
+    )
+    assert chosen("model=qwen2_1_5b", *one, "hw.precision=float16").work.attention is Attention.eager
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("adapter.rank=100",), "adapter.rank=100 is more than the 64 outputs"),
+        (("hw=cpu",), "hw=cpu: what is planned is a GPU's memory"),
+        (("adapter=none",), "adapter=none trains nothing"),
+        (("hw.usable_gib=0",), "hw.usable_gib must be positive, not 0"),
+        (("hw.usable_gib=-1",), "hw.usable_gib must be positive, not -1"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(overrides, said):
+    with pytest.raises(ConfigError, match=said):
+        wanted(*overrides)
+
+
+def test_the_plan_is_printed_without_torch_and_leaves_nothing(tmp_path):
+    program = (
+        "import sys; sys.argv[1:] = ['task=plan', 'model=qwen2_1_5b', 'adapter=qlora', 'hw=4gb']\n"
+        "from arabic_llm import run\n"
+        "try: run.main()\n"
+        "finally: print(sorted({'torch', 'transformers', 'numpy', 'peft'} & set(sys.modules)))\n"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert time.monotonic() - began < 5  # half a second on an idle machine
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "weights in 4 bits                       645 MiB" in done.stdout
+    assert "it fits" in done.stdout
+    assert not any(tmp_path.rglob("*.json"))
+
+
+def test_a_budget_is_kept_on_a_cpu_too():
+    small = compose_config("hw=4gb", "model=qwen2_1_5b", "adapter=qlora", "task.max_length=4096")
+    place = sft.placed(small)
+    assert (place.device, place.micro_batch_size, place.gradient_checkpointing) == ("cpu", 1, True)
+    assert sft.over_budget(small, place) is None
+    large = compose_config("hw=4gb", "model=qwen2_7b", "adapter=qlora")
+    assert re.match(r"hw=4gb leaves 3.6 GiB and this run needs 6\.\d+", sft.over_budget(large, place))

@@ -1,0 +1,85 @@
+"""The closed form agrees with the rehearsal of the real code, and its table is what that code gives."""
+
+from dataclasses import replace
+from unittest import mock
+
+import pytest
+from conftest import model_config
+
+from arabic_llm.config import paths
+from arabic_llm.config.schema import Precision
+from arabic_llm.memory import closed_form, trace
+from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Workload
+from arabic_llm.training import derive, rehearsal
+
+MODELS = sorted(path.stem for path in paths.CONF.glob("model/*.yaml"))
+# tokens, batch, rank, dropout, checkpointing, nf4; benchmarks/memory_closed_form.py goes further
+SETTINGS = [
+    (256, 8, 4, 0.0, True, True),
+    (8192, 1, 128, 0.05, True, True),
+    (1024, 2, 16, 0.05, False, True),
+    (4096, 4, 64, 0.0, True, False),
+    (512, 1, 128, 0.05, True, True),
+    (2048, 8, 8, 0.0, False, True),
+]
+
+
+def workload(name: str, setting: tuple, layers: int | None = 2) -> Workload:
+    """Return a workload with two layers: totals are affine in layers, so that two say all."""
+    tokens, batch, rank, dropout, checkpointing, nf4 = setting
+    shape = model_config(name).architecture
+    families = {"gemma2": Attention.eager}
+    fused = Attention.flash if batch == 1 else Attention.efficient
+    work = derive.regimes()[f"llama {fused.name} lora plain stored tiled autocast"]
+    return replace(
+        work,
+        architecture=replace(shape, num_hidden_layers=layers or shape.num_hidden_layers),
+        batch_size=batch,
+        tokens=tokens,
+        nf4=nf4,
+        rank=rank,
+        target_modules=derive.LINEAR_MODULES[shape.model_type],
+        dropout=dropout,
+        attention=families.get(shape.model_type, fused),
+        checkpointing=checkpointing,
+        padded=batch > 1,
+        workspace_bytes=CUBLAS_WORKSPACE,
+    )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_closed_form_is_within_two_percent_of_the_real_code(name):
+    work = workload(name, SETTINGS[MODELS.index(name) % len(SETTINGS)])
+    real = rehearsal.peak(work).allocated
+    assert closed_form.predict(work).allocated == pytest.approx(real, rel=0.02)
+
+
+def test_all_layers_of_a_model_take_what_the_closed_form_says():
+    work = workload("qwen2_1_5b", (1024, 2, 16, 0.05, True, True), layers=None)
+    assert closed_form.predict(work).allocated == pytest.approx(rehearsal.peak(work).allocated, rel=0.01)
+
+
+def test_every_weight_trained_takes_what_the_closed_form_says():
+    work = replace(workload("tiny", (1024, 2, 16, 0.0, True, False)), rank=None, weights=Precision.float32)
+    assert closed_form.predict(work).allocated == pytest.approx(rehearsal.peak(work).allocated, rel=0.02)
+
+
+def test_the_table_is_what_the_code_of_today_gives():
+    work = workload("qwen2_1_5b", SETTINGS[1])
+    with mock.patch.multiple(trace, _QUERY_BLOCK=1, _FLASH_ROWS=1, _FLASH_COLUMNS=1):
+        now = derive.moments(derive.regimes()[closed_form.regime(work)])
+    assert now == closed_form.table()[closed_form.regime(work)], "run: python -m arabic_llm.training.derive"
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "found"),
+    [
+        (19 * 47 * 103 * 2, ("BTf", 2)),
+        (19 * 47 * 3 * 5 * 101 * 4, ("BTKGh", 4)),  # the hidden size is a multiple of the heads
+        (19 * 47 * 3 * 28 * 2, ("BTKD", 2)),  # a head is 4 x 7
+        (19 * 46 * 4, ("BS", 4)),  # positions that predict: tokens - 1 = 2 x 23
+        (19 * 46 * 32768 * 2, ("tile", 2)),
+    ],
+)
+def test_bytes_say_which_sizes_they_are_a_product_of(num_bytes, found):
+    assert derive.product(num_bytes) == found
