@@ -97,6 +97,10 @@ def verdict(chosen: Plan, wanted: Ask) -> list[str]:
         return ["it fits" if wanted.hw.usable_gib is not None else f"hw={wanted.hw.name} sets no budget"]
     over = chosen.total / GIB - (wanted.hw.usable_gib or 0)
     lines = [f"it does not fit: {over:.2f} GiB are missing. What does:"]
+    if planning.hangs_on_holes(chosen, wanted.hw):
+        lines = [
+            "its tensors fit, the holes between them may not; task.exact=true decides. What surely does:"
+        ]
     return [*lines, *(f"  {command}" for command in ways_out(wanted))]
 
 

@@ -192,6 +192,11 @@ def over_budget(config: RunConfig, place: Placement) -> str | None:
     chosen = planned(config, place)
     if chosen is None or planning.fits(chosen, config.hw):
         return None
+    if planning.hangs_on_holes(chosen, config.hw):
+        from arabic_llm.training import rehearsal
+
+        if rehearsal.peak(chosen.work, int((config.hw.usable_gib or 0) * planning.GIB)).fits:
+            return None
     return (
         f"hw={config.hw.name} leaves {config.hw.usable_gib} GiB and this run needs"
         f" {chosen.total / planning.GIB:.2f}, whatever the batch; task=plan with the same settings says"

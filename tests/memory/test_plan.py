@@ -30,11 +30,20 @@ def test_hw_changes_neither_the_effective_batch_nor_the_length(hw):
 
 
 @pytest.mark.parametrize(
-    ("model", "tokens"), [("qwen2_0_5b", 4096), ("qwen2_1_5b", 4096), ("gemma2_2b", 2048)]
+    ("model", "tokens"), [("qwen2_0_5b", 4096), ("qwen2_1_5b", 4096), ("gemma2_2b", 1920)]
 )
 def test_what_a_4_gb_card_is_bought_for_fits(model, tokens):
     ask = wanted(f"model={model}", "adapter=qlora", "hw=4gb", f"task.max_length={tokens}")
     assert planning.fits(planning.best(ask), ask.hw)
+
+
+def test_where_only_holes_are_in_the_way_a_rehearsal_decides():
+    config = compose_config("model=gemma2_2b", "adapter=qlora", "hw=4gb", "task.max_length=2048")
+    ask = wanted("model=gemma2_2b", "adapter=qlora", "hw=4gb", "task.max_length=2048")
+    best = planning.best(ask)
+    assert not planning.fits(best, ask.hw)
+    assert "task.exact=true decides" in plan.verdict(best, ask)[0]
+    assert sft.over_budget(config, sft.placed(config)) is None
 
 
 def test_qwen2_7b_does_not_fit_4_gb_and_what_would_is_said():
@@ -44,7 +53,7 @@ def test_qwen2_7b_does_not_fit_4_gb_and_what_would_is_said():
     # linear layers 3210 MiB, embedding and head 1039.5 MiB each: the project's facts
     assert best.parts.weights_4bit / 2**20 == pytest.approx(3210, abs=1)
     assert best.parts.weights_kept / 2**20 == pytest.approx(2 * 1039.5, abs=2)
-    assert lines[0].startswith("it does not fit: 2.")
+    assert lines[0].startswith("it does not fit: 3.")
     assert any("model=gemma2_2b" in line for line in lines)
     assert any("hw=8gb" in line for line in lines)
 
