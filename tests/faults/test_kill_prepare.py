@@ -12,7 +12,7 @@ from warm import Nursery
 
 from arabic_llm import files
 
-NUM_ROWS, NUM_FILES, MIN_KILLS = 1000, 3, 6
+NUM_ROWS, NUM_FILES, MIN_KILLS = 1000, 3, 5
 PREPARE = (
     *("task=prepare", "data=local", "data.path=raw", "data.cleaning.near_duplicates=0.8", "tracking=none"),
     *("data.cleaning.max_repetition=0.6", "hw.num_processes=1"),
