@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m arabic_llm.run
 
-.PHONY: help demo test faults check sweep real_input sync clean
+.PHONY: help demo test faults check sweep bench real_input sync clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,10 @@ check: $(VENV)/.ready ## ruff, mypy --strict, the import law
 
 sweep: $(VENV)/.ready ## rank x alpha, four short runs; the same command carries on
 	$(RUN) -m +experiment=lora_rank hydra.sweep.dir=multirun/lora_rank
+
+bench: $(VENV)/.ready ## claims about preparing data, about half an hour; needs ARABIC_LLM_DATA
+	for claim in prepare prepare_path duplicates_memory prepare_memory; do \
+		OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/$$claim.py || exit 1; done
 
 real_input: $(VENV)/.ready ## QLoRA on real stories, judged on real exams; needs ARABIC_LLM_DATA
 	$(RUN) +experiment=real_input

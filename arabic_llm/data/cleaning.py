@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arabic_llm.config.data_schema import BadRow, BidiControls, ColumnsConfig, SourceConfig
+from arabic_llm.config.data_schema import BadRow, BidiControls, CleaningConfig, ColumnsConfig, SourceConfig
 from arabic_llm.data import contamination, filters, near, records
 from arabic_llm.data.contamination import Items
 from arabic_llm.data.ledger import Ledger
@@ -58,8 +58,7 @@ class Cleaned:
 
 def clean(chunk: Chunk, rules: Rules) -> Cleaned:
     """Return the rows of a chunk. Raises DataError at a bad one, unless data.on_bad_row is drop."""
-    ledger, rows, said = Ledger(rules.source.name), list[Row](), list[str]()
-    digests, mended = bytearray(), list[bool]()
+    ledger, rows, mended = Ledger(rules.source.name), list[Row](), list[bool]()
     for item in chunk.items:
         row = records.as_row(item, chunk.columns) if isinstance(item, Record) else item
         if isinstance(row, Broken):
@@ -70,18 +69,37 @@ def clean(chunk: Chunk, rules: Rules) -> Cleaned:
         if rules.source.cleaning.bidi_controls is BidiControls.clean:
             whole = filters.without_bidi_controls(row)
         tidy = _normalised(whole, rules.source)
-        matched = [normalize(text, "matching") for text in tidy.turns()]
-        if reason := _reason_to_drop(row, whole, tidy, matched, rules):
+        if reason := _reason_to_drop(row, whole, tidy, rules.source.cleaning):
             ledger.drop(reason, row.id)
             continue
-        ledger.keep()
-        rows.append(replace(tidy, source=row.source or rules.source.name))
+        rows.append(tidy)
         mended.append(whole is not row)
-        digests += _digest(tidy, matched)
-        said.append(" ".join(text for text in matched if text))
-    signed = near.signatures(said, rules.seed) if rules.are_signed else np.zeros((len(rows), 0), np.uint32)
-    keys = np.frombuffer(bytes(digests), np.uint64).reshape(-1, 2)
-    return Cleaned(rows, np.array(mended, np.bool_), keys, signed, ledger)
+    return _known_apart(rows, mended, rules, ledger)
+
+
+def _known_apart(rows: Sequence[Row], mended: Sequence[bool], rules: Rules, ledger: Ledger) -> Cleaned:
+    """Return rows as matching reads them: without the test's items, with what their copies share."""
+    matched = [[normalize(text, "matching") for text in row.turns()] for row in rows]
+    reasons: Sequence[str | None] = [None] * len(rows)
+    if rules.source.cleaning.drop_test_items and rules.items.num_searched:
+        reasons = contamination.reasons_to_drop(rows, matched, rules.items)
+    kept = [number for number, reason in enumerate(reasons) if reason is None]
+    for row, reason in zip(rows, reasons, strict=True):
+        if reason is None:
+            ledger.keep()
+        else:
+            ledger.drop(reason, row.id)
+    signed = np.zeros((len(kept), 0), np.uint32)
+    if rules.are_signed:
+        signed = near.signatures([" ".join(filter(None, matched[n])) for n in kept], rules.seed)
+    keys = b"".join(_digest(rows[n], matched[n]) for n in kept)
+    return Cleaned(
+        [rows[n] for n in kept],
+        np.array([mended[n] for n in kept], np.bool_),
+        np.frombuffer(keys, np.uint64).reshape(-1, 2),
+        signed,
+        ledger,
+    )
 
 
 def _refuse(row: Broken, policy: BadRow) -> None:
@@ -89,15 +107,11 @@ def _refuse(row: Broken, policy: BadRow) -> None:
         raise DataError(f"{row.place}: {row.reason}; mend it, or set data.on_bad_row=drop")
 
 
-def _reason_to_drop(source: Row, whole: Row, tidy: Row, matched: Sequence[str], rules: Rules) -> str | None:
-    """Return why a row is dropped: as it came, without its bidi controls, normalised, as matched."""
-    settings = rules.source.cleaning
+def _reason_to_drop(source: Row, whole: Row, tidy: Row, settings: CleaningConfig) -> str | None:
+    """Return why a row is dropped: as it came, without its bidi controls, normalised."""
     if _has_lost_words(whole, tidy):
         return "nothing left after normalisation"
-    reason = filters.no_preference(tidy) or filters.reason_to_drop(source, tidy, settings)
-    if not reason and settings.drop_test_items and rules.items.num_searched:
-        reason = contamination.contaminated(tidy, rules.items, matched)
-    return reason
+    return filters.no_preference(tidy) or filters.reason_to_drop(source, tidy, settings)
 
 
 def _digest(row: Row, matched: Sequence[str]) -> bytes:
@@ -119,10 +133,16 @@ def _has_lost_words(row: Row, clean: Row) -> bool:
 
 def _normalised(row: Row, settings: SourceConfig) -> Row:
     def tidy(text: str) -> str:
-        return normalize(text, settings.profile, settings.without_steps)
+        return normalize(text, settings.profile, settings.without_steps) if text else text
 
     messages = tuple(Message(m.role, tidy(m.content)) for m in row.messages)
-    return replace(row, messages=messages, text=tidy(row.text), rejected=tidy(row.rejected))
+    return replace(
+        row,
+        messages=messages,
+        text=tidy(row.text),
+        rejected=tidy(row.rejected),
+        source=row.source or settings.name,
+    )
 
 
 def joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:

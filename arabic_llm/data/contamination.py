@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from arabic_llm.data import ngrams
+import numpy as np
+from numpy.typing import NDArray
+
+from arabic_llm.data import near, ngrams
 from arabic_llm.data.rows import Row
 from arabic_llm.text.normalize import normalize
 
@@ -53,6 +56,30 @@ def index(items: Iterable[str]) -> Items:
                 openings.add(_hashes(words, _SHORTEST_RUN)[0])
     hashes = {n: frozenset(runs[n]) for n in sorted(runs)}
     return Items(hashes, frozenset(openings), frozenset(turns), num_unsearchable)
+
+
+def reasons_to_drop(
+    rows: Sequence[Row], matched: Sequence[Sequence[str]], items: Items
+) -> list[str | None]:
+    """Return for each row what contaminated says; `matched` are the turns of each."""
+    suspect = _suspects([" ".join(filter(None, turns)) for turns in matched], items)
+    return [
+        contaminated(row, items, turns) if is_suspect or not items.turns.isdisjoint(turns) else None
+        for row, turns, is_suspect in zip(rows, matched, suspect.tolist(), strict=True)
+    ]
+
+
+def _suspects(texts: Sequence[str], items: Items) -> NDArray[np.bool_]:
+    """Return which texts [R] hold a long run of an item, or the opening of a shorter one."""
+    suspect = np.zeros(len(texts), np.bool_)
+    looked_for = ((_SHORTEST_RUN, items.openings), (LONG_RUN, items.runs.get(LONG_RUN, frozenset())))
+    wanted = [(length, np.fromiter(hashes, np.uint64)) for length, hashes in looked_for if hashes]
+    for start, stop in near.blocks(texts):
+        words = ngrams.words(texts[start:stop])
+        for length, known in wanted:
+            hashes, counts = words.ngrams(length)
+            suspect[start + np.repeat(np.arange(stop - start), counts)[np.isin(hashes, known)]] = True
+    return suspect
 
 
 def contaminated(row: Row, items: Items, matched: Sequence[str] | None = None) -> str | None:

@@ -38,7 +38,7 @@ def signatures(texts: Sequence[str], seed: int) -> NDArray[np.uint32]:
     give the same signatures, one batch after another.
     """
     out = np.full((len(texts), NUM_PERMUTATIONS), NO_WORDS, np.uint32)
-    for start, stop in _blocks(texts):
+    for start, stop in blocks(texts):
         hashes, counts = ngrams.words(texts[start:stop]).ngrams(NGRAM_WORDS)
         _sign((hashes >> np.uint64(32)).astype(np.uint32), counts, seed, out[start:stop])
     return out
@@ -82,7 +82,7 @@ def duplicates(
     return repeats
 
 
-def _blocks(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+def blocks(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Yield (start, stop) of runs of rows with about _BLOCK_CHARACTERS; a longer row is one of its own."""
     start, characters = 0, 0
     for row, text in enumerate(texts):

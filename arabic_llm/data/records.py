@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 from arabic_llm.config.data_schema import ColumnsConfig
@@ -26,14 +25,15 @@ def as_row(record: Record, columns: ColumnsConfig) -> Row | Broken:
     values = record.values
     subject = str(values.get(columns.subject) or "") if columns.subject else ""
     label = values.get(columns.label) if columns.label else None
-    row = Row(record.place, subject=subject, label="" if label is None else str(label))
+    label = "" if label is None else str(label)
     try:
         if columns.text and not columns.messages:
-            return replace(row, text=_text(values.get(columns.text), columns.text))
+            text = _text(values.get(columns.text), columns.text)
+            return Row(record.place, text=text, subject=subject, label=label)
         messages, rejected = _conversation(values, columns)
     except _UnusableError as error:
         return Broken(record.place, str(error))
-    return replace(row, messages=tuple(messages), rejected=rejected)
+    return Row(record.place, tuple(messages), subject=subject, rejected=rejected, label=label)
 
 
 def _conversation(values: dict[str, Any], columns: ColumnsConfig) -> tuple[list[Message], str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 _MORE = ("subject", "label", "source")  # of a row, where it has them
@@ -48,7 +48,7 @@ class Row:
         A preference is a prompt (a list of turns), the chosen and the rejected turn. What a row lacks is
         None: rows of one file must have the same keys, or `datasets` refuses it.
         """
-        turns = [asdict(m) for m in self.messages]
+        turns = [{"role": m.role, "content": m.content} for m in self.messages]
         said: dict[str, Any] = {"messages": turns or None, "text": self.text or None}
         if self.rejected:
             worse = [{"role": "assistant", "content": self.rejected}]

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from arabic_llm import files
 from arabic_llm.data import cleaning
@@ -20,6 +19,7 @@ from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.rows import Row
 from arabic_llm.data.selection import Fate
 from arabic_llm.data.summary import count_words
+from arabic_llm.data.token_counts import TokenCounter
 
 
 @dataclass(frozen=True)
@@ -86,23 +86,23 @@ class Cleaner:
 
     def __init__(self, work: Work) -> None:
         """Take the rules, and build the tokenizer."""
-        self._rules, self._tokenizer = work.rules, Tokenizer.from_str(work.tokenizer)
+        self._rules, self._num_tokens = work.rules, TokenCounter(work.tokenizer)
 
     def __call__(self, order: Order) -> int:
         """Write the shard of a chunk; return how many records the chunk had."""
         rules = self._rules[order.source]
         cleaned = cleaning.clean(order.chunk, rules)
-        order.shard.write(cleaned, count(cleaned.rows, self._tokenizer, rules.source.language))
+        order.shard.write(cleaned, count(cleaned.rows, self._num_tokens, rules.source.language))
         return len(order.chunk.items)
 
 
-def count(rows: Sequence[Row], tokenizer: Tokenizer, language: str | None) -> NDArray[np.int32]:
+def count(rows: Sequence[Row], num_tokens: TokenCounter, language: str | None) -> NDArray[np.int32]:
     """Return instruction tokens, answer tokens and words of each row [R, 3]; raw text counts as answer."""
     counts = np.zeros((len(rows), 3), np.int32)
     turns = [(number, turn) for number, row in enumerate(rows) for turn in row.turns()]
     roles = [role for row in rows for role in [m.role for m in row.messages] or ["assistant"]]
-    encoded = tokenizer.encode_batch_fast([turn for _, turn in turns], add_special_tokens=False)
-    for (number, turn), role, tokens in zip(turns, roles, encoded, strict=True):
-        counts[number, int(role == "assistant")] += len(tokens)
+    tokens = num_tokens([turn for _, turn in turns])
+    for (number, turn), role, count_ in zip(turns, roles, tokens, strict=True):
+        counts[number, int(role == "assistant")] += count_
         counts[number, 2] += count_words(turn, language)
     return counts

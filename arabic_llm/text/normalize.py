@@ -161,7 +161,12 @@ def normalize(text: str, profile: str = "decoder", without: Collection[str] = ()
 
     Raises KeyError for a profile that PROFILES lacks.
     """
-    for step in PROFILES[profile]:
-        if step not in without and (step in _CHANGE_ASCII or not text.isascii()):
-            text = STEPS[step](text)
+    for step in _steps(profile, tuple(without), text.isascii()):
+        text = step(text)
     return text
+
+
+@cache
+def _steps(profile: str, without: tuple[str, ...], is_ascii: bool) -> tuple[Callable[[str], str], ...]:
+    names = (step for step in PROFILES[profile] if step not in without)
+    return tuple(STEPS[step] for step in names if step in _CHANGE_ASCII or not is_ascii)

@@ -6,8 +6,10 @@ import json
 import pytest
 from conftest import DATA, needs_data
 
-from arabic_llm.data.contamination import contaminated, index
+from arabic_llm.data import near
+from arabic_llm.data.contamination import contaminated, index, reasons_to_drop
 from arabic_llm.data.rows import Message, Row, question_answer
+from arabic_llm.text.normalize import normalize
 
 WORDS = [f"كلمة{letter}" for letter in "ابتثجحخدذرزسشصضطظعغف"]  # 20 different words
 HOLDS = "holds an item of the suite"
@@ -64,6 +66,17 @@ def test_words_are_followed_from_turn_to_turn():
 def test_a_row_of_nothing_and_a_suite_of_nothing_match_nothing():
     assert contaminated(text("!"), index([" ".join(WORDS)])) is None
     assert contaminated(text(*WORDS), index([])) is None
+
+
+def test_many_rows_together_are_judged_as_each_alone(monkeypatch):
+    monkeypatch.setattr(near, "_BLOCK_CHARACTERS", 100)  # a row or two
+    items = index([" ".join(WORDS), " ".join(WORDS[3:10]), "ما عاصمة فرنسا"])
+    rows = [text(*WORDS[start : start + length]) for start in range(8) for length in (0, 4, 7, 12, 13, 20)]
+    rows += [question_answer("r", "ما عاصمة فرنسا", "باريس"), question_answer("r", "قل", "ما عاصمة فرنسا")]
+    alone = [contaminated(row, items) for row in rows]
+    assert set(alone) == {None, HOLDS, SHARES, ASKS}
+    matched = [[normalize(turn, "matching") for turn in row.turns()] for row in rows]
+    assert reasons_to_drop(rows, matched, items) == alone
 
 
 @needs_data
