@@ -7,6 +7,8 @@ import logging
 import os
 import sys
 import warnings
+from contextlib import ExitStack
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -16,6 +18,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("TQDM_DELAY", "2")  # seconds: no bar for what is done at once,
 os.environ.setdefault("TQDM_LEAVE", "")  # and none left behind
+if os.environ.get("RANK", "0") != "0":
+    os.environ["TQDM_DISABLE"] = os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"  # the main one's do
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us, and we say them in one line
 
 import hydra
@@ -25,10 +29,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from arabic_llm import rundir, sweep
+from arabic_llm import processes, rundir, sweep
 from arabic_llm.config import complaints, compose, paths
 from arabic_llm.config.schema import RunConfig
-from arabic_llm.errors import UserError
+from arabic_llm.errors import ConfigError, UserError
 
 log = logging.getLogger("arabic_llm")
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -43,6 +47,7 @@ def _hydra_main(cfg: DictConfig) -> float | None:
     job = HydraConfig.get()
     try:
         if job.mode == RunMode.MULTIRUN:
+            _refuse_several("a sweep")
             return sweep.run_in_child(job)
         return _run(compose.to_config(cfg))  # dataclasses from here on
     except Exception as error:  # noqa: BLE001 (raised again by main)
@@ -54,23 +59,34 @@ def _hydra_main(cfg: DictConfig) -> float | None:
 
 def _run(config: RunConfig) -> float | None:
     task = import_module(f"arabic_llm.tasks.{config.task.name}")
+    if not getattr(task, "SHARES_WORK", False):
+        _refuse_several(f"task={config.task.name}")
     if config.dry_run or not hasattr(task, "run"):  # task=plan only says
         task.plan(config)
         return None
     if not hasattr(task, "inputs"):  # it has no directory: what it makes lies elsewhere
         task.run(config)
         return None
-    with rundir.claim(config, task.inputs(config)) as directory:
-        if (metric := rundir.finished(directory)) is None:
+    with processes.together(), ExitStack() as held:
+        claimed = partial(rundir.claim, config, task.inputs(config))
+        directory = processes.from_main(lambda: held.enter_context(claimed()))
+        metric: float | None = processes.from_main(lambda: rundir.finished(directory))
+        if metric is None:
             metric = task.run(config, directory)
-            rundir.write_result(directory, metric)
+            if processes.is_main():
+                rundir.write_result(directory, metric)
     return metric
+
+
+def _refuse_several(what: str) -> None:
+    if processes.count() > 1:
+        raise ConfigError(f"{what} runs in one process; start it without accelerate launch or torchrun")
 
 
 def main() -> None:
     """Run what the command line says; exit with 0, 2 (yours to fix), 130 (interrupted), else 1."""
     logging.basicConfig(format="%(message)s", level=logging.ERROR, stream=sys.stdout, force=True)
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO if processes.is_main() else logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)  # between one library and the next
     compose.register()
     _failures.clear()
@@ -91,14 +107,20 @@ def main() -> None:
             raise
         status = _complain(f"{error.filename or 'the disk'}: {error.strerror}")
     except KeyboardInterrupt as error:
-        log.error("%s", error or "interrupted; the same command carries on")
+        _say(str(error) or "interrupted; the same command carries on")
         status = INTERRUPTED
     sys.exit(status)
 
 
 def _complain(message: str) -> int:
-    log.error("error: %s", message)
+    _say(f"error: {message}")
     return 2
+
+
+def _say(message: str) -> None:
+    """Say why the run ends, in one of its processes."""
+    if processes.is_first_to_fail():
+        log.error("%s", message)
 
 
 if __name__ == "__main__":

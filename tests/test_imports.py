@@ -14,6 +14,7 @@ ALLOWED = {
     "sweep": {"rundir"},
     "rundir": set(),
     "errors": set(),
+    "processes": set(),
     "files": set(),
     "hub": set(),
     "downloads": {"hub"},
@@ -31,7 +32,7 @@ ALLOWED = {
         *("hub", "downloads"),
     },
 }
-COMMON = {"errors", "files", "config"}
+COMMON = {"errors", "files", "config", "processes"}
 # Third party -> rooms that may import it at all.
 DOORS = {
     "bitsandbytes": {"models"},
@@ -44,7 +45,7 @@ DOORS = {
     "hydra": {"config", "run", "sweep"},
     "datatrove": {"data"},
 }
-LIGHT = {"config", "text", "run", "sweep", "rundir", "files", "errors", "tasks", "memory"}
+LIGHT = {"config", "text", "run", "sweep", "rundir", "files", "errors", "processes", "tasks", "memory"}
 HEAVY_FILES = {"trace.py"}  # the plan is made without it
 HEAVY = {
     "torch",

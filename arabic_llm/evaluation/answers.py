@@ -49,6 +49,10 @@ class Answers:
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self.flush()
 
+    def learn(self, batch: dict[str, Any]) -> None:
+        """Know what another process has answered, and has kept."""
+        self._known.update(batch)
+
     def flush(self) -> None:
         """Write what is new as one line."""
         self._flushed = time.monotonic()

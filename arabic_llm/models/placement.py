@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from arabic_llm import processes
 from arabic_llm.config.schema import Device, HardwareConfig, Precision
 from arabic_llm.errors import HardwareError
 
@@ -42,11 +43,12 @@ def resolve(hw: HardwareConfig) -> Placement:
         raise HardwareError(f"hw={hw.name} needs a GPU and torch sees none here; use hw.device=auto")
     if hw.device is Device.cpu or not has_gpu:
         return _on_cpu(hw)
+    own = _own_card()
     free_gib, total_gib = (size / 2**30 for size in torch.cuda.mem_get_info())
     # The card's size, not what is free now: a run that is carried on must get the same batches.
     micro, evaluation = _batches(hw.usable_gib or total_gib)
     return Placement(
-        device="cuda",
+        device=own,
         precision=_gpu_precision(hw),
         micro_batch_size=hw.micro_batch_size or micro,
         eval_batch_size=hw.eval_batch_size or evaluation,
@@ -84,6 +86,16 @@ def _on_cpu(hw: HardwareConfig) -> Placement:
         gradient_checkpointing=bool(hw.gradient_checkpointing),
         description=f"CPU, {torch.get_num_threads()} threads",
     )
+
+
+def _own_card() -> str:
+    """Return this process's card, made the current one; a single process has whichever is current."""
+    if processes.count() == 1:
+        return "cuda"
+    if (index := processes.local_rank()) >= (cards := torch.cuda.device_count()):
+        raise HardwareError(f"process {index + 1} of this machine finds {cards} cards; start one for each")
+    torch.cuda.set_device(index)
+    return f"cuda:{index}"
 
 
 def _gpu_precision(hw: HardwareConfig) -> Precision:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arabic_llm import files
+from arabic_llm import files, processes
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.schema import RunConfig, TaskConfig
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from arabic_llm.evaluation.scores import Evaluation
 
 log = logging.getLogger(__name__)
+SHARES_WORK = True  # accelerate launch: each process answers its part of the items
 
 
 @dataclass
@@ -97,16 +98,18 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
             Answers(cache / "answers" / f"{fingerprint(model_identity)}.jsonl"),
         )
         placement.release()
-        scores.write(evaluation, kept)
+        if processes.is_main():
+            scores.write(evaluation, kept)
         log.info(
             "%s model: judged on %s items in %.0f s",
             what,
             len(evaluation.items),
             evaluation.seconds,
         )
-    scores.write(evaluation, folder)
-    files.write_text(folder / "scores.md", tables.scores_markdown(evaluation.scores))
-    files.write_text(folder / "scores.csv", tables.scores_csv(evaluation.scores))
+    if processes.is_main():
+        scores.write(evaluation, folder)
+        files.write_text(folder / "scores.md", tables.scores_markdown(evaluation.scores))
+        files.write_text(folder / "scores.csv", tables.scores_csv(evaluation.scores))
     return evaluation
 
 

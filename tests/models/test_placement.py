@@ -39,3 +39,20 @@ def test_a_card_that_is_not_there_is_said():
 @no_gpu
 def test_auto_takes_the_cpu_where_there_is_no_card():
     assert resolve(compose_config().hw).device == "cpu"
+
+
+def test_each_process_has_a_card_of_its_own(monkeypatch):
+    chosen = []
+    cards = {"is_available": True, "device_count": 2, "mem_get_info": (2**34, 2**34)}
+    cards |= {"get_device_name": "a card", "get_device_capability": (8, 0)}
+    for name, said in cards.items():
+        monkeypatch.setattr(torch.cuda, name, lambda said=said: said)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert resolve(compose_config("hw=auto").hw).device == "cuda"
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert resolve(compose_config("hw=auto").hw).device == "cuda:1"
+    assert chosen == [1]
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(HardwareError, match="process 3 of this machine finds 2 cards"):
+        resolve(compose_config("hw=auto").hw)

@@ -1,0 +1,97 @@
+"""The processes of one run, as `accelerate launch` or torchrun start them: who is main, what all know."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import accumulate
+from typing import Any, TypeVar
+
+from arabic_llm.errors import HardwareError
+
+T = TypeVar("T")
+_NO_TIMEOUT = timedelta(weeks=52)  # one process waits for another's work, however long that takes
+_stores: list[Any] = []  # of the group, once it is open; torch's, which is not imported for one process
+
+
+def count() -> int:
+    """Return how many processes the launcher has started."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Return which of them this is."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def local_rank() -> int:
+    """Return which of this machine's processes this is: the number of its card."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def is_main() -> bool:
+    """Return whether this process is the one that writes files and says what happens."""
+    return rank() == 0
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Open the group of all processes, for what is exchanged here and for torch's own training."""
+    if count() == 1:
+        yield
+        return
+    import torch
+    from torch import distributed
+    from torch.distributed.rendezvous import rendezvous
+
+    store, _, _ = next(rendezvous("env://", rank(), count()))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(
+        backend, store=store, rank=rank(), world_size=count(), timeout=_NO_TIMEOUT
+    )
+    _stores.append(store)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def gather(value: T) -> list[T]:
+    """Return what each process gives, in all of them. Raises HardwareError when one has ended."""
+    if count() == 1:
+        return [value]
+    from torch import distributed
+
+    given: list[Any] = [None] * count()
+    try:
+        distributed.all_gather_object(given, value)
+    except RuntimeError as error:
+        raise HardwareError(
+            "another process of this run has ended before its work was done; the same command carries on"
+        ) from error
+    return given
+
+
+def from_main(work: Callable[[], T]) -> T:
+    """Return in all processes what `work` returns in the main one."""
+    return gather(work() if is_main() else None)[0]  # type: ignore[return-value]
+
+
+def share(ordered: Sequence[T], sizes: Sequence[int]) -> list[T]:
+    """Return this process's part of some work: neighbours, about as much as the others have."""
+    ends = list(accumulate(sizes))
+    return [
+        one for one, end in zip(ordered, ends, strict=True) if (end - 1) * count() // ends[-1] == rank()
+    ]
+
+
+def is_first_to_fail() -> bool:
+    """Return whether no other process has said why the run ends: it is said once."""
+    if not _stores:
+        return is_main()  # what fails so early fails in all
+    try:
+        return int(_stores[-1].add("failed", 1)) == 1
+    except RuntimeError:  # its owner has gone
+        return is_main()
