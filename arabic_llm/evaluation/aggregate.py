@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from arabic_llm.config.schema import Aggregate
 from arabic_llm.evaluation.scorers import SCORERS
 from arabic_llm.evaluation.scores import Item, Score
 from arabic_llm.evaluation.statistics import balanced_accuracy, macro_f1, standard_error
 from arabic_llm.evaluation.suites import Chosen
+
+# Leaf task -> the right answers of its few-shot rows, as positions or texts (suites.example_answers).
+Examples = Mapping[str, Sequence[int | str]]
+_NO_EXAMPLES: Examples = {}
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class _Whole:
     weights: tuple[float, ...] = ()
 
 
-def scores(entry: Chosen, items: Sequence[Item]) -> Iterator[Score]:
+def scores(entry: Chosen, items: Sequence[Item], examples: Examples = _NO_EXAMPLES) -> Iterator[Score]:
     """Yield the score of each group, then of each task, in each metric of the suite."""
     groups = dict(reversed(entry.groups.items()))
     wholes = {**groups, **{name: (name,) for name in entry.leaves}}
@@ -34,10 +39,12 @@ def scores(entry: Chosen, items: Sequence[Item]) -> Iterator[Score]:
     for name, tasks in wholes.items():
         weights = (1 / len(tasks),) * len(tasks) if is_macro and name in groups else ()
         for metric in entry.settings.metrics:
-            yield _score(_Whole(name, metric, tasks, weights), [entry], items)
+            yield _score(_Whole(name, metric, tasks, weights), [entry], items, examples)
 
 
-def overall(name: str, chosen: Sequence[Chosen], items: Sequence[Item]) -> Score:
+def overall(
+    name: str, chosen: Sequence[Chosen], items: Sequence[Item], examples: Examples = _NO_EXAMPLES
+) -> Score:
     """Return the unweighted mean over entries, each in its first metric and by its own aggregate."""
     tasks, weights = [], []
     for entry in chosen:
@@ -48,10 +55,10 @@ def overall(name: str, chosen: Sequence[Chosen], items: Sequence[Item]) -> Score
             share = 1 / len(sizes) if is_macro else size / sizes.total()
             weights.append(share / len(chosen))
     (metric,) = {entry.settings.metrics[0] for entry in chosen}  # suites.load has refused several
-    return _score(_Whole(name, metric, tuple(tasks), tuple(weights)), chosen, items)
+    return _score(_Whole(name, metric, tuple(tasks), tuple(weights)), chosen, items, examples)
 
 
-def _score(whole: _Whole, entries: Sequence[Chosen], items: Sequence[Item]) -> Score:
+def _score(whole: _Whole, entries: Sequence[Chosen], items: Sequence[Item], examples: Examples) -> Score:
     by_task: dict[str, list[Item]] = {task: [] for task in whole.tasks}
     for item in items:
         if item.task in by_task:
@@ -61,8 +68,16 @@ def _score(whole: _Whole, entries: Sequence[Chosen], items: Sequence[Item]) -> S
     parts = list(by_task.values()) if whole.weights else [own]
     weights = np.array(whole.weights or (1.0,))
     values = [np.array([item.scores[whole.metric] for item in part]) for part in parts]
-    baselines = [_baselines(part, whole.metric) for part in parts]
-    constants = [constant for _, constant in baselines if constant is not None]
+    randoms = [
+        np.mean([1 / item.num_choices if item.num_choices else 0 for item in part]) for part in parts
+    ]
+    shown = [examples.get(task, ()) for task in by_task]
+    pools = shown if whole.weights else [list(chain.from_iterable(shown))]
+    constants = [_constant(part, whole.metric, _targets(part)) for part in parts]
+    majorities = [
+        _constant(part, whole.metric, pool or _targets(part))
+        for part, pool in zip(parts, pools, strict=True)
+    ]
     is_choice = own[0].num_choices > 0
     leaves = {task: entry for entry in entries for task in whole.tasks if task in entry.leaves}
     return Score(
@@ -71,8 +86,9 @@ def _score(whole: _Whole, entries: Sequence[Chosen], items: Sequence[Item]) -> S
         n=len(own),
         value=float(weights @ [part.mean() for part in values]),
         stderr=float(np.sqrt(weights**2 @ [standard_error(part) ** 2 for part in values])),
-        random=float(weights @ [random for random, _ in baselines]),
-        constant=float(weights @ constants) if len(constants) == len(parts) else None,
+        random=float(weights @ randoms),
+        constant=_weighted(weights, constants),
+        majority=_weighted(weights, majorities),
         tasks=whole.tasks,
         version=", ".join(sorted({str(entry.leaves[task].VERSION) for task, entry in leaves.items()})),
         weights=whole.weights,
@@ -94,17 +110,20 @@ def _num_repeated(items: list[Item]) -> int:
     return sum(one == other for one, other in pairwise(asked))
 
 
-def _baselines(items: list[Item], metric: str) -> tuple[float, float | None]:
-    """Return the scores of random answers and of the best constant one (None: it cannot be scored).
+def _targets(items: list[Item]) -> list[int | str]:
+    return [item.target_index if item.num_choices else item.target for item in items]
 
-    Where choices stand at fixed positions (letters, true and false) the best constant answer is that of
-    the majority.
-    """
+
+def _constant(items: list[Item], metric: str, answers: Sequence[int | str]) -> float | None:
+    """Return the score of giving every item the most frequent of some answers; None: it has none."""
+    answer, _ = Counter(answers).most_common(1)[0]
     if items[0].num_choices:
-        random = float(np.mean([1 / item.num_choices for item in items]))
-        position, _ = Counter(item.target_index for item in items).most_common(1)[0]
-        return random, float(np.mean([item.target_index == position for item in items]))
-    answer, _ = Counter(item.target for item in items).most_common(1)[0]
+        return float(np.mean([item.target_index == answer for item in items]))
     if metric not in SCORERS:
-        return 0.0, None
-    return 0.0, float(np.mean([SCORERS[metric](answer, item.target) for item in items]))
+        return None
+    return float(np.mean([SCORERS[metric](str(answer), item.target) for item in items]))
+
+
+def _weighted(weights: npt.NDArray[np.float64], values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(weights @ known) if len(known) == len(values) else None

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data.chat import Codec
-from arabic_llm.evaluation import aggregate, local
+from arabic_llm.evaluation import aggregate, local, suites
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.evaluation.scores import Evaluation, Item
@@ -42,9 +42,12 @@ def evaluate(
     items: list[Item] = []
     for entry in chosen:
         items += _ask(judge, entry, limits.items)
-    scores = [score for entry in chosen for score in aggregate.scores(entry, items)]
+    examples = {
+        name: suites.example_answers(task) for entry in chosen for name, task in entry.leaves.items()
+    }
+    scores = [score for entry in chosen for score in aggregate.scores(entry, items, examples)]
     if overall := identity[1].get("overall"):
-        scores.append(aggregate.overall(overall, chosen, items))
+        scores.append(aggregate.overall(overall, chosen, items, examples))
     return Evaluation(*identity, scores, items, round(time.monotonic() - started, 1))
 
 

@@ -35,9 +35,11 @@ class Item:
 class Score:
     """One metric of a task, or of a group of tasks, over all its items or as a weighted mean of its tasks.
 
-    `random` and `constant` are the scores of drawing an answer, and of the best single answer given to
-    every item (its position, for choices). `balanced` and `macro_f1` (of choices) are what `constant`
-    cannot buy: the mean over the positions of the right answer, however often each is right.
+    `random` is the score of drawing an answer, `constant` that of the test's most frequent answer given to
+    every item (of choices, its position), and `majority` that of the most frequent one among the rows that
+    few-shot examples are drawn from: known without the test. Without such rows it is `constant`.
+    `balanced` and `macro_f1` (of choices) are what those cannot buy: the mean over the positions of the
+    right answer, however often each is right.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Score:
     num_repeated: int = 0  # items that ask what another of the same task asks
     num_shots: int = 0  # items among the examples that few-shot prompts are drawn from
     seen_in_training: bool = False
+    majority: float | None = None
 
     @property
     def label(self) -> str:

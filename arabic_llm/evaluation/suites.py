@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ from arabic_llm.evaluation import local
 log = logging.getLogger(__name__)
 OUR_TASKS = Path(__file__).parent / "tasks"
 _FILE_KINDS = ("json", "csv", "text", "parquet", "arrow")  # dataset_path of tasks that name their files
+_MOST_EXAMPLES = 1000
 _ELSEWHERE = {"dataset_path", "custom_dataset", "include"}  # where a task's YAML says its documents are
 
 
@@ -132,6 +134,27 @@ def hub_ids(name: str, settings: SuiteTask) -> list[str]:
     manager, groups = _index(name, settings)
     paths = (_dataset(manager, leaf) for leaf in groups.get(name, (name,)))
     return sorted({path for path in paths if path and path not in _FILE_KINDS})
+
+
+def example_answers(task: Any) -> list[int] | list[str]:
+    """Return right answers of the rows that few-shot examples are drawn from: positions, or texts.
+
+    Of many rows a thousand, evenly spaced: lm-eval renders a template for each. Nothing where it would take
+    test items for examples, or asks for one text in several places.
+    """
+    has_rows = task.config.fewshot_split is not None or task.has_training_docs()
+    is_shown = task.has_validation_docs() and task.has_test_docs()
+    if not (has_rows or is_shown) or getattr(task, "multiple_input", False):
+        return []
+    documents = list(task.fewshot_docs())
+    documents = documents[:: math.ceil(len(documents) / _MOST_EXAMPLES) or 1]
+    targets = [task.doc_to_target(document) for document in documents]
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return [str(target) for target in targets]
+    return [
+        task.doc_to_choice(document).index(target) if isinstance(target, str) else int(target)
+        for document, target in zip(documents, targets, strict=True)
+    ]
 
 
 def benchmark_folder(hub_id: str, data_root: Path) -> Path:

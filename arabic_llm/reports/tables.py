@@ -14,16 +14,29 @@ from arabic_llm.reports.markdown import table
 HEADER = ("task", "n", "base", "tuned", "difference (95% interval)", "verdict")
 _CSV_HEADER = (
     *("task", "metric", "n", "base", "base_stderr", "tuned", "tuned_stderr", "difference"),
-    *("low", "high", "mcnemar_p", "holm_p", "verdict", "random", "constant", "task_version"),
-    "seen_in_training",
+    *("low", "high", "mcnemar_p", "holm_p", "verdict", "random", "constant", "majority"),
+    *("task_version", "seen_in_training"),
+)
+BASELINES = ("random", "constant", "majority")
+BASELINES_NOTE = (
+    "constant gives every item the test's most frequent answer; majority that of the rows that few-shot"
+    " examples come from (train, validation or dev), where there are any."
 )
 SCORES_HEADER = (
-    *("task", "n", "score", "95% interval", "smallest difference", "random", "constant"),
+    *("task", "n", "score", "95% interval", "smallest difference", "random", "constant", "majority"),
     *("balanced", "macro F1", "repeated", "shots in test"),
 )
 _SCORES_CSV_HEADER = (
     *("task", "metric", "n", "value", "stderr", "low", "high", "smallest_difference", "random", "constant"),
-    *("balanced_accuracy", "macro_f1", "num_repeated", "num_shots", "task_version", "seen_in_training"),
+    *(
+        "majority",
+        "balanced_accuracy",
+        "macro_f1",
+        "num_repeated",
+        "num_shots",
+        "task_version",
+        "seen_in_training",
+    ),
 )
 
 
@@ -34,10 +47,10 @@ def cells(row: Difference) -> tuple[str, ...]:
     return row.base.label, f"{row.base.n:,}", base, tuned, interval, row.verdict
 
 
-def baseline_cells(row: Difference) -> tuple[str, str, str]:
-    """Return what random answers and one constant answer score, and McNemar's p after Holm."""
+def baseline_cells(row: Difference) -> tuple[str, ...]:
+    """Return what random answers and the two constant ones score, and McNemar's p after Holm."""
     p = "" if row.mcnemar_p is None else f"{row.holm_p:.2g}"
-    return _percent(row.base.random), _percent(row.base.constant), p
+    return (*map(_percent, (row.base.random, row.base.constant, row.base.majority)), p)
 
 
 def score_cells(score: Score) -> tuple[str, ...]:
@@ -45,7 +58,7 @@ def score_cells(score: Score) -> tuple[str, ...]:
     low, high = interval(score)
     return (
         *(score.label, f"{score.n:,}", _percent(score.value), f"{_percent(low)} to {_percent(high)}"),
-        *map(_percent, (smallest_difference(score), score.random, score.constant)),
+        *map(_percent, (smallest_difference(score), score.random, score.constant, score.majority)),
         *map(_percent, (score.balanced, score.macro_f1)),
         *(f"{score.num_repeated:,}", f"{score.num_shots:,}"),
     )
@@ -63,13 +76,13 @@ def scores_terminal(scores: Sequence[Score]) -> str:
 
 def markdown(rows: Sequence[Difference]) -> str:
     """Return a comparison in Markdown, with the baselines beside the scores."""
-    header = (*HEADER, "random", "constant", "McNemar p (Holm)")
-    return table(header, [(*cells(row), *baseline_cells(row)) for row in rows])
+    header = (*HEADER, *BASELINES, "McNemar p (Holm)")
+    return f"{table(header, [(*cells(row), *baseline_cells(row)) for row in rows])}\n{BASELINES_NOTE}\n"
 
 
 def scores_markdown(scores: Sequence[Score]) -> str:
     """Return scores in Markdown."""
-    return table(SCORES_HEADER, list(map(score_cells, scores)))
+    return f"{table(SCORES_HEADER, list(map(score_cells, scores)))}\n{BASELINES_NOTE}\n"
 
 
 def scores_csv(scores: Sequence[Score]) -> str:
@@ -77,7 +90,7 @@ def scores_csv(scores: Sequence[Score]) -> str:
     rows = [
         (
             *(s.name, s.metric, s.n, s.value, s.stderr, *interval(s), smallest_difference(s)),
-            *(s.random, s.constant, s.balanced, s.macro_f1, s.num_repeated, s.num_shots),
+            *(s.random, s.constant, s.majority, s.balanced, s.macro_f1, s.num_repeated, s.num_shots),
             *(s.version, s.seen_in_training),
         )
         for s in scores
@@ -92,7 +105,7 @@ def comma_separated(rows: Sequence[Difference]) -> str:
             *(row.base.name, row.base.metric, row.base.n, row.base.value, row.base.stderr),
             *(row.tuned.value, row.tuned.stderr, row.difference, row.low, row.high),
             *(row.mcnemar_p, row.holm_p, row.verdict, row.base.random, row.base.constant),
-            *(row.base.version, row.base.seen_in_training),
+            *(row.base.majority, row.base.version, row.base.seen_in_training),
         )
         for row in rows
     ]

@@ -67,6 +67,8 @@ def test_ceval_gsm8k_and_the_arabic_sets_are_read_whole():
     raw = [row["dialect"] for row in table("arsarcasm_v2/testing_data.csv")]
     order = ("msa", "egypt", "levant", "gulf", "magreb")
     assert [order[dialects.doc_to_target(d)] for d in dialects.eval_docs] == raw
+    train = [row["dialect"] for row in table("arsarcasm_v2/training_data.csv")]
+    assert [order[position] for position in suites.example_answers(dialects)] == train[::13]  # of 12,548
     grades = loaded("education", "dares_grade").leaves["dares_grade"]
     raw = [int(row["Fine-grained"][1:]) for row in table("dares/DARES2.0_test.csv", "\t")]
     assert [int(grades.doc_to_target(d)) + 1 for d in grades.eval_docs] == raw
@@ -220,6 +222,9 @@ def test_a_constant_answer_does_not_pass_for_knowledge():
     assert score.macro_f1 == pytest.approx((2 * 3 / 8 + 0) / 2)
     assert (score.num_repeated, score.num_shots) == (4, 5)  # all ask the same here, and all were shown
     assert score.label == "acva (seen in training)"
+    assert score.majority == 0.6  # no rows to learn it from
+    (score,) = aggregate.scores(entry, choices("acva", [0, 0, 0, 1, 1], [0] * 5), {"acva": [1, 1, 0]})
+    assert (score.constant, score.majority) == (0.6, 0.4)  # the few-shot rows say otherwise than the test
 
 
 def test_macro_and_micro_are_the_means_they_say():

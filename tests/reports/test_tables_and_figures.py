@@ -14,7 +14,7 @@ from arabic_llm.reports import figures, tables
 
 
 def score(name, value, metric="acc"):
-    return Score(name, metric, 537, value, 0.021, 0.25, 0.262, (name,), "1.0")
+    return Score(name, metric, 537, value, 0.021, 0.25, 0.262, (name,), "1.0", majority=0.24)
 
 
 ROWS = [
@@ -47,16 +47,18 @@ def test_scores_stand_beside_what_they_must_be_held_against():
         num_repeated=2836,
         num_shots=95,
         seen_in_training=True,
+        majority=0.4,
     )
-    header, _, line = tables.scores_markdown([one]).splitlines()
+    header, _, line, _, note = tables.scores_markdown([one]).splitlines()
     assert header == (
-        "| task | n | score | 95% interval | smallest difference | random | constant | balanced | macro F1"
-        " | repeated | shots in test |"
+        "| task | n | score | 95% interval | smallest difference | random | constant | majority | balanced"
+        " | macro F1 | repeated | shots in test |"
     )
     assert line == (
-        "| acva (seen in training) | 8,711 | 60.0 | 59.0 to 61.0 | 2.1 | 50.0 | 60.0 | 50.0 | 37.5"
+        "| acva (seen in training) | 8,711 | 60.0 | 59.0 to 61.0 | 2.1 | 50.0 | 60.0 | 40.0 | 50.0 | 37.5"
         " | 2,836 | 95 |"
     )
+    assert "majority that of the rows that few-shot examples come from" in note
     (row,) = csv.DictReader(io.StringIO(tables.scores_csv([one])))
     assert (row["seen_in_training"], row["num_repeated"]) == ("True", "2836")
 
@@ -72,9 +74,9 @@ def test_a_benchmark_seen_in_training_says_so_in_every_table():
 def test_markdown_has_the_baselines_beside_the_scores():
     lines = tables.markdown(ROWS).splitlines()
     assert lines[2] == (
-        "| aexams | 537 | 25.3 | 26.1 | +0.7 (-2.0 to +3.5) | within noise | 25.0 | 26.2 | 0.63 |"
+        "| aexams | 537 | 25.3 | 26.1 | +0.7 (-2.0 to +3.5) | within noise | 25.0 | 26.2 | 24.0 | 0.63 |"
     )
-    assert len(lines) == 4
+    assert len(lines) == 6  # a header and its line, two rows, a note
 
 
 def test_csv_keeps_every_digit():
