@@ -79,6 +79,16 @@ def from_main(work: Callable[[], T]) -> T:
     return gather(work() if is_main() else None)[0]  # type: ignore[return-value]
 
 
+@contextmanager
+def main_first() -> Iterator[None]:
+    """Let the main process do something before the others do it: they find in a cache what it leaves."""
+    if not is_main():
+        gather(None)
+    yield
+    if is_main():
+        gather(None)
+
+
 def share(ordered: Sequence[T], sizes: Sequence[int]) -> list[T]:
     """Return this process's part of some work: neighbours, about as much as the others have."""
     ends = list(accumulate(sizes))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from arabic_llm import processes
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.schema import Tracking
 
@@ -88,7 +89,7 @@ class Forgiving:
 
 def start(tracking: Tracking, directory: Path, config: dict[str, Any]) -> Tracker:
     """Return the tracker a run asked for; W&B that does not start is said in a line, and not missed."""
-    if tracking is Tracking.none:
+    if tracking is Tracking.none or not processes.is_main():
         return NoTracker()
     try:
         return Forgiving(WandbTracker(directory, config))

@@ -9,7 +9,7 @@ from typing import Any
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from arabic_llm import files
+from arabic_llm import files, processes
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.schema import AdapterConfig, Method, ModelConfig
 from arabic_llm.errors import CheckpointError, ConfigError
@@ -106,7 +106,18 @@ def load_trained(
 def save(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, notes: dict[str, Any]
 ) -> None:
-    """Write weights, tokenizer and notes (file name -> JSON); the folder appears when it is whole."""
+    """Write weights, tokenizer and notes (file name -> JSON); the folder appears when it is whole.
+
+    Of several processes the main one writes, and the others wait until it has.
+    """
+    with processes.main_first():
+        if processes.is_main():
+            _write(model, tokenizer, folder, notes)
+
+
+def _write(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, notes: dict[str, Any]
+) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     with files.room_on_disk(partial):

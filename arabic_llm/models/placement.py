@@ -9,7 +9,7 @@ import torch
 
 from arabic_llm import processes
 from arabic_llm.config.schema import Device, HardwareConfig, Precision
-from arabic_llm.errors import HardwareError
+from arabic_llm.errors import ConfigError, HardwareError
 
 _CPU_BATCH, _CPU_EVAL_BATCH = 16, 32
 _AMPERE = 8  # first compute capability with bfloat16 in hardware
@@ -65,13 +65,19 @@ def release() -> None:
 
 
 def micro_batch(placement: Placement, effective_batch_size: int) -> tuple[int, int]:
-    """Return (sequences a forward pass, passes a step): the largest that divides the effective batch.
+    """Return (sequences a forward pass, passes a step) of each process: the largest that divides its part.
 
-    hw never changes what is learned: their product is always the effective batch.
+    hw never changes what is learned: their product over all processes is always the effective batch.
+    Raises ConfigError when the processes cannot share it evenly.
     """
-    largest = min(placement.micro_batch_size, effective_batch_size)
-    size = next(s for s in range(largest, 0, -1) if effective_batch_size % s == 0)
-    return size, effective_batch_size // size
+    part, left = divmod(effective_batch_size, processes.count())
+    if left:
+        raise ConfigError(
+            f"task.effective_batch_size={effective_batch_size} cannot be shared evenly by"
+            f" {processes.count()} processes; set a multiple of {processes.count()}, or start fewer"
+        )
+    size = next(s for s in range(min(placement.micro_batch_size, part), 0, -1) if part % s == 0)
+    return size, part // size
 
 
 def _on_cpu(hw: HardwareConfig) -> Placement:

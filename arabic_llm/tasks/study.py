@@ -6,10 +6,12 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from arabic_llm import processes
 from arabic_llm.config.compose import identity
 from arabic_llm.config.schema import RunConfig, TrainingConfig
 from arabic_llm.tasks import compare, evaluate, sft
 
+SHARES_WORK = True  # accelerate launch: its parts share theirs
 log = logging.getLogger(__name__)
 _SIDES = ("base", "tuned")
 
@@ -38,7 +40,7 @@ def run(config: RunConfig, directory: Path) -> float:
     base = evaluate.judge(config, None, directory / "evaluation" / "base")
     trained = sft.fine_tune(config, directory, tracker)
     tuned = evaluate.judge(config, trained, directory / "evaluation" / "tuned")
-    rows = compare.report(config, base, tuned, directory, trained)
+    rows = processes.from_main(lambda: compare.report(config, base, tuned, directory, trained))
     tracker.finish(
         {f"{row.base.label} {name}": getattr(row, name).value for row in rows for name in _SIDES}
     )

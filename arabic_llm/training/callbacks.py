@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from arabic_llm import files
+from arabic_llm import files, processes
 from arabic_llm.tracking import Tracker
 from arabic_llm.training.schedule import TokenCounts
 
@@ -92,6 +92,8 @@ class Metrics(TrainerCallback):  # type: ignore[misc]
         return float(self._supervised[now] - self._supervised[step])
 
     def _write(self, line: dict[str, float]) -> None:
+        if not processes.is_main():
+            return
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self._tracker.log(line)
@@ -112,7 +114,7 @@ class StopEarly(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Ask the trainer to end, if it is time."""
-        if stopped_early(self._path, self._patience):
+        if has_stopped_early(self._path, self._patience):
             control.should_training_stop = True
 
 
@@ -122,12 +124,14 @@ def dev_losses(path: Path) -> list[tuple[int, float]]:
     return [(line["step"], line["dev_loss"]) for line in lines if "dev_loss" in line and line["step"]]
 
 
-def stopped_early(path: Path, patience: int | None) -> bool:
-    """Return whether the best evaluation lies `patience` or more evaluations back."""
-    losses = [loss for _, loss in dev_losses(path)]
-    if patience is None or not losses:
-        return False
-    return len(losses) - 1 - losses.index(min(losses)) >= patience
+def has_stopped_early(path: Path, patience: int | None) -> bool:
+    """Return whether the best evaluation lies `patience` or more evaluations back, as the main process has it."""
+
+    def is_past_it(patience: int) -> bool:
+        losses = [loss for _, loss in dev_losses(path)]
+        return bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
+
+    return patience is not None and processes.from_main(lambda: is_past_it(patience))
 
 
 class StopCalmly(TrainerCallback):  # type: ignore[misc]
@@ -140,7 +144,8 @@ class StopCalmly(TrainerCallback):  # type: ignore[misc]
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Ask the trainer for a checkpoint and the end, if a signal came."""
+        """Ask the trainer for a checkpoint and the end, if a signal came to any process of the run."""
+        self.signal = next(filter(None, processes.gather(self.signal)), None)
         if self.signal is not None:
             control.should_save = control.should_training_stop = True
 

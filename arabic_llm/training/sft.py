@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, set_seed
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig
 
-from arabic_llm import files
+from arabic_llm import files, processes
 from arabic_llm.config.schema import Precision, TrainingConfig
 from arabic_llm.data import mix_report
 from arabic_llm.data.chat import Codec, TokenRow
@@ -81,12 +81,9 @@ def train(
     names = batches.sources(train_set, material.train)
     sampler = schedule.sampler(settings, names, train_set["seq_lengths"], material.mix, run.seed)
     plan = schedule.plan(sampler)
-    _same_rows(directory, material.hash)
-    _tell(mix_report.report(sampler), directory)
-    last, metrics = checkpoint.newest_whole(directory), directory / callbacks.METRICS
-    patience = settings.early_stopping_patience
-    callbacks.forget_after(metrics, checkpoint.step_of(last) if last else -1)
-    if last and callbacks.stopped_early(metrics, patience):
+    metrics, patience = directory / callbacks.METRICS, settings.early_stopping_patience
+    last = processes.from_main(lambda: _taken_up(directory, material.hash, mix_report.report(sampler)))
+    if last and callbacks.has_stopped_early(metrics, patience):
         plan = plan.until(checkpoint.step_of(last))  # it ended there; only its best weights are missing
     counts = schedule.count_tokens(plan, train_set["labels"])
     calm = callbacks.StopCalmly()
@@ -117,6 +114,15 @@ def train(
             trainer.evaluate()
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     return trainer.model, _outcome(directory, settings, checkpoint.step_of(last) if last else 0)
+
+
+def _taken_up(directory: Path, rows_hash: str, mix: MixReport) -> Path | None:
+    """Return the checkpoint that a run carries on from; metrics.jsonl then ends where it does."""
+    _same_rows(directory, rows_hash)
+    _tell(mix, directory)
+    last = checkpoint.newest_whole(directory)
+    callbacks.forget_after(directory / callbacks.METRICS, checkpoint.step_of(last) if last else -1)
+    return last
 
 
 def _arguments(
@@ -195,6 +201,8 @@ def _tell(report: MixReport, directory: Path) -> None:
 
 
 def _outcome(directory: Path, settings: TrainingConfig, resumed_from: int) -> Outcome:
+    """Return how training ended, from metrics.jsonl, when the main process has written it."""
+    processes.gather(None)
     losses = [line for line in files.read_json_lines(directory / callbacks.METRICS) if "loss" in line]
     dev = [loss for _, loss in callbacks.dev_losses(directory / callbacks.METRICS)]
     if dev and settings.early_stopping_patience is not None:

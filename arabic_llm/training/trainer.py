@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 from transformers import Trainer
 from trl import SFTTrainer
 
-from arabic_llm import files
+from arabic_llm import files, processes
 from arabic_llm.data.chat import IGNORED
 from arabic_llm.errors import TrainingError
 from arabic_llm.training import checkpoint
@@ -36,10 +37,13 @@ class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
             done = self._passes[1]
         self._passes = (step, done + 1)
         loss: torch.Tensor = super().training_step(*args, **kwargs)
+        wrong = None
         if not torch.isfinite(loss):
             size = self.args.per_device_train_batch_size
-            rows = self._schedule.rows_of(step, done * size, size)
-            raise TrainingError(self._not_finite(f"loss is {loss.item()}", rows))
+            start = (done * processes.count() + processes.rank()) * size  # they take batches in turn
+            wrong = self._not_finite(f"loss is {loss.item()}", self._schedule.rows_of(step, start, size))
+        for said in filter(None, processes.gather(wrong)):
+            raise TrainingError(said)
         return loss
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
@@ -54,20 +58,28 @@ class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
         return norm
 
     def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
-        """Return eval_loss: nats a supervised token over the whole dev set, not a mean of batch means."""
+        """Return eval_loss: nats a supervised token over the whole dev set, not a mean of batch means.
+
+        Each process of a run reads all of it: shared out, its last batches would be filled up with copies.
+        """
         self.model.eval()
         total = torch.zeros((), dtype=torch.float64)
         tokens = 0
         with torch.no_grad():
-            for batch in self.get_eval_dataloader():
+            for batch in self._dev_batches():
                 inputs = self._prepare_inputs(batch)
                 tokens += int((inputs["labels"][:, 1:] != IGNORED).sum())
                 with self.compute_loss_context_manager():
                     total += self.compute_loss(self.model, inputs, num_items_in_batch=1).double().cpu()
+        if self.args.average_tokens_across_devices:
+            total /= processes.count()  # compute_loss has made up for the mean over processes
         metrics = {"eval_loss": float(total) / tokens}
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _dev_batches(self) -> DataLoader[Any]:
+        return DataLoader(self.eval_dataset, self.args.eval_batch_size, collate_fn=self.data_collator)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint, then seal it; older ones go only after that."""
@@ -75,7 +87,10 @@ class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
         with files.room_on_disk(folder):
             # Trainer's own: SFTTrainer would write a model card into every checkpoint.
             Trainer._save_checkpoint(self, model, trial)
-            checkpoint.commit(folder, self._keep, self.state.best_model_checkpoint)
+            processes.gather(None)  # each has written its part
+            if processes.is_main():
+                checkpoint.commit(folder, self._keep, self.state.best_model_checkpoint)
+            processes.gather(None)
 
     def _not_finite(self, what: str, sequences: list[int]) -> str:
         rows = [name for sequence in sequences for name in self._row_ids[sequence]]
