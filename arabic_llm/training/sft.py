@@ -165,6 +165,7 @@ def _arguments(
         metric_for_best_model="eval_loss" if stops_early else None,
         greater_is_better=False if stops_early else None,
         report_to="none",
+        ddp_find_unused_parameters=False,
         disable_tqdm=True,
         seed=run.seed,
     )
