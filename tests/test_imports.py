@@ -40,6 +40,7 @@ DOORS = {
     "huggingface_hub": {"hub"},
     "lm_eval": {"evaluation"},
     "trl": {"training"},
+    "accelerate": {"training"},
     "peft": {"models"},
     "matplotlib": {"reports"},
     "hydra": {"config", "run", "sweep"},

@@ -10,10 +10,23 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from conftest import run_in
+from conftest import compose_config, run_in
 
 from arabic_llm import processes
+from arabic_llm.errors import ConfigError
+from arabic_llm.models import placement
 
+TRAIN = (
+    *("hw=cpu", "hw.micro_batch_size=2", "task.max_steps=4", "task.effective_batch_size=8"),
+    *(
+        "task.eval_steps=4",
+        "task.save_steps=2",
+        "task.warmup_ratio=0",
+        "tracking=none",
+        "data.dev_share=0.01",
+    ),
+    "hydra.run.dir=mine",
+)
 JUDGE = ("task=evaluate", "suite.limit=12", "hw=cpu", "tracking=none", "hydra.run.dir=mine")
 ROOT = Path(__file__).parents[1]
 
@@ -27,6 +40,20 @@ def batches(folder):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
+def in_two_processes(folder, *overrides):
+    # Without cards, accelerate starts several processes only with --multi_gpu; they talk over gloo.
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
+    command += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
+    return subprocess.run(
+        [*command, "-m", "arabic_llm.run", *overrides],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
+        env=environment(),
+    )
+
+
 def test_two_processes_carry_on_what_one_began_and_give_its_bytes(tmp_path):
     status, said = run_in(tmp_path, *JUDGE)
     assert status == 0, said
@@ -37,17 +64,7 @@ def test_two_processes_carry_on_what_one_began_and_give_its_bytes(tmp_path):
     kept = [dict(list(batch.items())[::3]) for batch in answers]  # of each kind some, as a kill leaves them
     (path,) = (outputs / "answers").iterdir()
     path.write_text("".join(json.dumps(batch) + "\n" for batch in kept), encoding="utf-8")
-    # Without cards, accelerate starts several processes only with --multi_gpu; they talk over gloo.
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2"]
-    command += ["--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0"]
-    done = subprocess.run(
-        [*command, "-m", "arabic_llm.run", *JUDGE],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-        env=environment(),
-    )
+    done = in_two_processes(tmp_path, *JUDGE)
     assert done.stdout.count("base model: judged on 48 items") == 1
     assert done.stdout.count("sample_choice") == 1
     for name in ("items.jsonl", "scores.md", "scores.csv"):
@@ -58,6 +75,68 @@ def test_two_processes_carry_on_what_one_began_and_give_its_bytes(tmp_path):
     merged = {key: answer for batch in together for key, answer in batch.items()}
     assert merged == {key: answer for batch in answers for key, answer in batch.items()}  # to the last bit
     assert sum(map(len, together[len(kept) :])) < len(merged)  # and what was there was not asked again
+
+
+@pytest.fixture(scope="module")
+def trained_alone(tmp_path_factory):
+    """Return the losses of a run in one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    status, said = run_in(folder, *TRAIN)
+    assert status == 0, said
+    return losses(folder)
+
+
+def losses(folder):
+    lines = (folder / "mine" / "training" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line) for line in lines]
+    return [(line["step"], line[key]) for line in found for key in ("loss", "dev_loss") if key in line]
+
+
+def forget_the_end(folder):
+    """Leave what a run leaves that is killed after the checkpoint of step 2."""
+    for name in ("training/checkpoint-4", "adapter"):
+        shutil.rmtree(folder / "mine" / name)
+    (folder / "mine" / "result.json").unlink()
+
+
+def test_two_processes_train_as_one_and_one_carries_on(tmp_path, trained_alone):
+    done = in_two_processes(tmp_path, *TRAIN, "hw.num_cards=2")
+    assert done.stdout.count("4 steps of 8 sequences (2 x 2)") == 1  # in each process
+    assert done.stdout.count("trained 4 steps") == 1
+    together = losses(tmp_path)
+    assert [step for step, _ in together] == [step for step, _ in trained_alone]
+    assert together == [(step, pytest.approx(loss, rel=1e-5)) for step, loss in trained_alone]
+    forget_the_end(tmp_path)
+    status, said = run_in(tmp_path, *TRAIN)
+    assert status == 0, said
+    assert "from step 2" in said
+    assert losses(tmp_path) == [(step, pytest.approx(loss, rel=1e-5)) for step, loss in together]
+
+
+def test_weights_shared_out_give_the_losses_of_whole_ones_and_carry_on(tmp_path, trained_alone):
+    in_two_processes(tmp_path, *TRAIN, "hw.fsdp=true")
+    (adapter,) = (tmp_path / "mine" / "adapter").glob("*.safetensors")
+    before, bytes_before = losses(tmp_path), adapter.read_bytes()
+    assert before == [(step, pytest.approx(loss, rel=1e-5)) for step, loss in trained_alone]
+    assert (tmp_path / "mine" / "training" / "checkpoint-2" / "pytorch_model_fsdp.bin").exists()
+    forget_the_end(tmp_path)
+    status, said = run_in(tmp_path, *TRAIN)
+    assert status == 2
+    assert "checkpoint-2 was written with FSDP and only carries on so: set hw.fsdp=true" in said
+    in_two_processes(tmp_path, *TRAIN, "hw.fsdp=true")
+    assert losses(tmp_path) == before
+    assert adapter.read_bytes() == bytes_before
+
+
+def test_a_step_that_processes_cannot_share_evenly_and_4_bit_weights_shared_out_are_refused(
+    tmp_path, monkeypatch
+):
+    status, said = run_in(tmp_path, "adapter=qlora", "hw.fsdp=true")
+    assert status == 2
+    assert "hw.fsdp=true does not share out 4-bit weights" in said
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(ConfigError, match="effective_batch_size=8 cannot be shared evenly by 3 processes"):
+        placement.micro_batch(placement.resolve(compose_config("hw=cpu").hw), 8)
 
 
 def test_an_error_in_one_process_is_said_once_and_ends_all(tmp_path):
@@ -85,7 +164,7 @@ def test_an_error_in_one_process_is_said_once_and_ends_all(tmp_path):
 
 def test_a_task_that_does_not_share_its_work_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    for given in (("task=sft",), ("-m", "seed=1,2", "task=evaluate")):
+    for given in (("task=pretrain",), ("-m", "seed=1,2", "task=evaluate")):
         status, said = run_in(tmp_path, *given)
         assert status == 2
         assert "runs in one process; start it without accelerate launch or torchrun" in said

@@ -175,12 +175,15 @@ class HardwareConfig:
     eval_batch_size: int | None = None
     precision: Precision = Precision.auto
     gradient_checkpointing: bool | None = None  # none: by the plan; without a budget off
+    num_cards: int = 1  # that train together, one process each (accelerate launch --num_processes)
+    fsdp: bool | None = None  # weights are shared out over the cards; none: where the plan says so
     num_processes: int | None = None  # that clean rows; none: one on each core, of a cluster one a task
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)  # of data.engine=datatrove
 
     def __post_init__(self) -> None:
         """Refuse sizes that hold nothing."""
-        for name in ("usable_gib", "card_gib", "micro_batch_size", "eval_batch_size", "num_processes"):
+        sizes = ("usable_gib", "card_gib", "micro_batch_size", "eval_batch_size", "num_processes")
+        for name in (*sizes, "num_cards"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"hw.{name} must be positive, not {value}")
@@ -287,6 +290,8 @@ class RunConfig:
         """Refuse what no random generator takes, and sequences longer than the model can see."""
         if isinstance(self.seed, int) and not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be in [0, 2^32), not {self.seed}")
+        if self.hw.fsdp and getattr(self.adapter, "quantization", None) is Quantization.nf4:
+            raise ValueError("hw.fsdp=true does not share out 4-bit weights, which fit each card")
         length = getattr(self.task, "max_length", None)
         if (
             isinstance(length, int)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from arabic_llm import files, processes
@@ -110,18 +112,33 @@ def save(
 
     Of several processes the main one writes, and the others wait until it has.
     """
+    state = _whole_state(model)
     with processes.main_first():
         if processes.is_main():
-            _write(model, tokenizer, folder, notes)
+            _write(model, state, tokenizer, folder, notes)
+
+
+def _whole_state(model: PreTrainedModel) -> dict[str, Any] | None:
+    """Return the weights of a model that is shared out over processes, in the main one; else None."""
+    is_shared_out = isinstance(model, FSDPModule)
+    if not is_shared_out:
+        return None
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    state: dict[str, Any] = get_model_state_dict(model, options=options)
+    return state
 
 
 def _write(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, notes: dict[str, Any]
+    model: PreTrainedModel,
+    state: dict[str, Any] | None,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    notes: dict[str, Any],
 ) -> None:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     with files.room_on_disk(partial):
-        model.save_pretrained(partial)
+        model.save_pretrained(partial, state_dict=state)
         tokenizer.save_pretrained(partial)
         for name, note in notes.items():
             files.write_json(partial / name, note)

@@ -124,7 +124,8 @@ def base_model(
     Full fine-tuning holds them in float32, so that small updates are not rounded away.
     """
     check_shape(model, base)
-    options: dict[str, Any] = {"device_map": {"": placement.device}}
+    # What is shared out goes to its card block by block: a card may not hold it whole.
+    options: dict[str, Any] = {"device_map": {"": "cpu" if placement.fsdp else placement.device}}
     if adapter.quantization is Quantization.nf4:
         options["quantization_config"] = nf4(placement.dtype)
     with _bar_if_large(base.folder):

@@ -25,6 +25,7 @@ class Placement:
     eval_batch_size: int
     gradient_checkpointing: bool
     description: str
+    fsdp: bool = False  # weights, gradients and moments are shared out over the processes
 
     @property
     def dtype(self) -> torch.dtype:
@@ -43,17 +44,20 @@ def resolve(hw: HardwareConfig) -> Placement:
         raise HardwareError(f"hw={hw.name} needs a GPU and torch sees none here; use hw.device=auto")
     if hw.device is Device.cpu or not has_gpu:
         return _on_cpu(hw)
+    _refuse_other_count(hw)
     own = _own_card()
     free_gib, total_gib = (size / 2**30 for size in torch.cuda.mem_get_info())
     # The card's size, not what is free now: a run that is carried on must get the same batches.
     micro, evaluation = _batches(hw.usable_gib or total_gib)
+    free = f"{free_gib:.1f} of {total_gib:.1f} GiB free"
     return Placement(
         device=own,
         precision=_gpu_precision(hw),
         micro_batch_size=hw.micro_batch_size or micro,
         eval_batch_size=hw.eval_batch_size or evaluation,
         gradient_checkpointing=bool(hw.gradient_checkpointing),
-        description=f"{torch.cuda.get_device_name()}, {free_gib:.1f} of {total_gib:.1f} GiB free",
+        description=f"{_cards(hw)}{torch.cuda.get_device_name()}, {free}",
+        fsdp=bool(hw.fsdp),
     )
 
 
@@ -90,8 +94,27 @@ def _on_cpu(hw: HardwareConfig) -> Placement:
         micro_batch_size=hw.micro_batch_size or _CPU_BATCH,
         eval_batch_size=hw.eval_batch_size or _CPU_EVAL_BATCH,
         gradient_checkpointing=bool(hw.gradient_checkpointing),
-        description=f"CPU, {torch.get_num_threads()} threads",
+        description=f"CPU, {torch.get_num_threads()} threads{_processes()}",
+        fsdp=bool(hw.fsdp) and processes.count() > 1,
     )
+
+
+def _refuse_other_count(hw: HardwareConfig) -> None:
+    """Refuse to train on other cards than the plan has counted."""
+    if processes.count() != hw.num_cards:
+        raise HardwareError(
+            f"hw={hw.name} is {hw.num_cards} card{'s' * (hw.num_cards > 1)} and this run has"
+            f" {processes.count()} process{'es' * (processes.count() > 1)}: start it with"
+            f" accelerate launch --num_processes {hw.num_cards} -m arabic_llm.run ..., or set hw.num_cards"
+        )
+
+
+def _cards(hw: HardwareConfig) -> str:
+    return f"{hw.num_cards} x " if hw.num_cards > 1 else ""
+
+
+def _processes() -> str:
+    return f" in each of {processes.count()} processes" if processes.count() > 1 else ""
 
 
 def _own_card() -> str:

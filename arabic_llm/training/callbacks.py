@@ -125,7 +125,10 @@ def dev_losses(path: Path) -> list[tuple[int, float]]:
 
 
 def has_stopped_early(path: Path, patience: int | None) -> bool:
-    """Return whether the best evaluation lies `patience` or more evaluations back, as the main process has it."""
+    """Return whether the best evaluation lies `patience` or more evaluations back.
+
+    The main process says so, who writes them.
+    """
 
     def is_past_it(patience: int) -> bool:
         losses = [loss for _, loss in dev_losses(path)]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate.state import DistributedType
 from datasets import Dataset
 from transformers import PreTrainedModel, set_seed
 from transformers.trainer_callback import PrinterCallback
@@ -19,7 +20,7 @@ from arabic_llm.data import mix_report
 from arabic_llm.data.chat import Codec, TokenRow
 from arabic_llm.data.mix_report import MixReport
 from arabic_llm.data.mixing import Mix
-from arabic_llm.errors import CheckpointError, ConfigError
+from arabic_llm.errors import CheckpointError, ConfigError, HardwareError
 from arabic_llm.models.placement import Placement, micro_batch
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import batches, callbacks, checkpoint, schedule
@@ -28,6 +29,9 @@ from arabic_llm.training.trainer import GuardedTrainer
 
 log = logging.getLogger(__name__)
 _ROWS = "rows.json"  # what the run that began here trains on
+# A block's weights leave the card after its forward pass; checkpoints hold all, for any number of cards.
+_FSDP = {"version": 2, "reshard_after_forward": True, "state_dict_type": "FULL_STATE_DICT"}
+_OF_FSDP = "pytorch_model_fsdp.bin"  # a checkpoint's weights, as accelerate takes them up again
 _MIX = "mix.json"  # what its mix comes to
 
 
@@ -83,6 +87,11 @@ def train(
     plan = schedule.plan(sampler)
     metrics, patience = directory / callbacks.METRICS, settings.early_stopping_patience
     last = processes.from_main(lambda: _taken_up(directory, material.hash, mix_report.report(sampler)))
+    if last and (last / _OF_FSDP).exists() != placement.fsdp:
+        was, now = ("without", "false") if placement.fsdp else ("with", "true")
+        raise HardwareError(
+            f"{last} was written {was} FSDP and only carries on so: set hw.fsdp={now}, or resume=false"
+        )
     if last and callbacks.has_stopped_early(metrics, patience):
         plan = plan.until(checkpoint.step_of(last))  # it ended there; only its best weights are missing
     counts = schedule.count_tokens(plan, train_set["labels"])
@@ -97,7 +106,7 @@ def train(
         row_ids=batches.row_ids(train_set, material.train),
         keep=settings.save_total_limit,
         model=model,
-        args=_arguments(settings, placement, plan, run, has_dev=bool(material.dev)),
+        args=_arguments(settings, placement, plan, run, has_dev=bool(material.dev), is_new=last is None),
         train_dataset=train_set.select(plan.order),
         eval_dataset=_dev_set(material, settings),
         data_collator=batches.Collate(codec.tokenizer.pad_token_id),
@@ -110,8 +119,6 @@ def train(
         "training: %s steps, from step %s", f"{plan.num_steps:,}", checkpoint.step_of(last) if last else 0
     )
     with calm.listening():
-        if last is None and material.dev:
-            trainer.evaluate()
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     return trainer.model, _outcome(directory, settings, checkpoint.step_of(last) if last else 0)
 
@@ -132,10 +139,11 @@ def _arguments(
     run: Run,
     *,
     has_dev: bool,
+    is_new: bool,
 ) -> SFTConfig:
     size, accumulation = micro_batch(placement, settings.effective_batch_size)
     stops_early = settings.early_stopping_patience is not None
-    return SFTConfig(
+    arguments = SFTConfig(
         output_dir=str(run.directory),
         max_steps=plan.num_steps,
         per_device_train_batch_size=size,
@@ -158,6 +166,7 @@ def _arguments(
         logging_steps=1,
         logging_nan_inf_filter=False,
         eval_strategy="steps" if has_dev else "no",
+        eval_on_start=has_dev and is_new,
         eval_steps=settings.eval_steps,
         save_strategy="steps",
         save_steps=settings.save_steps,
@@ -166,9 +175,15 @@ def _arguments(
         greater_is_better=False if stops_early else None,
         report_to="none",
         ddp_find_unused_parameters=False,
+        fsdp=placement.fsdp,
+        fsdp_config=_FSDP if placement.fsdp else None,
         disable_tqdm=True,
         seed=run.seed,
     )
+    if placement.fsdp and placement.device == "cpu":
+        # accelerate shards over cards alone; torch does it over processors too.
+        arguments.distributed_state.distributed_type = DistributedType.MULTI_GPU
+    return arguments
 
 
 def _dev_set(material: Material, settings: TrainingConfig) -> Dataset | None:
