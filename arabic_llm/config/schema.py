@@ -199,6 +199,11 @@ class SuiteTask:
     chat: bool = True  # prompts go through the chat template, as in training
     path: str | None = None  # local copy, under data_root; none: what the task's own YAML says
     reader: str | None = None  # function of evaluation/local.py that reads it
+    data: DataConfig | None = (
+        None  # or: a data set whose test split is asked, the rows that data= holds out
+    )
+    seed: int = 0  # of that split
+    limit: int | None = None  # items of each of its leaves, beside suite.limit; part of the fingerprint
     aggregate: Aggregate = Aggregate.micro
     seen_in_training: bool = False  # its training split was learned from: every table says so
 
@@ -208,8 +213,12 @@ class SuiteTask:
             raise ValueError("a suite's task needs at least one metric")
         if (self.path is None) != (self.reader is None):
             raise ValueError("a suite's task needs path and reader together, or neither")
+        if self.path is not None and self.data is not None:
+            raise ValueError("a suite's task is read from path or from data, not from both")
         if self.num_fewshot < 0:
             raise ValueError(f"a suite's num_fewshot must not be negative ({self.num_fewshot})")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"a suite's task needs a limit of at least 1, not {self.limit}")
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class Rows:
     train: list[Row]
     dev: list[Row]
     ledgers: list[Ledger]
+    test: list[Row] = field(default_factory=list)  # never trained on
 
     @property
     def ledger(self) -> Ledger:
@@ -76,7 +77,9 @@ def load(data: DataConfig, data_root: Path, seed: int, test_items: Iterable[str]
     chosen.account(parts, lambda row: rows[row].id)
     refuse_nothing(data, parts, chosen)
     splits = {fate: [rows[row] for row in np.flatnonzero(chosen.fates == fate)] for fate in Fate}
-    return Rows(data.name, splits[Fate.train], splits[Fate.dev], [part.ledger for part in parts])
+    return Rows(
+        data.name, splits[Fate.train], splits[Fate.dev], [part.ledger for part in parts], splits[Fate.test]
+    )
 
 
 def sources_of(data: DataConfig) -> list[SourceConfig]:

@@ -41,7 +41,7 @@ def evaluate(
     judge = ChatLM(model, codec, limits, kept)
     items: list[Item] = []
     for entry in chosen:
-        items += _ask(judge, entry, limits.items)
+        items += _ask(judge, entry, entry.limit(limits.items))
     examples = {
         name: suites.example_answers(task) for entry in chosen for name, task in entry.leaves.items()
     }

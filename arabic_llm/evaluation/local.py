@@ -11,8 +11,8 @@ from datasets import Dataset
 
 from arabic_llm import files
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.schema import SuiteConfig
-from arabic_llm.data import readers
+from arabic_llm.config.schema import SuiteConfig, SuiteTask
+from arabic_llm.data import places, readers, sources
 from arabic_llm.data.reading.records import Broken, Record
 from arabic_llm.data.reading.tables import read_tsv
 from arabic_llm.errors import DataError
@@ -123,6 +123,18 @@ def dares(path: Path) -> dict[str, Splits]:
     return {"DARES": splits}
 
 
+def held_out(settings: SuiteTask, data_root: Path) -> dict[str, Splits]:
+    """Return questions and answers that a data set holds out: the same rows that training never sees.
+
+    Raises DataError, which says where the data set may be put and what fetches it.
+    """
+    if settings.data is None:
+        raise DataError("a suite's task without data holds nothing out")
+    rows = sources.load(settings.data, data_root, settings.seed).test
+    pairs = [row.messages for row in rows if len(row.messages) == 2]  # noqa: PLR2004 (one question, one answer)
+    return {"held_out": {"test": [{"question": q.content, "answer": a.content} for q, a in pairs]}}
+
+
 READERS: dict[str, Callable[[Path], dict[str, Splits]]] = {
     "acva": acva,
     "arabicmmlu": arabicmmlu,
@@ -138,7 +150,9 @@ READERS: dict[str, Callable[[Path], dict[str, Splits]]] = {
 
 def copies_hash(suite: SuiteConfig, data_root: Path) -> str | None:
     """Return a hash of the suite's local copies, or None where it has none here."""
-    paths = [data_root / task.path for task in suite.tasks.values() if task.path is not None]
+    tasks = suite.tasks.values()
+    paths = [data_root / task.path for task in tasks if task.path is not None]
+    paths += [places.candidates(task.data, data_root)[-1] for task in tasks if task.data is not None]
     copies = [
         file
         for path in paths

@@ -42,10 +42,15 @@ class Chosen:
         """Return leaf -> test documents; lm-eval makes them anew each time it is asked."""
         return {name: list(task.eval_docs) for name, task in self.leaves.items()}
 
+    def limit(self, of_suite: int | None) -> int | None:
+        """Return how many items of each leaf are asked: the smaller of its own limit and the suite's."""
+        return min((one for one in (self.settings.limit, of_suite) if one is not None), default=None)
+
     def judged(self) -> dict[str, Any]:
         """Return what decides a score but for the model: versions, prompts, shots, items."""
         return {
             "num_fewshot": self.settings.num_fewshot,
+            "limit": self.settings.limit,
             "chat": self.settings.chat,
             "metrics": self.settings.metrics,
             "aggregate": self.settings.aggregate.name,
@@ -220,9 +225,15 @@ def _load(
     name: str, leaves: tuple[str, ...], settings: SuiteTask, data_root: Path, manager: TaskManager
 ) -> dict[str, Any]:
     """Return the leaves that have documents: from the local copy, what was downloaded, else the hub."""
+    if settings.data is not None:
+        try:
+            subsets = local.held_out(settings, data_root)
+        except DataError as error:
+            raise MissingBenchmarkError(f"suite task {name}: {error}") from error
+        return _from_local(name, leaves, subsets, manager)
     if settings.path is not None:
-        if (data_root / settings.path).exists():
-            return _from_local(name, leaves, settings, data_root / settings.path, manager)
+        if (path := data_root / settings.path).exists():
+            return _from_local(name, leaves, local.READERS[str(settings.reader)](path), manager)
         place = f"no local copy at {data_root / settings.path} (set data_root or ARABIC_LLM_DATA), and "
     else:
         place = ""
@@ -239,12 +250,11 @@ def _load(
 
 
 def _from_local(
-    name: str, leaves: tuple[str, ...], settings: SuiteTask, path: Path, manager: TaskManager
+    name: str, leaves: tuple[str, ...], subsets: dict[str, local.Splits], manager: TaskManager
 ) -> dict[str, Any]:
-    subsets = local.READERS[str(settings.reader)](path)
     by_subset = {(manager.task_index[leaf].cfg or {})["dataset_name"]: leaf for leaf in leaves}
     if unknown := sorted(set(subsets) - set(by_subset)):
-        raise DataError(f"{path}: {name} has no subset '{unknown[0]}'; there are: {', '.join(by_subset)}")
+        raise DataError(f"{name} has no subset '{unknown[0]}'; there are: {', '.join(by_subset)}")
     specs = []
     for subset, splits in subsets.items():
         documents = local.as_datasets(splits)

@@ -91,6 +91,11 @@ def inspection(title: str, rows: Sequence[ShownRow], notes: Sequence[str]) -> st
     return _render("inspection.html.jinja", title=title, rows=rows, notes=notes)
 
 
+def results(**values: Any) -> str:
+    """Return the results table as HTML; the values are those of its template."""
+    return _render("results.html.jinja", **values)
+
+
 def subject_means(base: Evaluation, tuned: Evaluation) -> dict[str, tuple[float, float]]:
     """Return subject -> (base, tuned) mean of the first metric, over the items that name a subject."""
     sums: dict[str, list[tuple[float, float]]] = defaultdict(list)

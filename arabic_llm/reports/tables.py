@@ -50,28 +50,28 @@ def cells(row: Difference) -> tuple[str, ...]:
 def baseline_cells(row: Difference) -> tuple[str, ...]:
     """Return what random answers and the two constant ones score, and McNemar's p after Holm."""
     p = "" if row.mcnemar_p is None else f"{row.holm_p:.2g}"
-    return (*map(_percent, (row.base.random, row.base.constant, row.base.majority)), p)
+    return (*map(percent, (row.base.random, row.base.constant, row.base.majority)), p)
 
 
 def score_cells(score: Score) -> tuple[str, ...]:
     """Return a score as the reader sees it, and what it must be held against."""
     low, high = interval(score)
     return (
-        *(score.label, f"{score.n:,}", _percent(score.value), f"{_percent(low)} to {_percent(high)}"),
-        *map(_percent, (smallest_difference(score), score.random, score.constant, score.majority)),
-        *map(_percent, (score.balanced, score.macro_f1)),
+        *(score.label, f"{score.n:,}", percent(score.value), f"{percent(low)} to {percent(high)}"),
+        *map(percent, (smallest_difference(score), score.random, score.constant, score.majority)),
+        *map(percent, (score.balanced, score.macro_f1)),
         *(f"{score.num_repeated:,}", f"{score.num_shots:,}"),
     )
 
 
 def terminal(rows: Sequence[Difference]) -> str:
     """Return a comparison with its columns in line."""
-    return _in_line([HEADER, *map(cells, rows)], left=(0, 4, 5))
+    return in_line([HEADER, *map(cells, rows)], left=(0, 4, 5))
 
 
 def scores_terminal(scores: Sequence[Score]) -> str:
     """Return scores with their columns in line."""
-    return _in_line([SCORES_HEADER, *map(score_cells, scores)], left=(0,))
+    return in_line([SCORES_HEADER, *map(score_cells, scores)], left=(0,))
 
 
 def markdown(rows: Sequence[Difference]) -> str:
@@ -95,7 +95,7 @@ def scores_csv(scores: Sequence[Score]) -> str:
         )
         for s in scores
     ]
-    return _csv(_SCORES_CSV_HEADER, rows)
+    return comma_lines(_SCORES_CSV_HEADER, rows)
 
 
 def comma_separated(rows: Sequence[Difference]) -> str:
@@ -109,14 +109,16 @@ def comma_separated(rows: Sequence[Difference]) -> str:
         )
         for row in rows
     ]
-    return _csv(_CSV_HEADER, table)
+    return comma_lines(_CSV_HEADER, table)
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """Return a share of 1 in percent, nothing where there is none."""
     return "" if share is None else f"{100 * share:.1f}"
 
 
-def _in_line(table: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+def in_line(table: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+    """Return rows with their columns in line, those of `left` on the left."""
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     return "\n".join(
         "  ".join(
@@ -127,7 +129,8 @@ def _in_line(table: Sequence[Sequence[str]], left: Sequence[int]) -> str:
     )
 
 
-def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def comma_lines(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a table in CSV."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([header, *rows])
     return out.getvalue()

@@ -79,7 +79,7 @@ def needs(config: RunConfig) -> Iterator[Need]:
     yield from (of_data(source, root) for source in sources.sources_of(config.data))
     yield of_model(config.model)
     for name, settings in config.suite.tasks.items():
-        yield of_suite_task(name, settings, root)
+        yield of_suite_task(name, settings, root) if settings.data is None else of_data(settings.data, root)
 
 
 def of_data(source: SourceConfig, root: Path) -> Need:

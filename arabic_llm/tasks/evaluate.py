@@ -40,7 +40,7 @@ def plan(config: RunConfig) -> None:
 
     for entry in suites.load(config.suite, Path(config.data_root)):
         sizes = [len(documents) for documents in entry.documents.values()]
-        items = sum(min(size, config.suite.limit or size) for size in sizes)
+        items = sum(min(size, entry.limit(config.suite.limit) or size) for size in sizes)
         log.info("plan: %s on %s: %s items", config.model.name, entry.name, f"{items:,}")
 
 

@@ -7,11 +7,14 @@ from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pyarrow
 import pytest
 from conftest import DATA, compose_config, needs_data
+from pyarrow import parquet
 from test_harness import by_name
 
 from arabic_llm.config.schema import Aggregate, SuiteTask
+from arabic_llm.data import sources
 from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation import aggregate, harness, suites
 from arabic_llm.evaluation.chat_lm import Limits
@@ -204,6 +207,58 @@ def test_the_mean_of_the_14_is_the_one_that_barka_published(published):
     (acva, *_) = aggregate.scores(chosen[0], items)
     assert acva.name == "arabic_leaderboard_acva"
     assert 100 * acva.value == pytest.approx(BARKA[published][0])
+
+
+def cidar(folder, count=240):
+    """Write rows shaped like CIDAR's where a copy of it would lie."""
+    rows = {
+        "instruction": [f"اكتب جملة عن الموضوع رقم {i} في كتاب العلوم" for i in range(count)],
+        "output": [f"هذه الجملة {i * i} تشرح الموضوع {i} شرحا قصيرا.\nوهذا سطر آخر." for i in range(count)],
+        "index": list(range(count)),
+    }
+    (folder / "cidar" / "data").mkdir(parents=True)
+    parquet.write_table(pyarrow.table(rows), folder / "cidar" / "data" / "train-00000-of-00001.parquet")
+
+
+def test_instructions_that_training_holds_out_are_asked_and_no_others(tmp_path, tiny_codec):
+    cidar(tmp_path)
+    config = compose_config(
+        "suite=generation", "data=cidar", "data.cleaning.drop_test_items=false", "hw=cpu"
+    )
+    suite = replace(config.suite, tasks={"cidar": config.suite.tasks["cidar"]})
+    (entry,) = suites.load(suite, tmp_path)
+    asked = {document["question"] for document in entry.documents["cidar"]}
+    rows = sources.load(config.data, tmp_path, config.seed)
+    assert asked == {row.messages[0].content for row in rows.test}
+    assert len(asked) == 12  # a twentieth
+    assert not asked & {row.messages[0].content for row in (*rows.train, *rows.dev)}
+    model = load.base_model(
+        config.model, load.locate(config.model, None), config.adapter, placement.resolve(config.hw)
+    )
+    found = harness.evaluate(model, tiny_codec, [entry], Limits(4, 2048, 2), ({}, {}))
+    assert {score.metric for score in found.scores} == {"rouge_l", "chrf"}
+    assert all(0 < score.constant < 1 for score in found.scores)
+
+
+def test_instructions_that_are_not_here_are_one_line(tmp_path, monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    suite = compose_config("suite=generation").suite
+    with pytest.raises(
+        MissingBenchmarkError, match="suite task cidar: data=cidar: arbml/CIDAR is not here"
+    ):
+        suites.load(replace(suite, tasks={"cidar": suite.tasks["cidar"]}), tmp_path)
+
+
+def test_a_task_may_ask_fewer_items_than_its_suite(tiny_codec, tmp_path):
+    config = compose_config("suite=sample", "suite.limit=5", "suite.tasks.sample_known.limit=3", "hw=cpu")
+    names = ("sample_choice", "sample_known")
+    suite = replace(config.suite, tasks={name: config.suite.tasks[name] for name in names})
+    choice, known = suites.load(suite, tmp_path)
+    assert (choice.limit(5), known.limit(5), known.limit(2), choice.limit(None)) == (5, 3, 2, None)
+    assert choice.judged()["limit"] != known.judged()["limit"]
 
 
 def choices(task, right, answers, **more):

@@ -87,6 +87,31 @@ def test_evaluate_and_compare_say_what_the_study_said(study, beside):
     ).read_text()
 
 
+def test_a_report_has_a_row_for_each_model_and_task_beside_what_was_published(study, beside):
+    _, directory = study
+    status, said = beside("task=report", "task.folders=[mine]")
+    assert status == 0, said
+    folder = directory.parent / "outputs" / "report"
+    with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
+        table = [row for row in csv.DictReader(file) if row["data_set"] == "sample_choice"]
+    assert [row["learned_from"] for row in table] == ["", "lora on sample"]
+    assert {row["judged"] for row in table} == {"A"}
+    comparison = (directory / "comparison.csv").read_text()
+    assert all(f",{row['accuracy']}," in comparison for row in table)
+    assert "published, not run here" in (folder / "results.md").read_text(encoding="utf-8")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert before.keys() == {"results.md", "results.csv", "results.html"}
+    assert beside("task=report", "task.folders=[mine]")[0] == 0  # again, with the same bytes
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_report_on_nothing_says_so(program, tmp_path):
+    status, said = program("task=report")
+    assert status == 2
+    assert "error: task.folders: no evaluation in outputs; task=evaluate makes one" in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_unlike_evaluations_are_refused(beside):
     beside("task=evaluate", "suite.limit=30", "hw=cpu", "hydra.run.dir=few")
     status, said = beside(

@@ -1,4 +1,4 @@
-"""What the YAML files beside this one call: documents of ARCD, and the scores of an extracted answer."""
+"""What the YAML files beside this one call: documents of ARCD, and the scores of written answers."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def score_extracted(doc: dict[str, Any], results: list[str]) -> dict[str, float]
     return {
         name: max(scorer(results[0], text) for text in doc["texts"]) for name, scorer in SCORERS.items()
     }
+
+
+def score_written(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Return ROUGE-L and chrF of an answer of many words: no other answer would be the same."""
+    return {name: SCORERS[name](results[0], doc["answer"]) for name in ("rouge_l", "chrf")}

@@ -1,0 +1,88 @@
+"""All evaluations of some folders in one table, published figures beside them in rows of their own."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import MISSING
+
+from arabic_llm import files
+from arabic_llm.config.schema import RunConfig, TaskConfig
+from arabic_llm.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from arabic_llm.evaluation.scores import Evaluation
+    from arabic_llm.reports.results import Found
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Config(TaskConfig):
+    """Schema of conf/task/report.yaml."""
+
+    folders: list[str] = MISSING  # everything below them is looked through
+
+
+def plan(config: RunConfig) -> None:
+    """Say what would be written. Writes nothing."""
+    log.info("plan: %s evaluations in %s/results.{md,csv,html}", len(find(config)), config.output_dir)
+
+
+def run(config: RunConfig) -> None:
+    """Write results.{md,csv,html}. Raises DataError when there is no evaluation.
+
+    It is never done for good: each time it looks at what is there.
+    """
+    from arabic_llm.reports import results
+
+    directory = Path(config.output_dir)
+    table = results.rows(find(config))
+    files.write_text(directory / "results.md", results.as_markdown(table))
+    files.write_text(directory / "results.csv", results.as_csv(table))
+    files.write_text(directory / "results.html", results.as_html(table))
+    log.info("%s\n\nreport: %s", results.terminal(table), directory / "results.html")
+
+
+def find(config: RunConfig) -> list[Found]:
+    """Return each evaluation once, with what its model learned from where a run of ours says so."""
+    from arabic_llm.evaluation import scores
+    from arabic_llm.reports.results import Found
+
+    if not isinstance(config.task, Config):
+        raise ConfigError("task=report is needed here")
+    found: dict[str, Evaluation] = {}
+    names: dict[str, str] = {}  # of trained weights, by their hash
+    for folder in config.task.folders:
+        for path in sorted(Path(folder).rglob("items.jsonl")):
+            if not scores.exists(path.parent):
+                continue
+            evaluation = scores.read(path.parent)
+            trained = evaluation.model["trained"]
+            if trained and (said := _learned_from(path.parent)):
+                names.setdefault(trained, said)
+            found.setdefault(evaluation.fingerprint, evaluation)
+    if not found:
+        looked = ", ".join(config.task.folders)
+        raise DataError(f"task.folders: no evaluation in {looked}; task=evaluate makes one")
+    return [
+        Found(one, names.get(trained, trained) if (trained := one.model["trained"]) else "")
+        for one in found.values()
+    ]
+
+
+def _learned_from(judged: Path) -> str:
+    """Return adapter and data of the run that trained what was judged; nothing where none says so."""
+    for folder in judged.parents:
+        if not (folder / "manifest.json").is_file():
+            continue
+        identity = files.read_json(folder / "manifest.json")["identity"]
+        data, adapter = identity["data"], identity["adapter"]
+        if identity["task"]["name"] == "evaluate":  # of what an earlier run has trained
+            return _learned_from(Path(adapter["path"]) / "evaluation") if adapter["path"] else ""
+        name = Path(data["path"]).stem if data["name"] == "local" else data["name"]
+        return f"{adapter['name']} on {name}"
+    return ""
