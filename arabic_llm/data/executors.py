@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, ClassVar
 
+import multiprocess  # datatrove's
 from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
 from datatrove.executor.base import PipelineExecutor
 from datatrove.pipeline.base import PipelineStep
@@ -36,6 +38,7 @@ log = logging.getLogger(__name__)
 _WORK = "work.pickle"  # what cleaning needs; tasks read it, so that no task carries a tokenizer
 _JOB = "job.json"  # of Slurm
 _POLL_SECONDS = 0.5
+_WATCH_SECONDS = 0.05  # a process that is gone so soon has had no time to fill the memory
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,8 @@ def _lead(hw: HardwareConfig, folder: Path, inputs: Sequence[Unfinished]) -> Non
     they go into a file.
     """
     os.setpgrp()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    for end in (_end_with_parent, _end_with_a_worker):
+        threading.Thread(target=end, daemon=True).start()
     with (folder / "datatrove" / "executor.log").open("ab") as out:
         os.dup2(out.fileno(), sys.stdout.fileno())
         os.dup2(out.fileno(), sys.stderr.fileno())
@@ -214,6 +218,15 @@ def _end_with_parent() -> None:
     if parent := parent_process():
         parent.join()
         os.killpg(0, signal.SIGKILL)
+
+
+def _end_with_a_worker() -> None:
+    """End the group when a process of the pool was killed: the pool would wait for its task for ever."""
+    started: set[Any] = set()
+    while all(process.exitcode in (None, 0) for process in started):
+        time.sleep(_WATCH_SECONDS)
+        started.update(multiprocess.active_children())
+    os.killpg(0, signal.SIGKILL)
 
 
 def _submit(hw: HardwareConfig, folder: Path, inputs: Sequence[Unfinished]) -> str:

@@ -9,14 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate as harness_evaluate
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data.chat import Codec
 from arabic_llm.evaluation import aggregate, local, suites
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
+from arabic_llm.evaluation.masked_lm import MaskedLM
 from arabic_llm.evaluation.scores import Evaluation, Item
 from arabic_llm.evaluation.suites import Chosen
 
@@ -25,7 +27,7 @@ _FEWSHOT_SEED = 1234  # lm-eval's own default
 
 def evaluate(
     model: PreTrainedModel,
-    codec: Codec,
+    codec: Codec | PreTrainedTokenizerBase,
     chosen: Sequence[Chosen],
     limits: Limits,
     identity: tuple[dict[str, Any], dict[str, Any]],
@@ -33,12 +35,15 @@ def evaluate(
 ) -> Evaluation:
     """Return the scores and items of a model; identity is (model, judged) of the evaluation.
 
+    A causal model comes with its codec, a masked one with its tokenizer.
+
     judged["overall"], where there is one, names the mean over all that was chosen.
     `kept` holds what the model answered before, and takes what it answers now.
     """
     started = time.monotonic()
     model.eval()
-    judge = ChatLM(model, codec, limits, kept)
+    asked = ChatLM if isinstance(codec, Codec) else MaskedLM
+    judge = asked(model, codec, limits, kept)
     items: list[Item] = []
     for entry in chosen:
         items += _ask(judge, entry, entry.limit(limits.items))
@@ -51,7 +56,7 @@ def evaluate(
     return Evaluation(*identity, scores, items, round(time.monotonic() - started, 1))
 
 
-def _ask(judge: ChatLM, entry: Chosen, limit: int | None) -> Iterator[Item]:
+def _ask(judge: LM, entry: Chosen, limit: int | None) -> Iterator[Item]:
     for task in entry.leaves.values():
         task.set_config(key="num_fewshot", value=entry.settings.num_fewshot)
         task.set_fewshot_seed(seed=_FEWSHOT_SEED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arabic_llm.evaluation.scores import Score
@@ -83,6 +83,12 @@ def markdown(rows: Sequence[Difference]) -> str:
 def scores_markdown(scores: Sequence[Score]) -> str:
     """Return scores in Markdown."""
     return f"{table(SCORES_HEADER, list(map(score_cells, scores)))}\n{BASELINES_NOTE}\n"
+
+
+def left_out(judged: Mapping[str, Any]) -> str:
+    """Return, in Markdown, a line for each task of a suite that the model cannot be asked."""
+    others = judged.get("not_applicable", {})
+    return "".join(f"\n{name}: not applicable: {reason}\n" for name, reason in others.items())
 
 
 def scores_csv(scores: Sequence[Score]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arabic_llm.config.data_schema import SourceConfig
-from arabic_llm.config.schema import ModelConfig, RunConfig, SuiteConfig, SuiteTask, TaskConfig
+from arabic_llm.config.schema import ModelConfig, ModelKind, RunConfig, SuiteConfig, SuiteTask, TaskConfig
 from arabic_llm.errors import DataError, UserError
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def run(config: RunConfig) -> None:
         raise DataError(f"not here: {', '.join(missing)} (why stands above); the same command carries on")
     typed = shlex.join(word for word in sys.argv[1:] if not word.startswith("task="))
     log.info("all is here; carry %s/ and models/, and without a network type:", config.data_root)
-    log.info("HF_HUB_OFFLINE=1 python -m arabic_llm.run task=study %s", typed)
+    task = "study" if config.model.kind is ModelKind.causal else "evaluate"
+    log.info("HF_HUB_OFFLINE=1 python -m arabic_llm.run task=%s %s", task, typed)
 
 
 def needs(config: RunConfig) -> Iterator[Need]:

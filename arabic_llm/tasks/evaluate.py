@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arabic_llm import files, processes
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.schema import RunConfig, TaskConfig
+from arabic_llm.config.schema import ModelKind, RunConfig, TaskConfig
+from arabic_llm.errors import ConfigError
 
 if TYPE_CHECKING:
     from arabic_llm.evaluation.scores import Evaluation
+    from arabic_llm.evaluation.suites import Chosen
 
 log = logging.getLogger(__name__)
 SHARES_WORK = True  # accelerate launch: each process answers its part of the items
@@ -24,10 +26,18 @@ class Config(TaskConfig):
 
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
-    """Return hashes of what a run reads: base model, adapter, local benchmarks (None: not here yet)."""
+    """Return hashes of what a run reads: base model, adapter, local benchmarks (None: not here yet).
+
+    Raises ConfigError for a masked model with an adapter: nothing trains one that fits it.
+    """
     from arabic_llm.evaluation import local
     from arabic_llm.models import adapter
 
+    if config.model.kind is ModelKind.masked and config.adapter.path is not None:
+        raise ConfigError(
+            f"adapter.path has no meaning here: model={config.model.name} is a masked language model and is"
+            " judged as it is; task=classify trains it and judges what it has trained"
+        )
     return {
         **adapter.known_hashes(config.model, config.adapter, Path(config.cache_dir)),
         "suite": local.copies_hash(config.suite, Path(config.data_root)),
@@ -38,7 +48,8 @@ def plan(config: RunConfig) -> None:
     """Say what a run would do. Writes nothing."""
     from arabic_llm.evaluation import suites
 
-    for entry in suites.load(config.suite, Path(config.data_root)):
+    chosen, _ = _fitting(config, suites.load(config.suite, Path(config.data_root)))
+    for entry in chosen:
         sizes = [len(documents) for documents in entry.documents.values()]
         items = sum(min(size, entry.limit(config.suite.limit) or size) for size in sizes)
         log.info("plan: %s on %s: %s items", config.model.name, entry.name, f"{items:,}")
@@ -66,15 +77,16 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
     from arabic_llm.reports import tables
 
     place, cache = placement.resolve(config.hw), Path(config.cache_dir)
-    chosen = suites.load(config.suite, Path(config.data_root))
+    chosen, how = _fitting(config, suites.load(config.suite, Path(config.data_root)))
     base = load.locate(config.model, cache)
-    codec = chat.prepare(load.tokenizer(base), config.model)
+    is_masked = config.model.kind is ModelKind.masked
+    codec = load.tokenizer(base) if is_masked else chat.prepare(load.tokenizer(base), config.model)
     model_identity = {
         "name": config.model.hub_id or config.model.name,
         "revision": base.revision,
         "quantization": config.adapter.quantization.name,
         "dtype": str(load.dtype_of(config.adapter, place)).removeprefix("torch."),
-        "template": codec.template_hash,
+        "template": codec.template_hash if isinstance(codec, chat.Codec) else None,
         "trained": adapter.trained_hash(trained) if trained else None,
     }
     judged = {
@@ -82,6 +94,7 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
         "limit": config.suite.limit,
         "overall": suites.overall(config.suite, chosen),
         "lm_eval": version("lm_eval"),
+        **how,
     }
     kept = cache / "evaluations" / fingerprint({"model": model_identity, "judged": judged})
     what = "base" if trained is None else "tuned"
@@ -108,9 +121,25 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
         )
     if processes.is_main():
         scores.write(evaluation, folder)
-        files.write_text(folder / "scores.md", tables.scores_markdown(evaluation.scores))
+        said = tables.scores_markdown(evaluation.scores) + tables.left_out(evaluation.judged)
+        files.write_text(folder / "scores.md", said)
         files.write_text(folder / "scores.csv", tables.scores_csv(evaluation.scores))
     return evaluation
+
+
+def _fitting(config: RunConfig, chosen: list[Chosen]) -> tuple[list[Chosen], dict[str, Any]]:
+    """Return the tasks that the model can be asked, and how, where that is not how a causal one is asked.
+
+    Raises ConfigError when there are none.
+    """
+    if config.model.kind is ModelKind.causal:
+        return chosen, {}
+    from arabic_llm.evaluation import masked_lm
+
+    chosen, others = masked_lm.applicable(chosen, config.model.name)
+    for name, reason in others.items():
+        log.info("%s: not applicable: %s", name, reason)
+    return chosen, {"scoring": masked_lm.SCORING, "not_applicable": others}
 
 
 def mean_score(config: RunConfig, evaluation: Evaluation) -> float:

@@ -1,10 +1,13 @@
 """datatrove's executors clean the same rows, byte for byte, and carry on what the other engine began."""
 
+import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from arabic_llm import files
 from arabic_llm.data import contamination, sources, staging
 from arabic_llm.data.cleaning import Rules
 from arabic_llm.data.shards import Work
+from arabic_llm.errors import HardwareError
 
 needs_datatrove = pytest.mark.skipif(
     find_spec("datatrove") is None, reason="datatrove is not here: pip install 'arabic-llm[scale]'"
@@ -137,6 +141,44 @@ def test_nothing_outlives_a_killed_run_and_another_engine_ends_it(program, tmp_p
     assert program(*prepare())[0] == 0
     assert program(*prepare(folder="whole"))[0] == 0
     assert made(tmp_path / "made") == made(tmp_path / "whole")
+
+
+@needs_datatrove
+def test_a_killed_worker_ends_the_run_in_one_line_and_the_same_command_makes_the_same_bytes(
+    tmp_path, raw, monkeypatch
+):
+    from arabic_llm.data import executors
+
+    monkeypatch.chdir(tmp_path)
+    for name in "bc":
+        files.write_json_lines(
+            raw / f"{name}.jsonl", [{"text": f"{story(n)} {n * n}"} for n in range(4000)]
+        )
+    work, inputs, hw = staged("hw.num_processes=2")
+    with ThreadPoolExecutor(1) as thread:
+        run = thread.submit(executors.clean, work, inputs, tmp_path / "work", hw)
+        while (worker := reader_of(raw / "c.jsonl")) is None:
+            assert not run.done()
+            time.sleep(0.02)
+        worker.kill()
+        try:
+            with pytest.raises(HardwareError, match=r"of 3 files were not cleaned .*command carries on$"):
+                run.result(timeout=60)
+        finally:  # one that hangs is not waited for
+            for leader in multiprocessing.active_children():
+                leader.kill()
+    executors.clean(work, inputs, tmp_path / "work", hw)
+    staging.stage(work, inputs, tmp_path / "whole", 1)
+    assert shards_in(tmp_path / "work") == shards_in(tmp_path / "whole")
+
+
+def reader_of(path):
+    """Return the process of ours that has a file open, or None."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if any(opened.path == str(path) for opened in process.open_files()):
+                return process
+    return None
 
 
 def processes_in(folder):
