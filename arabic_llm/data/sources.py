@@ -37,6 +37,7 @@ class Rows:
     name: str
     train: list[Row]
     dev: list[Row]
+    test: list[Row]
     ledgers: list[Ledger]
 
     @property
@@ -76,7 +77,8 @@ def load(data: DataConfig, data_root: Path, seed: int, test_items: Iterable[str]
     chosen.account(parts, lambda row: rows[row].id)
     refuse_nothing(data, parts, chosen)
     splits = {fate: [rows[row] for row in np.flatnonzero(chosen.fates == fate)] for fate in Fate}
-    return Rows(data.name, splits[Fate.train], splits[Fate.dev], [part.ledger for part in parts])
+    train, dev, test = (splits[fate] for fate in selection.KEPT)
+    return Rows(data.name, train, dev, test, [part.ledger for part in parts])
 
 
 def sources_of(data: DataConfig) -> list[SourceConfig]:
