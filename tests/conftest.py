@@ -47,7 +47,7 @@ def program(tmp_path: Path) -> Program:
 
 def model_config(name: str) -> ModelConfig:
     """Return conf/model/<name>.yaml as the program reads it."""
-    return compose_config(f"model={name}").model
+    return compose_config(f"model={name}", "task=evaluate").model
 
 
 def compose_config(*overrides: str):
@@ -69,3 +69,11 @@ def tiny_codec() -> Codec:
 
     config = model_config("tiny")
     return chat.prepare(load.tokenizer(load.locate(config, None)), config)
+
+
+@pytest.fixture(scope="session")
+def tiny_bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny masked model; tiny_bert.OVERRIDES choose its shape."""
+    import tiny_bert
+
+    return tiny_bert.save(tmp_path_factory.mktemp("tiny_bert"))

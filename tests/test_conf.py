@@ -12,6 +12,8 @@ COMPARED = ("task.base=a", "task.tuned=b")  # mandatory on the command line
 
 
 def needed(file):
+    if "kind: masked" in file.read_text(encoding="utf-8"):
+        return ("task=evaluate",)
     return {"compare": COMPARED, "local": ("data.path=x.jsonl",)}.get(file.stem, ())
 
 
@@ -54,11 +56,20 @@ def test_every_recipe_composes_and_opens_with_its_question_and_command(file):
         ("hw.executor.kind=slurm", "hw.executor.partition is not set"),
         ("model.pad_token='<|im_end|>'", "model.pad_token must differ from model.stop_token"),
         ("model.chat_template=???", "no value for model.chat_template"),
+        ("model.stop_token=''", "no value for model.stop_token; a causal model needs it"),
+        ("model.kind=masked", "model.chat_template has no meaning with model=tiny: it is masked"),
     ],
 )
 def test_mistakes_are_named(override, said):
     with pytest.raises(ConfigError, match=said):
         compose_config(override)
+
+
+@pytest.mark.parametrize("task", ["sft", "study", "plan", "inspect"])
+def test_a_task_for_causal_models_refuses_a_masked_one(task):
+    said = f"^task={task} is not for model=arabert, a masked language model: task=classify trains it"
+    with pytest.raises(ConfigError, match=said):
+        compose_config(f"task={task}", "model=arabert")
 
 
 def test_low_rank_settings_are_refused_where_nothing_reads_them():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import ClassVar
 
 from omegaconf import MISSING
 
@@ -42,6 +43,13 @@ class Device(Enum):
     cuda = "cuda"
 
 
+class ModelKind(Enum):
+    """What the model was trained to predict, which decides how it is loaded, asked and trained."""
+
+    causal = "causal"  # the next token: it continues a text
+    masked = "masked"  # tokens left out of a text it sees on both sides: it scores and classifies
+
+
 class Aggregate(Enum):
     """How the subsets of a benchmark become one score."""
 
@@ -58,7 +66,7 @@ class Tracking(Enum):
 
 @dataclass
 class ArchitectureConfig:
-    """Shape of a causal model, as its config.json spells it."""
+    """Shape of a model, as its config.json spells it; of BERT also what its positions and segments take."""
 
     model_type: str = MISSING
     hidden_size: int = MISSING
@@ -70,6 +78,8 @@ class ArchitectureConfig:
     vocab_size: int = MISSING
     tie_word_embeddings: bool = MISSING
     attention_bias: bool = False  # on q, k, v
+    max_position_embeddings: int | None = None  # where positions are learned
+    type_vocab_size: int | None = None
 
 
 @dataclass
@@ -77,21 +87,31 @@ class ModelConfig:
     """Which base model, and how it talks."""
 
     name: str = MISSING
+    kind: ModelKind = ModelKind.causal
     hub_id: str | None = None
     revision: str = "main"
     path: str | None = None  # a local folder; default: models/<name>, if it is there
     builtin: bool = False  # ships inside the package, in models/<name>
-    chat_template: str = MISSING  # a file of data/templates/, or the path of a .jinja of your own
-    stop_token: str = MISSING  # ends an answer; always supervised
-    pad_token: str = MISSING  # never the stop token, or the model would not learn to stop
-    end_of_text: str = MISSING  # ends a raw text
+    extra_files: list[str] = field(default_factory=list)  # of the hub, beside *.json and *.safetensors
+    # The next four are of causal models only.
+    chat_template: str = ""  # a file of data/templates/, or the path of a .jinja of your own
+    stop_token: str = ""  # ends an answer; always supervised
+    pad_token: str = ""  # never the stop token, or the model would not learn to stop
+    end_of_text: str = ""  # ends a raw text
     max_length: int = MISSING  # tokens the model can see
     learning_rate: float = 2e-4  # for adapters (QLoRA, 2305.14314, table 9); narrow models need more
     architecture: ArchitectureConfig = field(default_factory=ArchitectureConfig)
 
     def __post_init__(self) -> None:
-        """Refuse a pad token that would hide the stop token from the loss."""
-        if self.pad_token == self.stop_token != MISSING:
+        """Refuse what its kind lacks or never reads, and a pad token that hides the stop token."""
+        if self.name == MISSING:  # when the schema is registered
+            return
+        for name in ("chat_template", "stop_token", "pad_token", "end_of_text"):
+            if not getattr(self, name) and self.kind is ModelKind.causal:
+                raise ValueError(f"no value for model.{name}; a causal model needs it")
+            if getattr(self, name) and self.kind is ModelKind.masked:
+                raise ValueError(f"model.{name} has no meaning with model={self.name}: it is masked")
+        if self.pad_token and self.pad_token == self.stop_token:
             raise ValueError(f"model.pad_token must differ from model.stop_token ({self.stop_token})")
 
 
@@ -228,6 +248,7 @@ class SuiteConfig:
 class TaskConfig:
     """What to do; each task's own schema stands in its module."""
 
+    model_kinds: ClassVar[tuple[ModelKind, ...]] = tuple(ModelKind)  # that it is for
     name: str = MISSING  # module of arabic_llm.tasks that runs it
 
 
@@ -235,6 +256,7 @@ class TaskConfig:
 class TrainingConfig(TaskConfig):
     """What every task that trains needs, as TRL's SFTConfig spells it."""
 
+    model_kinds: ClassVar[tuple[ModelKind, ...]] = (ModelKind.causal,)
     learning_rate: float = MISSING
     epochs: float = MISSING
     max_steps: int | None = None  # optimiser steps; overrides epochs
@@ -284,7 +306,12 @@ class RunConfig:
     output_dir: str = MISSING
 
     def __post_init__(self) -> None:
-        """Refuse what no random generator takes, and sequences longer than the model can see."""
+        """Refuse a model its task is not for, sequences it cannot see, and what no generator takes."""
+        if self.model.kind not in getattr(self.task, "model_kinds", ModelKind):
+            raise ValueError(
+                f"task={self.task.name} is not for model={self.model.name}, a masked language model:"
+                " task=classify trains it and task=evaluate judges it"
+            )
         if isinstance(self.seed, int) and not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be in [0, 2^32), not {self.seed}")
         length = getattr(self.task, "max_length", None)

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from arabic_llm.config.data_schema import Overflow
-from arabic_llm.config.schema import ModelConfig
+from arabic_llm.config.schema import ModelConfig, ModelKind
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.errors import ConfigError
 
@@ -53,8 +53,14 @@ class TokenRow:
 def prepare(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> Codec:
     """Return the codec of a model; the tokenizer keeps its template, stop and pad tokens when saved.
 
-    Raises ConfigError when the tokenizer lacks a token that the model's YAML names.
+    Raises ConfigError when the tokenizer lacks a token that the model's YAML names, and for a masked
+    model, which does not talk.
     """
+    if model.kind is ModelKind.masked:
+        raise ConfigError(
+            f"model={model.name} is a masked language model: it neither talks nor continues a text;"
+            " task=evaluate judges it and task=classify trains it, else choose a causal model"
+        )
     vocabulary = tokenizer.get_vocab()
     for key in ("stop_token", "pad_token", "end_of_text"):
         if (token := getattr(model, key)) not in vocabulary:

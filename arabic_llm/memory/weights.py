@@ -1,4 +1,4 @@
-"""Closed form of what the weights of a causal model take, before any of them is read."""
+"""Closed form of what the weights of a model take, before any of them is read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class Parameters:
 
 
 def count(a: ArchitectureConfig) -> Parameters:
-    """Return the parameter counts of Llama, Qwen2, Gemma-2 and GLM-4 shaped models."""
+    """Return the parameter counts of Llama, Qwen2, Gemma-2, GLM-4 and BERT shaped models."""
+    if a.model_type == "bert":
+        return _count_bert(a)
     query, key_value = a.num_attention_heads * a.head_dim, a.num_key_value_heads * a.head_dim
     attention = a.hidden_size * (2 * query + 2 * key_value)
     mlp = 3 * a.hidden_size * a.intermediate_size  # gate, up, down
@@ -53,8 +55,25 @@ def adapter_parameters(a: ArchitectureConfig, rank: int) -> int:
     query, key_value = a.num_attention_heads * a.head_dim, a.num_key_value_heads * a.head_dim
     hidden, inner = a.hidden_size, a.intermediate_size
     shapes = [(hidden, query), (hidden, key_value), (hidden, key_value), (query, hidden)]
-    if a.model_type == "glm":  # gate and up are one layer
+    if a.model_type == "bert":
+        shapes += [(hidden, inner), (inner, hidden)]
+    elif a.model_type == "glm":  # gate and up are one layer
         shapes += [(hidden, 2 * inner), (inner, hidden)]
     else:
         shapes += [(hidden, inner), (hidden, inner), (inner, hidden)]
-    return a.num_hidden_layers * rank * sum(rows + columns for rows, columns in shapes)
+    above = 2 * hidden if a.model_type == "bert" else 0  # the dense layer of its head, or of its pooler
+    return rank * (a.num_hidden_layers * sum(rows + columns for rows, columns in shapes) + above)
+
+
+def _count_bert(a: ArchitectureConfig) -> Parameters:
+    """Return the counts of BertForMaskedLM, whose head is tied to the embedding but for a bias."""
+    hidden, inner, layers = a.hidden_size, a.intermediate_size, a.num_hidden_layers
+    norm = 2 * hidden
+    tables = (a.max_position_embeddings or 0) + (a.type_vocab_size or 0)
+    layer = 4 * hidden + inner + hidden + 2 * norm  # biases of six linear layers, two norms
+    head = hidden + norm + a.vocab_size  # bias and norm of the layer before the decoder, its bias
+    return Parameters(
+        linear=layers * (4 * hidden * hidden + 2 * hidden * inner) + hidden * hidden,
+        embedding=a.vocab_size * hidden,
+        other=tables * hidden + norm + layers * layer + head,
+    )

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any
 
+from omegaconf import MISSING
+
 from arabic_llm.config.schema import ArchitectureConfig, Precision
 from arabic_llm.errors import ConfigError
 
@@ -83,7 +85,7 @@ def architecture(config: Mapping[str, Any]) -> ArchitectureConfig:
 
     Raises ConfigError naming the first field that is missing.
     """
-    family, known = config.get("model_type"), [f.name for f in fields(ArchitectureConfig)]
+    family, known = config.get("model_type"), {f.name: f.default for f in fields(ArchitectureConfig)}
     shape = {
         "num_key_value_heads": config.get("num_attention_heads"),
         "tie_word_embeddings": family == "gemma2",
@@ -94,7 +96,7 @@ def architecture(config: Mapping[str, Any]) -> ArchitectureConfig:
         shape.setdefault("head_dim", 256)
     elif {"hidden_size", "num_attention_heads"} <= shape.keys():
         shape.setdefault("head_dim", shape["hidden_size"] // shape["num_attention_heads"])
-    for name in known:
-        if shape.get(name) is None:
+    for name, default in known.items():
+        if default == MISSING and shape.get(name) is None:
             raise ConfigError(f"config.json of {config.get('name', 'this model')}: no '{name}'")
     return ArchitectureConfig(**shape)

@@ -28,6 +28,7 @@ LINEAR_MODULES: dict[str, tuple[str, ...]] = {
     "qwen2": _LLAMA_LIKE,
     "gemma2": _LLAMA_LIKE,
     "glm": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"),
+    "bert": ("query", "key", "value", "dense"),
     "chatglm": ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"),
     "qwen": ("c_attn", "c_proj", "w1", "w2"),  # Qwen 1
 }

@@ -13,6 +13,7 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -25,12 +26,14 @@ from transformers.utils import logging
 from arabic_llm import files, hub
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.paths import PACKAGE
-from arabic_llm.config.schema import AdapterConfig, Method, ModelConfig, Quantization
+from arabic_llm.config.schema import AdapterConfig, Method, ModelConfig, ModelKind, Quantization
 from arabic_llm.errors import ConfigError, UserError
 from arabic_llm.models.placement import Placement
 
 MODELS = Path("models")  # beside the user's project: models/<name>/
-_HASHED = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer.model")
+_BIN = "pytorch_model.bin"  # weights of older repositories; torch.load reads tensors only
+_HASHED = ("*.safetensors", _BIN, "config.json", "tokenizer.json", "tokenizer.model", "vocab.txt")
+_AUTO_CLASSES = {ModelKind.causal: AutoModelForCausalLM, ModelKind.masked: AutoModelForMaskedLM}
 HEADS = ("score", "classifier")  # what transformers calls the head of a decoder, of an encoder
 _LARGE_BYTES = 2**28
 _TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "config.json")
@@ -75,7 +78,7 @@ def place(model: ModelConfig) -> Path:
 
 def repository(model: ModelConfig) -> hub.Repository:
     """Return the files of the hub that make up a model."""
-    return hub.Repository(str(model.hub_id), model.revision, _WANTED)
+    return hub.Repository(str(model.hub_id), model.revision, (*_WANTED, *model.extra_files))
 
 
 def known_revision(model: ModelConfig, cache_dir: Path) -> str | None:
@@ -121,7 +124,7 @@ def check_shape(model: ModelConfig, base: Base) -> None:
     found = AutoConfig.from_pretrained(base.folder)
     for key, expected in vars(model.architecture).items():
         value = getattr(found, key, None)
-        if value is not None and value != expected:
+        if None not in (value, expected) and value != expected:
             raise ConfigError(
                 f"{base.folder}/config.json: {key} is {value}, but model={model.name} says {expected};"
                 f" set model.architecture.{key}={value}, or give the right model.path"
@@ -137,7 +140,7 @@ def base_model(
     """
     check_shape(model, base)
     options: dict[str, Any] = {"device_map": {"": placement.device}}
-    auto_class = AutoModelForCausalLM if head is None else AutoModelForSequenceClassification
+    auto_class = _AUTO_CLASSES[model.kind] if head is None else AutoModelForSequenceClassification
     if head is not None:
         set_seed(head.seed)
         options |= {
@@ -229,16 +232,19 @@ def _from_hub(model: ModelConfig, *, network: bool) -> Path:
 
 
 def _has_tokenizer(folder: Path) -> bool:
-    return (folder / "tokenizer_config.json").is_file()
+    """Return whether a tokenizer is there; older ones of BERT are a list of pieces and no more."""
+    return any((folder / name).is_file() for name in ("tokenizer_config.json", "vocab.txt"))
 
 
 def _missing(folder: Path) -> str | None:
     """Return the name of a file without which the folder is no model, or None."""
-    for name in ("config.json", "tokenizer_config.json"):
-        if not (folder / name).is_file():
-            return name
+    if not (folder / "config.json").is_file():
+        return "config.json"
+    if not _has_tokenizer(folder):
+        return "tokenizer_config.json"
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         return next((name for name in shards if not (folder / name).is_file()), None)
-    return None if (folder / "model.safetensors").is_file() else "model.safetensors"
+    has_weights = any((folder / name).is_file() for name in ("model.safetensors", _BIN))
+    return None if has_weights else "model.safetensors"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from arabic_llm import files
 from arabic_llm.config.compose import identity
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.schema import Method, RunConfig, TrainingConfig
+from arabic_llm.config.schema import Method, ModelKind, RunConfig, TrainingConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.tasks import sft
 
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 @dataclass
 class Config(TrainingConfig):
     """Schema of conf/task/classify.yaml."""
+
+    model_kinds: ClassVar[tuple[ModelKind, ...]] = tuple(ModelKind)
 
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
@@ -189,7 +191,7 @@ def _base(config: RunConfig, data: Labelled) -> tuple[Base, PreTrainedTokenizerB
 
     base = load.locate(config.model, Path(config.cache_dir))
     tokenizer = load.tokenizer(base)
-    if config.model.chat_template:
+    if config.model.kind is ModelKind.causal:
         tokenizer = chat.prepare(tokenizer, config.model).tokenizer
     return base, tokenizer, load.Head(data.labels, tokenizer.pad_token_id, config.seed)
 

@@ -6,12 +6,12 @@ import logging
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from omegaconf import MISSING
 
 from arabic_llm import files
-from arabic_llm.config.schema import RunConfig, TaskConfig
+from arabic_llm.config.schema import ModelKind, RunConfig, TaskConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.tasks import sft
 
@@ -27,6 +27,7 @@ _GREEN, _PLAIN = "\x1b[30;42m", "\x1b[0m"
 class Config(TaskConfig):
     """Schema of conf/task/inspect.yaml."""
 
+    model_kinds: ClassVar[tuple[ModelKind, ...]] = (ModelKind.causal,)
     rows: int = MISSING  # how many are shown, spread over the data set
     max_length: int = MISSING  # tokens a sequence, as in training
 

@@ -17,6 +17,7 @@ from arabic_llm.config.schema import (
     HardwareConfig,
     Method,
     ModelConfig,
+    ModelKind,
     Precision,
     RunConfig,
     TrainingConfig,
@@ -130,8 +131,9 @@ def _smaller_models(wanted: Ask) -> Iterator[ModelConfig]:
     fitting = []
     for values in _options("model"):
         shape = ArchitectureConfig(**values["architecture"])
-        model = ModelConfig(name=values["name"], architecture=shape)
-        is_usable = not values.get("builtin") and values["max_length"] >= wanted.tokens
+        model = replace(wanted.model, name=values["name"], architecture=shape)
+        is_usable = not (values.get("builtin") or values.get("kind") == ModelKind.masked.name)
+        is_usable &= values["max_length"] >= wanted.tokens
         if is_usable and planning.fits(planning.best(replace(wanted, model=model)), wanted.hw):
             fitting.append((weights.count(shape).total, model.name, model))
     yield from (model for _, _, model in sorted(fitting, key=lambda entry: entry[:2], reverse=True))

@@ -3,10 +3,10 @@
 import pytest
 import torch
 from conftest import model_config
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from arabic_llm.config import paths
-from arabic_llm.config.schema import Quantization
+from arabic_llm.config.schema import ModelKind, Quantization
 from arabic_llm.memory.weights import adapter_parameters, count, weight_bytes
 from arabic_llm.models.adapter import LINEAR_MODULES
 
@@ -29,9 +29,11 @@ def test_the_count_is_the_published_one(name):
 
 
 def on_meta(name):
-    shape = vars(model_config(name).architecture)
+    model = model_config(name)
+    shape = {key: value for key, value in vars(model.architecture).items() if value is not None}
+    auto = AutoModelForCausalLM if model.kind is ModelKind.causal else AutoModelForMaskedLM
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(AutoConfig.for_model(**shape))
+        return auto.from_config(AutoConfig.for_model(**shape))
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in paths.CONF.glob("model/*.yaml")))
@@ -39,7 +41,9 @@ def test_the_real_code_builds_as_many_and_has_the_layers_we_adapt(name):
     model, shape = on_meta(name), model_config(name).architecture
     assert sum(p.numel() for p in model.parameters()) == count(shape).total
     linear = [
-        (n, m) for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and "head" not in n
+        (n, m)
+        for n, m in model.named_modules()
+        if isinstance(m, torch.nn.Linear) and not n.startswith(("lm_head", "cls.predictions.decoder"))
     ]
     assert {n.rpartition(".")[2] for n, _ in linear} == set(LINEAR_MODULES[shape.model_type])
     assert sum(m.weight.numel() for _, m in linear) == count(shape).linear

@@ -5,12 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import tiny_bert
 import torch
 from conftest import compose_config, model_config
 
 from arabic_llm import files
 from arabic_llm.config.paths import CONF, PACKAGE
 from arabic_llm.errors import ConfigError
+from arabic_llm.memory.weights import count
 from arabic_llm.models import load, placement
 from arabic_llm.models.load import Base, MissingModelError
 
@@ -150,3 +152,33 @@ def test_nf4_is_real_on_the_cpu():
     with torch.no_grad():
         agreement = (model(ids).logits.argmax(-1) == whole(ids).logits.argmax(-1)).float().mean()
     assert agreement > 0.5  # quantised, not broken
+
+
+def masked(folder, *overrides):
+    """Return (base, model) of a tiny masked model in a folder."""
+    path = f"model.path={folder}"
+    config = compose_config(*tiny_bert.OVERRIDES, path, "task=evaluate", "adapter=none", *overrides)
+    base = load.locate(config.model, None)
+    place = placement.resolve(compose_config("hw=cpu").hw)
+    return base, load.base_model(config.model, base, config.adapter, place)
+
+
+def test_a_masked_model_as_older_repositories_hold_it_is_the_same_model(tiny_bert_folder, tmp_path):
+    base, whole = masked(tiny_bert_folder)
+    assert type(whole).__name__ == "BertForMaskedLM"
+    torch.save(whole.state_dict(), tmp_path / "pytorch_model.bin")
+    shutil.copy(tiny_bert_folder / "config.json", tmp_path)
+    vocabulary = load.tokenizer(base).get_vocab()
+    pieces = sorted(vocabulary, key=lambda piece: vocabulary[piece])
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
+    older, same = masked(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), same.parameters(), strict=True))
+    text = "ما عاصمة مصر؟"
+    assert load.tokenizer(older)(text)["input_ids"] == load.tokenizer(base)(text)["input_ids"]
+
+
+def test_the_linear_layers_of_a_masked_model_are_held_in_4_bits(tiny_bert_folder):
+    _, model = masked(tiny_bert_folder, "adapter.quantization=nf4")
+    linear = sum(m.weight.numel() * 2 for m in model.modules() if type(m).__name__ == "Linear4bit")
+    shape = compose_config(*tiny_bert.OVERRIDES, "task=evaluate").model.architecture
+    assert linear == count(shape).linear
