@@ -165,6 +165,10 @@ class DataConfig(SourceConfig):
 
     sources: dict[str, SourceConfig] = field(default_factory=dict)  # of a mix
     language_quotas: dict[str, float] = field(default_factory=dict)  # shares of a mix by language
+    labels: list[str] = field(
+        default_factory=list
+    )  # classes in their order; none: as rows have them, by name
+    labels_are_ordered: bool = False  # as grades are: a near miss is no far one
     num_length_buckets: int = 1  # a step's sequences come from one of so many classes of length
     dev_share: float = 0.05  # of rows, kept for the loss on unseen rows
     test_share: float = 0.05  # of rows, kept for the day that is over
@@ -186,6 +190,8 @@ class DataConfig(SourceConfig):
             raise ValueError(f"data.max_lost_share must be between 0 and 1, not {self.max_lost_share}")
         if self.num_length_buckets < 1:
             raise ValueError(f"data.num_length_buckets must be at least 1, not {self.num_length_buckets}")
+        if self.labels_are_ordered and not self.labels:
+            raise ValueError("data.labels_are_ordered needs data.labels, in their order")
         self._refuse_impossible_mixes()
 
     def _refuse_impossible_mixes(self) -> None:

@@ -45,7 +45,7 @@ class TokenRow:
     id: str
     input_ids: list[int]
     labels: list[int]
-    kind: str  # chat; text; part: a piece of a text whose end stands in another piece
+    kind: str  # chat; text; part: a piece of a text whose end stands in another piece; labelled
     was_cut: bool = False
     source: str = ""  # the data set its row came from; none: there is only one
 
@@ -116,6 +116,25 @@ def encode(codec: Codec, row: Row, max_length: int, overflow: Overflow) -> list[
     if overflow is Overflow.drop:
         return f"longer than task.max_length={max_length}"
     return _cut(codec, row, max_length)
+
+
+def encode_labelled(
+    tokenizer: PreTrainedTokenizerBase, row: Row, label_class: int, max_length: int
+) -> TokenRow:
+    """Return the text as the tokenizer opens and closes one, its end cut off; the last label is its class.
+
+    Nothing is asked and no chat template opens it: the head reads its class off the last token of a
+    decoder, which has seen the whole text, and off the first one of an encoder. An end of text would
+    hide from the head, which looks for the last token that is no padding: to many decoders both are one
+    token. For the same reason a control token in the text is spelt out, as the words it stands there for.
+    """
+    ids = tokenizer(row.text, split_special_tokens=True)["input_ids"]
+    if was_cut := len(ids) > max_length:
+        ids = tokenizer(row.text, split_special_tokens=True, truncation=True, max_length=max_length)[
+            "input_ids"
+        ]
+    labels = [*[IGNORED] * (len(ids) - 1), label_class]
+    return TokenRow(row.id, ids, labels, "labelled", was_cut, row.source)
 
 
 def spans(token_row: TokenRow) -> Iterator[tuple[bool, list[int]]]:

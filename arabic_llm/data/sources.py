@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
@@ -37,8 +37,8 @@ class Rows:
     name: str
     train: list[Row]
     dev: list[Row]
+    test: list[Row]  # never trained on
     ledgers: list[Ledger]
-    test: list[Row] = field(default_factory=list)  # never trained on
 
     @property
     def ledger(self) -> Ledger:
@@ -77,9 +77,8 @@ def load(data: DataConfig, data_root: Path, seed: int, test_items: Iterable[str]
     chosen.account(parts, lambda row: rows[row].id)
     refuse_nothing(data, parts, chosen)
     splits = {fate: [rows[row] for row in np.flatnonzero(chosen.fates == fate)] for fate in Fate}
-    return Rows(
-        data.name, splits[Fate.train], splits[Fate.dev], [part.ledger for part in parts], splits[Fate.test]
-    )
+    train, dev, test = (splits[fate] for fate in selection.KEPT)
+    return Rows(data.name, train, dev, test, [part.ledger for part in parts])
 
 
 def sources_of(data: DataConfig) -> list[SourceConfig]:

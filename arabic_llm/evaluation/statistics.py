@@ -51,9 +51,14 @@ class Difference:
 
         The bootstrap alone sees no noise in three items of three that changed the same way.
         """
-        if self.holm_p < _ALPHA and self.low > 0:
-            return "better"
-        return "worse" if self.holm_p < _ALPHA and self.high < 0 else "within noise"
+        return verdict(self.low, self.high, self.holm_p)
+
+
+def verdict(low: float, high: float, p: float) -> str:
+    """Return what an interval of a difference and its p say together."""
+    if p < _ALPHA and low > 0:
+        return "better"
+    return "worse" if p < _ALPHA and high < 0 else "within noise"
 
 
 def compare(base: Evaluation, tuned: Evaluation, seed: int) -> list[Difference]:

@@ -16,11 +16,12 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.schema import AdapterConfig, Method, ModelConfig
 from arabic_llm.errors import CheckpointError, ConfigError
 from arabic_llm.models import load
-from arabic_llm.models.load import Base
+from arabic_llm.models.load import Base, Head
 from arabic_llm.models.placement import Placement
 
 ABOUT = "arabic_llm.json"  # which base, template and rows an adapter was trained with
 ALL_LINEAR = "all-linear"
+_CLASSIFIER = "SEQ_CLS"  # of PEFT's task types
 _LLAMA_LIKE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 # Linear layers but for the head, by the model_type of config.json.
@@ -63,7 +64,11 @@ def attach(model: PreTrainedModel, adapter: AdapterConfig, base: Base, seed: int
             f"adapter.target_modules: this model has no '{missing[0]}'; there are: {', '.join(there)}"
         )
     set_seed(seed)  # PEFT draws the first matrix
-    return get_peft_model(model, _lora_config(adapter, targets))
+    adapted = get_peft_model(model, _lora_config(adapter, targets, _task_type(model)))
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:  # a head comes in the type of its base: small updates would be lost
+            parameter.data = parameter.data.float()
+    return adapted
 
 
 def with_adapter(
@@ -71,13 +76,19 @@ def with_adapter(
 ) -> PreTrainedModel:
     """Return the model with a saved adapter on it.
 
-    Raises CheckpointError when there is none, it is torn, or it was trained on another base model.
+    Raises CheckpointError when there is none, it is torn, it was trained on another base model, or it is
+    a classifier's and the model is none.
     """
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / name).is_file():
             raise CheckpointError(f"adapter.path: {folder} holds no adapter (no {name})")
     if (folder / files.SEAL).exists() and not files.is_whole(folder):
         raise CheckpointError(f"{folder}: a file of this adapter is missing or was changed after training")
+    task_type = files.read_json(folder / "adapter_config.json")["task_type"]
+    if _CLASSIFIER in (task_type, _task_type(model)) and task_type != _task_type(model):
+        raise CheckpointError(
+            f"adapter.path: {folder} was trained for {task_type}, not for {_task_type(model)}"
+        )
     about = files.read_json(folder / ABOUT) if (folder / ABOUT).exists() else {}
     if about and about["base_revision"] != base.revision:
         raise CheckpointError(
@@ -98,11 +109,12 @@ def load_trained(
     adapter: AdapterConfig,
     placement: Placement,
     folder: Path | None,
+    head: Head | None = None,
 ) -> PreTrainedModel:
     """Return the model to be evaluated: the base, or with what `folder` holds, adapter or full weights."""
     if folder is not None and adapter.method is Method.full:
-        return load.base_model(model, Base(folder, trained_hash(folder)), adapter, placement)
-    loaded = load.base_model(model, base, adapter, placement)
+        return load.base_model(model, Base(folder, trained_hash(folder)), adapter, placement, head)
+    loaded = load.base_model(model, base, adapter, placement, head)
     return loaded if folder is None else with_adapter(loaded, folder, base)
 
 
@@ -172,7 +184,12 @@ def known_hashes(model: ModelConfig, adapter: AdapterConfig, cache_dir: Path) ->
     }
 
 
-def _lora_config(adapter: AdapterConfig, targets: list[str] | str) -> LoraConfig:
+def _task_type(model: PreTrainedModel) -> str:
+    """Return what PEFT calls the model's task; a classifier's head is trained and saved whole."""
+    return _CLASSIFIER if any(hasattr(model, name) for name in load.HEADS) else "CAUSAL_LM"
+
+
+def _lora_config(adapter: AdapterConfig, targets: list[str] | str, task_type: str) -> LoraConfig:
     return LoraConfig(
         r=adapter.rank,
         lora_alpha=adapter.alpha,
@@ -180,7 +197,7 @@ def _lora_config(adapter: AdapterConfig, targets: list[str] | str) -> LoraConfig
         target_modules=targets,
         use_dora=adapter.use_dora,
         use_rslora=adapter.use_rslora,
-        task_type="CAUSAL_LM",
+        task_type=task_type,
     )
 
 

@@ -14,10 +14,12 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    set_seed,
 )
 from transformers.utils import logging
 
@@ -32,6 +34,7 @@ MODELS = Path("models")  # beside the user's project: models/<name>/
 _BIN = "pytorch_model.bin"  # weights of older repositories; torch.load reads tensors only
 _HASHED = ("*.safetensors", _BIN, "config.json", "tokenizer.json", "tokenizer.model", "vocab.txt")
 _AUTO_CLASSES = {ModelKind.causal: AutoModelForCausalLM, ModelKind.masked: AutoModelForMaskedLM}
+HEADS = ("score", "classifier")  # what transformers calls the head of a decoder, of an encoder
 _LARGE_BYTES = 2**28
 _TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "config.json")
 _WANTED = ("*.json", "*.safetensors", "*.model", "*.jinja")
@@ -39,6 +42,15 @@ _WANTED = ("*.json", "*.safetensors", "*.model", "*.jinja")
 
 class MissingModelError(UserError):
     """The model's files are neither in a folder, nor in the hub cache, nor reachable."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A new classification head on a model: its classes in order, its padding, its seed."""
+
+    labels: tuple[str, ...]
+    pad_token_id: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -120,19 +132,27 @@ def check_shape(model: ModelConfig, base: Base) -> None:
 
 
 def base_model(
-    model: ModelConfig, base: Base, adapter: AdapterConfig, placement: Placement
+    model: ModelConfig, base: Base, adapter: AdapterConfig, placement: Placement, head: Head | None = None
 ) -> PreTrainedModel:
-    """Return the weights on their device, quantised if the adapter asks for it.
+    """Return the weights on their device, quantised if the adapter asks for it; with a head to classify.
 
     Full fine-tuning holds them in float32, so that small updates are not rounded away.
     """
     check_shape(model, base)
     # What is shared out goes to its card block by block: a card may not hold it whole.
     options: dict[str, Any] = {"device_map": {"": "cpu" if placement.fsdp else placement.device}}
+    auto_class = _AUTO_CLASSES[model.kind] if head is None else AutoModelForSequenceClassification
+    if head is not None:
+        set_seed(head.seed)
+        options |= {
+            "id2label": dict(enumerate(head.labels)),
+            "label2id": {label: number for number, label in enumerate(head.labels)},
+            "pad_token_id": head.pad_token_id,  # a decoder's head reads the last token that is not this one
+        }
     if adapter.quantization is Quantization.nf4:
         options["quantization_config"] = nf4(placement.dtype)
     with _bar_if_large(base.folder):
-        loaded: PreTrainedModel = _AUTO_CLASSES[model.kind].from_pretrained(
+        loaded: PreTrainedModel = auto_class.from_pretrained(
             base.folder, dtype=dtype_of(adapter, placement), **options
         )
     if placement.device == "cpu":

@@ -105,7 +105,7 @@ def as_csv(table: Sequence[Row]) -> str:
         )
         for row in table
     ]
-    return tables.comma_lines((*header, "judged", "published", "evaluation", "notes"), body)
+    return tables.csv_text((*header, "judged", "published", "evaluation", "notes"), body)
 
 
 def as_html(table: Sequence[Row]) -> str:

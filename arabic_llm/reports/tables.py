@@ -101,7 +101,7 @@ def scores_csv(scores: Sequence[Score]) -> str:
         )
         for s in scores
     ]
-    return comma_lines(_SCORES_CSV_HEADER, rows)
+    return csv_text(_SCORES_CSV_HEADER, rows)
 
 
 def comma_separated(rows: Sequence[Difference]) -> str:
@@ -115,7 +115,7 @@ def comma_separated(rows: Sequence[Difference]) -> str:
         )
         for row in rows
     ]
-    return comma_lines(_CSV_HEADER, table)
+    return csv_text(_CSV_HEADER, table)
 
 
 def percent(share: float | None) -> str:
@@ -135,7 +135,7 @@ def in_line(table: Sequence[Sequence[str]], left: Sequence[int]) -> str:
     )
 
 
-def comma_lines(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def csv_text(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Return a table in CSV."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([header, *rows])

@@ -67,7 +67,7 @@ def run(config: RunConfig, directory: Path) -> float:
     log.info("%s; %s tokens", f"{len(rows):,} documents", f"{sum(len(r.input_ids) for r in encoded):,}")
     model, outcome = sft.train(
         fresh.new_model(config.model, tokenizer, config.seed),
-        codec,
+        codec.tokenizer,
         material,
         task,
         placement.resolve(config.hw),

@@ -113,7 +113,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     model = load.base_model(config.model, base, config.adapter, place)
     model, outcome = sft.train(
         adapter.attach(model, config.adapter, base, config.seed),
-        codec,
+        codec.tokenizer,
         sft.Material(train.rows, dev.rows, seen.hash, mix),
         task,
         place,

@@ -63,6 +63,11 @@ class Collate:
             return batch | {"attention_mask": self._padded(ones, longest, 0)}
         return batch | {"position_ids": torch.tensor([_positions(f, longest) for f in features])}
 
+    def classes(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return input_ids_BT, attention_mask_BT and labels_B: the class of each labelled text."""
+        batch = self(features)
+        return batch | {"labels": torch.tensor([f["labels"][-1] for f in features])}
+
     @staticmethod
     def _padded(rows: list[list[int]], length: int, value: int) -> torch.Tensor:
         return torch.tensor([row + [value] * (length - len(row)) for row in rows])
@@ -71,10 +76,10 @@ class Collate:
 def _of_one(rows: Sequence[TokenRow], numbers: list[int], max_length: int) -> Dataset:
     """Return the sequences of one source, whose rows have these indices."""
     ids = [rows[n].input_ids for n in numbers]
-    is_packed = any(rows[n].kind != "chat" for n in numbers)
+    is_packed = any(rows[n].kind in ("text", "part") for n in numbers)
     columns = {
         "input_ids": ids,
-        "labels": [_unpredicted_first(rows[n].labels) for n in numbers],
+        "labels": [_unpredicted_first(rows[n]) for n in numbers],
         "rows": [[n] * (len(rows[n].input_ids) if is_packed else 1) for n in numbers],
     }
     if not is_packed:
@@ -91,6 +96,6 @@ def _positions(feature: dict[str, Any], length: int) -> list[int]:
     return [position for piece in pieces for position in range(piece)]
 
 
-def _unpredicted_first(labels: list[int]) -> list[int]:
+def _unpredicted_first(row: TokenRow) -> list[int]:
     """Return the labels without the first: nothing before it predicts it, in a packed row least of all."""
-    return [IGNORED, *labels[1:]]
+    return row.labels if row.kind == "labelled" else [IGNORED, *row.labels[1:]]

@@ -10,14 +10,14 @@ from typing import Any
 
 from accelerate.state import DistributedType
 from datasets import Dataset
-from transformers import PreTrainedModel, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig
 
 from arabic_llm import files, processes
 from arabic_llm.config.schema import Precision, TrainingConfig
 from arabic_llm.data import mix_report
-from arabic_llm.data.chat import Codec, TokenRow
+from arabic_llm.data.chat import TokenRow
 from arabic_llm.data.mix_report import MixReport
 from arabic_llm.data.mixing import Mix
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError
@@ -25,7 +25,7 @@ from arabic_llm.models.placement import Placement, micro_batch
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import batches, callbacks, checkpoint, schedule
 from arabic_llm.training.schedule import Schedule
-from arabic_llm.training.trainer import GuardedTrainer
+from arabic_llm.training.trainer import GuardedClassifier, GuardedTrainer
 
 log = logging.getLogger(__name__)
 _ROWS = "rows.json"  # what the run that began here trains on
@@ -43,6 +43,11 @@ class Material:
     dev: Sequence[TokenRow]
     hash: str
     mix: Mix
+
+    @property
+    def is_labelled(self) -> bool:
+        """Return whether each row has one class to learn, and not its tokens."""
+        return self.train[0].kind == "labelled"
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Outcome:
 
 def train(
     model: PreTrainedModel,
-    codec: Codec,
+    tokenizer: PreTrainedTokenizerBase,
     material: Material,
     settings: TrainingConfig,
     placement: Placement,
@@ -101,7 +106,8 @@ def train(
         hooks.append(callbacks.StopEarly(metrics, patience))
     set_seed(run.seed)
     parameters = {name: p.dtype for name, p in model.named_parameters() if p.requires_grad}
-    trainer = GuardedTrainer(
+    collate = batches.Collate(tokenizer.pad_token_id)
+    trainer = (GuardedClassifier if material.is_labelled else GuardedTrainer)(
         schedule=plan,
         row_ids=batches.row_ids(train_set, material.train),
         keep=settings.save_total_limit,
@@ -109,8 +115,8 @@ def train(
         args=_arguments(settings, placement, plan, run, has_dev=bool(material.dev), is_new=last is None),
         train_dataset=train_set.select(plan.order),
         eval_dataset=_dev_set(material, settings),
-        data_collator=batches.Collate(codec.tokenizer.pad_token_id),
-        processing_class=codec.tokenizer,
+        data_collator=collate.classes if material.is_labelled else collate,
+        processing_class=tokenizer,
         callbacks=hooks,
     )
     _keep_dtypes(model, parameters)

@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer, with the guards it lacks: what is not finite stops, what is saved is whole."""
+"""Trainers with the guards that TRL's and transformers' lack: what is not finite stops, a save is whole."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from trl import SFTTrainer
@@ -19,11 +20,11 @@ from arabic_llm.training.schedule import Schedule
 _NAMED = 16  # rows named in the line of an error
 
 
-class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
-    """An SFTTrainer that stops at the first non-finite value and commits its checkpoints."""
+class _Guards(Trainer):  # type: ignore[misc]
+    """Stops a trainer at the first non-finite value and commits its checkpoints."""
 
     def __init__(self, *, schedule: Schedule, row_ids: list[list[str]], keep: int, **options: Any) -> None:
-        """Take SFTTrainer's own options, the schedule, each sequence's row names, checkpoints to keep."""
+        """Take the trainer's own options, the schedule, each sequence's row names, checkpoints to keep."""
         super().__init__(**options)
         self._schedule = schedule
         self._row_ids = row_ids
@@ -58,7 +59,7 @@ class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
         return norm
 
     def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
-        """Return eval_loss: nats a supervised token over the whole dev set, not a mean of batch means.
+        """Return eval_loss: nats a label over the whole dev set, not a mean of batch means.
 
         Each process of a run reads all of it: shared out, its last batches would be filled up with copies.
         """
@@ -68,7 +69,7 @@ class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
         with torch.no_grad():
             for batch in self._dev_batches():
                 inputs = self._prepare_inputs(batch)
-                tokens += int((inputs["labels"][:, 1:] != IGNORED).sum())
+                tokens += self._num_predicted(inputs["labels"])
                 with self.compute_loss_context_manager():
                     total += self.compute_loss(self.model, inputs, num_items_in_batch=1).double().cpu()
         if self.args.average_tokens_across_devices:
@@ -77,6 +78,11 @@ class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    @staticmethod
+    def _num_predicted(labels: torch.Tensor) -> int:
+        """Return how many labels of a batch the loss counts: of tokens, not the first one of a row."""
+        return int((labels[:, 1:] != IGNORED).sum())
 
     def _dev_batches(self) -> DataLoader[Any]:
         return DataLoader(self.eval_dataset, self.args.eval_batch_size, collate_fn=self.data_collator)
@@ -101,3 +107,31 @@ class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
             " Look at these rows (task=inspect), lower task.learning_rate, or train in another"
             " hw.precision"
         )
+
+
+class GuardedTrainer(_Guards, SFTTrainer):  # type: ignore[misc]
+    """An SFTTrainer with guards: token rows."""
+
+
+class GuardedClassifier(_Guards):
+    """A Trainer with guards: one class a row, every row the same weight."""
+
+    loss_is_scaled_for_ga = True  # over all micro-batches of a step, by compute_loss
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **counted: Any
+    ) -> Any:
+        """Return the cross-entropy of the classes, summed over the rows, divided by those of the step."""
+        inputs = dict(inputs)
+        classes = inputs.pop("labels")
+        outputs = model(**inputs)
+        total = cross_entropy(outputs.logits.float(), classes, reduction="sum")
+        loss = total / (counted.get("num_items_in_batch") or len(classes))
+        return (loss, outputs) if return_outputs else loss
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> int:
+        return sum(len(batch["labels"]) for batch in batch_samples)
+
+    @staticmethod
+    def _num_predicted(labels: torch.Tensor) -> int:
+        return len(labels)

@@ -60,7 +60,7 @@ class Lab:
         rows_hash = tokens.data_hash(self.train_rows)
         material = sft.Material(self.train_rows, self.dev_rows, rows_hash, self.mix)
         run = sft.Run(directory, self.config.seed, self.tracker)
-        return sft.train(self.model, self.codec, material, self.config.task, self.place, run)
+        return sft.train(self.model, self.codec.tokenizer, material, self.config.task, self.place, run)
 
 
 def learned(model) -> dict[str, bytes]:

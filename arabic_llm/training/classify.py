@@ -1,0 +1,45 @@
+"""What a trained classifier says: the probability of each class, for each labelled text.
+
+C classes, N rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from arabic_llm.config.schema import Precision
+from arabic_llm.data.chat import TokenRow
+from arabic_llm.models.placement import Placement
+from arabic_llm.training.batches import Collate
+
+
+def probabilities(
+    model: PreTrainedModel, rows: Sequence[TokenRow], placement: Placement, pad_token_id: int
+) -> npt.NDArray[np.float64]:
+    """Return the probabilities [N, C] of the classes; like lengths share a batch, the longest first."""
+    model.eval()
+    found = np.zeros((len(rows), model.config.num_labels))
+    order = sorted(range(len(rows)), key=lambda number: -len(rows[number].input_ids))
+    size, collate = placement.eval_batch_size, Collate(pad_token_id)
+    autocast = torch.autocast(
+        placement.device, placement.dtype, enabled=placement.precision is not Precision.float32
+    )
+    starts = range(0, len(rows), size)
+    for start in tqdm(starts, desc="classifying", unit="batch", leave=False, delay=2):
+        numbers = order[start : start + size]
+        batch = collate.classes([_feature(rows[number]) for number in numbers])
+        del batch["labels"]
+        with torch.inference_mode(), autocast:
+            logits = model(**{key: value.to(placement.device) for key, value in batch.items()}).logits
+        found[numbers] = logits.double().softmax(-1).cpu().numpy()
+    return found
+
+
+def _feature(row: TokenRow) -> dict[str, list[int]]:
+    return {"input_ids": row.input_ids, "labels": row.labels, "seq_lengths": [len(row.input_ids)]}
