@@ -74,7 +74,7 @@ def study(report: Study) -> str:
         "subjects": _radar(by_subject, "by subject"),
         "curve": figures.training_curve(report.metrics) if report.metrics else "",
     }
-    return _render(
+    return render(
         "study.html.jinja",
         report=report,
         header=tables.HEADER,
@@ -87,7 +87,7 @@ def study(report: Study) -> str:
 
 def inspection(title: str, rows: Sequence[ShownRow], notes: Sequence[str]) -> str:
     """Return training rows as HTML, the supervised runs coloured."""
-    return _render("inspection.html.jinja", title=title, rows=rows, notes=notes)
+    return render("inspection.html.jinja", title=title, rows=rows, notes=notes)
 
 
 def subject_means(base: Evaluation, tuned: Evaluation) -> dict[str, tuple[float, float]]:
@@ -144,7 +144,8 @@ def _radar(values: dict[str, tuple[float, float]], title: str) -> str:
     return figures.radar(values, title) if len(values) >= _FEWEST_AXES else ""
 
 
-def _render(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
+    """Return a page made of a file of templates/."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,

@@ -53,12 +53,12 @@ def score_cells(score: Score) -> tuple[str, ...]:
 
 def terminal(rows: Sequence[Difference]) -> str:
     """Return a comparison with its columns in line."""
-    return _in_line([HEADER, *map(cells, rows)], left=(0, 4, 5))
+    return in_line([HEADER, *map(cells, rows)], left=(0, 4, 5))
 
 
 def scores_terminal(scores: Sequence[Score]) -> str:
     """Return scores with their columns in line."""
-    return _in_line([SCORES_HEADER, *map(score_cells, scores)], left=(0,))
+    return in_line([SCORES_HEADER, *map(score_cells, scores)], left=(0,))
 
 
 def markdown(rows: Sequence[Difference]) -> str:
@@ -82,7 +82,7 @@ def scores_csv(scores: Sequence[Score]) -> str:
         )
         for s in scores
     ]
-    return _csv(_SCORES_CSV_HEADER, rows)
+    return csv_text(_SCORES_CSV_HEADER, rows)
 
 
 def comma_separated(rows: Sequence[Difference]) -> str:
@@ -96,14 +96,15 @@ def comma_separated(rows: Sequence[Difference]) -> str:
         )
         for row in rows
     ]
-    return _csv(_CSV_HEADER, table)
+    return csv_text(_CSV_HEADER, table)
 
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}"
 
 
-def _in_line(table: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+def in_line(table: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+    """Return a table with its columns in line; those of `left` begin together, the others end together."""
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     return "\n".join(
         "  ".join(
@@ -114,7 +115,8 @@ def _in_line(table: Sequence[Sequence[str]], left: Sequence[int]) -> str:
     )
 
 
-def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def csv_text(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a table as CSV."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([header, *rows])
     return out.getvalue()

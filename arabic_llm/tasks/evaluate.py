@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,11 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.schema import RunConfig, TaskConfig
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from arabic_llm.evaluation.perturbed import Condition
     from arabic_llm.evaluation.scores import Evaluation
+    from arabic_llm.evaluation.suites import Chosen
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +25,16 @@ log = logging.getLogger(__name__)
 @dataclass
 class Config(TaskConfig):
     """Schema of conf/task/evaluate.yaml."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked instead of the suite as it is, with the weights that several such judgements share."""
+
+    chosen: list[Chosen]
+    weights: Callable[[], PreTrainedModel]
+    overall: str | None
+    condition: Condition | None = None  # how the questions were perturbed
 
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
@@ -53,7 +68,7 @@ def run(config: RunConfig, directory: Path) -> float:
     return mean_score(config, evaluation)
 
 
-def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
+def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | None = None) -> Evaluation:
     """Return the evaluation of the base model, or of what was trained from it, and leave it in folder."""
     from importlib.metadata import version
 
@@ -65,7 +80,7 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
     from arabic_llm.reports import tables
 
     place, cache = placement.resolve(config.hw), Path(config.cache_dir)
-    chosen = suites.load(config.suite, Path(config.data_root))
+    chosen = asked.chosen if asked else suites.load(config.suite, Path(config.data_root))
     base = load.locate(config.model, cache)
     codec = chat.prepare(load.tokenizer(base), config.model)
     model_identity = {
@@ -79,17 +94,22 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
     judged = {
         "tasks": {entry.name: entry.judged() for entry in chosen},
         "limit": config.suite.limit,
-        "overall": suites.overall(config.suite, chosen),
+        "overall": asked.overall if asked else suites.overall(config.suite, chosen),
         "lm_eval": version("lm_eval"),
     }
-    kept = cache / "evaluations" / fingerprint({"model": model_identity, "judged": judged})
     what = "base" if trained is None else "tuned"
+    if asked and asked.condition:
+        judged["perturbation"] = asdict(asked.condition)
+        what = f"{asked.condition.name}: {what}"
+    kept = cache / "evaluations" / fingerprint({"model": model_identity, "judged": judged})
     if scores.exists(kept):
         evaluation = scores.read(kept)
         log.info("%s model: judged before, read from %s", what, kept)
     else:
         evaluation = harness.evaluate(
-            adapter.load_trained(config.model, base, config.adapter, place, trained),
+            asked.weights()
+            if asked
+            else adapter.load_trained(config.model, base, config.adapter, place, trained),
             codec,
             chosen,
             Limits(place.eval_batch_size, config.model.max_length, config.suite.limit),
