@@ -151,13 +151,15 @@ def drops(
     return rows
 
 
-def corrected(rows: Sequence[Drop]) -> list[Drop]:
-    """Return the rows with p-values that know of each other (Holm)."""
+def gathered(rows: Sequence[Drop]) -> list[Drop]:
+    """Return the rows task by task, with p-values that know of each other (Holm)."""
     holm = statistics.holm([row.difference.sign_p for row in rows])
-    return [
+    corrected = [
         replace(row, difference=replace(row.difference, holm_p=p))
         for row, p in zip(rows, holm, strict=True)
     ]
+    tasks = list(dict.fromkeys(row.difference.base.name for row in rows))
+    return sorted(corrected, key=lambda row: tasks.index(row.difference.base.name))
 
 
 def changed_answers(clean: Evaluation, asked: Evaluation) -> Iterator[tuple[Item, Item]]:

@@ -21,7 +21,7 @@ from arabic_llm.evaluation.statistics import Difference
 from arabic_llm.reports.markdown import percent
 
 _BASE, _TUNED, _RANDOM = "#8a94a6", "#0f7b6c", "#c9ced8"
-_INK = "#1f2430"
+INK = "#1f2430"
 _LONGEST_NAME = 34  # characters of a source's name beside its bars
 _UPRIGHT = 0.1  # sine of the angle below which a label of a radar stands above or below it
 STYLE: Any = {
@@ -145,14 +145,14 @@ def share_chart(sources: Sequence[SourceSummary]) -> bytes:
         ("tokens", _shares(sources, of_tokens=True), {"color": _RANDOM}),
     ]
     if len(asked) == len(sources):
-        bars.insert(0, ("rows, as asked", asked, {"color": "white", "edgecolor": _INK}))
+        bars.insert(0, ("rows, as asked", asked, {"color": "white", "edgecolor": INK}))
     at, height = np.arange(len(sources)), 0.8 / len(bars)
     with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 0.23 * len(bars) * len(sources) + 0.9))
         for index, (label, values, look) in enumerate(bars):
             below = at + (index - (len(bars) - 1) / 2) * height
             drawn = axes.barh(below, values, 0.9 * height, label=label, **look)
-            axes.bar_label(drawn, [percent(v / 100) for v in values], padding=4, fontsize=8, color=_INK)
+            axes.bar_label(drawn, [percent(v / 100) for v in values], padding=4, fontsize=8, color=INK)
         axes.set_yticks(at, _drawable(sources), parse_math=False)
         axes.tick_params(axis="y", length=0)
         highest = max([1.0, *(value for _, values, _ in bars for value in values)])
@@ -167,7 +167,7 @@ def _lengths(axes: Axes, source: SourceSummary, name: str) -> None:
     axes.bar(np.arange(len(shares)) + 0.5, shares, 0.94, color=_TUNED)
     top = int(np.argmax(shares))
     if shares[top]:
-        above: Any = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "color": _INK}
+        above: Any = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "color": INK}
         axes.annotate(percent(shares[top] / 100), (top + 0.5, shares[top]), (0, 2), **above)
     axes.set(yticks=[], ylim=(0, 1.3 * max(shares[top], 1e-9)))
     axes.spines["left"].set_visible(False)

@@ -14,8 +14,9 @@ from markupsafe import Markup, escape
 
 from arabic_llm.evaluation.perturbed import Condition, Drop
 from arabic_llm.evaluation.scores import Evaluation, Item
+from arabic_llm.evaluation.statistics import interval
 from arabic_llm.reports import figures, page, tables
-from arabic_llm.reports.markdown import table
+from arabic_llm.reports.markdown import escaped, table
 
 HEADER = (
     *("task", "perturbation", "rate", "items changed", "tokens", "clean", "perturbed"),
@@ -27,7 +28,9 @@ _CSV_HEADER = (
     *("holm_p", "verdict", "random", "constant", "task_version", "seen_in_training"),
 )
 NUM_ANSWERS = 10
-_WIDEST = 10.0  # points: no smaller range of colours, or noise would look like a catastrophe
+_NARROWEST = 10.0  # points: no narrower range of colours, or noise would look like a catastrophe
+_DARK = 0.6  # share of the range from which on letters are white
+_LONGEST_UPRIGHT = 10  # letters of a column's name
 
 Answers = Sequence[tuple[Condition, Sequence[tuple[Item, Item]]]]  # of each condition those that changed
 
@@ -69,30 +72,39 @@ def cells(drop: Drop) -> tuple[str, ...]:
     )
 
 
-def terminal(drops: Sequence[Drop]) -> str:
+def notes(report: Report) -> list[str]:
+    """Return what a reader must know: tasks that have little to lose, and what was left out."""
+    lines = []
+    for score in {row.difference.base.name: row.difference.base for row in firsts(report.drops)}.values():
+        (low, high), guessed = interval(score), max(score.random, score.constant or 0.0)
+        if low <= guessed:
+            lines.append(
+                f"{score.label}: {100 * score.value:.1f} ({100 * low:.1f} to {100 * high:.1f}) on clean"
+                f" questions may be no more than one constant or random answer has ({100 * guessed:.1f}):"
+                " there is little to lose"
+            )
+    return [*lines, *(f"left out: {reason}" for reason in report.left_out)]
+
+
+def terminal(report: Report) -> str:
     """Return a line for each task and perturbation, the drop at each rate beside it; * is beyond noise."""
-    rates = sorted({drop.condition.rate for drop in drops})
+    rates = sorted({drop.condition.rate for drop in report.drops})
     lines: dict[tuple[str, str], dict[float, Drop]] = {}
-    for drop in firsts(drops):
-        lines.setdefault((drop.difference.base.label, drop.condition.perturbation), {})[
-            drop.condition.rate
-        ] = drop
+    for drop in firsts(report.drops):
+        name = (drop.difference.base.label, drop.condition.perturbation)
+        lines.setdefault(name, {})[drop.condition.rate] = drop
     header = ("task", "perturbation", "changed", "tokens", *(f"drop at {rate:g}" for rate in rates))
-    return tables.in_line(
-        [
-            header,
-            *(
-                (*name, *cells(by_rate[rates[-1]])[3:5], *(_mark(by_rate[rate]) for rate in rates))
-                for name, by_rate in lines.items()
-            ),
-        ],
-        left=(0, 1),
-    )
+    rows = [
+        (*name, *cells(own[rates[-1]])[3:5], *(_mark(own[rate]) for rate in rates))
+        for name, own in lines.items()
+    ]
+    return "\n".join([tables.in_line([header, *rows], left=(0, 1)), *notes(report)])
 
 
-def markdown(drops: Sequence[Drop]) -> str:
-    """Return the drops in each task's first metric in Markdown."""
-    return table(HEADER, [cells(drop) for drop in firsts(drops)], numeric=(2, 3, 4, 5, 6))
+def markdown(report: Report) -> str:
+    """Return the drops in each task's first metric in Markdown, and what must be known of them."""
+    rows = table(HEADER, [cells(drop) for drop in firsts(report.drops)], numeric=(2, 3, 4, 5, 6))
+    return "\n".join([rows, *(f"- {escaped(note)}" for note in notes(report)), ""])
 
 
 def comma_separated(drops: Sequence[Drop]) -> str:
@@ -121,6 +133,7 @@ def page_of(report: Report) -> str:
         report=report,
         title=f"{report.clean.model['name']} on {', '.join(report.clean.judged['tasks'])}, as people type",
         header=HEADER,
+        notes=notes(report),
         rows=[cells(drop) for drop in shown],
         charts=[Markup(svg) for svg in heat_maps(shown)],  # noqa: S704 (our own SVG)
         answers=[
@@ -134,44 +147,52 @@ def heat_maps(drops: Sequence[Drop]) -> list[str]:
     """Return drops by rate (mean over tasks), and of several tasks those of each at the highest rate."""
     top = max(drop.condition.rate for drop in drops)
     at_top = [drop for drop in drops if drop.condition.rate == top]
-    maps = [
-        heat_map(drops, lambda drop: f"rate {drop.condition.rate:g}", "drop in points, mean over tasks")
+    is_one = len({drop.difference.base.name for drop in drops}) == 1
+    by_rate = heat_map(
+        drops,
+        lambda drop: f"rate {drop.condition.rate:g}",
+        f"points lost{'' if is_one else ', mean over tasks'}",
+    )
+    if is_one:
+        return [by_rate]
+    return [
+        by_rate,
+        heat_map(at_top, lambda drop: drop.difference.base.label, f"points lost at rate {top:g}"),
     ]
-    if len({drop.difference.base.name for drop in drops}) > 1:
-        maps.append(
-            heat_map(at_top, lambda drop: drop.difference.base.label, f"drop in points at rate {top:g}")
-        )
-    return maps
 
 
 def heat_map(drops: Sequence[Drop], column: Callable[[Drop], str], title: str) -> str:
-    """Return perturbation by column as SVG: red lost points, * where it is beyond noise."""
-    rows = list(dict.fromkeys(drop.condition.perturbation for drop in drops))
-    columns = list(dict.fromkeys(map(column, drops)))
-    found: dict[tuple[int, int], list[Drop]] = {}
+    """Return perturbation by column as SVG: red lost points, * is beyond noise, a dot changed no item."""
+    cells: dict[tuple[str, str], list[Drop]] = {}
     for drop in drops:
-        found.setdefault((rows.index(drop.condition.perturbation), columns.index(column(drop))), []).append(
-            drop
-        )
+        cells.setdefault((drop.condition.perturbation, column(drop)), []).append(drop)
+    rows, columns = (list(dict.fromkeys(place[i] for place in cells)) for i in (0, 1))
     values = np.full((len(rows), len(columns)), np.nan)
-    for place, several in found.items():
-        values[place] = 100 * np.mean([drop.drop[0] for drop in several])
-    widest = max(_WIDEST, float(np.nanmax(np.abs(values))))
+    for (row, at), own in cells.items():
+        values[rows.index(row), columns.index(at)] = 100 * np.mean([drop.drop[0] for drop in own])
+    widest = max(_NARROWEST, float(np.nanmax(np.abs(values))))
     with mpl.rc_context(figures.STYLE):
-        figure, axes = plt.subplots(figsize=(2.6 + 1.25 * len(columns), 1.2 + 0.34 * len(rows)))
+        figure, axes = plt.subplots(figsize=(2.8 + 1.0 * len(columns), 0.9 + 0.34 * len(rows)))
         image = axes.imshow(values, cmap="RdBu_r", vmin=-widest, vmax=widest, aspect="auto")
-        for (row, at), several in found.items():
-            sign = "*" if len(several) == 1 and several[0].difference.verdict != "within noise" else ""
-            is_dark = abs(values[row, at]) > 0.6 * widest
-            ink = "white" if is_dark else "black"
-            axes.text(at, row, f"{values[row, at]:+.1f}{sign}", ha="center", va="center", color=ink)
-        axes.set_xticks(range(len(columns)), columns)
+        for (row, at), own in cells.items():
+            y, x = rows.index(row), columns.index(at)
+            ink = "white" if abs(values[y, x]) > _DARK * widest else figures.INK
+            axes.text(x, y, _cell(own, values[y, x]), ha="center", va="center", color=ink)
+        slant: Any = {"rotation": 30, "ha": "right"} if max(map(len, columns)) > _LONGEST_UPRIGHT else {}
+        axes.set_xticks(range(len(columns)), columns, **slant)
         axes.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set_title(title, fontsize=11, loc="left")
         figure.colorbar(image, ax=axes, shrink=0.8)
         return figures.svg(figure)
+
+
+def _cell(drops: Sequence[Drop], value: float) -> str:
+    if not any(drop.num_changed for drop in drops):
+        return "·"
+    is_beyond_noise = len(drops) == 1 and drops[0].difference.verdict != "within noise"
+    return f"{value:+.1f}{'*' if is_beyond_noise else ''}"
 
 
 def spread(answers: Answers) -> list[tuple[Condition, Item, Item]]:

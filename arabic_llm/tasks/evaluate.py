@@ -116,7 +116,8 @@ def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | 
             (model_identity, judged),
             Answers(cache / "answers" / f"{fingerprint(model_identity)}.jsonl"),
         )
-        placement.release()
+        if asked is None:  # else others share the weights
+            placement.release()
         scores.write(evaluation, kept)
         log.info(
             "%s model: judged on %s items in %.0f s",

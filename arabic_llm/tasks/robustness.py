@@ -37,15 +37,17 @@ class Config(TaskConfig):
 
     def __post_init__(self) -> None:
         """Refuse perturbations that nobody knows, rates that are no shares, and nothing of either."""
-        if isinstance(self.perturbations, list):
-            for name in self.perturbations or [""]:
-                if name not in perturb.NAMES:
-                    guess = did_you_mean(name, list(perturb.NAMES))
-                    raise ValueError(f"task.perturbations: no perturbation '{name}'{guess}")
-        if isinstance(self.rates, list):
-            for rate in self.rates or [0.0]:
-                if not 0 < rate <= 1:
-                    raise ValueError(f"task.rates must be above 0 and at most 1, not {rate:g}")
+        for key in ("perturbations", "rates"):
+            if getattr(self, key) == []:
+                there = f"; there are: {', '.join(perturb.NAMES)}" if key == "perturbations" else ""
+                raise ValueError(f"task.{key} is empty{there}")
+        for name in self.perturbations if isinstance(self.perturbations, list) else ():
+            if name not in perturb.NAMES:
+                guess = did_you_mean(name, list(perturb.NAMES))
+                raise ValueError(f"task.perturbations: no perturbation '{name}'{guess}")
+        for rate in self.rates if isinstance(self.rates, list) else ():
+            if not 0 < rate <= 1:
+                raise ValueError(f"task.rates must be above 0 and at most 1, not {rate:g}")
 
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
@@ -106,7 +108,7 @@ def run(config: RunConfig, directory: Path) -> float:
         )
     report = robustness.Report(
         clean=clean,
-        drops=perturbed.corrected(drops),
+        drops=perturbed.gathered(drops),
         answers=answers,
         left_out=left_out,
         manifest=files.read_json(directory / "manifest.json"),
@@ -119,10 +121,10 @@ def _write(report: Report, directory: Path) -> float:
     """Write robustness.{md,csv} and report.html, say the table, and return the mean drop."""
     from arabic_llm.reports import robustness
 
-    files.write_text(directory / "robustness.md", robustness.markdown(report.drops))
+    files.write_text(directory / "robustness.md", robustness.markdown(report))
     files.write_text(directory / "robustness.csv", robustness.comma_separated(report.drops))
     files.write_text(directory / "report.html", robustness.page_of(report))
-    summary = f"\n{robustness.terminal(report.drops)}\n\nreport: {directory / 'report.html'}"
+    summary = f"\n{robustness.terminal(report)}\n\nreport: {directory / 'report.html'}"
     files.write_text(directory / "summary.txt", summary)
     log.info("%s", summary)
     shown = robustness.firsts(report.drops)
