@@ -20,7 +20,7 @@ _FEWEST_FORMS = 100  # of a text that is really diacritised
 def dialect_words(variety: str) -> dict[str, str]:
     """Return word, or pair of words, of Modern Standard Arabic -> what a variety says instead.
 
-    Function words and common ones, none of which the sentence would have to tell from another.
+    Function words and other common ones, without those that are often another (ذهب: went, and gold).
     """
     with _DIALECT_WORDS.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, dialect="excel-tab"))

@@ -122,7 +122,7 @@ def fields(task: Any) -> list[str]:
     """
     kinds = task.dataset[_split(task)].features
     wanted = _QUESTIONS if task.OUTPUT_TYPE == "generate_until" else _QUESTIONS + _CONTEXTS
-    found = [name for name in wanted if getattr(kinds.get(name), "dtype", None) == "string"]
+    found = [name for name in wanted if getattr(kinds.get(name), "dtype", "") in ("string", "large_string")]
     return found if set(found) & set(_QUESTIONS) else []
 
 

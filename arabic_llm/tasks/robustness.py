@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -21,8 +22,9 @@ from arabic_llm.text.perturb import Perturbation
 
 if TYPE_CHECKING:
     from arabic_llm.data.chat import Codec
-    from arabic_llm.evaluation.perturbed import Texts
+    from arabic_llm.evaluation.perturbed import Condition, Texts
     from arabic_llm.reports.robustness import Report
+    from arabic_llm.tasks.evaluate import Asked
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,6 @@ def run(config: RunConfig, directory: Path) -> float:
     """Return the mean drop of the suite's first scores over all perturbations and rates, a share of 1."""
     from arabic_llm.data import chat
     from arabic_llm.evaluation import perturbed, suites
-    from arabic_llm.evaluation.perturbed import Condition
     from arabic_llm.models import adapter, load, placement
     from arabic_llm.reports import robustness
 
@@ -82,39 +83,50 @@ def run(config: RunConfig, directory: Path) -> float:
     left_out += perturbed.left_out(chosen, list(known))
     for reason in left_out:
         log.info("left out: %s", reason)
-    clean_asked = evaluate.Asked(
+    asked = evaluate.Asked(
         chosen,
         cache(lambda: adapter.load_trained(config.model, base, config.adapter, place, trained)),
         suites.overall(config.suite, chosen),
     )
-    clean = evaluate.judge(config, trained, directory / "evaluation" / "clean", clean_asked)
+    clean = evaluate.judge(config, trained, directory / "evaluation" / "clean", asked)
     drops, answers = [], []
-    for condition in [Condition(name, rate, config.seed) for name in known for rate in _rates(config)]:
-        entries, texts = perturbed.ask_as(
-            chosen, condition, known[condition.perturbation], config.suite.limit
-        )
-        if not entries:
-            continue
-        asked = evaluate.Asked(
-            entries,
-            clean_asked.weights,
-            clean_asked.overall if len(entries) == len(chosen) else None,
-            condition,
-        )
-        found = evaluate.judge(config, trained, directory / "evaluation" / condition.name, asked)
+    for condition, asked_so, texts in _conditions(config, known, asked):
+        found = evaluate.judge(config, trained, directory / "evaluation" / condition.name, asked_so)
         drops += perturbed.drops(clean, found, condition, _tokens(codec, texts))
-        answers.append(
-            (condition, list(islice(perturbed.changed_answers(clean, found), robustness.NUM_ANSWERS)))
-        )
-    report = robustness.Report(
-        clean=clean,
-        drops=perturbed.gathered(drops),
-        answers=answers,
-        left_out=left_out,
-        manifest=files.read_json(directory / "manifest.json"),
-        hardware=place.description,
+        changed = perturbed.changed_answers(clean, found)
+        answers.append((condition, list(islice(changed, robustness.NUM_ANSWERS))))
+    if not drops:
+        raise DataError(f"suite={config.suite.name} has no question that can be perturbed")
+    return _write(
+        robustness.Report(
+            clean=clean,
+            drops=perturbed.gathered(drops),
+            answers=answers,
+            left_out=left_out,
+            manifest=files.read_json(directory / "manifest.json"),
+            hardware=place.description,
+        ),
+        directory,
     )
-    return _write(report, directory)
+
+
+def _conditions(
+    config: RunConfig, known: dict[str, Perturbation], asked: Asked
+) -> Iterator[tuple[Condition, Asked, Texts]]:
+    """Yield each perturbation at each rate, the suite as it is asked then, and what its items ask."""
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from arabic_llm.evaluation import perturbed
+
+    conditions = [perturbed.Condition(name, rate, config.seed) for name in known for rate in _rates(config)]
+    with logging_redirect_tqdm():
+        for condition in tqdm(conditions, "perturbing"):
+            way = known[condition.perturbation]
+            entries, texts = perturbed.ask_as(asked.chosen, condition, way, config.suite.limit)
+            if entries:
+                overall = asked.overall if len(entries) == len(asked.chosen) else None
+                yield condition, evaluate.Asked(entries, asked.weights, overall, condition), texts
 
 
 def _write(report: Report, directory: Path) -> float:

@@ -105,6 +105,10 @@ def test_a_perturbed_score_is_never_compared_with_a_clean_one(asked, beside):
     assert "perturbation is None and {" in said
     judged = json.loads((asked[1] / "evaluation" / "tatweel-1" / "result.json").read_text())["judged"]
     assert judged["perturbation"] == {"perturbation": "tatweel", "rate": 1.0, "seed": 17}
+    same = "mine/evaluation/tatweel-1"
+    status, said = beside("task=compare", f"task.base={same}", f"task.tuned={same}", "hydra.run.dir=both")
+    assert status == 0, said
+    assert "within noise" in said
 
 
 def test_the_clean_questions_are_those_of_task_evaluate(asked, beside):

@@ -222,6 +222,13 @@ def test_only_words_that_are_read_in_one_way_are_diacritised_and_their_last_vowe
     assert forms == {"أن": "أَنّ"}  # the shadda is of the word, not of the sentence
 
 
+@pytest.mark.parametrize("variety", perturb.VARIETIES)
+def test_a_dialect_has_some_words_of_its_own_and_none_said_as_in_the_standard_language(variety):
+    words = spellings.dialect_words(variety)
+    assert len(words) > 60
+    assert all(said and said != word and said == said.strip() for word, said in words.items())
+
+
 @needs_data
 def test_learned_diacritics_are_mostly_right_on_text_that_was_not_learned_from():
     forms = spellings.diacritised_words(DATA / "tashkeela" / "val.txt")
