@@ -29,7 +29,7 @@ ALLOWED = {
     "reports": {"evaluation", "data"},
     "tasks": {
         *("data", "models", "memory", "training", "evaluation", "reports", "tracking", "tasks"),
-        *("hub", "downloads"),
+        *("hub", "downloads", "text"),
     },
 }
 COMMON = {"errors", "files", "config", "processes"}

@@ -68,7 +68,7 @@ def compare(base: Evaluation, tuned: Evaluation, seed: int) -> list[Difference]:
     quantisation or base model.
     """
     _refuse_unlike(base, tuned)
-    rows = [_difference(base, tuned, *pair, seed=seed) for pair in _pairs(base, tuned)]
+    rows = paired(base, tuned, seed)
     is_whole = [base.is_whole(row.base) for row in rows]
     corrected = list(rows)
     for kind in (True, False):  # parts do not weaken what is said of the wholes
@@ -76,6 +76,16 @@ def compare(base: Evaluation, tuned: Evaluation, seed: int) -> list[Difference]:
         for index, p in zip(own, holm([rows[i].sign_p for i in own]), strict=True):
             corrected[index] = replace(rows[index], holm_p=p)
     return corrected
+
+
+def paired(base: Evaluation, tuned: Evaluation, seed: int) -> list[Difference]:
+    """Return the difference of every score, however the two were judged, with p-values of each alone."""
+    return [_difference(base, tuned, *pair, seed=seed) for pair in _pairs(base, tuned)]
+
+
+def mean_interval(values: npt.NDArray[np.float64], seed: int) -> tuple[float, float]:
+    """Return the 95% interval of a mean: bootstrap, percentile."""
+    return _bootstrap([values], (1.0,), seed)
 
 
 def standard_error(values: npt.NDArray[np.float64]) -> float:

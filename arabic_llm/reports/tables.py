@@ -124,7 +124,7 @@ def percent(share: float | None) -> str:
 
 
 def in_line(table: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    """Return rows with their columns in line, those of `left` on the left."""
+    """Return a table with its columns in line; those of `left` begin together, the others end together."""
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     return "\n".join(
         "  ".join(
@@ -136,7 +136,7 @@ def in_line(table: Sequence[Sequence[str]], left: Sequence[int]) -> str:
 
 
 def csv_text(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a table in CSV."""
+    """Return a table as CSV."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows([header, *rows])
     return out.getvalue()

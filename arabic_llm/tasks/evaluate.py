@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ from arabic_llm.config.schema import ModelKind, RunConfig, TaskConfig
 from arabic_llm.errors import ConfigError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from arabic_llm.evaluation.perturbed import Condition
     from arabic_llm.evaluation.scores import Evaluation
     from arabic_llm.evaluation.suites import Chosen
 
@@ -23,6 +27,16 @@ SHARES_WORK = True  # accelerate launch: each process answers its part of the it
 @dataclass
 class Config(TaskConfig):
     """Schema of conf/task/evaluate.yaml."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked instead of the suite as it is, with the weights that several such judgements share."""
+
+    chosen: list[Chosen]
+    weights: Callable[[], PreTrainedModel]
+    overall: str | None
+    condition: Condition | None = None  # how the questions were perturbed
 
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
@@ -65,7 +79,7 @@ def run(config: RunConfig, directory: Path) -> float:
     return mean_score(config, evaluation)
 
 
-def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
+def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | None = None) -> Evaluation:
     """Return the evaluation of the base model, or of what was trained from it, and leave it in folder."""
     from importlib.metadata import version
 
@@ -77,7 +91,8 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
     from arabic_llm.reports import tables
 
     place, cache = placement.resolve(config.hw), Path(config.cache_dir)
-    chosen, how = _fitting(config, suites.load(config.suite, Path(config.data_root)))
+    asked_for = asked.chosen if asked else suites.load(config.suite, Path(config.data_root))
+    chosen, how = _fitting(config, asked_for)
     base = load.locate(config.model, cache)
     is_masked = config.model.kind is ModelKind.masked
     codec = load.tokenizer(base) if is_masked else chat.prepare(load.tokenizer(base), config.model)
@@ -92,25 +107,31 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
     judged = {
         "tasks": {entry.name: entry.judged() for entry in chosen},
         "limit": config.suite.limit,
-        "overall": suites.overall(config.suite, chosen),
+        "overall": asked.overall if asked else suites.overall(config.suite, chosen),
         "lm_eval": version("lm_eval"),
         **how,
     }
-    kept = cache / "evaluations" / fingerprint({"model": model_identity, "judged": judged})
     what = "base" if trained is None else "tuned"
+    if asked and asked.condition:
+        judged["perturbation"] = asdict(asked.condition)
+        what = f"{asked.condition.name}: {what}"
+    kept = cache / "evaluations" / fingerprint({"model": model_identity, "judged": judged})
     if scores.exists(kept):
         evaluation = scores.read(kept)
         log.info("%s model: judged before, read from %s", what, kept)
     else:
         evaluation = harness.evaluate(
-            adapter.load_trained(config.model, base, config.adapter, place, trained),
+            asked.weights()
+            if asked
+            else adapter.load_trained(config.model, base, config.adapter, place, trained),
             codec,
             chosen,
             Limits(place.eval_batch_size, config.model.max_length, config.suite.limit),
             (model_identity, judged),
             Answers(cache / "answers" / f"{fingerprint(model_identity)}.jsonl"),
         )
-        placement.release()
+        if asked is None:  # else others share the weights
+            placement.release()
         if processes.is_main():
             scores.write(evaluation, kept)
         log.info(

@@ -10,6 +10,7 @@ _EUROPEAN = "0123456789"
 _NO_EUROPEAN = re.compile(f"[{_ARABIC_INDIC}{_EASTERN}]")
 _TO_EUROPEAN = str.maketrans(_ARABIC_INDIC + _EASTERN, _EUROPEAN * 2)
 _TO_ARABIC_INDIC = str.maketrans(_EUROPEAN, _ARABIC_INDIC)
+_SWAPPED = str.maketrans(_EUROPEAN + _ARABIC_INDIC, _ARABIC_INDIC + _EUROPEAN)
 
 _UNITS = ["صفر", "واحد", "اثنان", "ثلاثة", "أربعة", "خمسة", "ستة", "سبعة", "ثمانية", "تسعة", "عشرة"]
 _TEENS = {11: "أحد عشر", 12: "اثنا عشر"}
@@ -27,6 +28,11 @@ def to_european(text: str) -> str:
 def to_arabic_indic(text: str) -> str:
     """Return the text with 0-9 as Arabic-Indic digits."""
     return text.translate(_TO_ARABIC_INDIC)
+
+
+def swap_digits(text: str) -> str:
+    """Return the text with 0-9 as Arabic-Indic digits, and Arabic-Indic digits as 0-9."""
+    return text.translate(_SWAPPED)
 
 
 def in_words(number: int) -> str:

@@ -1,0 +1,233 @@
+"""What typing costs a model: drops by perturbation and rate as tables, heat maps and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from markupsafe import Markup, escape
+
+from arabic_llm.evaluation.perturbed import Condition, Drop
+from arabic_llm.evaluation.scores import Evaluation, Item
+from arabic_llm.evaluation.statistics import interval
+from arabic_llm.reports import figures, page, tables
+from arabic_llm.reports.markdown import escaped, table
+
+HEADER = (
+    *("task", "perturbation", "rate", "items changed", "tokens", "clean", "perturbed"),
+    *("drop (95% interval)", "over changed items", "verdict"),
+)
+_CSV_HEADER = (
+    *("task", "metric", "perturbation", "rate", "seed", "n", "num_changed", "token_ratio", "clean"),
+    *("perturbed", "drop", "low", "high", "changed_drop", "changed_low", "changed_high", "sign_p"),
+    *("holm_p", "verdict", "random", "constant", "task_version", "seen_in_training"),
+)
+NUM_ANSWERS = 10
+_NARROWEST = 10.0  # points: no narrower range of colours, or noise would look like a catastrophe
+_DARK = 0.6  # share of the range from which on letters are white
+_LONGEST_UPRIGHT = 10  # letters of a column's name
+
+Answers = Sequence[tuple[Condition, Sequence[tuple[Item, Item]]]]  # of each condition those that changed
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the page says."""
+
+    clean: Evaluation
+    drops: Sequence[Drop]
+    answers: Answers
+    left_out: Sequence[str]
+    manifest: dict[str, Any]
+    hardware: str
+
+
+def firsts(drops: Sequence[Drop]) -> list[Drop]:
+    """Return the drops of each task in its first metric."""
+    metrics: dict[str, str] = {}
+    for drop in drops:
+        metrics.setdefault(drop.difference.base.name, drop.difference.base.metric)
+    return [drop for drop in drops if metrics[drop.difference.base.name] == drop.difference.base.metric]
+
+
+def cells(drop: Drop) -> tuple[str, ...]:
+    """Return a drop as the reader sees it: percent, and points of percent; more than 0 is worse."""
+    row, condition = drop.difference, drop.condition
+    return (
+        *(
+            row.base.label,
+            condition.perturbation,
+            f"{condition.rate:g}",
+            f"{100 * drop.changed_share:.0f}%",
+        ),
+        *(f"{drop.token_ratio:.2f}x", f"{100 * row.base.value:.1f}", f"{100 * row.tuned.value:.1f}"),
+        _points(*drop.drop),
+        _points(drop.changed_drop, drop.changed_low, drop.changed_high) if drop.num_changed else "",
+        row.verdict,
+    )
+
+
+def notes(report: Report) -> list[str]:
+    """Return what a reader must know: tasks that have little to lose, and what was left out."""
+    lines = []
+    for score in {row.difference.base.name: row.difference.base for row in firsts(report.drops)}.values():
+        (low, high), guessed = interval(score), max(score.random, score.constant or 0.0)
+        if low <= guessed:
+            lines.append(
+                f"{score.label}: {100 * score.value:.1f} ({100 * low:.1f} to {100 * high:.1f}) on clean"
+                f" questions may be no more than one constant or random answer has ({100 * guessed:.1f}):"
+                " there is little to lose"
+            )
+    return [*lines, *(f"left out: {reason}" for reason in report.left_out)]
+
+
+def terminal(report: Report) -> str:
+    """Return a line for each task and perturbation, the drop at each rate beside it; * is beyond noise."""
+    rates = sorted({drop.condition.rate for drop in report.drops})
+    lines: dict[tuple[str, str], dict[float, Drop]] = {}
+    for drop in firsts(report.drops):
+        name = (drop.difference.base.label, drop.condition.perturbation)
+        lines.setdefault(name, {})[drop.condition.rate] = drop
+    header = ("task", "perturbation", "changed", "tokens", *(f"drop at {rate:g}" for rate in rates))
+    rows = [
+        (*name, *cells(own[rates[-1]])[3:5], *(_mark(own[rate]) for rate in rates))
+        for name, own in lines.items()
+    ]
+    return "\n".join([tables.in_line([header, *rows], left=(0, 1)), *notes(report)])
+
+
+def markdown(report: Report) -> str:
+    """Return the drops in each task's first metric in Markdown, and what must be known of them."""
+    rows = table(HEADER, [cells(drop) for drop in firsts(report.drops)], numeric=(2, 3, 4, 5, 6))
+    return "\n".join([rows, *(f"- {escaped(note)}" for note in notes(report)), ""])
+
+
+def comma_separated(drops: Sequence[Drop]) -> str:
+    """Return every drop in CSV, in fractions and at full precision."""
+    return tables.csv_text(
+        _CSV_HEADER,
+        [
+            (
+                *(row.base.name, row.base.metric, condition.perturbation, condition.rate, condition.seed),
+                *(row.base.n, drop.num_changed, drop.token_ratio, row.base.value, row.tuned.value),
+                *(*drop.drop, drop.changed_drop, drop.changed_low, drop.changed_high),
+                *(row.sign_p, row.holm_p, row.verdict, row.base.random, row.base.constant),
+                *(row.base.version, row.base.seen_in_training),
+            )
+            for drop in drops
+            for row, condition in [(drop.difference, drop.condition)]
+        ],
+    )
+
+
+def page_of(report: Report) -> str:
+    """Return the report as HTML."""
+    shown = firsts(report.drops)
+    return page.render(
+        "robustness.html.jinja",
+        report=report,
+        title=f"{report.clean.model['name']} on {', '.join(report.clean.judged['tasks'])}, as people type",
+        header=HEADER,
+        notes=notes(report),
+        rows=[cells(drop) for drop in shown],
+        charts=[Markup(svg) for svg in heat_maps(shown)],  # noqa: S704 (our own SVG)
+        answers=[
+            (condition, before, after, *_marked(before.question, after.question))
+            for condition, before, after in spread(report.answers)
+        ],
+    )
+
+
+def heat_maps(drops: Sequence[Drop]) -> list[str]:
+    """Return drops by rate (mean over tasks), and of several tasks those of each at the highest rate."""
+    top = max(drop.condition.rate for drop in drops)
+    at_top = [drop for drop in drops if drop.condition.rate == top]
+    is_one = len({drop.difference.base.name for drop in drops}) == 1
+    by_rate = heat_map(
+        drops,
+        lambda drop: f"rate {drop.condition.rate:g}",
+        f"points lost{'' if is_one else ', mean over tasks'}",
+    )
+    if is_one:
+        return [by_rate]
+    return [
+        by_rate,
+        heat_map(at_top, lambda drop: drop.difference.base.label, f"points lost at rate {top:g}"),
+    ]
+
+
+def heat_map(drops: Sequence[Drop], column: Callable[[Drop], str], title: str) -> str:
+    """Return perturbation by column as SVG: red lost points, * is beyond noise, a dot changed no item."""
+    cells: dict[tuple[str, str], list[Drop]] = {}
+    for drop in drops:
+        cells.setdefault((drop.condition.perturbation, column(drop)), []).append(drop)
+    rows, columns = (list(dict.fromkeys(place[i] for place in cells)) for i in (0, 1))
+    values = np.full((len(rows), len(columns)), np.nan)
+    for (row, at), own in cells.items():
+        values[rows.index(row), columns.index(at)] = 100 * np.mean([drop.drop[0] for drop in own])
+    widest = max(_NARROWEST, float(np.nanmax(np.abs(values))))
+    with mpl.rc_context(figures.STYLE):
+        figure, axes = plt.subplots(figsize=(2.8 + 1.0 * len(columns), 0.9 + 0.34 * len(rows)))
+        image = axes.imshow(values, cmap="RdBu_r", vmin=-widest, vmax=widest, aspect="auto")
+        for (row, at), own in cells.items():
+            y, x = rows.index(row), columns.index(at)
+            ink = "white" if abs(values[y, x]) > _DARK * widest else figures.INK
+            axes.text(x, y, _cell(own, values[y, x]), ha="center", va="center", color=ink)
+        slant: Any = {"rotation": 30, "ha": "right"} if max(map(len, columns)) > _LONGEST_UPRIGHT else {}
+        axes.set_xticks(range(len(columns)), columns, **slant)
+        axes.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_title(title, fontsize=11, loc="left")
+        figure.colorbar(image, ax=axes, shrink=0.8)
+        return figures.svg(figure)
+
+
+def _cell(drops: Sequence[Drop], value: float) -> str:
+    if not any(drop.num_changed for drop in drops):
+        return "·"
+    is_beyond_noise = len(drops) == 1 and drops[0].difference.verdict != "within noise"
+    return f"{value:+.1f}{'*' if is_beyond_noise else ''}"
+
+
+def spread(answers: Answers) -> list[tuple[Condition, Item, Item]]:
+    """Return ten changed answers of ten perturbations, or of all, at the lowest rates that have one."""
+    ranks: dict[str, list[tuple[Condition, Item, Item]]] = {}
+    for condition, pairs in answers:
+        ranks.setdefault(condition.perturbation, []).extend((condition, *pair) for pair in pairs)
+    ordered = [
+        own[rank]
+        for rank in range(max(map(len, ranks.values()), default=0))
+        for own in ranks.values()
+        if rank < len(own)
+    ]
+    num_first = sum(bool(own) for own in ranks.values())
+    if num_first > NUM_ANSWERS:
+        return [ordered[place * num_first // NUM_ANSWERS] for place in range(NUM_ANSWERS)]
+    return ordered[:NUM_ANSWERS]
+
+
+def _marked(clean: str, perturbed: str) -> tuple[Markup, Markup]:
+    """Return both questions as HTML, the words that differ marked."""
+    before, after = clean.split(), perturbed.split()
+    sides: tuple[list[Markup], list[Markup]] = ([], [])
+    for kind, *spans in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        for side, words, (low, high) in zip(sides, (before, after), (spans[:2], spans[2:]), strict=True):
+            if low < high:
+                text = escape(" ".join(words[low:high]))
+                side.append(text if kind == "equal" else Markup("<mark>{}</mark>").format(text))
+    return Markup(" ").join(sides[0]), Markup(" ").join(sides[1])
+
+
+def _points(value: float, low: float, high: float) -> str:
+    return f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+def _mark(drop: Drop) -> str:
+    sign = "" if drop.difference.verdict == "within noise" else "*"
+    return f"{100 * drop.drop[0]:+.1f}{sign or ' '}"

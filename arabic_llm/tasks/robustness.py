@@ -1,0 +1,191 @@
+"""Ask a suite's questions as people type them, and say what each way of typing costs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import MISSING
+
+from arabic_llm import files
+from arabic_llm.config.compose import did_you_mean
+from arabic_llm.config.schema import RunConfig, TaskConfig
+from arabic_llm.errors import ConfigError, DataError
+from arabic_llm.tasks import evaluate
+from arabic_llm.text import perturb
+from arabic_llm.text.perturb import Perturbation
+
+if TYPE_CHECKING:
+    from arabic_llm.data.chat import Codec
+    from arabic_llm.evaluation.perturbed import Condition, Texts
+    from arabic_llm.reports.robustness import Report
+    from arabic_llm.tasks.evaluate import Asked
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Config(TaskConfig):
+    """Schema of conf/task/robustness.yaml."""
+
+    perturbations: list[str] = MISSING  # names of text/perturb.py
+    rates: list[float] = MISSING  # shares of what can be changed
+    diacritised_text: str = MISSING  # as typed, or under data_root: diacritics_added learns its words there
+
+    def __post_init__(self) -> None:
+        """Refuse perturbations that nobody knows, rates that are no shares, and nothing of either."""
+        for key in ("perturbations", "rates"):
+            if getattr(self, key) == []:
+                there = f"; there are: {', '.join(perturb.NAMES)}" if key == "perturbations" else ""
+                raise ValueError(f"task.{key} is empty{there}")
+        for name in self.perturbations if isinstance(self.perturbations, list) else ():
+            if name not in perturb.NAMES:
+                guess = did_you_mean(name, list(perturb.NAMES))
+                raise ValueError(f"task.perturbations: no perturbation '{name}'{guess}")
+        for rate in self.rates if isinstance(self.rates, list) else ():
+            if not 0 < rate <= 1:
+                raise ValueError(f"task.rates must be above 0 and at most 1, not {rate:g}")
+
+
+def inputs(config: RunConfig) -> dict[str, str | None]:
+    """Return hashes of what a run reads (None: not here yet)."""
+    path = _diacritised_text(config)
+    return {**evaluate.inputs(config), "diacritised_text": files.sha256(path)[:16] if path else None}
+
+
+def plan(config: RunConfig) -> None:
+    """Say what a run would do. Writes nothing."""
+    evaluate.plan(config)
+    known, left_out = _perturbations(config)
+    rates = ", ".join(f"{rate:g}" for rate in _rates(config))
+    log.info("plan: the same again with %s perturbations at %s: %s", len(known), rates, ", ".join(known))
+    for reason in left_out:
+        log.info("left out: %s", reason)
+
+
+def run(config: RunConfig, directory: Path) -> float:
+    """Return the mean drop of the suite's first scores over all perturbations and rates, a share of 1."""
+    from arabic_llm.data import chat
+    from arabic_llm.evaluation import perturbed, suites
+    from arabic_llm.models import adapter, load, placement
+    from arabic_llm.reports import robustness
+
+    known, left_out = _perturbations(config)
+    trained = Path(config.adapter.path) if config.adapter.path else None
+    base, place = load.locate(config.model, Path(config.cache_dir)), placement.resolve(config.hw)
+    codec = chat.prepare(load.tokenizer(base), config.model)
+    chosen = suites.load(config.suite, Path(config.data_root))
+    left_out += perturbed.left_out(chosen, list(known))
+    for reason in left_out:
+        log.info("left out: %s", reason)
+    asked = evaluate.Asked(
+        chosen,
+        cache(lambda: adapter.load_trained(config.model, base, config.adapter, place, trained)),
+        suites.overall(config.suite, chosen),
+    )
+    clean = evaluate.judge(config, trained, directory / "evaluation" / "clean", asked)
+    drops, answers = [], []
+    for condition, asked_so, texts in _conditions(config, known, asked):
+        found = evaluate.judge(config, trained, directory / "evaluation" / condition.name, asked_so)
+        drops += perturbed.drops(clean, found, condition, _tokens(codec, texts))
+        changed = perturbed.changed_answers(clean, found)
+        answers.append((condition, list(islice(changed, robustness.NUM_ANSWERS))))
+    if not drops:
+        raise DataError(f"suite={config.suite.name} has no question that can be perturbed")
+    return _write(
+        robustness.Report(
+            clean=clean,
+            drops=perturbed.gathered(drops),
+            answers=answers,
+            left_out=left_out,
+            manifest=files.read_json(directory / "manifest.json"),
+            hardware=place.description,
+        ),
+        directory,
+    )
+
+
+def _conditions(
+    config: RunConfig, known: dict[str, Perturbation], asked: Asked
+) -> Iterator[tuple[Condition, Asked, Texts]]:
+    """Yield each perturbation at each rate, the suite as it is asked then, and what its items ask."""
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from arabic_llm.evaluation import perturbed
+
+    conditions = [perturbed.Condition(name, rate, config.seed) for name in known for rate in _rates(config)]
+    with logging_redirect_tqdm():
+        for condition in tqdm(conditions, "perturbing"):
+            way = known[condition.perturbation]
+            entries, texts = perturbed.ask_as(asked.chosen, condition, way, config.suite.limit)
+            if entries:
+                overall = asked.overall if len(entries) == len(asked.chosen) else None
+                yield condition, evaluate.Asked(entries, asked.weights, overall, condition), texts
+
+
+def _write(report: Report, directory: Path) -> float:
+    """Write robustness.{md,csv} and report.html, say the table, and return the mean drop."""
+    from arabic_llm.reports import robustness
+
+    files.write_text(directory / "robustness.md", robustness.markdown(report))
+    files.write_text(directory / "robustness.csv", robustness.comma_separated(report.drops))
+    files.write_text(directory / "report.html", robustness.page_of(report))
+    summary = f"\n{robustness.terminal(report)}\n\nreport: {directory / 'report.html'}"
+    files.write_text(directory / "summary.txt", summary)
+    log.info("%s", summary)
+    shown = robustness.firsts(report.drops)
+    return sum(drop.drop[0] for drop in shown) / len(shown)
+
+
+def _perturbations(config: RunConfig) -> tuple[dict[str, Perturbation], list[str]]:
+    """Return the perturbations asked for, in their order, and a line for each that cannot be had."""
+    from arabic_llm.data import spellings
+
+    known, left_out = {}, []
+    for name in dict.fromkeys(_settings(config).perturbations):
+        if name in perturb.PERTURBATIONS:
+            known[name] = perturb.PERTURBATIONS[name]
+        elif name != perturb.DIACRITICS_ADDED:
+            known[name] = perturb.phrases(spellings.dialect_words(name.removeprefix("dialect_")))
+        elif path := _diacritised_text(config):
+            known[name] = perturb.words(spellings.diacritised_words(path))
+        else:
+            text = _settings(config).diacritised_text
+            left_out.append(f"{name}: no diacritised text at {Path(config.data_root) / text}")
+    if not known:
+        raise DataError(f"task.perturbations: {left_out[0]}; set task.diacritised_text")
+    return known, left_out
+
+
+def _diacritised_text(config: RunConfig) -> Path | None:
+    """Return the file that diacritics are learned from, as typed or under data_root; None: not here."""
+    typed = Path(_settings(config).diacritised_text).expanduser()
+    return next((path for path in (typed, Path(config.data_root) / typed) if path.is_file()), None)
+
+
+def _rates(config: RunConfig) -> list[float]:
+    return sorted(set(_settings(config).rates))
+
+
+def _tokens(codec: Codec, texts: Texts) -> dict[str, tuple[int, int]]:
+    """Return the tokens of each leaf's questions, clean and perturbed."""
+    return {
+        leaf: (_count(codec, [a for a, _ in pairs]), _count(codec, [b for _, b in pairs]))
+        for leaf, pairs in texts.items()
+    }
+
+
+def _count(codec: Codec, texts: list[str]) -> int:
+    return sum(map(len, codec.tokenizer(texts, add_special_tokens=False)["input_ids"]))
+
+
+def _settings(config: RunConfig) -> Config:
+    if not isinstance(config.task, Config):
+        raise ConfigError("task=robustness is needed here")
+    return config.task
