@@ -191,6 +191,8 @@ class SuiteTask:
     """One lm-eval task or group of a suite."""
 
     folder: str = MISSING  # of lm_eval/tasks, or of arabic_llm/evaluation/tasks
+    language: str | None = None  # ISO 639: ar (standard), arz, ary, apc, en, zh; or dialects, where mixed
+    skill: str | None = None  # knowledge, reading, reasoning, ...: the report has means by both
     metrics: list[str] = field(default_factory=lambda: ["acc"])  # or metric,filter; the first is plotted
     num_fewshot: int = 0
     chat: bool = True  # prompts go through the chat template, as in training

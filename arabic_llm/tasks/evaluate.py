@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,6 +104,8 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
             len(evaluation.items),
             evaluation.seconds,
         )
+    traits = {name: {"language": t.language, "skill": t.skill} for name, t in config.suite.tasks.items()}
+    evaluation = replace(evaluation, traits=traits)  # as the suite describes its tasks now
     scores.write(evaluation, folder)
     files.write_text(folder / "scores.md", tables.scores_markdown(evaluation.scores))
     files.write_text(folder / "scores.csv", tables.scores_csv(evaluation.scores))
