@@ -7,7 +7,7 @@ from enum import Enum
 
 from omegaconf import MISSING
 
-from arabic_llm.config.data_schema import DataConfig
+from arabic_llm.config.data_schema import DataConfig, HeldOutConfig
 
 
 class Method(Enum):
@@ -265,6 +265,13 @@ class TrainingConfig(TaskConfig):
                 f"task.early_stopping_patience needs task.save_steps ({self.save_steps}) and"
                 f" task.eval_steps ({self.eval_steps}) to be the same"
             )
+
+
+@dataclass
+class FineTuningConfig(TrainingConfig):
+    """What training also needs where a model knows something that it may forget."""
+
+    held_out: HeldOutConfig = field(default_factory=HeldOutConfig)
 
 
 @dataclass

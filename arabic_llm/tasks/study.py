@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arabic_llm.config.compose import identity
-from arabic_llm.config.schema import RunConfig, TrainingConfig
+from arabic_llm.config.schema import FineTuningConfig, RunConfig
 from arabic_llm.tasks import compare, evaluate, sft
 
 log = logging.getLogger(__name__)
@@ -15,7 +15,7 @@ _SIDES = ("base", "tuned")
 
 
 @dataclass
-class Config(TrainingConfig):
+class Config(FineTuningConfig):
     """Schema of conf/task/study.yaml."""
 
 

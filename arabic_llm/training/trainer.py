@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import Trainer
 from trl import SFTTrainer
 
 from arabic_llm import files
-from arabic_llm.data.chat import IGNORED
+from arabic_llm.data.chat import IGNORED, TokenRow
 from arabic_llm.errors import TrainingError
 from arabic_llm.training import checkpoint
 from arabic_llm.training.schedule import Schedule
@@ -69,6 +72,25 @@ class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def nats(self, rows: Sequence[TokenRow]) -> NDArray[np.float64]:
+        """Return the loss of each row, summed over its labels.
+
+        Training goes on as if it had not been asked: no random number is drawn (a DataLoader draws one),
+        no metric of TRL's is touched, the mode of the model is as it was.
+        """
+        was_training, size = self.model.training, self.args.per_device_eval_batch_size
+        self.model.eval()
+        losses = np.zeros(len(rows))
+        by_length = sorted(range(len(rows)), key=lambda number: len(rows[number].input_ids))
+        with torch.no_grad(), self.compute_loss_context_manager():
+            for start in range(0, len(rows), size):
+                batch = by_length[start : start + size]
+                inputs = self._prepare_inputs(self.data_collator([_feature(rows[n]) for n in batch]))
+                log_probs_BT = self.model(**inputs, fused_lm_head=True).log_probs  # noqa: N806 (shape)
+                losses[batch] = -log_probs_BT.double().sum(1).cpu().numpy()
+        self.model.train(was_training)
+        return losses
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint, then seal it; older ones go only after that."""
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
@@ -86,3 +108,7 @@ class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
             " Look at these rows (task=inspect), lower task.learning_rate, or train in another"
             " hw.precision"
         )
+
+
+def _feature(row: TokenRow) -> dict[str, list[int]]:
+    return {"input_ids": row.input_ids, "labels": row.labels, "seq_lengths": [len(row.input_ids)]}
