@@ -210,9 +210,7 @@ class HeldOutConfig:
     """Texts that no row is trained on: their loss is measured at the start and at every checkpoint."""
 
     num_bytes: int = MISSING  # of each language, so that every model reads the same; 0: not measured
-    texts: dict[str, str | None] = field(
-        default_factory=dict
-    )  # language -> file; none: ours, if we have one
+    texts: dict[str, str | None] = field(default_factory=dict)  # language -> builtin, or a file of yours
 
     def __post_init__(self) -> None:
         """Refuse a negative size."""

@@ -24,6 +24,7 @@ from arabic_llm.text.normalize import normalize
 
 log = logging.getLogger(__name__)
 _OURS = Path(__file__).parent / "held_out_texts"  # the same twelve paragraphs in each language
+_BUILTIN = "builtin"
 _PIECE = 400  # characters, cut at spaces where there are some: many pieces even of one long text
 _FEWEST = 2  # pieces: an interval needs them
 _UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff])")  # kana and Han: no spaces between words
@@ -39,7 +40,7 @@ def load(held_out: HeldOutConfig, data_root: Path, rows: Sequence[Row]) -> dict[
     for language, path in locate(held_out, data_root).items():
         cut = (textwrap.wrap(text, _PIECE, break_on_hyphens=False) for text in _texts(path))
         pieces = sorted({*chain(*cut)}, key=lambda piece: hashlib.sha256(piece.encode()).digest())
-        unseen = pieces if held_out.texts[language] is None else _unseen(pieces, rows)
+        unseen = pieces if path.parent == _OURS else _unseen(pieces, rows)
         if len(unseen) < len(pieces):
             copies = f"{len(pieces) - len(unseen):,} of {len(pieces):,}"
             log.info("held-out %s: %s pieces of %s stand in the training rows", language, copies, path)
@@ -57,15 +58,16 @@ def locate(held_out: HeldOutConfig, data_root: Path) -> dict[str, Path]:
     """Return language -> file; a language without a text is said. Raises DataError for a missing file."""
     found = {}
     for language, typed in held_out.texts.items() if held_out.num_bytes else ():
-        source = SourceConfig(name=language, path=typed)
-        candidates = places.candidates(source, data_root) if typed else [_OURS / f"{language}.txt"]
-        if path := next((place for place in candidates if place.is_file()), None):
-            found[language] = path
-        elif typed:
+        if typed is None:
+            log.info("no held-out text in %s: its loss is not followed", language)
+            continue
+        ours, source = [_OURS / f"{language}.txt"], SourceConfig(name=language, path=typed)
+        candidates = ours if typed == _BUILTIN else places.candidates(source, data_root)
+        path = next((place for place in candidates if place.is_file()), None)
+        if path is None:
             looked = " nor ".join(dict.fromkeys(map(str, candidates)))
-            raise DataError(f"task.held_out.texts.{language}: no file {looked}")
-        else:
-            log.info("no held-out text in '%s': task.held_out.texts.%s=<file> names one", *2 * (language,))
+            raise DataError(f"task.held_out.texts.{language}={typed}: no file {looked}")
+        found[language] = path
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib as mpl
@@ -34,6 +35,11 @@ _STYLE: Any = {
 }
 
 
+def drawing() -> AbstractContextManager[None]:
+    """Draw inside it what other modules draw, and it looks like what is drawn here."""
+    return mpl.rc_context(_STYLE)
+
+
 def differences(rows: Sequence[Difference]) -> str:
     """Return base and tuned scores as bars with 95% intervals, and the random baseline as a mark."""
     with mpl.rc_context(_STYLE):
@@ -55,7 +61,7 @@ def differences(rows: Sequence[Difference]) -> str:
         axes.set_yticks(at, [row.base.label for row in rows])
         axes.set(xlim=(0, 104), xlabel="score, percent (bars: 95% interval)")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.5 / len(rows)), ncols=3, frameon=False)
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def radar(values: Mapping[str, tuple[float, float]], title: str) -> str:
@@ -82,7 +88,7 @@ def radar(values: Mapping[str, tuple[float, float]], title: str) -> str:
         axes.tick_params(axis="y", labelsize=8, colors="#666")
         axes.set_title(title, pad=34)
         axes.legend(loc="upper right", bbox_to_anchor=(1.2, -0.12), frameon=False)
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def training_curve(lines: Sequence[dict[str, Any]]) -> str:
@@ -118,7 +124,7 @@ def training_curve(lines: Sequence[dict[str, Any]]) -> str:
         )
         rate.set_ylabel("learning rate (dotted)")
         axes.legend(frameon=False)
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def length_histogram(sources: Sequence[SourceSummary]) -> bytes:
@@ -214,7 +220,8 @@ def _smooth(values: Sequence[float]) -> list[float]:
     return [float(np.mean(values[max(0, i - width + 1) : i + 1])) for i in range(len(values))]
 
 
-def _svg(figure: Figure) -> str:
+def as_svg(figure: Figure) -> str:
+    """Return the figure as SVG for a page, and close it."""
     out = io.StringIO()
     figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)

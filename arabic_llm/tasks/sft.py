@@ -42,11 +42,15 @@ class Config(FineTuningConfig):
 def run(config: RunConfig, directory: Path) -> float:
     """Return the loss on dev rows (on train rows where there are none), in nats a supervised token."""
     from arabic_llm import tracking
+    from arabic_llm.reports import drift
 
     tracker = tracking.start(config.tracking, directory, identity(config))
     trained = fine_tune(config, directory, tracker)
     outcome = files.read_json(trained / "outcome.json")
     tracker.finish(outcome)
+    metrics = files.read_json_lines(directory / "training" / "metrics.jsonl")
+    if line := drift.line(drift.courses(metrics, outcome["kept_step"])):
+        log.info("%s", line)
     log.info("adapter: %s", trained)
     return float(outcome["train_loss"] if outcome["dev_loss"] is None else outcome["dev_loss"])
 
