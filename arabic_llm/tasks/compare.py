@@ -81,8 +81,8 @@ def report(
     files.write_text(directory / "forgetting.csv", forgetting_report.comma_separated(found, followed))
     files.write_text(directory / "report.html", page.study(study))
     headline = tables.terminal([row for row in rows if page.is_headline(row, base)])
-    told = "".join(f"\n\n{line}" for line in (drift.line(followed),) if line)
-    summary = f"\n{headline}{told}\n\nreport: {directory / 'report.html'}"
+    parts = (headline, drift.line(followed), f"report: {directory / 'report.html'}")
+    summary = "\n" + "\n\n".join(part for part in parts if part)
     files.write_text(directory / "summary.txt", summary)
     log.info("%s", summary)
     return rows
