@@ -23,6 +23,20 @@ def test_every_option_composes_and_is_named_after_its_file(file):
     assert getattr(config, file.parent.name).name == file.stem
 
 
+LANGUAGES = {"ar", "arz", "ary", "apc", "acm", "ars", "dialects", "en", "zh"}
+SKILLS = {
+    *("knowledge", "culture", "reading", "reasoning", "mathematics", "dialect", "generation"),
+    *("education", "safety"),
+}
+
+
+@pytest.mark.parametrize("file", sorted((paths.CONF / "suite").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_task_of_a_suite_says_its_language_and_its_skill(file):
+    for task in compose_config(f"suite={file.stem}").suite.tasks.values():
+        assert task.language in LANGUAGES
+        assert task.skill in SKILLS
+
+
 @pytest.mark.parametrize("file", RECIPES, ids=lambda p: p.stem)
 def test_every_recipe_composes_and_opens_with_its_question_and_command(file):
     compose_config(f"+experiment={file.stem}")

@@ -233,7 +233,9 @@ def test_help_and_the_configuration_import_nothing_heavy(arguments, tmp_path):
 def test_help_lists_every_option_and_no_schema(tmp_path):
     command = [sys.executable, "-m", "arabic_llm.run", "--help"]
     said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
-    names = "classify, compare, download, evaluate, inspect, plan, prepare, pretrain, report, robustness, sft"
+    names = (
+        "classify, compare, download, evaluate, inspect, plan, prepare, pretrain, report, robustness, sft"
+    )
     assert f"task: {names}" in said
     assert "_schema" not in said
 

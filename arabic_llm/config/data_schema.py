@@ -209,3 +209,16 @@ class DataConfig(SourceConfig):
                 raise ValueError(f"data.language_quotas.{language} must be between 0 and 1, not {quota}")
             if language not in [source.language for source in read]:
                 raise ValueError(f"data.language_quotas.{language}: no source has data.language={language}")
+
+
+@dataclass
+class HeldOutConfig:
+    """Texts that no row is trained on: their loss is measured at the start and at every checkpoint."""
+
+    num_bytes: int = MISSING  # of each language, so that every model reads the same; 0: not measured
+    texts: dict[str, str | None] = field(default_factory=dict)  # language -> builtin, or a file of yours
+
+    def __post_init__(self) -> None:
+        """Refuse a negative size."""
+        if isinstance(self.num_bytes, int) and self.num_bytes < 0:
+            raise ValueError(f"task.held_out.num_bytes must not be negative ({self.num_bytes})")

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from omegaconf import MISSING
 
-from arabic_llm.config.data_schema import DataConfig
+from arabic_llm.config.data_schema import DataConfig, HeldOutConfig
 
 
 class Method(Enum):
@@ -214,6 +214,8 @@ class SuiteTask:
     """One lm-eval task or group of a suite."""
 
     folder: str = MISSING  # of lm_eval/tasks, or of arabic_llm/evaluation/tasks
+    language: str | None = None  # ISO 639: ar (standard), arz, ary, apc, en, zh; or dialects, where mixed
+    skill: str | None = None  # knowledge, reading, reasoning, ...: the report has means by both
     metrics: list[str] = field(default_factory=lambda: ["acc"])  # or metric,filter; the first is plotted
     num_fewshot: int = 0
     chat: bool = True  # prompts go through the chat template, as in training
@@ -297,6 +299,13 @@ class TrainingConfig(TaskConfig):
                 f"task.early_stopping_patience needs task.save_steps ({self.save_steps}) and"
                 f" task.eval_steps ({self.eval_steps}) to be the same"
             )
+
+
+@dataclass
+class FineTuningConfig(TrainingConfig):
+    """What training also needs where a model knows something that it may forget."""
+
+    held_out: HeldOutConfig = field(default_factory=HeldOutConfig)
 
 
 @dataclass

@@ -137,6 +137,17 @@ def encode_labelled(
     return TokenRow(row.id, ids, labels, "labelled", was_cut, row.source)
 
 
+def encode_unseen(codec: Codec, text: str, language: str) -> TokenRow:
+    """Return a text that is never trained on as one sequence; each of its tokens is predicted.
+
+    It opens as the tokenizer opens a text, or else after an end of text, so that the first token counts
+    too. Its own end does not: it has no bytes.
+    """
+    opening = _opening(codec) or [codec.end_of_text_id]
+    ids = codec.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return TokenRow(language, opening + ids, [IGNORED] * len(opening) + ids, "text", source=language)
+
+
 def spans(token_row: TokenRow) -> Iterator[tuple[bool, list[int]]]:
     """Yield (is supervised, ids) for each run of like tokens, in order."""
     start = 0
@@ -200,8 +211,7 @@ def _encode_chat(codec: Codec, row: Row) -> TokenRow | str:
 
 def _encode_text(codec: Codec, row: Row, max_length: int) -> list[TokenRow]:
     """Return the text in pieces: each opens as the tokenizer opens a text, the last one ends it."""
-    opening = codec.tokenizer("", add_special_tokens=True)["input_ids"]
-    opening = [i for i in opening if i not in (codec.stop_id, codec.end_of_text_id)]
+    opening = _opening(codec)
     body = codec.tokenizer(row.text, add_special_tokens=False)["input_ids"] + [codec.end_of_text_id]
     size = max_length - len(opening)
     pieces = [body[i : i + size] for i in range(0, len(body), size)]
@@ -216,6 +226,12 @@ def _encode_text(codec: Codec, row: Row, max_length: int) -> list[TokenRow]:
         )
         for number, piece in enumerate(pieces)
     ]
+
+
+def _opening(codec: Codec) -> list[int]:
+    """Return what the tokenizer puts before a text."""
+    opening = codec.tokenizer("", add_special_tokens=True)["input_ids"]
+    return [i for i in opening if i not in (codec.stop_id, codec.end_of_text_id)]
 
 
 def _cut(codec: Codec, row: Row, max_length: int) -> list[TokenRow] | str:

@@ -11,6 +11,7 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.errors import CheckpointError
 
 _RESULT, _ITEMS = "result.json", "items.jsonl"
+FIRST = ""
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Item:
     prompt_hash: str = ""  # of what the task asks, without examples
     is_shot: bool = False  # it stands among those that the few-shot examples are drawn from
 
+    @property
+    def first(self) -> float:
+        """Return its score in the first metric of its task."""
+        return next(iter(self.scores.values()))
+
 
 @dataclass(frozen=True)
 class Score:
@@ -43,7 +49,7 @@ class Score:
     """
 
     name: str
-    metric: str
+    metric: str  # FIRST: of each of its tasks the first
     n: int
     value: float
     stderr: float
@@ -62,19 +68,24 @@ class Score:
     @property
     def label(self) -> str:
         """Return how tables name it."""
-        name = self.name if self.metric in ("acc", "acc_norm") else f"{self.name} {self.metric}"
+        name = self.name if self.metric in ("acc", "acc_norm", FIRST) else f"{self.name} {self.metric}"
         return f"{name} (seen in training)" if self.seen_in_training else name
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model on a suite. `judged` tells what was done how; `model` what was judged."""
+    """A model on a suite. `judged` tells what was done how; `model` what was judged.
+
+    `traits` (language and skill of each task of the suite) only describe: two evaluations that differ in
+    them, or that have none, are as comparable as without.
+    """
 
     model: dict[str, Any]
     judged: dict[str, Any]
     scores: list[Score]
     items: list[Item]
     seconds: float = field(default=0.0, compare=False)
+    traits: dict[str, dict[str, str | None]] = field(default_factory=dict, compare=False)
 
     @property
     def fingerprint(self) -> str:
@@ -91,7 +102,11 @@ class Evaluation:
     def values(self, score: Score) -> dict[tuple[str, str], float]:
         """Return (task, item id) -> value of one score's items."""
         chosen = set(score.tasks)
-        return {(i.task, i.id): i.scores[score.metric] for i in self.items if i.task in chosen}
+        return {
+            (i.task, i.id): i.first if score.metric == FIRST else i.scores[score.metric]
+            for i in self.items
+            if i.task in chosen
+        }
 
 
 def write(evaluation: Evaluation, folder: Path) -> None:

@@ -27,8 +27,9 @@ class Difference:
 
     `low` and `high` bound the 95% interval of tuned - base (paired bootstrap over items, percentile; of a
     weighted mean, over the items of each task). `sign_p` is the exact two-sided sign test of the items that
-    changed; where items are right or wrong (`is_binary`), that is McNemar's test. `holm_p` is corrected for
-    all that was compared beside it (Holm 1979): the suite's own rows, or the parts of its groups.
+    changed; where items are right or wrong (`is_binary`), that is McNemar's test. Of a weighted mean, whose
+    items do not count alike, it is that of sign_flips. `holm_p` is corrected for all that was compared
+    beside it (Holm 1979): the suite's own rows, or the parts of its groups.
     """
 
     base: Score
@@ -42,8 +43,8 @@ class Difference:
 
     @property
     def mcnemar_p(self) -> float | None:
-        """Return McNemar's p, or None where items are not right or wrong."""
-        return self.sign_p if self.is_binary else None
+        """Return McNemar's p, or None where items are not right or wrong, or do not count alike."""
+        return self.sign_p if self.is_binary and not self.base.weights else None
 
     @property
     def verdict(self) -> str:
@@ -152,6 +153,24 @@ def sign_test(base: npt.NDArray[np.float64], tuned: npt.NDArray[np.float64]) -> 
     return float(stats.binomtest(gained, gained + lost, 0.5).pvalue)
 
 
+def sign_flips(parts: Sequence[npt.NDArray[np.float64]], weights: Sequence[float], seed: int) -> float:
+    """Return the two-sided p of a weighted mean of mean differences, their signs drawn anew.
+
+    Under no difference an item is as likely to have become better as worse, by as much (Fisher 1935,
+    The Design of Experiments, section 21). The sign test would let a large task hide what a small one lost.
+    """
+    draw = np.random.default_rng(seed)
+    means = np.zeros(_RESAMPLES)
+    for part, weight in zip(parts, weights, strict=True):
+        sizes, counts = np.unique(np.abs(part), return_counts=True)
+        for start in range(0, _RESAMPLES, _AT_ONCE):
+            signs = 2 * draw.binomial(counts, 0.5, size=(_AT_ONCE, len(counts))) - counts
+            means[start : start + _AT_ONCE] += weight * (signs @ sizes) / len(part)
+    seen = abs(sum(weight * part.mean() for weight, part in zip(weights, parts, strict=True)))
+    as_large = np.abs(means) >= seen - 1e-12  # equal ones differ in the order they were added up
+    return float((1 + np.count_nonzero(as_large)) / (1 + _RESAMPLES))
+
+
 def _pairs(base: Evaluation, tuned: Evaluation) -> list[tuple[Score, Score]]:
     by_name = {(s.name, s.metric): s for s in tuned.scores}
     return [(score, by_name[score.name, score.metric]) for score in base.scores]
@@ -171,7 +190,7 @@ def _difference(
         parts = [(b - a)[of_task == task] for task in base_score.tasks]
     weights = base_score.weights or (1.0,)
     low, high = _bootstrap(parts, weights, seed)
-    p = sign_test(a, b)
+    p = sign_flips(parts, weights, seed) if base_score.weights else sign_test(a, b)
     return Difference(
         base_score,
         tuned_score,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import matplotlib as mpl
@@ -32,6 +33,11 @@ STYLE: Any = {
     "svg.fonttype": "path",  # letters as drawn here, whatever fonts the reader has
     "svg.hashsalt": "arabic-llm",  # the same figure is the same bytes
 }
+
+
+def drawing() -> AbstractContextManager[None]:
+    """Draw inside it what other modules draw, and it looks like what is drawn here."""
+    return mpl.rc_context(STYLE)
 
 
 def differences(rows: Sequence[Difference]) -> str:

@@ -11,9 +11,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from arabic_llm.evaluation.forgetting import Forgetting
 from arabic_llm.evaluation.scores import Evaluation, Item
 from arabic_llm.evaluation.statistics import Difference
-from arabic_llm.reports import figures, tables
+from arabic_llm.reports import figures, forgetting, tables
+from arabic_llm.reports.drift import Course
 
 _NUM_EXAMPLES = 6
 _FEWEST_AXES = 3  # of a radar chart
@@ -29,6 +31,8 @@ class Study:
     rows: Sequence[Difference]
     manifest: dict[str, Any]
     hardware: str
+    forgetting: Forgetting
+    followed: Sequence[Course] = ()  # losses on held-out texts
     lint: dict[str, Any] = field(default_factory=dict)  # empty: nothing was trained here
     ledgers: Sequence[dict[str, Any]] = ()
     metrics: Sequence[dict[str, Any]] = ()
@@ -82,6 +86,7 @@ def study(report: Study) -> str:
         headline=[(tables.cells(r), tables.baseline_cells(r)) for r in headline],
         all_rows=[(tables.cells(r), tables.baseline_cells(r)) for r in report.rows],
         charts={name: Markup(svg) for name, svg in charts.items()},  # noqa: S704 (our own SVG)
+        forgetting=forgetting.section(report.forgetting, report.followed),
         examples=changed_items(report.base, report.tuned),
     )
 

@@ -55,12 +55,16 @@ def run(config: RunConfig, directory: Path) -> float:
 def report(
     config: RunConfig, base: Evaluation, tuned: Evaluation, directory: Path, trained: Path | None
 ) -> list[Difference]:
-    """Write comparison.{md,csv} and report.html, say the table, and return its rows."""
-    from arabic_llm.evaluation import statistics
+    """Write comparison.{md,csv}, forgetting.csv and report.html, say the table, and return its rows."""
+    from arabic_llm.evaluation import forgetting, statistics
     from arabic_llm.models import placement
-    from arabic_llm.reports import page, tables
+    from arabic_llm.reports import drift, page, tables
+    from arabic_llm.reports import forgetting as forgetting_report
 
     rows = statistics.compare(base, tuned, config.seed)
+    found = forgetting.find(base, tuned, rows, config.seed)
+    training = _training(directory, trained) if trained else {}
+    followed = drift.courses(training["metrics"], training["outcome"]["kept_step"]) if trained else []
     study = page.Study(
         title=f"{base.model['name']} on {', '.join(base.judged['tasks'])}, before and after",
         base=base,
@@ -68,13 +72,17 @@ def report(
         rows=rows,
         manifest=files.read_json(directory / "manifest.json"),
         hardware=placement.resolve(config.hw).description,
-        **(_training(directory, trained) if trained else {}),
+        forgetting=found,
+        followed=followed,
+        **training,
     )
     files.write_text(directory / "comparison.md", tables.markdown(rows))
     files.write_text(directory / "comparison.csv", tables.comma_separated(rows))
+    files.write_text(directory / "forgetting.csv", forgetting_report.comma_separated(found, followed))
     files.write_text(directory / "report.html", page.study(study))
     headline = tables.terminal([row for row in rows if page.is_headline(row, base)])
-    summary = f"\n{headline}\n\nreport: {directory / 'report.html'}"
+    parts = (headline, drift.line(followed), f"report: {directory / 'report.html'}")
+    summary = "\n" + "\n\n".join(part for part in parts if part)
     files.write_text(directory / "summary.txt", summary)
     log.info("%s", summary)
     return rows

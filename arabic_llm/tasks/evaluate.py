@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +140,8 @@ def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | 
             len(evaluation.items),
             evaluation.seconds,
         )
+    traits = {name: {"language": t.language, "skill": t.skill} for name, t in config.suite.tasks.items()}
+    evaluation = replace(evaluation, traits=traits)  # as the suite describes its tasks now
     if processes.is_main():
         scores.write(evaluation, folder)
         said = tables.scores_markdown(evaluation.scores) + tables.left_out(evaluation.judged)

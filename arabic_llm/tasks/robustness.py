@@ -21,7 +21,8 @@ from arabic_llm.text import perturb
 from arabic_llm.text.perturb import Perturbation
 
 if TYPE_CHECKING:
-    from arabic_llm.data.chat import Codec
+    from transformers import PreTrainedTokenizerBase
+
     from arabic_llm.evaluation.perturbed import Condition, Texts
     from arabic_llm.reports.robustness import Report
     from arabic_llm.tasks.evaluate import Asked
@@ -70,7 +71,6 @@ def plan(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the mean drop of the suite's first scores over all perturbations and rates, a share of 1."""
-    from arabic_llm.data import chat
     from arabic_llm.evaluation import perturbed, suites
     from arabic_llm.models import adapter, load, placement
     from arabic_llm.reports import robustness
@@ -78,7 +78,7 @@ def run(config: RunConfig, directory: Path) -> float:
     known, left_out = _perturbations(config)
     trained = Path(config.adapter.path) if config.adapter.path else None
     base, place = load.locate(config.model, Path(config.cache_dir)), placement.resolve(config.hw)
-    codec = chat.prepare(load.tokenizer(base), config.model)
+    tokenizer = load.tokenizer(base)
     chosen = suites.load(config.suite, Path(config.data_root))
     left_out += perturbed.left_out(chosen, list(known))
     for reason in left_out:
@@ -92,7 +92,7 @@ def run(config: RunConfig, directory: Path) -> float:
     drops, answers = [], []
     for condition, asked_so, texts in _conditions(config, known, asked):
         found = evaluate.judge(config, trained, directory / "evaluation" / condition.name, asked_so)
-        drops += perturbed.drops(clean, found, condition, _tokens(codec, texts))
+        drops += perturbed.drops(clean, found, condition, _tokens(tokenizer, texts))
         changed = perturbed.changed_answers(clean, found)
         answers.append((condition, list(islice(changed, robustness.NUM_ANSWERS))))
     if not drops:
@@ -173,16 +173,16 @@ def _rates(config: RunConfig) -> list[float]:
     return sorted(set(_settings(config).rates))
 
 
-def _tokens(codec: Codec, texts: Texts) -> dict[str, tuple[int, int]]:
+def _tokens(tokenizer: PreTrainedTokenizerBase, texts: Texts) -> dict[str, tuple[int, int]]:
     """Return the tokens of each leaf's questions, clean and perturbed."""
     return {
-        leaf: (_count(codec, [a for a, _ in pairs]), _count(codec, [b for _, b in pairs]))
+        leaf: (_count(tokenizer, [a for a, _ in pairs]), _count(tokenizer, [b for _, b in pairs]))
         for leaf, pairs in texts.items()
     }
 
 
-def _count(codec: Codec, texts: list[str]) -> int:
-    return sum(map(len, codec.tokenizer(texts, add_special_tokens=False)["input_ids"]))
+def _count(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> int:
+    return sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
 
 
 def _settings(config: RunConfig) -> Config:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 from arabic_llm import files, processes
 from arabic_llm.config.compose import identity
-from arabic_llm.config.schema import Device, Method, Precision, RunConfig, TrainingConfig
+from arabic_llm.config.data_schema import HeldOutConfig
+from arabic_llm.config.schema import (
+    Device,
+    FineTuningConfig,
+    Method,
+    Precision,
+    RunConfig,
+    TrainingConfig,
+)
 from arabic_llm.errors import ConfigError, DataError, HardwareError, UserError
 
 if TYPE_CHECKING:
@@ -28,31 +36,36 @@ SHARES_WORK = True  # accelerate launch: each process trains on its part of ever
 
 
 @dataclass
-class Config(TrainingConfig):
+class Config(FineTuningConfig):
     """Schema of conf/task/sft.yaml."""
 
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the loss on dev rows (on train rows where there are none), in nats a supervised token."""
     from arabic_llm import tracking
+    from arabic_llm.reports import drift
 
     tracker = tracking.start(config.tracking, directory, identity(config))
     trained = fine_tune(config, directory, tracker)
     outcome = files.read_json(trained / "outcome.json")
     tracker.finish(outcome)
+    metrics = files.read_json_lines(directory / "training" / "metrics.jsonl")
+    if line := drift.line(drift.courses(metrics, outcome["kept_step"])):
+        log.info("%s", line)
     log.info("adapter: %s", trained)
     return float(outcome["train_loss"] if outcome["dev_loss"] is None else outcome["dev_loss"])
 
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
     """Return hashes of what a run reads: rows, base model, earlier adapter (None: not here yet)."""
-    from arabic_llm.data import sources
+    from arabic_llm.data import held_out, sources
     from arabic_llm.models import adapter
 
-    settings(config)
+    root, cache = Path(config.data_root), Path(config.cache_dir)
     return {
-        "data": sources.source_hash(config.data, Path(config.data_root), Path(config.cache_dir)),
-        **adapter.known_hashes(config.model, config.adapter, Path(config.cache_dir)),
+        "data": sources.source_hash(config.data, root, cache),
+        "held_out": held_out.texts_hash(followed(settings(config)), root, cache),
+        **adapter.known_hashes(config.model, config.adapter, cache),
     }
 
 
@@ -83,9 +96,9 @@ def plan(config: RunConfig) -> None:
 
 def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     """Return the folder of the trained adapter (or weights); a finished one is not trained again."""
-    from arabic_llm.data import chat, lint, tokens
+    from arabic_llm.data import chat, held_out, lint, tokens
     from arabic_llm.models import adapter, load
-    from arabic_llm.training import sft
+    from arabic_llm.training import drift, sft
 
     task = settings(config)
     trained = directory / ("model" if config.adapter.method is Method.full else "adapter")
@@ -100,6 +113,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     for ledger in rows.ledgers:
         log.info("%s", ledger)
     log.info("%s", plan_line(config, len(rows.train), place))
+    texts = held_out.load(followed(task), Path(config.data_root), rows.train)
     base = load.locate(config.model, cache)
     codec = chat.prepare(load.tokenizer(base), config.model)
     with processes.main_first():
@@ -114,7 +128,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     model, outcome = sft.train(
         adapter.attach(model, config.adapter, base, config.seed),
         codec.tokenizer,
-        sft.Material(train.rows, dev.rows, seen.hash, mix),
+        sft.Material(train.rows, dev.rows, seen.hash, mix, drift.encode(codec, texts)),
         task,
         place,
         sft.Run(directory / "training", config.seed, tracker),
@@ -266,6 +280,11 @@ def settings(config: RunConfig) -> TrainingConfig:
     if config.adapter.method is Method.none:
         raise ConfigError("adapter=none trains nothing; choose lora, qlora, dora, rslora or full")
     return config.task
+
+
+def followed(task: TrainingConfig) -> HeldOutConfig:
+    """Return the texts whose loss is followed; none for a task that has no setting of them."""
+    return task.held_out if isinstance(task, FineTuningConfig) else HeldOutConfig(num_bytes=0)
 
 
 def suite_questions(config: RunConfig) -> set[str] | str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from arabic_llm import processes
 from arabic_llm.config.compose import identity
-from arabic_llm.config.schema import RunConfig, TrainingConfig
+from arabic_llm.config.schema import FineTuningConfig, RunConfig
 from arabic_llm.tasks import compare, evaluate, sft
 
 SHARES_WORK = True  # accelerate launch: its parts share theirs
@@ -17,7 +17,7 @@ _SIDES = ("base", "tuned")
 
 
 @dataclass
-class Config(TrainingConfig):
+class Config(FineTuningConfig):
     """Schema of conf/task/study.yaml."""
 
 

@@ -92,11 +92,16 @@ class Metrics(TrainerCallback):  # type: ignore[misc]
         return float(self._supervised[now] - self._supervised[step])
 
     def _write(self, line: dict[str, float]) -> None:
-        if not processes.is_main():
-            return
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        self._tracker.log(line)
+        write_line(self._path, line, self._tracker)
+
+
+def write_line(path: Path, line: dict[str, float], tracker: Tracker) -> None:
+    """Add a line to metrics.jsonl, flushed, and give the tracker a copy: the main process does."""
+    if not processes.is_main():
+        return
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    tracker.log(line)
 
 
 class StopEarly(TrainerCallback):  # type: ignore[misc]

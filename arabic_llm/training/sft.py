@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from arabic_llm.errors import CheckpointError, ConfigError, HardwareError
 from arabic_llm.models.placement import Placement, micro_batch
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import batches, callbacks, checkpoint, schedule
+from arabic_llm.training.drift import Drift, HeldOut
 from arabic_llm.training.schedule import Schedule
 from arabic_llm.training.trainer import GuardedClassifier, GuardedTrainer
 
@@ -37,12 +38,16 @@ _MIX = "mix.json"  # what its mix comes to
 
 @dataclass(frozen=True)
 class Material:
-    """What is learned from: rows for training, in which mix, and rows for the loss on unseen ones."""
+    """What is learned from: rows for training, in which mix, and rows for the loss on unseen ones.
+
+    `held_out` are texts of each language, whose loss says what is forgotten.
+    """
 
     train: Sequence[TokenRow]
     dev: Sequence[TokenRow]
     hash: str
     mix: Mix
+    held_out: Mapping[str, HeldOut] = field(default_factory=dict)
 
     @property
     def is_labelled(self) -> bool:
@@ -67,6 +72,7 @@ class Outcome:
     train_loss: float  # of the last step
     dev_loss: float | None
     resumed_from: int  # step of the checkpoint it carried on from; 0: from the start
+    kept_step: int  # after which the weights are as they were kept: the best, where it stopped early
 
 
 def train(
@@ -121,6 +127,8 @@ def train(
     )
     _keep_dtypes(model, parameters)
     trainer.remove_callback(PrinterCallback)
+    if material.held_out:
+        trainer.add_callback(Drift(trainer.nats, material.held_out, directory, run.tracker))
     log.info(
         "training: %s steps, from step %s", f"{plan.num_steps:,}", checkpoint.step_of(last) if last else 0
     )
@@ -226,7 +234,9 @@ def _outcome(directory: Path, settings: TrainingConfig, resumed_from: int) -> Ou
     """Return how training ended, from metrics.jsonl, when the main process has written it."""
     processes.gather(None)
     losses = [line for line in files.read_json_lines(directory / callbacks.METRICS) if "loss" in line]
-    dev = [loss for _, loss in callbacks.dev_losses(directory / callbacks.METRICS)]
+    dev = callbacks.dev_losses(directory / callbacks.METRICS)
+    steps, loss = losses[-1]["step"], losses[-1]["loss"]
+    kept, dev_loss = steps, dev[-1][1] if dev else None
     if dev and settings.early_stopping_patience is not None:
-        dev.append(min(dev))  # the best checkpoint was loaded at the end
-    return Outcome(losses[-1]["step"], losses[-1]["loss"], dev[-1] if dev else None, resumed_from)
+        kept, dev_loss = min(dev, key=lambda one: one[1])  # the best checkpoint was loaded at the end
+    return Outcome(steps, loss, dev_loss, resumed_from, kept)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from trl import SFTTrainer
 
 from arabic_llm import files, processes
-from arabic_llm.data.chat import IGNORED
+from arabic_llm.data.chat import IGNORED, TokenRow
 from arabic_llm.errors import TrainingError
 from arabic_llm.training import checkpoint
 from arabic_llm.training.schedule import Schedule
@@ -111,6 +114,29 @@ class _Guards(Trainer):  # type: ignore[misc]
 
 class GuardedTrainer(_Guards, SFTTrainer):  # type: ignore[misc]
     """An SFTTrainer with guards: token rows."""
+
+    def nats(self, rows: Sequence[TokenRow]) -> NDArray[np.float64]:
+        """Return the loss of each row, summed over its labels.
+
+        Training goes on as if it had not been asked: no random number is drawn (a DataLoader draws one),
+        no metric of TRL's is touched, the mode of the model is as it was.
+        """
+        was_training, size = self.model.training, self.args.per_device_eval_batch_size
+        self.model.eval()
+        losses = np.zeros(len(rows))
+        by_length = sorted(range(len(rows)), key=lambda number: len(rows[number].input_ids))
+        with torch.no_grad(), self.compute_loss_context_manager():
+            for start in range(0, len(rows), size):
+                batch = by_length[start : start + size]
+                inputs = self._prepare_inputs(self.data_collator([_feature(rows[n]) for n in batch]))
+                log_probs_BT = self.model(**inputs, fused_lm_head=True).log_probs  # noqa: N806 (shape)
+                losses[batch] = -log_probs_BT.double().sum(1).cpu().numpy()
+        self.model.train(was_training)
+        return losses
+
+
+def _feature(row: TokenRow) -> dict[str, list[int]]:
+    return {"input_ids": row.input_ids, "labels": row.labels, "seq_lengths": [len(row.input_ids)]}
 
 
 class GuardedClassifier(_Guards):

@@ -12,6 +12,7 @@ from arabic_llm.evaluation.statistics import (
     holm,
     interval,
     macro_f1,
+    sign_flips,
     sign_test,
     smallest_difference,
     standard_error,
@@ -129,7 +130,7 @@ def test_parts_of_a_group_do_not_weaken_what_is_said_of_it():
     whole, first, *_ = compare(
         several(base, weights=(1 / 6,) * 6), several(tuned, weights=(1 / 6,) * 6, trained="x"), seed=1
     )
-    assert whole.holm_p == whole.sign_p == first.sign_p
+    assert whole.holm_p == whole.sign_p == pytest.approx(first.sign_p, abs=0.005)  # of drawn signs
     assert first.holm_p == pytest.approx(6 * first.sign_p)
 
 
@@ -145,6 +146,24 @@ def test_a_weighted_mean_is_compared_as_one():
     normal = 1.96 * paired.std(ddof=1) / np.sqrt(40) / 2
     assert whole.low == pytest.approx(paired.mean() / 2 - normal, abs=0.01)
     assert whole.high == pytest.approx(paired.mean() / 2 + normal, abs=0.01)
+
+
+def test_a_large_task_that_gained_does_not_hide_what_a_small_one_lost():
+    base = {"large": [0.0] * 40 + [0.5] * 360, "small": [1.0] * 30}
+    tuned = {"large": [1.0] * 40 + [0.5] * 360, "small": [0.0] * 30}
+    both = [several(base, weights=(0.5, 0.5)), several(tuned, weights=(0.5, 0.5), trained="x")]
+    whole, *_ = compare(*both, seed=1)
+    assert whole.difference == pytest.approx((0.1 - 1) / 2)
+    assert sign_test(np.concatenate([*base.values()]), np.concatenate([*tuned.values()])) > 0.2
+    assert whole.verdict == "worse"
+    assert whole.mcnemar_p is None
+
+
+def test_drawn_signs_of_one_task_find_what_the_sign_test_finds():
+    draw = np.random.default_rng(5)
+    changes = draw.choice([-1.0, 0.0, 1.0], 200, p=[0.1, 0.7, 0.2])
+    exact = sign_test(np.zeros(200), changes)
+    assert sign_flips([changes], [1.0], seed=1) == pytest.approx(exact, abs=0.005)
 
 
 def test_intervals_of_shares_are_wilsons_and_never_leave_the_scale():

@@ -7,6 +7,8 @@ import json
 import pytest
 from conftest import run_in
 
+from arabic_llm import files
+
 SMALL = (
     "task.max_steps=12",
     "task.effective_batch_size=8",
@@ -37,7 +39,7 @@ def test_a_study_ends_with_its_table_and_the_path_of_its_report(study):
     assert lines[-1].endswith("mine/report.html")
     header = next(line for line in lines if line.startswith("task "))
     assert header.split() == ["task", "n", "base", "tuned", "difference", "(95%", "interval)", "verdict"]
-    assert {line.split()[0] for line in lines[lines.index(header) + 1 : -2] if line} == {
+    assert {line.split()[0] for line in lines[lines.index(header) + 1 : -4] if line} == {
         *("sample_choice", "sample_short", "sample_dialect", "sample_known"),
     }
     with (directory / "comparison.csv").open() as file:
@@ -52,7 +54,8 @@ def test_a_study_ends_with_its_table_and_the_path_of_its_report(study):
 def test_the_report_is_one_file_and_reads_right_to_left(study):
     _, directory = study
     page = (directory / "report.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 4  # bars, radar by task, radar by subject, training curve
+    # bars, radars by task, subject and skill, bars of the means, drift of the loss, training curve
+    assert page.count("<svg") == 7
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     )
@@ -61,6 +64,28 @@ def test_the_report_is_one_file_and_reads_right_to_left(study):
     assert 'dir="auto" class="ar"' in page
     assert "python -m arabic_llm.run task=study" in page
     assert "questions found in the suite" in page
+
+
+def test_a_study_says_what_was_forgotten(study):
+    said, directory = study
+    (line,) = [line for line in said.splitlines() if line.startswith("held-out loss: ar ")]
+    assert [part.split()[0] for part in line.removeprefix("held-out loss: ").split(", ")] == [
+        *("ar", "arz", "en", "zh")
+    ]
+    assert "tokens of ar, arz, en, zh, measured 2 times in" in said
+    with (directory / "forgetting.csv").open() as file:
+        rows = {(row["kind"], row["name"]): row for row in csv.DictReader(file)}
+    assert [name for kind, name in rows if kind == "language"] == ["ar", "dialects"]
+    assert [name for kind, name in rows if kind == "skill"] == ["knowledge", "generation", "dialect"]
+    with (directory / "comparison.csv").open() as file:
+        tasks = {
+            row["task"]: float(row["difference"]) for row in csv.DictReader(file) if row["metric"] == "acc"
+        }
+    known = float(rows["skill", "knowledge"]["difference"])
+    assert known == pytest.approx((tasks["sample_choice"] + tasks["sample_known"]) / 2)
+    metrics = files.read_json_lines(directory / "training" / "metrics.jsonl")
+    last = [line for line in metrics if "held_out_loss/en" in line][-1]
+    assert float(rows["held-out loss", "en"]["tuned"]) == last["held_out_loss/en"]
 
 
 def test_evaluations_and_token_rows_are_shared_between_runs(beside):

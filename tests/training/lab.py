@@ -8,11 +8,11 @@ from typing import Any
 
 from conftest import compose_config
 
-from arabic_llm.data import chat, sources, tokens
+from arabic_llm.data import chat, held_out, sources, tokens
 from arabic_llm.data.mixing import Mix
 from arabic_llm.models import adapter, load, placement
 from arabic_llm.tracking import NoTracker
-from arabic_llm.training import batches, schedule, sft
+from arabic_llm.training import batches, drift, schedule, sft
 
 SHORT = (
     *(
@@ -34,6 +34,7 @@ class Lab:
     rows: int = 40
     tracker: Any = field(default_factory=NoTracker)
     mix: Mix = field(default_factory=Mix)
+    follows: bool = False  # the loss on held-out texts
 
     def __post_init__(self) -> None:
         self.config = compose_config(*SHORT, *self.overrides)
@@ -58,7 +59,9 @@ class Lab:
     def train(self, directory: Path):
         """Train and return (model, outcome)."""
         rows_hash = tokens.data_hash(self.train_rows)
-        material = sft.Material(self.train_rows, self.dev_rows, rows_hash, self.mix)
+        texts = held_out.load(self.config.task.held_out, Path(), []) if self.follows else {}
+        followed = drift.encode(self.codec, texts)
+        material = sft.Material(self.train_rows, self.dev_rows, rows_hash, self.mix, followed)
         run = sft.Run(directory, self.config.seed, self.tracker)
         return sft.train(self.model, self.codec.tokenizer, material, self.config.task, self.place, run)
 

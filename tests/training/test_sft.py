@@ -210,8 +210,9 @@ def test_early_stopping_ends_the_run_and_returns_the_best_weights(tmp_path):
     lab = Lab((*patient, "task.learning_rate=5e-3", "task.max_steps=80"), rows=4)
     model, outcome = lab.train(tmp_path)  # four rows, soon known by heart
     assert outcome.steps < 80
-    dev = [d for step, _, d, _ in losses(tmp_path) if d is not None and step > 0]
-    assert outcome.dev_loss == min(dev) < dev[-1]
+    dev = {d: step for step, _, d, _ in losses(tmp_path) if d is not None and step > 0}
+    assert outcome.dev_loss == min(dev) < list(dev)[-1]
+    assert outcome.kept_step == dev[min(dev)] < outcome.steps
     model.eval()
     assert mean_loss(model, lab.dev_rows, lab.codec) == pytest.approx(min(dev), rel=1e-3)
 

@@ -1,0 +1,107 @@
+"""Held-out texts: a few pages of each language that no row is trained on, ours or from files of yours."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+
+from arabic_llm.config.data_schema import HeldOutConfig, SourceConfig
+from arabic_llm.data import near, ngrams, places, sources
+from arabic_llm.data.contamination import LONG_RUN
+from arabic_llm.data.readers import Broken, Record
+from arabic_llm.data.records import as_row
+from arabic_llm.data.rows import Row
+from arabic_llm.data.selection import Fate
+from arabic_llm.errors import DataError
+from arabic_llm.text.normalize import normalize
+
+log = logging.getLogger(__name__)
+_OURS = Path(__file__).parent / "held_out_texts"  # the same twelve paragraphs in each language
+_BUILTIN = "builtin"
+_PIECE = 400  # characters, cut at spaces where there are some: many pieces even of one long text
+_FEWEST = 2  # pieces: an interval needs them
+_UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff])")  # kana and Han: no spaces between words
+
+
+def load(held_out: HeldOutConfig, data_root: Path, rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Return language -> pieces of text, num_bytes at most; of a file of yours those not in `rows`.
+
+    Which pieces are taken is decided by what they say: neither the seed nor the model changes it.
+    Raises DataError for a file that is missing or broken, or of which too little is left.
+    """
+    found = {}
+    for language, path in locate(held_out, data_root).items():
+        cut = (textwrap.wrap(text, _PIECE, break_on_hyphens=False) for text in _texts(path))
+        pieces = sorted({*chain(*cut)}, key=lambda piece: hashlib.sha256(piece.encode()).digest())
+        unseen = pieces if path.parent == _OURS else _unseen(pieces, rows)
+        if len(unseen) < len(pieces):
+            copies = f"{len(pieces) - len(unseen):,} of {len(pieces):,}"
+            log.info("held-out %s: %s pieces of %s stand in the training rows", language, copies, path)
+        sizes = np.cumsum([len(piece.encode()) for piece in unseen])
+        found[language] = unseen[: int((sizes <= held_out.num_bytes).sum())]
+        if len(found[language]) < _FEWEST:
+            raise DataError(
+                f"task.held_out.texts.{language}: {path} has {len(unseen)} pieces of text outside the"
+                f" training rows, and {_FEWEST} in task.held_out.num_bytes={held_out.num_bytes} are needed"
+            )
+    return found
+
+
+def locate(held_out: HeldOutConfig, data_root: Path) -> dict[str, Path]:
+    """Return language -> file; a language without a text is said. Raises DataError for a missing file."""
+    found = {}
+    for language, typed in held_out.texts.items() if held_out.num_bytes else ():
+        if typed is None:
+            log.info("no held-out text in %s: its loss is not followed", language)
+            continue
+        ours, source = [_OURS / f"{language}.txt"], SourceConfig(name=language, path=typed)
+        candidates = ours if typed == _BUILTIN else places.candidates(source, data_root)
+        path = next((place for place in candidates if place.is_file()), None)
+        if path is None:
+            looked = " nor ".join(dict.fromkeys(map(str, candidates)))
+            raise DataError(f"task.held_out.texts.{language}={typed}: no file {looked}")
+        found[language] = path
+    return found
+
+
+def texts_hash(held_out: HeldOutConfig, data_root: Path, cache_dir: Path) -> str:
+    """Return a hash of the files; large ones are read once."""
+    return places.files_hash(places.Files(list(locate(held_out, data_root).values())), cache_dir)
+
+
+def _texts(path: Path) -> Iterator[str]:
+    """Yield what the first rows of a file say."""
+    if path.parent == _OURS:
+        yield from path.read_text(encoding="utf-8").splitlines()
+        return
+    chunks = sources.chunks_of(sources.Input(path, Fate.train), SourceConfig(name=path.stem))
+    for chunk in islice(chunks, 1):
+        for item in chunk.items:
+            row = as_row(item, chunk.columns) if isinstance(item, Record) else item
+            if isinstance(row, Broken):
+                raise DataError(f"{row.place}: {row.reason}")
+            yield row.words()
+
+
+def _unseen(pieces: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """Return the pieces that share no 13 words (of Chinese: characters) with a row."""
+    hashes, counts = ngrams.words([_words(piece) for piece in pieces]).ngrams(LONG_RUN)
+    seen = np.zeros(len(hashes), np.bool_)
+    texts = [row.words() for row in rows]
+    for start, stop in near.blocks(texts):
+        block = ngrams.words([_words(text) for text in texts[start:stop]])
+        seen |= np.isin(hashes, block.ngrams(LONG_RUN)[0])
+    of_piece = np.repeat(np.arange(len(pieces)), counts)
+    copied = set(of_piece[seen].tolist())
+    return [piece for number, piece in enumerate(pieces) if number not in copied]
+
+
+def _words(text: str) -> str:
+    return normalize(_UNSPACED.sub(r" \1 ", text), "matching")

@@ -1,0 +1,71 @@
+"""What a model forgot: means over a suite's tasks by language and by skill, before and after."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from arabic_llm.evaluation.scores import FIRST, Evaluation, Score
+from arabic_llm.evaluation.statistics import Difference, compare
+
+TRAITS = ("language", "skill")
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """Differences of the means by trait, and of the tasks of the suite that they are the means of."""
+
+    by_trait: dict[str, list[Difference]]  # language, skill -> a row for each that a task names
+    tasks: list[Difference]  # every task and group, in each metric
+    traits: dict[str, dict[str, str | None]]  # task of the suite -> its language and skill
+
+    def worse(self) -> list[tuple[str, Difference]]:
+        """Return (what it is, row) of all that got worse beyond noise, the greatest loss first."""
+        rows = [("task", row) for row in self.tasks]
+        rows += [(trait, row) for trait, own in self.by_trait.items() for row in own]
+        lost = [(kind, row) for kind, row in rows if row.verdict == "worse"]
+        return sorted(lost, key=lambda one: one[1].difference)
+
+
+def find(base: Evaluation, tuned: Evaluation, tasks: Sequence[Difference], seed: int) -> Forgetting:
+    """Return what became of each language and skill; p-values are corrected within each (Holm)."""
+    traits = tuned.traits or base.traits
+    by_trait = {}
+    for trait in TRAITS:
+        before, after = (replace(side, scores=_means(side, traits, trait)) for side in (base, tuned))
+        by_trait[trait] = compare(before, after, seed)
+    return Forgetting(by_trait, list(tasks), traits)
+
+
+def _means(evaluation: Evaluation, traits: dict[str, dict[str, str | None]], trait: str) -> list[Score]:
+    own: dict[str, list[Score]] = {}
+    firsts = {name: task["metrics"][0] for name, task in evaluation.judged["tasks"].items()}
+    for score in evaluation.scores:
+        name = traits.get(score.name, {}).get(trait)
+        if name is not None and firsts.get(score.name) == score.metric:
+            own.setdefault(name, []).append(score)
+    sizes = Counter(item.task for item in evaluation.items)
+    return [_mean(name, scores, sizes) for name, scores in own.items()]
+
+
+def _mean(name: str, scores: Sequence[Score], sizes: Counter[str]) -> Score:
+    """Return the unweighted mean of tasks of a suite, each in its first metric and by its own aggregate."""
+    shares = [s.weights or tuple(sizes[task] / s.n for task in s.tasks) for s in scores]
+    weights = tuple(share / len(scores) for own in shares for share in own)
+    constants = [s.constant for s in scores if s.constant is not None]
+    return Score(
+        name,
+        FIRST,
+        n=sum(s.n for s in scores),
+        value=float(np.mean([s.value for s in scores])),
+        stderr=float(np.linalg.norm([s.stderr for s in scores]) / len(scores)),
+        random=float(np.mean([s.random for s in scores])),
+        constant=float(np.mean(constants)) if len(constants) == len(scores) else None,
+        tasks=tuple(task for s in scores for task in s.tasks),
+        version="",
+        weights=weights if len(weights) > 1 else (),
+        seen_in_training=any(s.seen_in_training for s in scores),
+    )

@@ -1,0 +1,133 @@
+"""What is forgotten while something else is learned: the loss on held-out texts at every checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from arabic_llm import files, processes
+from arabic_llm.data import chat
+from arabic_llm.data.chat import Codec, TokenRow
+from arabic_llm.tracking import Tracker
+from arabic_llm.training.callbacks import METRICS, write_line
+
+log = logging.getLogger(__name__)
+_BEFORE = "held_out.json"  # the loss of each text before the first step
+Nats = NDArray[np.float64]  # [N texts]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Texts of one language, each one sequence in which every token is predicted, and their UTF-8 bytes."""
+
+    rows: Sequence[TokenRow]
+    num_bytes: int
+
+    @property
+    def num_tokens(self) -> NDArray[np.int64]:
+        """Return the tokens that are predicted of each text [N]: all but what opens it."""
+        return np.array([sum(label >= 0 for label in row.labels) for row in self.rows])
+
+
+def encode(codec: Codec, texts: Mapping[str, Sequence[str]]) -> dict[str, HeldOut]:
+    """Return language -> texts as token rows."""
+    return {
+        language: HeldOut(
+            [chat.encode_unseen(codec, piece, language) for piece in pieces],
+            sum(len(piece.encode()) for piece in pieces),
+        )
+        for language, pieces in texts.items()
+    }
+
+
+class Drift(TrainerCallback):  # type: ignore[misc]
+    """A line of metrics.jsonl with the loss on each language: at the start, each checkpoint and the end.
+
+    Never at the checkpoint of a signal: a run that was cut and carried on writes what a whole one does.
+    The line is written before the checkpoint, so that none has a checkpoint and no line.
+    """
+
+    def __init__(
+        self,
+        measure: Callable[[Sequence[TokenRow]], Nats],
+        held_out: Mapping[str, HeldOut],
+        directory: Path,
+        tracker: Tracker,
+    ) -> None:
+        """Take what returns the nats of each row, the texts, and where the lines go."""
+        self._measure = measure
+        self._held_out = held_out
+        self._directory = directory
+        self._tracker = tracker
+        self._seconds: list[float] = []  # of each measurement
+        self._began = 0.0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Measure the model as it was, unless a checkpoint is carried on."""
+        self._began = time.monotonic()
+        if state.global_step == 0:
+            nats = self._all_nats()
+            if processes.is_main():
+                files.write_json(
+                    self._directory / _BEFORE, {key: own.tolist() for key, own in nats.items()}
+                )
+            self._write(0, nats)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Measure it where a checkpoint comes next."""
+        if state.global_step % args.save_steps == 0 or state.global_step == state.max_steps:
+            self._write(state.global_step, self._all_nats())
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Say what it cost."""
+        spent, whole = sum(self._seconds), time.monotonic() - self._began
+        tokens = sum(int(text.num_tokens.sum()) for text in self._held_out.values())
+        log.info(
+            "held-out loss: %s tokens of %s, measured %s times in %.1f s, %.1f%% of the training",
+            *(f"{tokens:,}", ", ".join(self._held_out), len(self._seconds), spent, 100 * spent / whole),
+        )
+
+    def _all_nats(self) -> dict[str, Nats]:
+        started = time.monotonic()
+        nats = {language: self._measure(text.rows) for language, text in self._held_out.items()}
+        self._seconds.append(time.monotonic() - started)
+        return nats
+
+    def _write(self, step: int, nats: Mapping[str, Nats]) -> None:
+        before = processes.from_main(lambda: files.read_json(self._directory / _BEFORE))
+        line: dict[str, float] = {"step": step}
+        for language, own in nats.items():
+            text = self._held_out[language]
+            rise, error = risen(np.array(before[language]), own, text.num_tokens)
+            line |= {
+                f"held_out_loss/{language}": float(own.sum() / text.num_tokens.sum()),  # nats a token
+                f"held_out_bits_per_byte/{language}": float(own.sum() / np.log(2) / text.num_bytes),
+                f"held_out_rise/{language}": rise,  # since step 0, nats a token
+                f"held_out_rise_stderr/{language}": error,
+            }
+        write_line(self._directory / METRICS, line, self._tracker)
+
+
+def risen(before: Nats, now: Nats, num_tokens: NDArray[np.int64]) -> tuple[float, float]:
+    """Return how much the loss has risen, in nats a token, and the standard error of that over the texts.
+
+    Paired, text by text: a ratio of two sums (Cochran 1977, Sampling Techniques, section 2.11).
+    """
+    rises, whole, n = now - before, num_tokens.sum(), len(before)
+    rise = rises.sum() / whole
+    error = np.sqrt(n / (n - 1) * np.square(rises - rise * num_tokens).sum()) / whole
+    return float(rise), float(error)

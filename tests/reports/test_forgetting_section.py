@@ -1,0 +1,126 @@
+"""What was forgotten is drawn as it was measured, named where it is beyond noise, and kept as numbers."""
+
+import csv
+import io
+
+import pytest
+
+from arabic_llm.evaluation.forgetting import Forgetting
+from arabic_llm.evaluation.scores import FIRST, Score
+from arabic_llm.evaluation.statistics import Difference
+from arabic_llm.reports import drift, figures, forgetting
+from arabic_llm.reports.page import _render
+
+
+def row(name, base, tuned, half, p, metric=FIRST):
+    pair = [Score(name, metric, 200, value, 0.03, 0.25, 0.3, (name,), "1") for value in (base, tuned)]
+    change = tuned - base
+    return Difference(*pair, change, change - half, change + half, p, True, p)
+
+
+LANGUAGES = [
+    row("ar", 0.4, 0.55, 0.05, 1e-4),
+    row("en", 0.6, 0.5, 0.04, 1e-3),
+    row("zh", 0.3, 0.29, 0.05, 1),
+]
+SKILLS = [row("knowledge", 0.5, 0.5, 0.02, 1.0)]
+GSM = row("gsm8k", 0.6, 0.5, 0.04, 1e-3, "exact_match")
+FOUND = Forgetting(
+    {"language": LANGUAGES, "skill": SKILLS}, [GSM], {"gsm8k": {"language": "en", "skill": "mathematics"}}
+)
+NOTHING = Forgetting({"language": LANGUAGES[:1], "skill": SKILLS}, [], {})
+METRICS = [
+    {"step": 1, "loss": 3.0},
+    *(
+        {
+            "step": step,
+            **{f"held_out_loss/{key}": start + rise for key, start, rise in own},
+            **{f"held_out_bits_per_byte/{key}": (start + rise) / 4 for key, start, rise in own},
+            **{f"held_out_rise/{key}": rise for key, _, rise in own},
+            **{f"held_out_rise_stderr/{key}": 0.1 * abs(rise) for key, _, rise in own},
+        }
+        for step, own in (
+            (0, [("ar", 3.21, 0.0), ("en", 4.1, 0.0)]),
+            (50, [("ar", 3.21, -0.31), ("en", 4.1, 0.45)]),
+            (100, [("ar", 3.21, -0.2), ("en", 4.1, 0.9)]),
+        )
+    ),
+]
+
+
+def page(found, followed=()):
+    return _render("forgetting.html.jinja", forgetting=forgetting.section(found, followed))
+
+
+def test_bars_are_the_differences_in_points_with_their_intervals():
+    rows = [("language", one) for one in LANGUAGES]
+    with figures.drawing():
+        axes = forgetting.draw_bars(rows).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([15, -10, -1])
+    assert [bar.get_facecolor()[:3] for bar in axes.patches] == [
+        pytest.approx([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        for color in ("#0f7b6c", "#b3261e", "#8a94a6")
+    ]
+    segments = axes.containers[0].lines[2][0].get_segments()
+    assert [segment[:, 0].tolist() for segment in segments] == [
+        pytest.approx(ends) for ends in ([10, 20], [-14, -6], [-6, 4])
+    ]
+    assert [label.get_text() for label in axes.get_yticklabels()][1] == "language: English"
+
+
+def test_what_got_worse_is_a_table_with_language_and_skill():
+    text = page(FOUND)
+    first, rest = text.split("mean by")
+    assert "got worse" in first
+    assert "<td>gsm8k exact_match</td>" in first
+    assert '<td class="worse">worse</td><td>English</td><td>mathematics</td>' in first
+    assert "<td>Arabic</td>" not in first
+    assert '<td class="better">better</td>' in rest
+    assert text.count("<svg") == 2  # bars, and a radar of three languages: one skill makes none
+
+
+def test_nothing_forgotten_is_said_in_a_sentence():
+    text = page(NOTHING)
+    assert "No score of the 2 compared (tasks, their parts, languages, skills) got worse" in text
+    assert "got worse</th>" not in text
+
+
+def test_evaluations_that_are_not_described_say_so():
+    text = page(Forgetting({"language": [], "skill": []}, [], {}))
+    assert "do not say the language and skill of their tasks" in text
+    assert "<svg" not in text
+
+
+def test_the_course_of_the_loss_is_read_up_to_the_weights_that_were_kept():
+    arabic, english = drift.courses(METRICS, kept_step=50)
+    assert [point.step for point in arabic.points] == [0, 50]
+    assert (english.last.loss, english.last.rise) == (pytest.approx(4.55), 0.45)
+    assert (arabic.last.verdict, english.last.verdict) == ("better", "forgotten")
+    assert drift.line([arabic, english]) == (
+        "held-out loss: ar 3.21 -> 2.90, en 4.10 -> 4.55 (+0.45: forgotten)"
+    )
+    assert drift.line(drift.courses(METRICS[:1], 100)) == ""
+
+
+def test_the_figure_of_the_drift_has_every_point_and_its_band():
+    followed = drift.courses(METRICS, kept_step=100)
+    with figures.drawing():
+        axes = drift.draw(followed).axes[0]
+    assert axes.lines[0].get_xydata().tolist() == [[0, 0], [50, -0.31], [100, -0.2]]
+    assert axes.lines[1].get_ydata().tolist() == [0, 0.45, 0.9]
+    heights = axes.collections[1].get_paths()[0].vertices[:, 1]
+    assert heights.max() == pytest.approx(0.9 + 1.96 * 0.09)
+    text = page(NOTHING, followed)
+    assert "+0.900 (+0.724 to +1.076)" in text
+    assert '<td class="worse">forgotten</td>' in text
+
+
+def test_the_csv_has_means_and_losses_at_full_precision():
+    rows = list(csv.DictReader(io.StringIO(forgetting.comma_separated(FOUND, drift.courses(METRICS, 100)))))
+    assert [(r["kind"], r["name"], r["verdict"]) for r in rows] == [
+        *(("language", "ar", "better"), ("language", "en", "worse"), ("language", "zh", "within noise")),
+        ("skill", "knowledge", "within noise"),
+        *(("held-out loss", "ar", "better"), ("held-out loss", "en", "forgotten")),
+    ]
+    assert float(rows[1]["difference"]) == 0.5 - 0.6
+    assert float(rows[5]["tuned"]) == 5.0
