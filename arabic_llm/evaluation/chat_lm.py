@@ -136,6 +136,14 @@ class ChatLM(HFLM):  # type: ignore[misc]
         self._answers.flush()
         return [self._answers[key] for key in keys]
 
+    def reached_limit(self, said: str, prompt: Any) -> bool:
+        """Return whether the limit of tokens ended what was said to a prompt (text, settings).
+
+        A text may be spelled in fewer tokens than it was said in: one short of the limit is at it.
+        """
+        limit = int(prompt[1].get("max_gen_toks", self.max_gen_toks))
+        return len(self.tok_encode(said)) >= limit - 1
+
     def _generate(self, requests: list[Any]) -> list[str]:
         try:
             texts: list[str] = super().generate_until(requests, disable_tqdm=True)

@@ -51,9 +51,7 @@ class Difference:
 
         The bootstrap alone sees no noise in three items of three that changed the same way.
         """
-        if self.holm_p < _ALPHA and self.low > 0:
-            return "better"
-        return "worse" if self.holm_p < _ALPHA and self.high < 0 else "within noise"
+        return verdict(self.low, self.high, self.holm_p)
 
 
 def compare(base: Evaluation, tuned: Evaluation, seed: int) -> list[Difference]:
@@ -71,6 +69,20 @@ def compare(base: Evaluation, tuned: Evaluation, seed: int) -> list[Difference]:
         for index, p in zip(own, holm([rows[i].sign_p for i in own]), strict=True):
             corrected[index] = replace(rows[index], holm_p=p)
     return corrected
+
+
+def verdict(low: float, high: float, holm_p: float) -> str:
+    """Return better or worse where the interval leaves out 0 and the sign test agrees; else noise."""
+    if holm_p < _ALPHA and low > 0:
+        return "better"
+    return "worse" if holm_p < _ALPHA and high < 0 else "within noise"
+
+
+def paired_interval(
+    base: npt.NDArray[np.float64], tuned: npt.NDArray[np.float64], seed: int
+) -> tuple[float, float]:
+    """Return the 95% interval of the mean of tuned - base, item by item (paired bootstrap, percentile)."""
+    return _bootstrap([tuned - base], (1.0,), seed)
 
 
 def standard_error(values: npt.NDArray[np.float64]) -> float:

@@ -85,6 +85,23 @@ def radar(values: Mapping[str, tuple[float, float]], title: str) -> str:
         return _svg(figure)
 
 
+def stacked(bars: Mapping[str, Sequence[float]], parts: Sequence[str]) -> str:
+    """Return a bar for each name, made of its parts in percent of a whole; what is left stays empty."""
+    colors = mpl.colormaps["tab20"].colors  # type: ignore[attr-defined]
+    at = np.arange(len(bars))[::-1]
+    with mpl.rc_context(_STYLE):
+        figure, axes = plt.subplots(figsize=(8, 0.34 * len(bars) + 1.1))
+        start = np.zeros(len(bars))
+        for index, part in enumerate(parts):
+            sizes = np.array([values[index] for values in bars.values()])
+            axes.barh(at, sizes, 0.8, start, color=colors[index % len(colors)], label=part)
+            start += sizes
+        axes.set_yticks(at, list(bars), parse_math=False)
+        axes.set(xlim=(0, 100), xlabel="share of the items, percent; what is left is right")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
+        return _svg(figure)
+
+
 def training_curve(lines: Sequence[dict[str, Any]]) -> str:
     """Return the loss of every step and of the dev set, from metrics.jsonl."""
     steps = [line for line in lines if "loss" in line]

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from arabic_llm.evaluation.scores import Evaluation, Item
 from arabic_llm.evaluation.statistics import Difference
-from arabic_llm.reports import figures, tables
+from arabic_llm.reports import figures, mistakes, tables
 
 _NUM_EXAMPLES = 6
 _FEWEST_AXES = 3  # of a radar chart
@@ -29,6 +29,7 @@ class Study:
     rows: Sequence[Difference]
     manifest: dict[str, Any]
     hardware: str
+    mistakes: mistakes.Section
     lint: dict[str, Any] = field(default_factory=dict)  # empty: nothing was trained here
     ledgers: Sequence[dict[str, Any]] = ()
     metrics: Sequence[dict[str, Any]] = ()
@@ -77,6 +78,8 @@ def study(report: Study) -> str:
     return _render(
         "study.html.jinja",
         report=report,
+        mistakes=report.mistakes,
+        shown=mistakes.shown,
         header=tables.HEADER,
         headline=[(tables.cells(r), tables.baseline_cells(r)) for r in headline],
         all_rows=[(tables.cells(r), tables.baseline_cells(r)) for r in report.rows],

@@ -55,12 +55,14 @@ def run(config: RunConfig, directory: Path) -> float:
 def report(
     config: RunConfig, base: Evaluation, tuned: Evaluation, directory: Path, trained: Path | None
 ) -> list[Difference]:
-    """Write comparison.{md,csv} and report.html, say the table, and return its rows."""
+    """Write comparison.{md,csv}, mistakes.csv and report.html, say the table, and return its rows."""
     from arabic_llm.evaluation import statistics
     from arabic_llm.models import placement
-    from arabic_llm.reports import page, tables
+    from arabic_llm.reports import mistakes, page, tables
+    from arabic_llm.tasks import evaluate
 
     rows = statistics.compare(base, tuned, config.seed)
+    before, after = evaluate.sort_mistakes(config, base), evaluate.sort_mistakes(config, tuned)
     study = page.Study(
         title=f"{base.model['name']} on {', '.join(base.judged['tasks'])}, before and after",
         base=base,
@@ -68,10 +70,12 @@ def report(
         rows=rows,
         manifest=files.read_json(directory / "manifest.json"),
         hardware=placement.resolve(config.hw).description,
+        mistakes=mistakes.section(before, after, base, config.seed),
         **(_training(directory, trained) if trained else {}),
     )
     files.write_text(directory / "comparison.md", tables.markdown(rows))
     files.write_text(directory / "comparison.csv", tables.comma_separated(rows))
+    files.write_text(directory / "mistakes.csv", mistakes.changes_csv(study.mistakes.changes))
     files.write_text(directory / "report.html", page.study(study))
     headline = tables.terminal([row for row in rows if page.is_headline(row, base)])
     summary = f"\n{headline}\n\nreport: {directory / 'report.html'}"

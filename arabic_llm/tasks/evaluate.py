@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.schema import RunConfig, TaskConfig
 
 if TYPE_CHECKING:
+    from arabic_llm.evaluation.mistakes import Sorted
     from arabic_llm.evaluation.scores import Evaluation
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
     from arabic_llm.evaluation.answers import Answers
     from arabic_llm.evaluation.chat_lm import Limits
     from arabic_llm.models import adapter, load, placement
-    from arabic_llm.reports import tables
+    from arabic_llm.reports import mistakes, tables
 
     place, cache = placement.resolve(config.hw), Path(config.cache_dir)
     chosen = suites.load(config.suite, Path(config.data_root))
@@ -82,7 +83,17 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
         "overall": suites.overall(config.suite, chosen),
         "lm_eval": version("lm_eval"),
     }
-    kept = cache / "evaluations" / fingerprint({"model": model_identity, "judged": judged})
+    kept = (
+        cache
+        / "evaluations"
+        / fingerprint(
+            {
+                "model": model_identity,
+                "judged": judged,
+                "items": [field.name for field in fields(scores.Item)],
+            }
+        )
+    )
     what = "base" if trained is None else "tuned"
     if scores.exists(kept):
         evaluation = scores.read(kept)
@@ -107,7 +118,23 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
     scores.write(evaluation, folder)
     files.write_text(folder / "scores.md", tables.scores_markdown(evaluation.scores))
     files.write_text(folder / "scores.csv", tables.scores_csv(evaluation.scores))
+    found = sort_mistakes(config, evaluation)
+    files.write_text(folder / "mistakes.md", mistakes.markdown(found, config.seed))
+    files.write_text(folder / "mistakes.csv", mistakes.comma_separated(found))
     return evaluation
+
+
+def sort_mistakes(config: RunConfig, evaluation: Evaluation) -> Sorted:
+    """Return the wrong items by kind; the judge, where there is one, is asked about the rest."""
+    from arabic_llm.evaluation import judge as referee
+    from arabic_llm.evaluation import mistakes
+    from arabic_llm.evaluation.answers import Answers
+
+    found = mistakes.sort(evaluation.items)
+    if config.judge.endpoint is None:
+        return found
+    kept = Answers(Path(config.cache_dir) / "judge" / f"{fingerprint(config.judge.model)}.jsonl")
+    return referee.ask(found, config.judge, kept)
 
 
 def mean_score(config: RunConfig, evaluation: Evaluation) -> float:
