@@ -200,7 +200,7 @@ def one_answer_for_all(case: Case) -> str | None:
     """Find choices that are given whatever is asked: on most of the items where they are wrong."""
     if case.overused is None or case.overused <= _MOST:
         return None
-    return f"'{case.item.answer}' was chosen on {case.overused:.0%} of the items where it is wrong"
+    return f"chosen on {case.overused:.0%} of the items where it is wrong: {case.item.answer}"
 
 
 def undecided(case: Case) -> str | None:

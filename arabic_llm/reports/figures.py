@@ -22,6 +22,10 @@ from arabic_llm.reports.markdown import percent
 
 _BASE, _TUNED, _RANDOM = "#8a94a6", "#0f7b6c", "#c9ced8"
 _INK = "#1f2430"
+_PARTS = (  # of a whole: told apart side by side
+    *("#4e5b73", "#8b5fbf", "#c2549d", "#e07b39", "#f2b134", "#0f7b6c", "#5ba3d0", "#2f5fb3"),
+    *("#b3261e", "#8fb04a", "#bcdca0", "#d3d7df"),
+)
 _LONGEST_NAME = 34  # characters of a source's name beside its bars
 _UPRIGHT = 0.1  # sine of the angle below which a label of a radar stands above or below it
 _STYLE: Any = {
@@ -85,16 +89,23 @@ def radar(values: Mapping[str, tuple[float, float]], title: str) -> str:
         return _svg(figure)
 
 
-def stacked(bars: Mapping[str, Sequence[float]], parts: Sequence[str]) -> str:
-    """Return a bar for each name, made of its parts in percent of a whole; what is left stays empty."""
-    colors = mpl.colormaps["tab20"].colors  # type: ignore[attr-defined]
+def stacked(bars: Mapping[str, Sequence[float]], parts: Mapping[str, tuple[int, bool]]) -> str:
+    """Return a bar for each name, made of its parts in percent of a whole; what is left stays empty.
+
+    `parts` gives each part the number of its color, and whether it is hatched.
+    """
     at = np.arange(len(bars))[::-1]
     with mpl.rc_context(_STYLE):
         figure, axes = plt.subplots(figsize=(8, 0.34 * len(bars) + 1.1))
         start = np.zeros(len(bars))
-        for index, part in enumerate(parts):
+        for index, (part, (number, is_hatched)) in enumerate(parts.items()):
             sizes = np.array([values[index] for values in bars.values()])
-            axes.barh(at, sizes, 0.8, start, color=colors[index % len(colors)], label=part)
+            look: Any = {
+                "color": _PARTS[number],
+                "hatch": "///" if is_hatched else "",
+                "edgecolor": "white",
+            }
+            axes.barh(at, sizes, 0.8, start, label=part, lw=0.4, **look)
             start += sizes
         axes.set_yticks(at, list(bars), parse_math=False)
         axes.set(xlim=(0, 100), xlabel="share of the items, percent; what is left is right")

@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from arabic_llm.evaluation.mistakes import Change, Mistake, Sorted, changes, explained, labels
+from arabic_llm.evaluation.mistakes import KINDS, Change, Mistake, Sorted, changes, explained, labels
 from arabic_llm.evaluation.scores import Evaluation, Item
 from arabic_llm.reports import figures
 from arabic_llm.reports.markdown import escaped, percent, table
@@ -45,6 +45,7 @@ def section(base: Sorted, tuned: Sorted, evaluation: Evaluation, seed: int) -> S
         for task in score.tasks:
             whole.setdefault(task, score.name)
     made = labels(base, tuned)
+    looks = {m.label: (KINDS.index(m.kind), bool(m.judged_by)) for s in (base, tuned) for m in s.mistakes}
     sides = [one.counts(lambda item: whole[item.task]) for one in (base, tuned)]
     bars = {
         f"{name}, {side}": [100 * counts[name][1][label] / counts[name][0] for label in made]
@@ -56,7 +57,7 @@ def section(base: Sorted, tuned: Sorted, evaluation: Evaluation, seed: int) -> S
         if (before := base.counts(part)) and (after := tuned.counts(part)):
             parts[name] = [(name, "items", *made), *_rows(made, before, after)]
     return Section(
-        chart=Markup(figures.stacked(bars, made)),  # noqa: S704 (our own SVG)
+        chart=Markup(figures.stacked(bars, {label: looks[label] for label in made})),  # noqa: S704 (our own SVG)
         explained=explained(),
         changes=changes(base, tuned, seed),
         parts=parts,
@@ -149,11 +150,15 @@ def _rows(made: Sequence[str], *sides: _Counts) -> list[tuple[str, ...]]:
         (
             escaped(part),
             f"{size:,}",
-            *(" → ".join(f"{side[part][1][label]:,}" for side in sides) for label in made),
+            *(_counted([side[part][1][label] for side in sides]) for label in made),
         )
         for part, (size, _) in sorted(sides[0].items())
         if all(part in side for side in sides)
     ]
+
+
+def _counted(counts: Sequence[int]) -> str:
+    return " → ".join(f"{count:,}" for count in counts) if any(counts) else "0"
 
 
 def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
