@@ -259,6 +259,23 @@ class SuiteConfig:
 
 
 @dataclass
+class JudgeConfig:
+    """Who is asked about the mistakes that no check explains; its key is ARABIC_LLM_JUDGE_KEY."""
+
+    endpoint: str | None = None  # of an OpenAI-compatible server: http://localhost:8000/v1; none: nobody
+    model: str | None = None  # as the server names it
+
+    def __post_init__(self) -> None:
+        """Refuse half a judge, and an address that is none or holds a password."""
+        if (self.endpoint is None) != (self.model is None):
+            raise ValueError("judge.endpoint and judge.model are needed together")
+        if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError(f"judge.endpoint must begin with http:// or https:// ({self.endpoint})")
+        if self.endpoint is not None and "@" in self.endpoint:
+            raise ValueError("judge.endpoint must not hold a password; set ARABIC_LLM_JUDGE_KEY instead")
+
+
+@dataclass
 class TaskConfig:
     """What to do; each task's own schema stands in its module."""
 
@@ -317,6 +334,7 @@ class RunConfig:
     adapter: AdapterConfig = MISSING
     hw: HardwareConfig = field(default_factory=HardwareConfig)
     suite: SuiteConfig = field(default_factory=SuiteConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
     task: TaskConfig = MISSING
     seed: int = MISSING
     resume: bool = MISSING  # carry on what an earlier run of this command left; false: begin anew

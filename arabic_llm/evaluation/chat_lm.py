@@ -140,6 +140,14 @@ class ChatLM(HFLM):  # type: ignore[misc]
         self._exchange([keys[index] for batch in mine for index in batch])
         return [self._answers[key] for key in keys]
 
+    def reached_limit(self, said: str, prompt: Any) -> bool:
+        """Return whether the limit of tokens ended what was said to a prompt (text, settings).
+
+        A text may be spelled in fewer tokens than it was said in: one short of the limit is at it.
+        """
+        limit = int(prompt[1].get("max_gen_toks", self.max_gen_toks))
+        return len(self.tok_encode(said)) >= limit - 1
+
     def _missing(self, keys: list[list[str]]) -> list[int]:
         """Return which of some lists of keys have one that a process does not know: the same in all."""
         unknown = [at for at, some in enumerate(keys) if any(key not in self._answers for key in some)]

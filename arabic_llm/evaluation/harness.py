@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate as harness_evaluate
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -78,11 +79,14 @@ def _ask(judge: LM, entry: Chosen, limit: int | None) -> Iterator[Item]:
             by_document[sample["doc_id"]][sample["filter"]] = sample
         for filtered in by_document.values():
             item = _item(name, filtered, entry.settings.metrics)
-            document = next(iter(filtered.values()))["doc"]
+            sample = next(iter(filtered.values()))
+            document = sample["doc"]
             asked = task.doc_to_text(document)
             if not isinstance(asked, str):  # the choices stand in the prompt, as in WinoGrande
                 asked = str(document)
-            yield replace(item, prompt_hash=fingerprint(asked), is_shot=asked in shots)
+            is_generated = not item.num_choices
+            is_cut = is_generated and judge.reached_limit(sample["resps"][0][0], sample["arguments"][0])
+            yield replace(item, prompt_hash=fingerprint(asked), is_shot=asked in shots, is_cut=is_cut)
 
 
 def _item(task: str, filtered: dict[str, dict[str, Any]], metrics: list[str]) -> Item:
@@ -93,21 +97,27 @@ def _item(task: str, filtered: dict[str, dict[str, Any]], metrics: list[str]) ->
         "id": f"{sample['doc_id']}-{sample['doc_hash'][:12]}",
         "question": local.question_of(sample["doc"]),
         "subject": local.subject_of(sample["doc"]),
+        "context": local.context_of(sample["doc"]),
+        "level": local.level_of(sample["doc"]),
         "scores": {m: float(_of_filter(filtered, m)[m.partition(",")[0]]) for m in metrics},
     }
     responses = sample["filtered_resps"]
     if isinstance(responses[0], str):  # generated
         return Item(target=str(sample["target"]), answer=responses[0], **common)
     choices = [continuation.strip() for _, continuation in sample["arguments"]]
-    said = _said(metrics[0], choices, [logprob for logprob, _ in responses])
+    lacked = _lacked(metrics[0], choices, [logprob for logprob, _ in responses])
+    said = int(np.argmin(lacked))
     target = sample["target"]
     wanted = choices.index(target) if isinstance(target, str) else int(target)
+    options = local.options_of(sample["doc"])
     return Item(
         target=choices[wanted],
         answer=choices[said],
         num_choices=len(choices),
         target_index=wanted,
         answer_index=said,
+        options=tuple(options if len(options) == len(choices) else choices),
+        lacked=tuple(lacked.round(4).tolist()),
         **common,
     )
 
@@ -118,7 +128,11 @@ def _of_filter(filtered: dict[str, dict[str, Any]], metric: str) -> dict[str, An
     return filtered[name] if name else next(iter(filtered.values()))
 
 
-def _said(metric: str, choices: list[str], logprobs: list[float]) -> int:
-    """Return the chosen answer: the likeliest, for acc_norm the likeliest by letter, as lm-eval has it."""
-    lengths = [len(choice) for choice in choices] if metric == "acc_norm" else [1] * len(choices)
-    return int(np.argmax(np.array(logprobs) / np.array(lengths)))
+def _lacked(metric: str, choices: list[str], logprobs: list[float]) -> npt.NDArray[np.float64]:
+    """Return the nats that each choice lacked to be the answer; the first that lacked none is the answer.
+
+    That is the likeliest choice, for acc_norm the likeliest by letter, as lm-eval has it.
+    """
+    lengths = np.array([len(choice) if metric == "acc_norm" else 1 for choice in choices])
+    weights = np.array(logprobs) / lengths
+    return np.asarray((weights.max() - weights) * lengths, np.float64)

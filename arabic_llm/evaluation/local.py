@@ -26,6 +26,11 @@ _LEVELS = {  # as the hub's subset names spell them
     "Univ": "University",
     "Prof": "Professional",
 }
+_OPTIONS = (
+    tuple(f"Option {number}" for number in range(1, 6)),  # ArabicMMLU
+    tuple(f"mc_answer{number}" for number in range(1, 5)),  # Belebele
+    tuple("ABCD"),  # EXAMS, C-Eval, CMMLU
+)
 
 
 def arabicmmlu(path: Path) -> dict[str, Splits]:
@@ -177,6 +182,30 @@ def question_of(document: dict[str, Any]) -> str:
 def subject_of(document: dict[str, Any]) -> str:
     """Return the school subject of a benchmark's document, or nothing."""
     return str(document.get("subject") or document.get("Subject") or "")
+
+
+def context_of(document: dict[str, Any]) -> str:
+    """Return the paragraph that a benchmark's document asks about, or nothing."""
+    for key in ("context", "Context", "passage", "flores_passage", "article"):
+        if key in document:
+            return str(document[key] or "")
+    return ""
+
+
+def level_of(document: dict[str, Any]) -> str:
+    """Return the school level or grade of a benchmark's document, or nothing."""
+    if "grade" in document:
+        return f"Grade {document['grade']:02}"
+    level = str(document.get("Level") or "")
+    return _LEVELS.get(level, level)
+
+
+def options_of(document: dict[str, Any]) -> list[str]:
+    """Return the words behind the letters of a benchmark's document, or nothing."""
+    for names in _OPTIONS:
+        if found := [str(document[name]) for name in names if document.get(name)]:
+            return found
+    return [str(choice) for choice in document.get("choices", ())]
 
 
 def _articles(path: Path) -> list[dict[str, Any]]:

@@ -30,6 +30,16 @@ class Item:
     answer_index: int = -1
     prompt_hash: str = ""  # of what the task asks, without examples
     is_shot: bool = False  # it stands among those that the few-shot examples are drawn from
+    context: str = ""  # the paragraph that is asked about
+    level: str = ""  # of school, where the benchmark has one
+    options: tuple[str, ...] = ()  # the choices in words, where the answer is a letter too
+    lacked: tuple[float, ...] = ()  # nats more by which each choice would have been the answer
+    is_cut: bool = False  # the limit of tokens ended the answer
+
+    @property
+    def is_right(self) -> bool:
+        """Return whether the first metric gives it all there is."""
+        return next(iter(self.scores.values())) >= 1
 
     @property
     def first(self) -> float:
@@ -135,11 +145,17 @@ def read(folder: Path) -> Evaluation:
         Score(**{**score, "tasks": tuple(score["tasks"]), "weights": tuple(score.get("weights", ()))})
         for score in result.pop("scores")
     ]
-    items = [Item(**item) for item in files.read_json_lines(folder / _ITEMS)]
+    items = [_item(values) for values in files.read_json_lines(folder / _ITEMS)]
     evaluation = Evaluation(scores=scores, items=items, **result)
     if evaluation.fingerprint != expected:
         raise CheckpointError(f"{folder}: {_RESULT} was changed after the evaluation")
     return evaluation
+
+
+def _item(values: dict[str, Any]) -> Item:
+    """Return an item as it was written; an older file lacks what it did not know."""
+    several = {name: tuple(values.get(name, ())) for name in ("options", "lacked")}
+    return Item(**values | several)
 
 
 def exists(folder: Path) -> bool:

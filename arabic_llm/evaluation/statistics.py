@@ -55,11 +55,11 @@ class Difference:
         return verdict(self.low, self.high, self.holm_p)
 
 
-def verdict(low: float, high: float, p: float) -> str:
-    """Return what an interval of a difference and its p say together."""
-    if p < _ALPHA and low > 0:
+def verdict(low: float, high: float, holm_p: float) -> str:
+    """Return better or worse where the interval leaves out 0 and the sign test agrees; else noise."""
+    if holm_p < _ALPHA and low > 0:
         return "better"
-    return "worse" if p < _ALPHA and high < 0 else "within noise"
+    return "worse" if holm_p < _ALPHA and high < 0 else "within noise"
 
 
 def compare(base: Evaluation, tuned: Evaluation, seed: int) -> list[Difference]:
@@ -87,6 +87,13 @@ def paired(base: Evaluation, tuned: Evaluation, seed: int) -> list[Difference]:
 def mean_interval(values: npt.NDArray[np.float64], seed: int) -> tuple[float, float]:
     """Return the 95% interval of a mean: bootstrap, percentile."""
     return _bootstrap([values], (1.0,), seed)
+
+
+def paired_interval(
+    base: npt.NDArray[np.float64], tuned: npt.NDArray[np.float64], seed: int
+) -> tuple[float, float]:
+    """Return the 95% interval of the mean of tuned - base, item by item (paired bootstrap, percentile)."""
+    return mean_interval(tuned - base, seed)
 
 
 def standard_error(values: npt.NDArray[np.float64]) -> float:

@@ -23,6 +23,10 @@ from arabic_llm.reports.markdown import percent
 
 _BASE, _TUNED, _RANDOM = "#8a94a6", "#0f7b6c", "#c9ced8"
 INK = "#1f2430"
+_PARTS = (  # of a whole: told apart side by side
+    *("#4e5b73", "#8b5fbf", "#c2549d", "#e07b39", "#f2b134", "#0f7b6c", "#5ba3d0", "#2f5fb3"),
+    *("#b3261e", "#8fb04a", "#bcdca0", "#d3d7df"),
+)
 _LONGEST_NAME = 34  # characters of a source's name beside its bars
 _UPRIGHT = 0.1  # sine of the angle below which a label of a radar stands above or below it
 STYLE: Any = {
@@ -88,6 +92,30 @@ def radar(values: Mapping[str, tuple[float, float]], title: str) -> str:
         axes.tick_params(axis="y", labelsize=8, colors="#666")
         axes.set_title(title, pad=34)
         axes.legend(loc="upper right", bbox_to_anchor=(1.2, -0.12), frameon=False)
+        return svg(figure)
+
+
+def stacked(bars: Mapping[str, Sequence[float]], parts: Mapping[str, tuple[int, bool]]) -> str:
+    """Return a bar for each name, made of its parts in percent of a whole; what is left stays empty.
+
+    `parts` gives each part the number of its color, and whether it is hatched.
+    """
+    at = np.arange(len(bars))[::-1]
+    with mpl.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(8, 0.34 * len(bars) + 1.1))
+        start = np.zeros(len(bars))
+        for index, (part, (number, is_hatched)) in enumerate(parts.items()):
+            sizes = np.array([values[index] for values in bars.values()])
+            look: Any = {
+                "color": _PARTS[number],
+                "hatch": "///" if is_hatched else "",
+                "edgecolor": "white",
+            }
+            axes.barh(at, sizes, 0.8, start, label=part, lw=0.4, **look)
+            start += sizes
+        axes.set_yticks(at, list(bars), parse_math=False)
+        axes.set(xlim=(0, 100), xlabel="share of the items, percent; what is left is right")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
         return svg(figure)
 
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from arabic_llm.evaluation.forgetting import Forgetting
 from arabic_llm.evaluation.scores import Evaluation, Item
 from arabic_llm.evaluation.statistics import Difference
-from arabic_llm.reports import figures, forgetting, tables
+from arabic_llm.reports import figures, forgetting, mistakes, tables
 from arabic_llm.reports.drift import Course
 
 _NUM_EXAMPLES = 6
@@ -32,6 +32,7 @@ class Study:
     manifest: dict[str, Any]
     hardware: str
     forgetting: Forgetting
+    mistakes: mistakes.Section
     followed: Sequence[Course] = ()  # losses on held-out texts
     lint: dict[str, Any] = field(default_factory=dict)  # empty: nothing was trained here
     ledgers: Sequence[dict[str, Any]] = ()
@@ -81,6 +82,8 @@ def study(report: Study) -> str:
     return render(
         "study.html.jinja",
         report=report,
+        mistakes=report.mistakes,
+        shown=mistakes.shown,
         header=tables.HEADER,
         baselines_note=tables.BASELINES_NOTE,
         headline=[(tables.cells(r), tables.baseline_cells(r)) for r in headline],

@@ -55,14 +55,16 @@ def run(config: RunConfig, directory: Path) -> float:
 def report(
     config: RunConfig, base: Evaluation, tuned: Evaluation, directory: Path, trained: Path | None
 ) -> list[Difference]:
-    """Write comparison.{md,csv}, forgetting.csv and report.html, say the table, and return its rows."""
+    """Write comparison.{md,csv}, forgetting.csv, mistakes.csv and report.html; return the table."""
     from arabic_llm.evaluation import forgetting, statistics
     from arabic_llm.models import placement
-    from arabic_llm.reports import drift, page, tables
+    from arabic_llm.reports import drift, mistakes, page, tables
     from arabic_llm.reports import forgetting as forgetting_report
+    from arabic_llm.tasks import evaluate
 
     rows = statistics.compare(base, tuned, config.seed)
     found = forgetting.find(base, tuned, rows, config.seed)
+    before, after = evaluate.sort_mistakes(config, base), evaluate.sort_mistakes(config, tuned)
     training = _training(directory, trained) if trained else {}
     followed = drift.courses(training["metrics"], training["outcome"]["kept_step"]) if trained else []
     study = page.Study(
@@ -73,12 +75,14 @@ def report(
         manifest=files.read_json(directory / "manifest.json"),
         hardware=placement.resolve(config.hw).description,
         forgetting=found,
+        mistakes=mistakes.section(before, after, base, config.seed),
         followed=followed,
         **training,
     )
     files.write_text(directory / "comparison.md", tables.markdown(rows))
     files.write_text(directory / "comparison.csv", tables.comma_separated(rows))
     files.write_text(directory / "forgetting.csv", forgetting_report.comma_separated(found, followed))
+    files.write_text(directory / "mistakes.csv", mistakes.changes_csv(study.mistakes.changes))
     files.write_text(directory / "report.html", page.study(study))
     headline = tables.terminal([row for row in rows if page.is_headline(row, base)])
     parts = (headline, drift.line(followed), f"report: {directory / 'report.html'}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from arabic_llm.errors import ConfigError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from arabic_llm.evaluation.mistakes import Sorted
     from arabic_llm.evaluation.perturbed import Condition
     from arabic_llm.evaluation.scores import Evaluation
     from arabic_llm.evaluation.suites import Chosen
@@ -88,7 +89,6 @@ def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | 
     from arabic_llm.evaluation.answers import Answers
     from arabic_llm.evaluation.chat_lm import Limits
     from arabic_llm.models import adapter, load, placement
-    from arabic_llm.reports import tables
 
     place, cache = placement.resolve(config.hw), Path(config.cache_dir)
     asked_for = asked.chosen if asked else suites.load(config.suite, Path(config.data_root))
@@ -115,7 +115,8 @@ def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | 
     if asked and asked.condition:
         judged["perturbation"] = asdict(asked.condition)
         what = f"{asked.condition.name}: {what}"
-    kept = cache / "evaluations" / fingerprint({"model": model_identity, "judged": judged})
+    about = {"model": model_identity, "judged": judged, "items": [f.name for f in fields(scores.Item)]}
+    kept = cache / "evaluations" / fingerprint(about)
     if scores.exists(kept):
         evaluation = scores.read(kept)
         log.info("%s model: judged before, read from %s", what, kept)
@@ -143,11 +144,35 @@ def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | 
     traits = {name: {"language": t.language, "skill": t.skill} for name, t in config.suite.tasks.items()}
     evaluation = replace(evaluation, traits=traits)  # as the suite describes its tasks now
     if processes.is_main():
-        scores.write(evaluation, folder)
-        said = tables.scores_markdown(evaluation.scores) + tables.left_out(evaluation.judged)
-        files.write_text(folder / "scores.md", said)
-        files.write_text(folder / "scores.csv", tables.scores_csv(evaluation.scores))
+        _write(config, evaluation, folder)
     return evaluation
+
+
+def _write(config: RunConfig, evaluation: Evaluation, folder: Path) -> None:
+    """Leave an evaluation in a folder: its result, its items, its scores and its mistakes as tables."""
+    from arabic_llm.evaluation import scores
+    from arabic_llm.reports import mistakes, tables
+
+    scores.write(evaluation, folder)
+    said = tables.scores_markdown(evaluation.scores) + tables.left_out(evaluation.judged)
+    files.write_text(folder / "scores.md", said)
+    files.write_text(folder / "scores.csv", tables.scores_csv(evaluation.scores))
+    found = sort_mistakes(config, evaluation)
+    files.write_text(folder / "mistakes.md", mistakes.markdown(found, config.seed))
+    files.write_text(folder / "mistakes.csv", mistakes.comma_separated(found))
+
+
+def sort_mistakes(config: RunConfig, evaluation: Evaluation) -> Sorted:
+    """Return the wrong items by kind; the judge, where there is one, is asked about the rest."""
+    from arabic_llm.evaluation import judge as referee
+    from arabic_llm.evaluation import mistakes
+    from arabic_llm.evaluation.answers import Answers
+
+    found = mistakes.sort(evaluation.items)
+    if config.judge.endpoint is None:
+        return found
+    kept = Answers(Path(config.cache_dir) / "judge" / f"{fingerprint(config.judge.model)}.jsonl")
+    return referee.ask(found, config.judge, kept)
 
 
 def _fitting(config: RunConfig, chosen: list[Chosen]) -> tuple[list[Chosen], dict[str, Any]]:

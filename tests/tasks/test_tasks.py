@@ -6,6 +6,7 @@ import json
 
 import pytest
 from conftest import run_in
+from judge_server import serving
 
 from arabic_llm import files
 
@@ -54,8 +55,8 @@ def test_a_study_ends_with_its_table_and_the_path_of_its_report(study):
 def test_the_report_is_one_file_and_reads_right_to_left(study):
     _, directory = study
     page = (directory / "report.html").read_text(encoding="utf-8")
-    # bars, radars by task, subject and skill, bars of the means, drift of the loss, training curve
-    assert page.count("<svg") == 7
+    # bars, radars by task, subject and skill, bars of means, drift of the loss, training curve, mistakes
+    assert page.count("<svg") == 8
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     )
@@ -86,6 +87,39 @@ def test_a_study_says_what_was_forgotten(study):
     metrics = files.read_json_lines(directory / "training" / "metrics.jsonl")
     last = [line for line in metrics if "held_out_loss/en" in line][-1]
     assert float(rows["held-out loss", "en"]["tuned"]) == last["held_out_loss/en"]
+
+
+def test_every_wrong_item_stands_in_the_mistakes_of_its_model(study):
+    _, directory = study
+    folder = directory / "evaluation" / "tuned"
+    items = map(json.loads, (folder / "items.jsonl").read_text().splitlines())
+    wrong = [(item["task"], item["id"]) for item in items if next(iter(item["scores"].values())) < 1]
+    with (folder / "mistakes.csv").open() as file:
+        assert [(row["task"], row["id"]) for row in csv.DictReader(file)] == wrong
+    said = (folder / "mistakes.md").read_text()
+    assert f"160 items = {160 - len(wrong)} right + {len(wrong)} wrong" in said
+    with (directory / "mistakes.csv").open() as file:
+        shares = [float(row["tuned"]) for row in csv.DictReader(file)]
+    assert sum(shares) == pytest.approx(len(wrong) / 160)
+    assert "Mistakes by kind" in (directory / "report.html").read_text()
+
+
+def test_a_judge_is_named_wherever_its_kinds_are_counted(study, beside):
+    _, directory = study
+    sides = [f"task.{name}=mine/evaluation/{name}" for name in ("base", "tuned")]
+    with serving() as server:
+        judge = (f"judge.endpoint={server.url}", "judge.model=reader")
+        status, _ = beside("task=compare", *sides, *judge, "hydra.run.dir=judged")
+        assert (status, len(server.asked) > 0) == (0, True)
+    judged = directory.parent / "judged"
+    assert "near miss (judged by reader)" in (judged / "report.html").read_text()
+    with (judged / "mistakes.csv").open() as file:
+        kinds = [row["kind"] for row in csv.DictReader(file)]
+    assert "near miss (judged by reader)" in kinds
+    assert "other" not in kinds  # it was asked of all of them
+    status, said = beside("task=compare", *sides, "judge.endpoint=http://here/v1")
+    assert status == 2
+    assert "error: judge.endpoint and judge.model are needed together" in said
 
 
 def test_evaluations_and_token_rows_are_shared_between_runs(beside):

@@ -1,0 +1,151 @@
+"""A model's opinion of mistakes that no check explains: asked over HTTP, kept, and marked as its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from httpx2 import Client, HTTPError, HTTPStatusError, Response
+from tqdm import tqdm
+
+from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.schema import JudgeConfig
+from arabic_llm.evaluation.answers import Answers
+from arabic_llm.evaluation.mistake_checks import CHOSEN, GENERATED, Case
+from arabic_llm.evaluation.mistakes import OTHER, Mistake, Sorted, explained
+
+log = logging.getLogger(__name__)
+KEY = "ARABIC_LLM_JUDGE_KEY"  # in the environment only: what is configured is written to files
+_AT_ONCE = 8  # requests
+_TIMEOUT_SECONDS = 120
+_MOST_TOKENS = 200  # of a reply: a kind and one sentence
+_LONGEST = 4000  # characters of each text: a paragraph, not a book
+_REFUSED = (401, 403)
+_NOT_ASKED = {
+    "one answer for all",
+    "undecided",
+    "empty",
+    "cut",
+}  # of these a check knows more than a reader
+_PROMPT = """A language model was asked a question, and answered wrongly. Say which kind of mistake it is.
+
+Kinds:
+{kinds}
+- other: well formed, and plainly wrong
+
+Context: {context}
+Question: {question}
+Right answer: {target}
+The model's answer: {answer}
+
+Reply with one JSON object and nothing else: {{"kind": "<one of the kinds>", "reason": "<one sentence>"}}"""
+
+
+def ask(found: Sorted, settings: JudgeConfig, kept: Answers) -> Sorted:
+    """Return the mistakes with the judge's kind for those that the checks left as other.
+
+    What was asked before is not asked again. Where the judge fails, a line says so, and what it has not
+    answered stays as it is.
+    """
+    prompts = [_prompt(mistake) if mistake.kind == OTHER else "" for mistake in found.mistakes]
+    missing = [text for text in dict.fromkeys(prompts) if text and _key(settings, text) not in kept]
+    try:
+        _fetch(missing, settings, kept)
+    except (HTTPError, KeyError, TypeError, ValueError) as error:
+        left = sum(_key(settings, text) not in kept for text in missing)
+        log.warning(
+            "judge.endpoint=%s: %s; %s mistakes stay '%s': resume=false asks for them again",
+            *(settings.endpoint, _said_of(error), left, OTHER),
+        )
+    finally:
+        kept.flush()
+    judged = [
+        _judged(mistake, kept[key], str(settings.model))
+        if text and (key := _key(settings, text)) in kept
+        else mistake
+        for mistake, text in zip(found.mistakes, prompts, strict=True)
+    ]
+    return Sorted(found.items, judged)
+
+
+def _fetch(prompts: Sequence[str], settings: JudgeConfig, kept: Answers) -> None:
+    """Ask what was not asked before; each reply is kept as it comes."""
+    secret = os.environ.get(KEY)
+    headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+    url = f"{str(settings.endpoint).rstrip('/')}/chat/completions"
+    with Client(timeout=_TIMEOUT_SECONDS, headers=headers) as client, ThreadPoolExecutor(_AT_ONCE) as pool:
+
+        def reply(prompt: str) -> str:
+            return _reply(
+                client.post(
+                    url,
+                    json={
+                        "model": settings.model,
+                        "messages": [{"role": "user", "content": prompt}],
+                        "temperature": 0,
+                        "max_tokens": _MOST_TOKENS,
+                    },
+                )
+            )
+
+        try:
+            replies = tqdm(pool.map(reply, prompts), "asking the judge", len(prompts), unit="mistake")
+            for prompt, text in zip(prompts, replies, strict=True):
+                kept.add({_key(settings, prompt): text})
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _reply(response: Response) -> str:
+    response.raise_for_status()
+    return str(response.json()["choices"][0]["message"]["content"])
+
+
+def _judged(mistake: Mistake, reply: str, model: str) -> Mistake:
+    """Return the mistake with the kind that a reply names; as it was where it names none."""
+    for text in re.findall(r"\{[^{}]*\}", reply):
+        try:
+            said = json.loads(text, strict=False)
+        except ValueError:
+            continue
+        if (kind := str(said.get("kind", "")).strip().lower()) in (*_kinds(mistake), OTHER):
+            return replace(mistake, kind=kind, reason=str(said.get("reason", "")), judged_by=model)
+    return mistake
+
+
+def _prompt(mistake: Mistake) -> str:
+    case, known = Case(mistake.item), explained()
+    texts = {
+        "context": case.item.context or "none",
+        "question": case.item.question,
+        "target": case.target,
+        "answer": case.answer,
+    }
+    kinds = "\n".join(f"- {kind}: {known[kind]}" for kind in _kinds(mistake))
+    return _PROMPT.format(kinds=kinds, **{name: text[:_LONGEST] for name, text in texts.items()})
+
+
+def _kinds(mistake: Mistake) -> list[str]:
+    return [kind for kind in (CHOSEN if mistake.item.num_choices else GENERATED) if kind not in _NOT_ASKED]
+
+
+def _key(settings: JudgeConfig, prompt: str) -> str:
+    return fingerprint([settings.model, prompt])
+
+
+def _said_of(error: Exception) -> str:
+    """Return in one line what went wrong, and what to do about it."""
+    if isinstance(error, HTTPStatusError):
+        status = error.response.status_code
+        cure = f"; set {KEY} in the environment" if status in _REFUSED else ""
+        return f"answered {status} {error.response.reason_phrase}{cure}"
+    if isinstance(error, HTTPError):
+        said = " ".join(str(error).split()) or type(error).__name__
+        return f"no answer ({said}); is a server running there?"
+    return "answered something else than a chat completion; the address ends with /v1 on most servers"

@@ -1,0 +1,167 @@
+"""Mistakes by kind: Markdown and CSV of one evaluation, and the section of a page that compares two."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from markupsafe import Markup
+
+from arabic_llm.evaluation.mistakes import KINDS, Change, Mistake, Sorted, changes, explained, labels
+from arabic_llm.evaluation.scores import Evaluation, Item
+from arabic_llm.reports import figures
+from arabic_llm.reports.markdown import escaped, percent, table
+
+_NUM_EXAMPLES = 3  # of each kind
+_HEADER = ("task", "id", "subject", "level", "kind", "judged_by", "reason", "question", "target", "answer")
+_CHANGES_HEADER = ("kind", "n", "base", "tuned", "difference", "low", "high", "holm_p", "verdict")
+_Counts = Mapping[str, tuple[int, Counter[str]]]
+_PARTS: dict[str, Callable[[Item], str]] = {
+    "subject": lambda item: item.subject,
+    "level": lambda item: item.level,
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page says of mistakes: shares before and after, counts by part, examples of the tuned."""
+
+    chart: Markup
+    explained: Mapping[str, str]
+    changes: Sequence[Change]
+    parts: Mapping[str, Sequence[Sequence[str]]]  # what items are told apart by -> rows, the first a header
+    examples: Sequence[Mistake]
+
+
+def section(base: Sorted, tuned: Sorted, evaluation: Evaluation, seed: int) -> Section:
+    """Return the section of two sortings; the evaluation says which tasks are one benchmark."""
+    whole: dict[str, str] = {}
+    for score in evaluation.scores:  # the widest group comes first, a suite's own mean last
+        for task in score.tasks:
+            whole.setdefault(task, score.name)
+    made = labels(base, tuned)
+    looks = {m.label: (KINDS.index(m.kind), bool(m.judged_by)) for s in (base, tuned) for m in s.mistakes}
+    sides = [one.counts(lambda item: whole[item.task]) for one in (base, tuned)]
+    bars = {
+        f"{name}, {side}": [100 * counts[name][1][label] / counts[name][0] for label in made]
+        for name in sides[0]
+        for side, counts in zip(("base", "tuned"), sides, strict=True)
+    }
+    parts: dict[str, Sequence[Sequence[str]]] = {}
+    for name, part in _PARTS.items():
+        if (before := base.counts(part)) and (after := tuned.counts(part)):
+            parts[name] = [(name, "items", *made), *_rows(made, before, after)]
+    return Section(
+        chart=Markup(figures.stacked(bars, {label: looks[label] for label in made})),  # noqa: S704 (our own SVG)
+        explained=explained(),
+        changes=changes(base, tuned, seed),
+        parts=parts,
+        examples=_examples(tuned, seed),
+    )
+
+
+def markdown(found: Sorted, seed: int) -> str:
+    """Return the mistakes of one evaluation: counts by task, subject and level, examples of each kind."""
+    made, total = labels(found), len(found.items)
+    right = total - len(found.mistakes)
+    known = explained()
+    kinds = Counter(mistake.label for mistake in found.mistakes)
+    what = {mistake.label: known[mistake.kind] for mistake in found.mistakes}
+    lines = [
+        f"{total:,} items = {right:,} right + {len(found.mistakes):,} wrong: each of these stands under the"
+        " first kind that fits it, in this order.\n",
+        table(
+            ("kind", "items", "share", "what it is"),
+            [(escaped(m), f"{kinds[m]:,}", percent(kinds[m] / total), escaped(what[m])) for m in made],
+            (1, 2),
+        ),
+    ]
+    for name, part in {"task": lambda item: item.task, **_PARTS}.items():
+        if rows := _rows(made, found.counts(part)):
+            header = (name, "items", *map(escaped, made))
+            lines += [f"## By {name}\n", table(header, rows, range(1, len(header)))]
+    lines.append("## Examples\n")
+    lines.append(
+        table(
+            ("kind", "why", "task", "question", "wanted", "said"),
+            [tuple(map(escaped, _example(mistake))) for mistake in _examples(found, seed)],
+        )
+    )
+    return "# Mistakes by kind\n\n" + "\n".join(lines)
+
+
+def comma_separated(found: Sorted) -> str:
+    """Return every mistake in CSV."""
+    return _csv(
+        _HEADER,
+        [
+            (
+                *(m.item.task, m.item.id, m.item.subject, m.item.level, m.kind, m.judged_by, m.reason),
+                *(m.item.question, *shown(m.item)),
+            )
+            for m in found.mistakes
+        ],
+    )
+
+
+def changes_csv(rows: Sequence[Change]) -> str:
+    """Return the shares of each kind before and after in CSV, in fractions and at full precision."""
+    return _csv(
+        _CHANGES_HEADER,
+        [
+            (r.label, r.n, r.base, r.tuned, r.tuned - r.base, r.low, r.high, r.holm_p, r.verdict)
+            for r in rows
+        ],
+    )
+
+
+def shown(item: Item) -> tuple[str, str]:
+    """Return what was wanted and what was said, a letter with its words."""
+    if not item.options or item.target in item.options:
+        return item.target, item.answer
+    indices = (item.target_index, item.answer_index)
+    wanted, said = (item.options[index] for index in indices)
+    return f"{item.target}: {wanted}", f"{item.answer}: {said}"
+
+
+def _example(mistake: Mistake) -> tuple[str, ...]:
+    item = mistake.item
+    return mistake.label, mistake.reason, item.task, item.question, *shown(item)
+
+
+def _examples(found: Sorted, seed: int) -> list[Mistake]:
+    """Return a few mistakes of each label, drawn from the seed and the label alone."""
+    drawn = []
+    for label in labels(found):
+        own = [mistake for mistake in found.mistakes if mistake.label == label]
+        draw = Random(f"{seed}/mistakes/{label}")  # noqa: S311 (examples, not secrets)
+        drawn += draw.sample(own, min(_NUM_EXAMPLES, len(own)))
+    return drawn
+
+
+def _rows(made: Sequence[str], *sides: _Counts) -> list[tuple[str, ...]]:
+    """Return a row a part: its items, then how often each label was made; of two sides "before → after"."""
+    return [
+        (
+            escaped(part),
+            f"{size:,}",
+            *(_counted([side[part][1][label] for side in sides]) for label in made),
+        )
+        for part, (size, _) in sorted(sides[0].items())
+        if all(part in side for side in sides)
+    ]
+
+
+def _counted(counts: Sequence[int]) -> str:
+    return " → ".join(f"{count:,}" for count in counts) if any(counts) else "0"
+
+
+def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([header, *rows])
+    return out.getvalue()

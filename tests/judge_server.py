@@ -1,0 +1,61 @@
+"""A judge of our own: it speaks as OpenAI's chat completions do, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Server:
+    """What it says, and what it was asked."""
+
+    url: str = ""
+    reply: str = '{"kind": "near miss", "reason": "A city of the same country."}'
+    status: int = 200
+    after: int = 10**9  # requests that are answered; then 500
+    asked: list[dict] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The one route."""
+
+    judge: Server
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.judge.asked.append(body)
+        self.judge.keys.append(self.headers.get("Authorization"))
+        status = self.judge.status if len(self.judge.asked) <= self.judge.after else 500
+        if self.path != "/v1/chat/completions":
+            status = 404
+        said = {"choices": [{"message": {"role": "assistant", "content": self.judge.reply}}]}
+        data = json.dumps(said).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    """Serve on this machine while the block runs."""
+    judge = Server()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"judge": judge}))
+    judge.url = f"http://127.0.0.1:{server.server_port}/v1"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield judge
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
