@@ -29,10 +29,10 @@ def complaint(program, *overrides):
         ("adapter.rnak=1", "no setting 'adapter.rnak'; did you mean 'adapter.rank'?"),
         ("+adapter.rnak=1", "no setting 'adapter.rnak'; did you mean 'adapter.rank'?"),
         ("adaptr=lora", "no setting 'adaptr'; did you mean 'adapter'?"),
-        ("model=qwen", "no model 'qwen'; there are: gemma2_2b, gemma2_9b, glm4_9b, llama2_7b"),
+        ("model=qwen", "no model 'qwen'; there are: arabert, camelbert, gemma2_2b"),
         (
             "task=sfft",
-            "no task 'sfft'; there are: compare, download, evaluate, inspect, plan, prepare",
+            "no task 'sfft'; there are: classify, compare, download, evaluate",
         ),
         ("+experiment=nothing", "no experiment 'nothing'; there are: "),
         ("adapter.rank=abc", "adapter.rank: Value 'abc' of type 'str' could not be converted to Integer"),

@@ -52,10 +52,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 
 def new_model(model: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
     """Return a model of the configured shape with random float32 weights."""
-    shape = {k: v for k, v in vars(model.architecture).items() if k not in ("model_type", "attention_bias")}
+    named = ("model_type", "attention_bias")  # what Qwen2 does not name: its own
+    shape = {k: v for k, v in vars(model.architecture).items() if v is not None and k not in named}
     config = Qwen2Config(
-        **shape,
-        max_position_embeddings=model.max_length,
+        **{"max_position_embeddings": model.max_length, **shape},
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,

@@ -9,7 +9,7 @@ from arabic_llm.evaluation.forgetting import Forgetting
 from arabic_llm.evaluation.scores import FIRST, Score
 from arabic_llm.evaluation.statistics import Difference
 from arabic_llm.reports import drift, figures, forgetting
-from arabic_llm.reports.page import _render
+from arabic_llm.reports.page import render
 
 
 def row(name, base, tuned, half, p, metric=FIRST):
@@ -49,7 +49,7 @@ METRICS = [
 
 
 def page(found, followed=()):
-    return _render("forgetting.html.jinja", forgetting=forgetting.section(found, followed))
+    return render("forgetting.html.jinja", forgetting=forgetting.section(found, followed))
 
 
 def test_bars_are_the_differences_in_points_with_their_intervals():
