@@ -16,6 +16,7 @@ class Server:
 
     url: str = ""
     reply: str = '{"kind": "near miss", "reason": "A city of the same country."}'
+    body: bytes | None = None  # said instead, where the server is no judge
     status: int = 200
     after: int = 10**9  # requests that are answered; then 500
     asked: list[dict] = field(default_factory=list)
@@ -38,7 +39,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path != "/v1/chat/completions":
             status = 404
         said = {"choices": [{"message": {"role": "assistant", "content": self.judge.reply}}]}
-        data = json.dumps(said).encode()
+        data = self.judge.body or json.dumps(said).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -26,12 +26,7 @@ _TIMEOUT_SECONDS = 120
 _MOST_TOKENS = 200  # of a reply: a kind and one sentence
 _LONGEST = 4000  # characters of each text: a paragraph, not a book
 _REFUSED = (401, 403)
-_NOT_ASKED = {
-    "one answer for all",
-    "undecided",
-    "empty",
-    "cut",
-}  # of these a check knows more than a reader
+_NOT_ASKED = ("one answer for all", "undecided", "empty", "cut")  # the checks know more of these
 _PROMPT = """A language model was asked a question, and answered wrongly. Say which kind of mistake it is.
 
 Kinds:
@@ -46,6 +41,10 @@ The model's answer: {answer}
 Reply with one JSON object and nothing else: {{"kind": "<one of the kinds>", "reason": "<one sentence>"}}"""
 
 
+class _StrangeReplyError(Exception):
+    """The server answered, and not as a judge."""
+
+
 def ask(found: Sorted, settings: JudgeConfig, kept: Answers) -> Sorted:
     """Return the mistakes with the judge's kind for those that the checks left as other.
 
@@ -55,8 +54,9 @@ def ask(found: Sorted, settings: JudgeConfig, kept: Answers) -> Sorted:
     prompts = [_prompt(mistake) if mistake.kind == OTHER else "" for mistake in found.mistakes]
     missing = [text for text in dict.fromkeys(prompts) if text and _key(settings, text) not in kept]
     try:
-        _fetch(missing, settings, kept)
-    except (HTTPError, KeyError, TypeError, ValueError) as error:
+        if missing:
+            _fetch(missing, settings, kept)
+    except (HTTPError, _StrangeReplyError) as error:
         left = sum(_key(settings, text) not in kept for text in missing)
         log.warning(
             "judge.endpoint=%s: %s; %s mistakes stay '%s': resume=false asks for them again",
@@ -104,7 +104,12 @@ def _fetch(prompts: Sequence[str], settings: JudgeConfig, kept: Answers) -> None
 
 def _reply(response: Response) -> str:
     response.raise_for_status()
-    return str(response.json()["choices"][0]["message"]["content"])
+    try:
+        return str(response.json()["choices"][0]["message"]["content"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise _StrangeReplyError(
+            "answered something else than a chat completion; the address ends with /v1 on most servers"
+        ) from error
 
 
 def _judged(mistake: Mistake, reply: str, model: str) -> Mistake:
@@ -148,4 +153,4 @@ def _said_of(error: Exception) -> str:
     if isinstance(error, HTTPError):
         said = " ".join(str(error).split()) or type(error).__name__
         return f"no answer ({said}); is a server running there?"
-    return "answered something else than a chat completion; the address ends with /v1 on most servers"
+    return str(error)

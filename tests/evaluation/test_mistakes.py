@@ -5,16 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import DATA, needs_data
+from conftest import DATA, compose_config, needs_data
 from judge_server import serving
 from test_harness import judge as evaluate
 
 from arabic_llm.config.schema import JudgeConfig
-from arabic_llm.evaluation import judge, mistakes, statistics
+from arabic_llm.evaluation import harness, judge, mistakes, statistics, suites
 from arabic_llm.evaluation.answers import Answers
+from arabic_llm.evaluation.chat_lm import Limits
 from arabic_llm.evaluation.mistake_checks import Case, words
 from arabic_llm.evaluation.scorers import SCORERS
 from arabic_llm.evaluation.scores import Item
+from arabic_llm.models import load, placement
 
 NILE = "النيل أطول أنهار إفريقيا، ويمر بمدينة القاهرة ومدينة الخرطوم، وطوله 6650 كيلومترا."
 
@@ -245,6 +247,21 @@ def test_every_wrong_item_of_a_real_run_is_of_one_kind(tiny_codec, suite):
         assert not item.num_choices or item.options[item.target_index] == item.target
 
 
+def test_the_limit_of_tokens_is_seen_where_it_ended_an_answer(tiny_codec, tmp_path):
+    config = compose_config("suite=sample", "hw=cpu")
+    base = load.locate(config.model, None)
+    model = load.base_model(config.model, base, config.adapter, placement.resolve(config.hw))
+    (short,) = (e for e in suites.load(config.suite, tmp_path) if e.name == "sample_short")
+    cut = {}
+    for limit in (3, 24):
+        short.leaves["sample_short"].set_config("generation_kwargs", {"max_gen_toks": limit}, update=True)
+        evaluation = harness.evaluate(model, tiny_codec, [short], Limits(16, 2048, 16), ({}, {}))
+        cut[limit] = {item.id: item.is_cut for item in evaluation.items}
+        sizes = {item.id: len(tiny_codec.tokenizer(item.answer)["input_ids"]) for item in evaluation.items}
+        assert cut[limit] == {name: size >= limit - 1 for name, size in sizes.items()}
+    assert sum(cut[3].values()) > sum(cut[24].values()) == 0
+
+
 @needs_data
 def test_letters_come_with_their_words_and_their_school_level(tiny_codec):
     evaluation, _, _ = evaluate("school_exams", tiny_codec, root=DATA, limit=1)
@@ -311,6 +328,14 @@ def test_a_refusal_says_what_to_do(caplog, status, reply, path, said):
         found = judge.ask(three(), JudgeConfig(server.url + path, "qwen"), Answers())
     assert [m.kind for m in found.mistakes] == ["other", "other", "empty"]
     assert said in caplog.messages[0]
+
+
+def test_a_server_that_is_no_judge_is_named(caplog):
+    with serving() as server:
+        server.body = b"<html>Welcome</html>"
+        found = judge.ask(three(), JudgeConfig(server.url, "qwen"), Answers())
+    assert [m.kind for m in found.mistakes] == ["other", "other", "empty"]
+    assert "answered something else than a chat completion; the address ends with /v1" in caplog.messages[0]
 
 
 def test_no_server_is_one_line(caplog):

@@ -95,6 +95,13 @@ def test_figures_are_the_same_bytes_each_time_and_need_no_font_of_the_reader():
     assert figures.differences(ROWS).startswith("<svg")
 
 
+def test_parts_of_a_whole_are_the_same_bytes_each_time():
+    bars = {"exams, base": [40.0, 20.0], "exams, tuned": [30.0, 0.0]}
+    parts = {"near miss": (4, False), "near miss (judged by qwen)": (4, True)}
+    assert figures.stacked(bars, parts) == figures.stacked(bars, parts)
+    assert figures.stacked(bars, parts) != figures.stacked(bars, dict.fromkeys(parts, (4, False)))
+
+
 def test_a_training_curve_needs_no_dev_set():
     lines = [{"step": i, "loss": 3 / i, "learning_rate": 1e-4} for i in range(1, 50)]
     assert figures.training_curve(lines).startswith("<svg")
