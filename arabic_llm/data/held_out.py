@@ -82,7 +82,13 @@ def _texts(path: Path) -> Iterator[str]:
         yield from path.read_text(encoding="utf-8").splitlines()
         return
     chunks = sources.chunks_of(sources.Input(path, Fate.train), SourceConfig(name=path.stem))
-    for chunk in islice(chunks, 1):
+    try:
+        first = list(islice(chunks, 1))
+    except DataError as error:
+        raise DataError(
+            f"task.held_out.texts: {path} is not recognised; give a .txt of one text a line"
+        ) from error
+    for chunk in first:
         for item in chunk.items:
             row = as_row(item, chunk.columns) if isinstance(item, Record) else item
             if isinstance(row, Broken):

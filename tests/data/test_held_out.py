@@ -76,6 +76,12 @@ def test_a_file_that_is_missing_is_refused_and_a_language_without_one_is_said(tm
     assert "no held-out text in zh: its loss is not followed" in caplog.text
 
 
+def test_a_file_whose_columns_say_nothing_is_refused_with_what_can_be_read(tmp_path):
+    (tmp_path / "en.csv").write_text("Prompt,Story\nonce,upon a time\n")
+    with pytest.raises(DataError, match=r"en.csv is not recognised; give a .txt of one text a line"):
+        load(tmp_path, "task.held_out.texts.en=en.csv")
+
+
 def test_nothing_is_read_where_nothing_is_followed():
     assert load(None, "task.held_out.num_bytes=0") == {}
     assert list(load(None, "~task.held_out.texts.zh")) == ["ar", "arz", "en"]

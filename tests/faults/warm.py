@@ -44,4 +44,4 @@ class Nursery:
 
 def curve(directory: Path) -> list[dict[str, float]]:
     lines = files.read_json_lines(directory / "mine" / "training" / "metrics.jsonl")
-    return [{key: line[key] for key in TIMELESS if key in line} for line in lines]
+    return [{key: line[key] for key in line if key in TIMELESS or "held_out" in key} for line in lines]
