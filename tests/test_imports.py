@@ -17,6 +17,7 @@ ALLOWED = {
     "files": set(),
     "hub": set(),
     "downloads": {"hub"},
+    "machine": set(),
     "config": {"text", "tasks"},  # compose registers each task's schema
     "text": set(),
     "data": {"text", "hub"},
@@ -28,7 +29,7 @@ ALLOWED = {
     "reports": {"evaluation", "data"},
     "tasks": {
         *("data", "models", "memory", "training", "evaluation", "reports", "tracking", "tasks"),
-        *("hub", "downloads"),
+        *("hub", "downloads", "machine"),
     },
 }
 COMMON = {"errors", "files", "config"}
@@ -44,8 +45,8 @@ DOORS = {
     "hydra": {"config", "run", "sweep"},
     "datatrove": {"data"},
 }
-LIGHT = {"config", "text", "run", "sweep", "rundir", "files", "errors", "tasks", "memory"}
-HEAVY_FILES = {"trace.py"}  # the plan is made without it
+LIGHT = {"config", "text", "run", "sweep", "rundir", "files", "errors", "machine", "tasks", "memory"}
+HEAVY_FILES = {"trace.py", "timeline.py"}  # the plan is made without them
 HEAVY = {
     "torch",
     "transformers",

@@ -24,7 +24,7 @@ _BASE, _TUNED, _RANDOM = "#8a94a6", "#0f7b6c", "#c9ced8"
 _INK = "#1f2430"
 _LONGEST_NAME = 34  # characters of a source's name beside its bars
 _UPRIGHT = 0.1  # sine of the angle below which a label of a radar stands above or below it
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": ["DejaVu Sans"],  # covers Arabic
     "font.size": 10,
     "axes.spines.top": False,
@@ -36,7 +36,7 @@ _STYLE: Any = {
 
 def differences(rows: Sequence[Difference]) -> str:
     """Return base and tuned scores as bars with 95% intervals, and the random baseline as a mark."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(8, 0.62 * len(rows) + 1.1))
         at = np.arange(len(rows))[::-1]
         for shift, color, name in ((0.19, _BASE, "base"), (-0.19, _TUNED, "tuned")):
@@ -55,7 +55,7 @@ def differences(rows: Sequence[Difference]) -> str:
         axes.set_yticks(at, [row.base.label for row in rows])
         axes.set(xlim=(0, 104), xlabel="score, percent (bars: 95% interval)")
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.5 / len(rows)), ncols=3, frameon=False)
-        return _svg(figure)
+        return svg(figure)
 
 
 def radar(values: Mapping[str, tuple[float, float]], title: str) -> str:
@@ -63,7 +63,7 @@ def radar(values: Mapping[str, tuple[float, float]], title: str) -> str:
     names = list(values)
     angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
     closed = np.append(angles, angles[0])
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = plt.figure(figsize=(5.6, 5.2))
         axes: Any = figure.add_subplot(projection="polar")
         axes.set_theta_offset(np.pi / 2)
@@ -82,14 +82,14 @@ def radar(values: Mapping[str, tuple[float, float]], title: str) -> str:
         axes.tick_params(axis="y", labelsize=8, colors="#666")
         axes.set_title(title, pad=34)
         axes.legend(loc="upper right", bbox_to_anchor=(1.2, -0.12), frameon=False)
-        return _svg(figure)
+        return svg(figure)
 
 
 def training_curve(lines: Sequence[dict[str, Any]]) -> str:
     """Return the loss of every step and of the dev set, from metrics.jsonl."""
     steps = [line for line in lines if "loss" in line]
     dev = [line for line in lines if "dev_loss" in line]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(8, 3.2))
         axes.plot(
             [s["step"] for s in steps],
@@ -118,14 +118,14 @@ def training_curve(lines: Sequence[dict[str, Any]]) -> str:
         )
         rate.set_ylabel("learning rate (dotted)")
         axes.legend(frameon=False)
-        return _svg(figure)
+        return svg(figure)
 
 
 def length_histogram(sources: Sequence[SourceSummary]) -> bytes:
     """Return a panel a source: the share of its rows by tokens. Each is as high as its own highest bar."""
     filled = [i for i, rows in enumerate(np.sum([s.counts.lengths for s in sources], axis=0)) if rows]
     first, last = (max(filled[0] - 1, 0), filled[-1] + 1) if filled else (0, len(LENGTH_BINS))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, panels = plt.subplots(
             *(len(sources), 1), figsize=(6.4, 0.72 * len(sources) + 0.6), sharex=True, squeeze=False
         )
@@ -147,7 +147,7 @@ def share_chart(sources: Sequence[SourceSummary]) -> bytes:
     if len(asked) == len(sources):
         bars.insert(0, ("rows, as asked", asked, {"color": "white", "edgecolor": _INK}))
     at, height = np.arange(len(sources)), 0.8 / len(bars)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 0.23 * len(bars) * len(sources) + 0.9))
         for index, (label, values, look) in enumerate(bars):
             below = at + (index - (len(bars) - 1) / 2) * height
@@ -194,7 +194,7 @@ def _shares(sources: Sequence[SourceSummary], *, of_tokens: bool) -> list[float]
 
 def _drawable(sources: Sequence[SourceSummary]) -> list[str]:
     """Return the names, cut in their middle where long; one the font cannot write is "source <number>"."""
-    font = font_manager.get_font(font_manager.findfont(_STYLE["font.family"][0]))
+    font = font_manager.get_font(font_manager.findfont(STYLE["font.family"][0]))
     names = []
     for number, source in enumerate(sources, 1):
         name, half = " ".join(source.name.split()), _LONGEST_NAME // 2
@@ -214,7 +214,8 @@ def _smooth(values: Sequence[float]) -> list[float]:
     return [float(np.mean(values[max(0, i - width + 1) : i + 1])) for i in range(len(values))]
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """Return a drawn figure as SVG, and close it."""
     out = io.StringIO()
     figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)

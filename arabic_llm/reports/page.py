@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from arabic_llm.evaluation.scores import Evaluation, Item
 from arabic_llm.evaluation.statistics import Difference
-from arabic_llm.reports import figures, tables
+from arabic_llm.reports import figures, memory, tables
 
 _NUM_EXAMPLES = 6
 _FEWEST_AXES = 3  # of a radar chart
@@ -33,6 +33,7 @@ class Study:
     ledgers: Sequence[dict[str, Any]] = ()
     metrics: Sequence[dict[str, Any]] = ()
     outcome: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)  # of a training step
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def study(report: Study) -> str:
         headline=[(tables.cells(r), tables.baseline_cells(r)) for r in headline],
         all_rows=[(tables.cells(r), tables.baseline_cells(r)) for r in report.rows],
         charts={name: Markup(svg) for name, svg in charts.items()},  # noqa: S704 (our own SVG)
+        memory=memory.section(report.memory),
         examples=changed_items(report.base, report.tuned),
     )
 

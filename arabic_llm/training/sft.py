@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,16 @@ from arabic_llm.data.chat import Codec, TokenRow
 from arabic_llm.data.mix_report import MixReport
 from arabic_llm.data.mixing import Mix
 from arabic_llm.errors import CheckpointError, ConfigError
-from arabic_llm.models.placement import Placement, micro_batch
+from arabic_llm.models.placement import Placement, enough_memory, micro_batch
 from arabic_llm.tracking import Tracker
-from arabic_llm.training import batches, callbacks, checkpoint, schedule
+from arabic_llm.training import batches, callbacks, checkpoint, measure, schedule
 from arabic_llm.training.schedule import Schedule
 from arabic_llm.training.trainer import GuardedTrainer
 
 log = logging.getLogger(__name__)
 _ROWS = "rows.json"  # what the run that began here trains on
 _MIX = "mix.json"  # what its mix comes to
+_MEMORY = ("measured", "predicted")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,16 @@ class Outcome:
     train_loss: float  # of the last step
     dev_loss: float | None
     resumed_from: int  # step of the checkpoint it carried on from; 0: from the start
+    measured_mib: float | None  # memory of the first step of the process that trained last
+    predicted_mib: float | None
+
+    @property
+    def memory(self) -> str:
+        """Return the memory of a step, measured and predicted, as the end of a line."""
+        if self.measured_mib is None:
+            return ""
+        predicted = "not" if self.predicted_mib is None else f"{self.predicted_mib:,.0f}"
+        return f"; a step took {self.measured_mib:,.0f} MiB, {predicted} predicted"
 
 
 def train(
@@ -90,7 +102,8 @@ def train(
         plan = plan.until(checkpoint.step_of(last))  # it ended there; only its best weights are missing
     counts = schedule.count_tokens(plan, train_set["labels"])
     calm = callbacks.StopCalmly()
-    hooks = [callbacks.Metrics(metrics, counts, run.tracker), calm]
+    watch = measure.Measure(directory / measure.MEMORY)
+    hooks = [callbacks.Metrics(metrics, counts, run.tracker, watch), calm]
     if patience is not None:
         hooks.append(callbacks.StopEarly(metrics, patience))
     set_seed(run.seed)
@@ -99,6 +112,7 @@ def train(
         schedule=plan,
         row_ids=batches.row_ids(train_set, material.train),
         keep=settings.save_total_limit,
+        measure=watch,
         model=model,
         args=_arguments(settings, placement, plan, run, has_dev=bool(material.dev)),
         train_dataset=train_set.select(plan.order),
@@ -112,9 +126,10 @@ def train(
     log.info(
         "training: %s steps, from step %s", f"{plan.num_steps:,}", checkpoint.step_of(last) if last else 0
     )
-    with calm.listening():
+    with calm.listening(), closing(watch):
         if last is None and material.dev:
-            trainer.evaluate()
+            with enough_memory("the loss on dev rows", "lower hw.eval_batch_size"):
+                trainer.evaluate()
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     return trainer.model, _outcome(directory, settings, checkpoint.step_of(last) if last else 0)
 
@@ -199,4 +214,7 @@ def _outcome(directory: Path, settings: TrainingConfig, resumed_from: int) -> Ou
     dev = [loss for _, loss in callbacks.dev_losses(directory / callbacks.METRICS)]
     if dev and settings.early_stopping_patience is not None:
         dev.append(min(dev))  # the best checkpoint was loaded at the end
-    return Outcome(losses[-1]["step"], losses[-1]["loss"], dev[-1] if dev else None, resumed_from)
+    memory = [line for line in losses if "measured_mib" in line]
+    measured, predicted = (memory[-1][f"{kind}_mib"] if memory else None for kind in _MEMORY)
+    dev_loss = dev[-1] if dev else None
+    return Outcome(losses[-1]["step"], losses[-1]["loss"], dev_loss, resumed_from, measured, predicted)
