@@ -41,10 +41,7 @@ def section(found: dict[str, Any]) -> Markup:
         said += f" Taken from the card: {found['measured_reserved'] / _MIB:,.1f} MiB measured"
         said += "" if predicted is None else f", {found['predicted_reserved'] / _MIB:,.1f} MiB predicted"
         said += "."
-    said += (
-        " The curves are of the pass that held most and the optimiser's step after it; what a kernel takes"
-        " for itself and gives back is in the figures, not in the curves."
-    )
+    said += " The curves are of the pass that held most, and of the optimiser's step after the last."
     chart = Markup(curves(found))  # noqa: S704 (our own SVG)
     return Markup("<h2>Memory of a step</h2>\n<section>{}<p class='soft'>{}</p></section>").format(
         chart, escape(said)

@@ -90,7 +90,9 @@ def judge(config: RunConfig, trained: Path | None, folder: Path) -> Evaluation:
         evaluation = scores.read(kept)
         log.info("%s model: judged before, read from %s", what, kept)
     else:
-        cure = f"set hw.eval_batch_size={max(1, place.eval_batch_size // 2)}, or take a smaller model or qlora"
+        cure = (
+            f"set hw.eval_batch_size={max(1, place.eval_batch_size // 2)}, or take a smaller model or qlora"
+        )
         with placement.enough_memory(f"judging the {what} model", f"{cure}; what was answered is kept"):
             evaluation = harness.evaluate(
                 adapter.load_trained(config.model, base, config.adapter, place, trained),

@@ -7,7 +7,7 @@ from conftest import compose_config
 from arabic_llm.config.schema import Precision
 from arabic_llm.errors import HardwareError
 from arabic_llm.models.load import nf4
-from arabic_llm.models.placement import micro_batch, precision_of, resolve, shortage
+from arabic_llm.models.placement import enough_memory, micro_batch, precision_of, resolve, shortage
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 
@@ -56,6 +56,16 @@ def test_a_card_before_ampere_computes_in_float16_in_4_bits_too():
 def test_each_librarys_way_of_saying_that_memory_ran_out_is_understood(error, said):
     found = shortage(error)
     assert found is None if said is None else found.startswith(said)
+
+
+def test_memory_that_runs_out_is_one_line_with_the_cure():
+    with (
+        pytest.raises(HardwareError, match=r"^judging: out of memory: 536,870,912 MiB was .* MiB are free"),
+        enough_memory("judging", "take a smaller model"),
+    ):
+        torch.empty(2**47)
+    with pytest.raises(ValueError, match="another"), enough_memory("judging", "take a smaller model"):
+        raise ValueError("another")
 
 
 @no_gpu
