@@ -19,7 +19,7 @@ PROJECT = "arabic-llm"
 class Tracker(Protocol):
     """Takes copies of metrics."""
 
-    def log(self, values: dict[str, float]) -> None:
+    def log(self, values: dict[str, Any]) -> None:
         """Take the values of one step; `step` is among them."""
 
     def finish(self, summary: dict[str, Any]) -> None:
@@ -29,7 +29,7 @@ class Tracker(Protocol):
 class NoTracker:
     """Keeps nothing: metrics.jsonl is enough."""
 
-    def log(self, values: dict[str, float]) -> None:
+    def log(self, values: dict[str, Any]) -> None:
         """Do nothing."""
 
     def finish(self, summary: dict[str, Any]) -> None:
@@ -54,7 +54,7 @@ class WandbTracker:
             settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
         )
 
-    def log(self, values: dict[str, float]) -> None:
+    def log(self, values: dict[str, Any]) -> None:
         """Copy the values of one step."""
         self._run.log({k: v for k, v in values.items() if k != "step"}, step=int(values["step"]))
 
@@ -71,7 +71,7 @@ class Forgiving:
         """Take the tracker that may fail."""
         self._tracker = tracker
 
-    def log(self, values: dict[str, float]) -> None:
+    def log(self, values: dict[str, Any]) -> None:
         """Copy the values of one step, if that still works."""
         self._try(lambda: self._tracker.log(values))
 

@@ -18,6 +18,7 @@ ALLOWED = {
     "files": set(),
     "hub": set(),
     "downloads": {"hub"},
+    "machine": set(),
     "config": {"text", "tasks"},  # compose registers each task's schema
     "text": set(),
     "data": {"text", "hub"},
@@ -29,7 +30,7 @@ ALLOWED = {
     "reports": {"evaluation", "data"},
     "tasks": {
         *("data", "models", "memory", "training", "evaluation", "reports", "tracking", "tasks"),
-        *("hub", "downloads", "text"),
+        *("hub", "downloads", "machine", "text"),
     },
 }
 COMMON = {"errors", "files", "config", "processes"}
@@ -46,8 +47,11 @@ DOORS = {
     "hydra": {"config", "run", "sweep"},
     "datatrove": {"data"},
 }
-LIGHT = {"config", "text", "run", "sweep", "rundir", "files", "errors", "processes", "tasks", "memory"}
-HEAVY_FILES = {"trace.py"}  # the plan is made without it
+LIGHT = {
+    *("config", "text", "run", "sweep", "rundir", "files", "errors", "processes", "machine", "tasks"),
+    "memory",
+}
+HEAVY_FILES = {"trace.py", "timeline.py"}  # the plan is made without them
 HEAVY = {
     "torch",
     "transformers",

@@ -30,7 +30,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, allocator: CachingAllocator) -> None:
         """Take the allocator that is asked."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self._allocator = allocator
+        self.allocator = allocator
         self._live: dict[int, Block] = {}
 
     def __torch_dispatch__(
@@ -42,9 +42,9 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if isinstance(tensor, torch.Tensor):
                 self.see(tensor)
         if (needs := _INSIDE.get(str(func.overloadpacket))) is not None:
-            blocks = [self._allocator.malloc(size) for size in needs(args) if size]
+            blocks = [self.allocator.malloc(size) for size in needs(args) if size]
             for block in blocks:
-                self._allocator.release(block)
+                self.allocator.release(block)
         return out
 
     def see(self, tensor: torch.Tensor, block: Block | None = None) -> None:
@@ -53,24 +53,26 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         key = storage._cdata
         if key in self._live or storage.nbytes() == 0:
             return
-        self._live[key] = block or self._allocator.malloc(storage.nbytes())
+        self._live[key] = block or self.allocator.malloc(storage.nbytes())
         weakref.finalize(storage, self._gone, key)
 
     def _gone(self, key: int) -> None:
-        self._allocator.release(self._live.pop(key))
+        self.allocator.release(self._live.pop(key))
 
 
 class LikeCuda(TorchFunctionMode):
     """What torch does above the kernels for CUDA tensors and not for those on meta: autocast, half softmax.
 
     Autocast casts the operands of products to 16 bits, and keeps its casts of trained float32 weights
-    until it ends: with the forward pass, or with the layer that is computed again.
+    until it ends: with the forward pass, or with the layer that is computed again. On a CPU there is only
+    autocast.
     """
 
-    def __init__(self, autocast: torch.dtype | None) -> None:
-        """Take the type autocast casts to; none: it is off."""
+    def __init__(self, autocast: torch.dtype | None, device: str = "cuda") -> None:
+        """Take the type autocast casts to (none: it is off), and the device: cuda or cpu."""
         super().__init__()
         self._dtype = autocast
+        self._is_cuda = device == "cuda"
         self._casts: dict[int, torch.Tensor] = {}
         self._is_forward = False
 
@@ -107,10 +109,15 @@ class LikeCuda(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Cast where autocast would, then run."""
         kwargs = kwargs or {}
-        if func is functional.softmax and args[0].dtype is torch.float16 and kwargs.get("dtype"):
+        if (
+            self._is_cuda
+            and func is functional.softmax
+            and args[0].dtype is torch.float16
+            and kwargs.get("dtype")
+        ):
             # SoftMax.cpp: for float16 one kernel casts to float32 too; bfloat16 is cast before
             return torch.ops.aten._softmax(args[0], kwargs["dim"], True)
-        if func is functional.dropout and kwargs["training"] and kwargs["p"]:
+        if self._is_cuda and func is functional.dropout and kwargs["training"] and kwargs["p"]:
             return torch.native_dropout(args[0], kwargs["p"], True)[
                 0
             ]  # Dropout.cpp: on a GPU the mask is bool

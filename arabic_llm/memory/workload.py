@@ -64,6 +64,8 @@ class Workload:
     widened: bool  # PEFT's prepare_model_for_kbit_training has cast what is not in 4 bits to float32
     keeps_output: bool  # the logits live until the step ends, as in a plain loop; Trainer drops them
     workspace_bytes: int  # of cuBLAS, a thread: 8.125 MiB, on Hopper and later 32
+    dora: bool = False  # the adapter has magnitudes too, and adds itself up with the weights of its layer
+    device: str = "cuda"  # or cpu, whose kernels are others, and whose allocator rounds nothing
 
 
 # at::cuda::getChosenWorkspaceSize, torch 2.13: 2 buffers of 4 MiB and 8 of 16 KiB

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import gc
+import re
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import psutil
 import torch
 
 from arabic_llm import processes
@@ -12,7 +17,10 @@ from arabic_llm.config.schema import Device, HardwareConfig, Precision
 from arabic_llm.errors import ConfigError, HardwareError
 
 _CPU_BATCH, _CPU_EVAL_BATCH = 16, 32
-_AMPERE = 8  # first compute capability with bfloat16 in hardware
+AMPERE = 8  # first compute capability with bfloat16 in hardware
+_MIB = 2**20
+_ASKED = re.compile(r"ried to allocate ([\d.]+) ?(\w+)")  # as CUDA's allocator and the CPU's say it
+_NO_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")  # CUDA, CPU, cuBLAS
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,43 @@ def micro_batch(placement: Placement, effective_batch_size: int) -> tuple[int, i
     return size, part // size
 
 
+@contextmanager
+def enough_memory(doing: str, cure: str) -> Iterator[None]:
+    """Say in one line that memory ran out. Raises HardwareError."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if (short := shortage(error)) is None:
+            raise
+        raise HardwareError(f"{doing}: {short}; {cure}") from error
+
+
+def shortage(error: BaseException) -> str | None:
+    """Return what was asked for and what is free; None for an error that is not about memory."""
+    text = str(error)
+    if not isinstance(error, MemoryError) and not any(words in text for words in _NO_MEMORY):
+        return None
+    asked = _ASKED.search(text)
+    size = "more" if asked is None else _in_mib(float(asked[1]), asked[2])
+    where = "on the GPU" if torch.cuda.is_available() else "in memory"
+    return f"out of memory: {size} was asked for, {_free_bytes() / _MIB:,.0f} MiB are free {where}"
+
+
+def _in_mib(size: float, unit: str) -> str:
+    scale = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}.get(unit, 1)
+    return f"{size * scale / _MIB:,.0f} MiB"
+
+
+def _free_bytes() -> int:
+    """Return what this process can still take of the card, or of the memory and of its limit."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    own = limit - psutil.Process().memory_info().vms if limit != resource.RLIM_INFINITY else None
+    available = int(psutil.virtual_memory().available)
+    return available if own is None else min(own, available)
+
+
 def _on_cpu(hw: HardwareConfig) -> Placement:
     precision = Precision.float32 if hw.precision is Precision.auto else hw.precision
     if precision is Precision.float16:
@@ -130,9 +175,12 @@ def _own_card() -> str:
 def _gpu_precision(hw: HardwareConfig) -> Precision:
     if hw.precision is not Precision.auto:
         return hw.precision
-    # Before Ampere bfloat16 is emulated: slow.
-    major, _ = torch.cuda.get_device_capability()
-    return Precision.bfloat16 if major >= _AMPERE else Precision.float16
+    return precision_of(torch.cuda.get_device_capability()[0])
+
+
+def precision_of(major: int) -> Precision:
+    """Return the 16-bit type of a card; before Ampere bfloat16 is emulated: slow."""
+    return Precision.bfloat16 if major >= AMPERE else Precision.float16
 
 
 def _batches(gib: float) -> tuple[int, int]:

@@ -61,6 +61,7 @@ def _adapted(model: PreTrainedModel, work: Workload) -> PreTrainedModel:
         r=work.rank,
         lora_alpha=work.rank,
         lora_dropout=work.dropout,
+        use_dora=work.dora,
         target_modules=targets,
         task_type="CAUSAL_LM",
     )
@@ -144,6 +145,12 @@ def _fused(work: Workload) -> str:
             bias = None
             if attention_mask is not None:  # bool -> what is added to the scores, in the query's type
                 bias = torch.zeros_like(attention_mask, dtype=query_bhtd.dtype)
+            if work.device == "cpu":
+                out = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                    query_bhtd, key, value, 0.0, bias is None, attn_mask=bias, scale=scaling
+                )[0]
+                return out.transpose(1, 2).contiguous(), None
+            if bias is not None:
                 bias = bias.expand(-1, query_bhtd.shape[1], -1, -1)
             out = torch.ops.aten._scaled_dot_product_efficient_attention(
                 query_bhtd, key, value, bias, True, 0.0, bias is None, scale=scaling

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from arabic_llm.evaluation.forgetting import Forgetting
 from arabic_llm.evaluation.scores import Evaluation, Item
 from arabic_llm.evaluation.statistics import Difference
-from arabic_llm.reports import figures, forgetting, mistakes, tables
+from arabic_llm.reports import figures, forgetting, memory, mistakes, tables
 from arabic_llm.reports.drift import Course
 
 _NUM_EXAMPLES = 6
@@ -38,6 +38,7 @@ class Study:
     ledgers: Sequence[dict[str, Any]] = ()
     metrics: Sequence[dict[str, Any]] = ()
     outcome: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)  # of a training step
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ def study(report: Study) -> str:
         all_rows=[(tables.cells(r), tables.baseline_cells(r)) for r in report.rows],
         charts={name: Markup(svg) for name, svg in charts.items()},  # noqa: S704 (our own SVG)
         forgetting=forgetting.section(report.forgetting, report.followed),
+        memory=memory.section(report.memory),
         examples=changed_items(report.base, report.tuned),
     )
 

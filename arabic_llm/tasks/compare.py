@@ -93,7 +93,9 @@ def report(
 
 
 def _training(directory: Path, trained: Path) -> dict[str, Any]:
+    memory = directory / "training" / "memory.json"
     return {
+        "memory": files.read_json(memory) if memory.exists() else {},
         "lint": files.read_json(trained / "lint.json"),
         "ledgers": files.read_json(trained / "ledger.json"),
         "outcome": files.read_json(trained / "outcome.json"),

@@ -72,8 +72,10 @@ def plan(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the mean of the first score of each of the suite's tasks, a share of 1."""
+    from arabic_llm import machine
     from arabic_llm.reports import tables
 
+    config = machine.settled(config)
     trained = Path(config.adapter.path) if config.adapter.path else None
     evaluation = judge(config, trained, directory / "evaluation")
     log.info("\n%s", tables.scores_terminal(evaluation.scores))
@@ -121,16 +123,20 @@ def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | 
         evaluation = scores.read(kept)
         log.info("%s model: judged before, read from %s", what, kept)
     else:
-        evaluation = harness.evaluate(
-            asked.weights()
-            if asked
-            else adapter.load_trained(config.model, base, config.adapter, place, trained),
-            codec,
-            chosen,
-            Limits(place.eval_batch_size, config.model.max_length, config.suite.limit),
-            (model_identity, judged),
-            Answers(cache / "answers" / f"{fingerprint(model_identity)}.jsonl"),
+        cure = (
+            f"set hw.eval_batch_size={max(1, place.eval_batch_size // 2)}, or take a smaller model or qlora"
         )
+        with placement.enough_memory(f"judging the {what} model", f"{cure}; what was answered is kept"):
+            evaluation = harness.evaluate(
+                asked.weights()
+                if asked
+                else adapter.load_trained(config.model, base, config.adapter, place, trained),
+                codec,
+                chosen,
+                Limits(place.eval_batch_size, config.model.max_length, config.suite.limit),
+                (model_identity, judged),
+                Answers(cache / "answers" / f"{fingerprint(model_identity)}.jsonl"),
+            )
         if asked is None:  # else others share the weights
             placement.release()
         if processes.is_main():

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from omegaconf import MISSING
 
+from arabic_llm import machine
 from arabic_llm.config import paths
 from arabic_llm.config.schema import (
     ArchitectureConfig,
@@ -52,6 +53,7 @@ class Config(TrainingConfig):
 
 def plan(config: RunConfig) -> None:
     """Print the plan. Writes nothing, reads no weights and, but for task.exact, imports no torch."""
+    config = machine.settled(config)
     wanted = checked(config)
     chosen = planning.best(wanted)
     for line in (*table(chosen, wanted.hw), *_settings(chosen, config), *verdict(chosen, wanted)):

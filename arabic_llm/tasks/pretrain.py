@@ -46,13 +46,14 @@ def plan(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the loss on held-out documents, in nats a token, of the model in `<directory>/model`."""
-    from arabic_llm import tracking
+    from arabic_llm import machine, tracking
     from arabic_llm.data import chat, tokens
     from arabic_llm.data.mixing import Mix
     from arabic_llm.data.sample import corpus
     from arabic_llm.models import adapter, fresh, placement
     from arabic_llm.training import sft
 
+    config = machine.settled(config)
     task = _settings(config)
     plan(config)
     tracker = tracking.start(config.tracking, directory, identity(config))
@@ -78,7 +79,7 @@ def run(config: RunConfig, directory: Path) -> float:
     tracker.finish(about)
     adapter.save(model.half(), tokenizer, folder, {"pretraining.json": about})
     loss = outcome.train_loss if outcome.dev_loss is None else outcome.dev_loss
-    log.info("trained %s steps, loss %.3f nats a token; %s", outcome.steps, loss, folder)
+    log.info("trained %s steps, loss %.3f nats a token%s; %s", outcome.steps, loss, outcome.memory, folder)
     return loss
 
 

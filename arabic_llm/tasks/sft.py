@@ -42,9 +42,10 @@ class Config(FineTuningConfig):
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the loss on dev rows (on train rows where there are none), in nats a supervised token."""
-    from arabic_llm import tracking
+    from arabic_llm import machine, tracking
     from arabic_llm.reports import drift
 
+    config = machine.settled(config)
     tracker = tracking.start(config.tracking, directory, identity(config))
     trained = fine_tune(config, directory, tracker)
     outcome = files.read_json(trained / "outcome.json")
@@ -71,9 +72,11 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
 
 def plan(config: RunConfig) -> None:
     """Say what a run would do: rows, tokens, steps, bytes of the weights. Writes nothing."""
+    from arabic_llm import machine
     from arabic_llm.data import chat, tokens
     from arabic_llm.models import load
 
+    config = machine.settled(config)
     rows = rows_of(config)
     for ledger in rows.ledgers:
         log.info("%s", ledger)
@@ -97,7 +100,7 @@ def plan(config: RunConfig) -> None:
 def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     """Return the folder of the trained adapter (or weights); a finished one is not trained again."""
     from arabic_llm.data import chat, held_out, lint, tokens
-    from arabic_llm.models import adapter, load
+    from arabic_llm.models import adapter, load, placement
     from arabic_llm.training import drift, sft
 
     task = settings(config)
@@ -106,8 +109,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         log.info("already trained: %s", trained)
         return trained
     place, cache = placed(config), Path(config.cache_dir)
-    if (missing := over_budget(config, place)) is not None and place.device == "cuda":
-        raise HardwareError(missing)
+    refuse_what_cannot_run(config, place)
     questions = suite_questions(config)
     rows = rows_of(config, questions)
     for ledger in rows.ledgers:
@@ -124,7 +126,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     seen = lint.lint(codec, rows.train, train, questions)
     for line in seen.lines():
         log.info("%s", line)
-    model = load.base_model(config.model, base, config.adapter, place)
+    with placement.enough_memory(f"reading the weights of {config.model.name}", "take a smaller model"):
+        model = load.base_model(config.model, base, config.adapter, place)
     model, outcome = sft.train(
         adapter.attach(model, config.adapter, base, config.seed),
         codec.tokenizer,
@@ -146,7 +149,9 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     }
     adapter.save(model, codec.tokenizer, trained, notes)
     dev_loss = "" if outcome.dev_loss is None else f", on dev {outcome.dev_loss:.3f}"
-    log.info("trained %s steps: loss %.3f%s", outcome.steps, outcome.train_loss, dev_loss)
+    log.info(
+        "trained %s steps: loss %.3f%s%s", *(outcome.steps, outcome.train_loss, dev_loss, outcome.memory)
+    )
     return trained
 
 
@@ -201,6 +206,29 @@ def planned(config: RunConfig, place: Placement) -> Plan | None:
     return planning.best(planning.ask(config.model, config.adapter, hw, settings(config)))
 
 
+def refuse_what_cannot_run(config: RunConfig, place: Placement) -> None:
+    """Raise HardwareError for a run over its budget, on a card that is taken, or larger than the memory."""
+    from arabic_llm import machine
+    from arabic_llm.memory import weights
+
+    chosen = planned(config, place)
+    gib = _weights_gib(config, place) if chosen is None else chosen.total / weights.GIB
+    if place.device == "cpu":
+        machine.refuse_too_large(config.model.name, _weights_gib(config, place))
+    elif (missing := over_budget(config, place)) is not None:
+        raise HardwareError(missing)
+    else:
+        machine.refuse_busy(gib)
+
+
+def _weights_gib(config: RunConfig, place: Placement) -> float:
+    from arabic_llm.memory import weights
+    from arabic_llm.models import load
+
+    each, quantization = load.dtype_of(config.adapter, place).itemsize, config.adapter.quantization
+    return weights.weight_bytes(config.model.architecture, quantization, each) / weights.GIB
+
+
 def over_budget(config: RunConfig, place: Placement) -> str | None:
     """Return why a run does not fit its budget, or None when it does."""
     from arabic_llm.memory import plan as planning
@@ -222,8 +250,8 @@ def over_budget(config: RunConfig, place: Placement) -> str | None:
 
 def plan_line(config: RunConfig, num_rows: int, place: Placement) -> str:
     """Return what is about to happen in one line; the figures of the memory are a closed form."""
+    from arabic_llm import machine
     from arabic_llm.memory import weights
-    from arabic_llm.models import load
     from arabic_llm.models.placement import micro_batch
     from arabic_llm.training.schedule import num_steps
 
@@ -236,16 +264,16 @@ def plan_line(config: RunConfig, num_rows: int, place: Placement) -> str:
         trained = f" ({millions:,.2f} M trained)"
     count = weights.count(model.architecture).total / 1e6
     if (chosen := planned(config, place)) is None:
-        each = load.dtype_of(adapter, place).itemsize
-        gib = weights.weight_bytes(model.architecture, adapter.quantization, each) / weights.GIB
-        needs = f"weights {gib:,.2f} GiB"
+        needs = f"weights {_weights_gib(config, place):,.2f} GiB"
     else:
         needs = f"needs {chosen.total / weights.GIB:,.2f} GiB of {config.hw.usable_gib} that hw leaves"
         needs += ", which is too much" if over_budget(config, place) else ""
+    where = place.description
+    where += f", {machine.free_gib():.1f} GiB free" if place.device == "cpu" else ""
     return (
         f"plan: {model.name} ({count:,.1f} M parameters) with adapter={adapter.name}{trained}"
         f" on {num_rows:,} rows: {num_steps(task, num_rows):,} steps of {batch},"
-        f" up to {task.max_length:,} tokens; {needs}; {place.description}"
+        f" up to {task.max_length:,} tokens; {needs}; {where}"
     )
 
 

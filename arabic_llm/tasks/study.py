@@ -34,8 +34,9 @@ def plan(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the tuned model's mean score, a share of 1; the report is `<directory>/report.html`."""
-    from arabic_llm import tracking
+    from arabic_llm import machine, tracking
 
+    config = machine.settled(config)
     tracker = tracking.start(config.tracking, directory, identity(config))
     base = evaluate.judge(config, None, directory / "evaluation" / "base")
     trained = sft.fine_tune(config, directory, tracker)

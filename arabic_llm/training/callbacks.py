@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,6 +20,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from arabic_llm import files, processes
 from arabic_llm.tracking import Tracker
+from arabic_llm.training.measure import Measure
 from arabic_llm.training.schedule import TokenCounts
 
 METRICS = "metrics.jsonl"
@@ -27,12 +29,13 @@ METRICS = "metrics.jsonl"
 class Metrics(TrainerCallback):  # type: ignore[misc]
     """One line of metrics.jsonl a step, flushed, and a copy to the tracker; one progress bar."""
 
-    def __init__(self, path: Path, counts: TokenCounts, tracker: Tracker) -> None:
-        """Take the tokens of each step, from the schedule."""
+    def __init__(self, path: Path, counts: TokenCounts, tracker: Tracker, measure: Measure) -> None:
+        """Take the tokens of each step, from the schedule, and who measures the memory of the first."""
         self._path = path
         self._seen = np.concatenate([[0], np.cumsum(counts.all)])
         self._supervised = np.concatenate([[0], np.cumsum(counts.supervised)])
         self._tracker = tracker
+        self._measure = measure
         self._bar: tqdm[Any] | None = None
         self._clock = (0, 0.0)  # (step, seconds) of the last line
 
@@ -74,7 +77,7 @@ class Metrics(TrainerCallback):  # type: ignore[misc]
         if self._bar is not None:
             self._bar.close()
 
-    def _line(self, step: int, logs: dict[str, float]) -> dict[str, float]:
+    def _line(self, step: int, logs: dict[str, float]) -> dict[str, float | None]:
         since, then = self._clock
         now = time.monotonic()
         self._clock = (step, now)
@@ -82,26 +85,28 @@ class Metrics(TrainerCallback):  # type: ignore[misc]
             "step": step,
             "loss": logs["loss"],  # nats a supervised token
             "learning_rate": logs["learning_rate"],
-            "grad_norm": logs["grad_norm"],  # before clipping
+            # before clipping; none where float16's scaler left the step out
+            "grad_norm": logs["grad_norm"] if math.isfinite(logs["grad_norm"]) else None,
             "tokens_seen": int(self._seen[step]),
             "supervised_tokens_per_second": self._supervised_since(since, step) / (now - then),
             "memory_mib": _memory_mib(),
+            **self._measure.figures(step),
         }
 
     def _supervised_since(self, step: int, now: int) -> float:
         return float(self._supervised[now] - self._supervised[step])
 
-    def _write(self, line: dict[str, float]) -> None:
+    def _write(self, line: dict[str, float | None]) -> None:
         write_line(self._path, line, self._tracker)
 
 
-def write_line(path: Path, line: dict[str, float], tracker: Tracker) -> None:
+def write_line(path: Path, line: Mapping[str, float | None], tracker: Tracker) -> None:
     """Add a line to metrics.jsonl, flushed, and give the tracker a copy: the main process does."""
     if not processes.is_main():
         return
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
-    tracker.log(line)
+    tracker.log(dict(line))
 
 
 class StopEarly(TrainerCallback):  # type: ignore[misc]

@@ -21,6 +21,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from trl.trainer import utils as trl_utils
 
 from arabic_llm.memory.allocator import Block, CachingAllocator
+from arabic_llm.memory.timeline import Exact, Moment, Timeline
 from arabic_llm.memory.trace import LikeCuda, Trace
 from arabic_llm.memory.workload import Attention, Loss, Optimizer, Peak, Workload
 from arabic_llm.models import skeleton
@@ -36,26 +37,51 @@ def peak(work: Workload, capacity: int | None = None) -> Peak:
     return Peak(max(phases.values()), allocator.peak_reserved, phases, not allocator.is_over)
 
 
-def rehearse(work: Workload, allocator: CachingAllocator, watch: Callable[[str], None]) -> dict[str, int]:
-    """Run two optimiser steps on an allocator and return the peak of each phase of the second.
+def curve(work: Workload, *, is_first: bool) -> tuple[Peak, list[Moment]]:
+    """Return the peaks of an optimiser step and what is held over it; the first has no moments yet."""
+    on_cpu = work.device == "cpu"
+    allocator = Exact() if on_cpu else CachingAllocator()
+    timeline = Timeline(allocator, work.architecture.vocab_size)
+    phases = rehearse(work, allocator, lambda _: None, trace=timeline, num_steps=1 if is_first else 2)
+    peak = Peak(max(phases.values()), 0 if on_cpu else allocator.peak_reserved, phases, fits=True)
+    return peak, timeline.curve()
 
-    In the last pass `watch` is called when it "begins", at the end of autocast ("casts"), of "forward" and
+
+def rehearse(
+    work: Workload,
+    allocator: CachingAllocator,
+    watch: Callable[[str], None],
+    *,
+    trace: Trace | None = None,
+    num_steps: int = 2,
+) -> dict[str, int]:
+    """Run optimiser steps on an allocator and return the peak of each phase of the last.
+
+    In its last pass `watch` is called when it "begins", at the end of autocast ("casts"), of "forward" and
     of "backward".
     """
     model = skeleton.build(work)
+    trace = trace or Trace(allocator)
     with ExitStack() as stack:
         if work.loss is Loss.tiled:
-            stack.enter_context(_tiled_head(model))
-        trace = stack.enter_context(Trace(allocator))
+            stack.enter_context(_tiled_head(model, work))
+        stack.enter_context(trace)
         _load(model, work, trace, allocator)
         stack.enter_context(torch.device("meta"))
-        cuda = stack.enter_context(LikeCuda(getattr(torch, work.compute.name) if work.autocast else None))
+        autocast = getattr(torch, work.compute.name) if work.autocast else None
+        cuda = stack.enter_context(LikeCuda(autocast, work.device))
         for module in model.modules():
             if isinstance(module, GradientCheckpointingLayer):
                 module.register_forward_pre_hook(cuda.begin_layer)
         stage = _Stage(model, work, allocator, cuda, _optimizer(model, work))
-        stage.step(lambda _: None)
+        if isinstance(trace, Timeline):
+            trace.follow(model, stage.optimizer)
+        for _ in range(num_steps - 1):
+            stage.step(lambda _: None)
+            gc.collect()
         allocator.reset_peaks()
+        if isinstance(trace, Timeline):
+            trace.forget()
         return stage.step(watch)
 
 
@@ -78,7 +104,6 @@ class _Stage:
                 phases[phase] = max(phases.get(phase, 0), self._peak_so_far())
         self.optimizer.step()
         phases["optimizer"] = self._peak_so_far()
-        gc.collect()
         return phases
 
     def _pass(self, watch: Callable[[str], None]) -> Iterator[str]:
@@ -172,7 +197,8 @@ def _optimizer(model: PreTrainedModel, work: Workload) -> torch.optim.Optimizer:
         return torch.optim.SGD(trained, lr=1.0, foreach=True)
     if work.optimizer is Optimizer.adamw_8bit:
         return _EightBit(trained, {})
-    return torch.optim.AdamW(trained, lr=1.0, foreach=True)  # what torch chooses on a GPU
+    # what torch chooses: on a GPU all weights at once, on a CPU one after another
+    return torch.optim.AdamW(trained, lr=1.0, foreach=work.device != "cpu")
 
 
 class _EightBit(torch.optim.Optimizer):
@@ -206,11 +232,17 @@ class _Nothing:
 
 
 @contextmanager
-def _tiled_head(model: PreTrainedModel) -> Iterator[None]:
-    """Put TRL's fused head on the model; its Triton kernels work in place, so that here they do nothing."""
+def _tiled_head(model: PreTrainedModel, work: Workload) -> Iterator[None]:
+    """Put TRL's fused head on the model; its Triton kernels work in place, so that here they do nothing.
+
+    On a CPU it has none, and tensors of a tile's size instead.
+    """
     chunked, nothing = "trl.kernels.chunked_logprob", _Nothing()
     head = model.get_base_model() if hasattr(model, "get_base_model") else model
     trl_utils.add_fused_lm_head(head, outputs=("log_probs", "entropy", "is_top1"))
+    if work.device == "cpu":
+        yield
+        return
     with (
         mock.patch(f"{chunked}.triton", nothing, create=True),
         mock.patch.multiple(

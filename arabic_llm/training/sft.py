@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from arabic_llm.data.mixing import Mix
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError
 from arabic_llm.models.placement import Placement, micro_batch
 from arabic_llm.tracking import Tracker
-from arabic_llm.training import batches, callbacks, checkpoint, schedule
+from arabic_llm.training import batches, callbacks, checkpoint, measure, schedule
 from arabic_llm.training.drift import Drift, HeldOut
 from arabic_llm.training.schedule import Schedule
 from arabic_llm.training.trainer import GuardedClassifier, GuardedTrainer
@@ -34,6 +35,7 @@ _ROWS = "rows.json"  # what the run that began here trains on
 _FSDP = {"version": 2, "reshard_after_forward": True, "state_dict_type": "FULL_STATE_DICT"}
 _OF_FSDP = "pytorch_model_fsdp.bin"  # a checkpoint's weights, as accelerate takes them up again
 _MIX = "mix.json"  # what its mix comes to
+_MEMORY = ("measured", "predicted")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,16 @@ class Outcome:
     dev_loss: float | None
     resumed_from: int  # step of the checkpoint it carried on from; 0: from the start
     kept_step: int  # after which the weights are as they were kept: the best, where it stopped early
+    measured_mib: float | None  # memory of the first step of the process that trained last
+    predicted_mib: float | None
+
+    @property
+    def memory(self) -> str:
+        """Return the memory of a step, measured and predicted, as the end of a line."""
+        if self.measured_mib is None:
+            return ""
+        predicted = "not" if self.predicted_mib is None else f"{self.predicted_mib:,.0f}"
+        return f"; a step took {self.measured_mib:,.0f} MiB, {predicted} predicted"
 
 
 def train(
@@ -107,7 +119,8 @@ def train(
         plan = plan.until(checkpoint.step_of(last))  # it ended there; only its best weights are missing
     counts = schedule.count_tokens(plan, train_set["labels"])
     calm = callbacks.StopCalmly()
-    hooks = [callbacks.Metrics(metrics, counts, run.tracker), calm]
+    watch = measure.Measure(directory / measure.MEMORY)
+    hooks = [callbacks.Metrics(metrics, counts, run.tracker, watch), calm]
     if patience is not None:
         hooks.append(callbacks.StopEarly(metrics, patience))
     set_seed(run.seed)
@@ -117,6 +130,7 @@ def train(
         schedule=plan,
         row_ids=batches.row_ids(train_set, material.train),
         keep=settings.save_total_limit,
+        measure=watch,
         model=model,
         args=_arguments(settings, placement, plan, run, has_dev=bool(material.dev), is_new=last is None),
         train_dataset=train_set.select(plan.order),
@@ -132,7 +146,7 @@ def train(
     log.info(
         "training: %s steps, from step %s", f"{plan.num_steps:,}", checkpoint.step_of(last) if last else 0
     )
-    with calm.listening():
+    with calm.listening(), closing(watch):
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     return trainer.model, _outcome(directory, settings, checkpoint.step_of(last) if last else 0)
 
@@ -239,4 +253,6 @@ def _outcome(directory: Path, settings: TrainingConfig, resumed_from: int) -> Ou
     kept, dev_loss = steps, dev[-1][1] if dev else None
     if dev and settings.early_stopping_patience is not None:
         kept, dev_loss = min(dev, key=lambda one: one[1])  # the best checkpoint was loaded at the end
-    return Outcome(steps, loss, dev_loss, resumed_from, kept)
+    memory = [line for line in losses if "measured_mib" in line]
+    measured, predicted = (memory[-1][f"{kind}_mib"] if memory else None for kind in _MEMORY)
+    return Outcome(steps, loss, dev_loss, resumed_from, kept, measured, predicted)

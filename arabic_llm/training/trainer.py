@@ -1,4 +1,4 @@
-"""Trainers with the guards that TRL's and transformers' lack: what is not finite stops, a save is whole."""
+"""Trainers with the guards that others lack: what is not finite or too large stops, a save is whole."""
 
 from __future__ import annotations
 
@@ -16,29 +16,56 @@ from trl import SFTTrainer
 
 from arabic_llm import files, processes
 from arabic_llm.data.chat import IGNORED, TokenRow
-from arabic_llm.errors import TrainingError
+from arabic_llm.errors import HardwareError, TrainingError
+from arabic_llm.models import placement
 from arabic_llm.training import checkpoint
+from arabic_llm.training.measure import Measure
 from arabic_llm.training.schedule import Schedule
 
 _NAMED = 16  # rows named in the line of an error
+# Float16 begins with a scale of 2^16 and halves it at each infinity: after so many it is not the scale.
+_MOST_SKIPPED = 24
 
 
 class _Guards(Trainer):  # type: ignore[misc]
     """Stops a trainer at the first non-finite value and commits its checkpoints."""
 
-    def __init__(self, *, schedule: Schedule, row_ids: list[list[str]], keep: int, **options: Any) -> None:
+    def __init__(
+        self, *, schedule: Schedule, row_ids: list[list[str]], keep: int, measure: Measure, **options: Any
+    ) -> None:
         """Take the trainer's own options, the schedule, each sequence's row names, checkpoints to keep."""
+        options["callbacks"] = [measure, *options["callbacks"]]
         super().__init__(**options)
+        self._measure = measure
         self._schedule = schedule
         self._row_ids = row_ids
         self._keep = keep
         self._passes = (-1, 0)  # (step, forward passes done in it)
+        self._updating = -1  # step whose gradients are there: its weights may have begun to change
+        self._skipped = 0  # steps in a row that float16's scaler did not take
+        self._random: list[torch.Tensor] = []  # states of the generators when the step began
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train. Raises HardwareError when memory runs out, after a checkpoint of what is done."""
+        try:
+            return super().train(*args, **kwargs)
+        except (RuntimeError, MemoryError) as error:
+            if (short := placement.shortage(error)) is None:
+                raise
+        # Here nothing holds the tensors of the step any longer.
+        self._measure.close()
+        self.model.zero_grad()
+        placement.release()
+        self._keep_what_is_done()
+        raise HardwareError(self._no_memory(short))
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Run one forward and backward pass. Raises TrainingError when its loss is not finite."""
         step, done = self.state.global_step, 0
         if self._passes[0] == step:
             done = self._passes[1]
+        else:
+            self._random = _random_states()
         self._passes = (step, done + 1)
         loss: torch.Tensor = super().training_step(*args, **kwargs)
         wrong = None
@@ -56,7 +83,10 @@ class _Guards(Trainer):  # type: ignore[misc]
         In float16 the scaler meets infinities now and then, skips the step and lowers its scale.
         """
         norm = super()._get_grad_norm(model, grad_norm)
-        if self.accelerator.scaler is None and not torch.isfinite(torch.as_tensor(norm)):
+        is_finite = bool(torch.isfinite(torch.as_tensor(norm)))
+        self._skipped = 0 if is_finite else self._skipped + 1
+        self._updating = self.state.global_step
+        if self._skipped > (0 if self.accelerator.scaler is None else _MOST_SKIPPED):
             rows = self._schedule.rows_of(self.state.global_step)
             raise TrainingError(self._not_finite(f"gradient norm is {float(norm)}", rows))
         return norm
@@ -100,6 +130,31 @@ class _Guards(Trainer):  # type: ignore[misc]
             if processes.is_main():
                 checkpoint.commit(folder, self._keep, self.state.best_model_checkpoint)
             processes.gather(None)
+
+    def _keep_what_is_done(self) -> None:
+        """Write a checkpoint of the last whole step, as if the one that failed had not begun."""
+        if processes.count() > 1:
+            return  # the others do not know, and would have to write their part
+        step = self.state.global_step
+        folder = Path(self.args.output_dir) / f"checkpoint-{step}"
+        if step in (0, self._updating) or self._passes[0] != step or files.is_whole(folder):
+            return
+        _set_random_states(self._random)
+        self._save_checkpoint(self.model, None)
+
+    def _no_memory(self, short: str) -> str:
+        step, size = self.state.global_step, self.args.per_device_train_batch_size
+        settings = [f"hw.micro_batch_size={size // 2}"] if size > 1 else []
+        settings += [] if self.args.gradient_checkpointing else ["hw.gradient_checkpointing=true"]
+        if self._passes[0] != step:
+            settings = [f"hw.eval_batch_size={max(1, self.args.per_device_eval_batch_size // 2)}"]
+        last = checkpoint.newest_whole(Path(self.args.output_dir))
+        done = f"carries on from step {checkpoint.step_of(last)}" if last else "begins at the first step"
+        same = f"With {' or '.join(settings)} the same command {done}. " if settings else ""
+        return (
+            f"step {step + 1}: {short}; {self._measure.expected(self.args)}. {same}A lower"
+            " task.max_length or adapter.rank, or a smaller model, needs less and begins anew"
+        )
 
     def _not_finite(self, what: str, sequences: list[int]) -> str:
         rows = [name for sequence in sequences for name in self._row_ids[sequence]]
@@ -161,3 +216,14 @@ class GuardedClassifier(_Guards):
     @staticmethod
     def _num_predicted(labels: torch.Tensor) -> int:
         return len(labels)
+
+
+def _random_states() -> list[torch.Tensor]:
+    """Return the states of torch's generators, which dropout draws from: the CPU's, then each card's."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])]
+
+
+def _set_random_states(states: list[torch.Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states[1:])

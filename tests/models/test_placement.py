@@ -6,7 +6,8 @@ from conftest import compose_config
 
 from arabic_llm.config.schema import Precision
 from arabic_llm.errors import HardwareError
-from arabic_llm.models.placement import micro_batch, resolve
+from arabic_llm.models.load import nf4
+from arabic_llm.models.placement import enough_memory, micro_batch, precision_of, resolve, shortage
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 
@@ -28,6 +29,43 @@ def test_a_cpu_computes_in_float32_unless_asked():
 def test_a_cpu_does_not_train_in_float16():
     with pytest.raises(HardwareError, match="does not train in float16"):
         resolve(compose_config("hw=cpu", "hw.precision=float16").hw)
+
+
+def test_a_card_before_ampere_computes_in_float16_in_4_bits_too():
+    assert [precision_of(major) for major in (6, 7, 8, 9)] == [Precision.float16] * 2 + [
+        Precision.bfloat16
+    ] * 2
+    assert nf4(torch.float16).bnb_4bit_compute_dtype is torch.float16
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has a total"),
+            "out of memory: 1,536 MiB was asked for, ",
+        ),
+        (MemoryError(), "out of memory: more was asked for, "),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"),
+            "out of memory: more was asked",
+        ),
+        (RuntimeError("size mismatch"), None),
+    ],
+)
+def test_each_librarys_way_of_saying_that_memory_ran_out_is_understood(error, said):
+    found = shortage(error)
+    assert found is None if said is None else found.startswith(said)
+
+
+def test_memory_that_runs_out_is_one_line_with_the_cure():
+    with (
+        pytest.raises(HardwareError, match=r"^judging: out of memory: 536,870,912 MiB was .* MiB are free"),
+        enough_memory("judging", "take a smaller model"),
+    ):
+        torch.empty(2**47)
+    with pytest.raises(ValueError, match="another"), enough_memory("judging", "take a smaller model"):
+        raise ValueError("another")
 
 
 @no_gpu

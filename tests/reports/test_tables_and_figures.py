@@ -10,7 +10,9 @@ from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.summary import Counts, Share, SourceSummary, count
 from arabic_llm.evaluation.scores import Score
 from arabic_llm.evaluation.statistics import Difference
-from arabic_llm.reports import figures, tables
+from arabic_llm.reports import figures, memory, tables
+
+MIB = 2**20
 
 
 def score(name, value, metric="acc"):
@@ -122,3 +124,33 @@ def test_figures_of_a_card_are_the_same_bytes_each_time(figure, number):
     assert png == figure(SOURCES[:number])
     assert png.startswith(b"\x89PNG")
     assert b"tEXt" not in png  # neither a date nor a version of its maker
+
+
+MOMENTS = [
+    {"phase": phase, "held": [9 * MIB, MIB, 0, 0, size * MIB, 0]}
+    for phase, size in (("forward", 1), ("forward", 3), ("backward", 2), ("optimizer", 0))
+]
+FOUND = {
+    "kinds": ["weights", "trained", "optimizer", "gradients", "activations", "logits"],
+    "step": 1,
+    "device": "cpu",
+    "batch": {"size": 2, "tokens": 28, "padded": True},
+    "measured": 100 * MIB,
+    "measured_reserved": None,
+    "predicted": 90 * MIB,
+    "predicted_reserved": None,
+    "measured_curve": [],
+    "predicted_curve": MOMENTS,
+}
+
+
+def test_the_memory_of_a_step_is_shown_predicted_and_measured():
+    html = memory.section(FOUND)
+    assert "Step 1, 2 x 28 tokens in its largest pass, CPU: 100.0 MiB measured, 90.0 MiB predicted" in html
+    assert "(-10.0%)" in html
+    assert html.count("<svg") == 1
+    assert memory.section(FOUND) == html
+    assert memory.section({}) == ""
+    alone = memory.section({**FOUND, "predicted": None, "predicted_curve": []})
+    assert "no family that is predicted" in alone
+    assert "<svg" not in alone

@@ -11,7 +11,7 @@ from lab import Lab, learned
 
 from arabic_llm import files
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError, TrainingError
-from arabic_llm.training import batches, callbacks, checkpoint
+from arabic_llm.training import batches, callbacks, checkpoint, sft
 
 
 def losses(directory):
@@ -44,12 +44,15 @@ def test_the_logged_loss_is_the_mean_over_the_steps_supervised_tokens(tmp_path):
     assert dev_before == pytest.approx(dev, rel=1e-5)
 
 
-def test_hw_does_not_change_what_is_learned(tmp_path):
+@pytest.mark.parametrize("adapter", ["lora", "qlora"])
+def test_hw_does_not_change_what_is_learned(tmp_path, adapter):
     curves = []
-    for micro in (1, 3, 8):
-        lab = Lab((NO_DROPOUT, f"hw.micro_batch_size={micro}", f"hw.gradient_checkpointing={micro == 1}"))
-        lab.train(tmp_path / str(micro))
-        curves.append([loss for _, loss, _, _ in losses(tmp_path / str(micro)) if loss])
+    for hw, micro in (("4gb", 1), ("8gb", 3), ("cpu", 8)):
+        how = (f"hw={hw}", f"hw.micro_batch_size={micro}", f"hw.gradient_checkpointing={micro == 1}")
+        lab = Lab((f"adapter={adapter}", NO_DROPOUT, *how))
+        lab.dev_rows = []
+        lab.train(tmp_path / hw)
+        curves.append([loss for _, loss, _, _ in losses(tmp_path / hw)])
     assert curves[0] == pytest.approx(curves[1], rel=1e-4)
     assert curves[0] == pytest.approx(curves[2], rel=1e-4)
 
@@ -201,6 +204,42 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(tmp_path)
     parameter = next(p for p in lab.model.parameters() if p.requires_grad)
     parameter.register_hook(lambda gradient: gradient * float("nan"))
     with pytest.raises(TrainingError, match="step 1: gradient norm is nan; no weight was changed"):
+        lab.train(tmp_path)
+    assert learned(lab.model) == before
+
+
+class Scaled(sft.GuardedTrainer):
+    """A trainer with the scaler that float16 has on a card; accelerate makes none on a CPU."""
+
+    scale = 2.0**16
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=self.scale)
+
+
+def test_a_scaler_lowers_its_scale_and_the_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(Scaled, "scale", 2.0**127)  # the loss of 4 nats is infinite once it is scaled
+    monkeypatch.setattr(sft, "GuardedTrainer", Scaled)
+    lab = Lab(("hw.micro_batch_size=8",))
+    lab.dev_rows = []
+    before = learned(lab.model)
+    model, outcome = lab.train(tmp_path)
+    norms = [norm for _, _, _, norm in losses(tmp_path)]
+    assert outcome.steps == 6
+    assert norms[0] is None  # not finite: the step was left out
+    assert 0 < norms[-1] < 100
+    assert learned(model) != before
+
+
+def test_a_gradient_that_no_scale_cures_stops(tmp_path, monkeypatch):
+    monkeypatch.setattr(sft, "GuardedTrainer", Scaled)
+    lab = Lab(("task.max_steps=30", "task.save_steps=100", "task.effective_batch_size=1"))
+    lab.dev_rows = []
+    before = learned(lab.model)
+    parameter = next(p for p in lab.model.parameters() if p.requires_grad)
+    parameter.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(TrainingError, match=r"step 25: gradient norm is (nan|inf); no weight was changed"):
         lab.train(tmp_path)
     assert learned(lab.model) == before
 

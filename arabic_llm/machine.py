@@ -1,0 +1,149 @@
+"""What this machine has free now, asked without torch: hw=auto is that budget, a busy card refused."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from arabic_llm.config import paths
+from arabic_llm.config.schema import Device, HardwareConfig, Precision, RunConfig
+from arabic_llm.errors import HardwareError
+
+log = logging.getLogger(__name__)
+_GIB, _MIB_OF_GIB = 2**30, 1024
+_CONTEXT_GIB = 0.4  # the CUDA context and its kernels take 0.14 to 0.4, as conf/hw/4gb.yaml has it
+_AMPERE = 8  # compute capability from which bfloat16 is in hardware
+_CARD = "name,memory.total,memory.free,compute_cap"
+_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU as nvidia-smi sees it: sizes in GiB."""
+
+    name: str
+    total: float
+    free: float
+    capability: float
+    users: str  # who holds memory on it
+
+    def __str__(self) -> str:
+        """Return its name and what is free."""
+        return f"{self.name}, {self.free:.1f} of {self.total:.1f} GiB free"
+
+
+def settled(config: RunConfig) -> RunConfig:
+    """Return a run's configuration with the hardware that is there."""
+    return replace(config, hw=settle(config.hw))
+
+
+def settle(hw: HardwareConfig) -> HardwareConfig:
+    """Return the hardware of a run: hw=auto becomes the shipped budget nearest to what the card has free.
+
+    Says what it became. Raises HardwareError when the card has less free than the smallest budget.
+    """
+    if hw.name != "auto" or hw.device is Device.cpu or hw.usable_gib is not None:
+        return hw
+    if (found := card()) is None:
+        return hw
+    budgets = [values for values in _budgets() if float(values["usable_gib"]) <= found.free]
+    if not budgets:
+        raise HardwareError(
+            f"hw=auto: {found}, which is less than the smallest budget leaves; taken by {found.users}."
+            " End what takes it, or use hw=cpu"
+        )
+    nearest = budgets[-1]
+    settled = replace(
+        hw,
+        name=nearest["name"],
+        card_gib=round(found.total, 1),
+        usable_gib=round(found.free - _CONTEXT_GIB, 2),
+        eval_batch_size=hw.eval_batch_size or nearest["eval_batch_size"],
+        precision=_precision(hw, found),
+    )
+    log.info(
+        "hw=auto is hw=%s with %s GiB of %s%s",
+        *(settled.name, settled.usable_gib, found),
+        ", in float16: it has no bfloat16" if settled.precision is Precision.float16 else "",
+    )
+    return settled
+
+
+def refuse_busy(needed_gib: float) -> None:
+    """Refuse a run that would fit its budget where others hold the card. Raises HardwareError."""
+    found = card()
+    if found is None or found.free >= needed_gib + _CONTEXT_GIB:
+        return
+    raise HardwareError(
+        f"the card is busy: {found}, and this run needs {needed_gib + _CONTEXT_GIB:.1f}; taken by"
+        f" {found.users}. End what takes it, wait for it, or plan for what is free with hw=auto"
+    )
+
+
+def card() -> Card | None:
+    """Return the first GPU that CUDA would see, or None."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    chosen = "0" if visible is None else visible.split(",")[0].strip()
+    if chosen in ("", "-1") or not (lines := _ask(chosen, f"--query-gpu={_CARD}")):
+        return None
+    name, total, free, capability = (cell.strip() for cell in lines[0].split(","))
+    apps = _ask(chosen, "--query-compute-apps=pid,process_name,used_memory")
+    users = [_user(line) for line in apps]
+    return Card(
+        name,
+        float(total) / _MIB_OF_GIB,
+        float(free) / _MIB_OF_GIB,
+        float(capability),
+        ", ".join(users) or "programs that nvidia-smi does not name",
+    )
+
+
+def refuse_too_large(name: str, weights_gib: float) -> None:
+    """Refuse weights that the main memory does not hold, on a CPU. Raises HardwareError."""
+    if weights_gib > (free := free_gib()):
+        raise HardwareError(
+            f"the weights of model={name} take {weights_gib:.1f} GiB here and {free:.1f} GiB of memory are"
+            " free; end what takes it, or take a smaller model, adapter=qlora or hw.precision=bfloat16"
+        )
+
+
+def free_gib() -> float:
+    """Return what the system says a new program may take of the main memory."""
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    kib = next(line.split()[1] for line in lines if line.startswith("MemAvailable"))
+    return int(kib) * 1024 / _GIB
+
+
+def _ask(chosen: str, query: str) -> list[str]:
+    """Return nvidia-smi's lines about a card; none where there is no driver, or no such card."""
+    if (program := shutil.which("nvidia-smi")) is None:
+        return []
+    command = [program, "-i", chosen, query, "--format=csv,noheader,nounits"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    return [line for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
+
+
+def _user(line: str) -> str:
+    pid, name, mib = (cell.strip() for cell in line.split(","))
+    size = f"{int(mib) / _MIB_OF_GIB:.1f} GiB" if mib.isdigit() else "an unknown size"
+    return f"{Path(name).name} (process {pid}, {size})"
+
+
+def _precision(hw: HardwareConfig, found: Card) -> Precision:
+    before_ampere = found.capability < _AMPERE
+    return Precision.float16 if hw.precision is Precision.auto and before_ampere else hw.precision
+
+
+def _budgets() -> list[dict[str, Any]]:
+    """Return the shipped budgets of one card, the smallest first."""
+    found = [
+        yaml.safe_load(path.read_text(encoding="utf-8")) for path in (paths.CONF / "hw").glob("*.yaml")
+    ]
+    return sorted((v for v in found if "usable_gib" in v), key=lambda values: values["usable_gib"])

@@ -1,0 +1,139 @@
+"""Memory over an optimiser step, by what it is for: of tensors on meta, or of real ones on a CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from arabic_llm.memory.allocator import Block, CachingAllocator
+from arabic_llm.memory.trace import Trace
+
+KINDS = ("weights", "trained", "optimizer", "gradients", "activations", "logits")
+_WEIGHTS, _TRAINED, _OPTIMIZER, _GRADIENTS, _ACTIVATIONS, _LOGITS = range(len(KINDS))
+_TILE_WORDS = 32768  # of TRL's fused head
+_MATRIX = 2  # dimensions
+_COLUMNS = 240  # of a curve that is kept
+
+
+class Exact(CachingAllocator):
+    """An allocator that rounds nothing: on a CPU what tensors hold is all that can be counted."""
+
+    def malloc(self, num_bytes: int) -> Block:
+        """Return a block of just that size."""
+        self.allocated += num_bytes
+        self.peak_allocated = max(self.peak_allocated, self.allocated)
+        return Block(num_bytes, 0, is_small=False)
+
+    def release(self, block: Block) -> None:
+        """Take a block back."""
+        self.allocated -= block.size
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Bytes held after an operation, in the order of KINDS."""
+
+    phase: str  # forward, backward, optimizer
+    held: tuple[int, ...]
+
+
+class Timeline(Trace):  # type: ignore[no-untyped-call]
+    """A trace that knows what each storage is for, and keeps the moments of the pass that held most."""
+
+    def __init__(self, allocator: CachingAllocator, vocab_size: int) -> None:
+        """Take the allocator that is asked, and the words of a row of logits."""
+        super().__init__(allocator)
+        self._words = (vocab_size, min(vocab_size, _TILE_WORDS), _TILE_WORDS)
+        self._phase = ""  # nothing has run: what is seen are weights
+        self._held = [0] * len(KINDS)
+        self._storages: dict[int, tuple[int, int]] = {}  # (kind, bytes)
+        self._hooks: list[Any] = []
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin the curve anew, for the step that comes."""
+        self._pass: list[Moment] = []
+        self._fullest: list[Moment] = []
+
+    def follow(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """See what the optimiser holds, and from here on gradients come and phases begin."""
+        self._phase = "optimizer"
+        for state in optimizer.state.values():
+            for tensor in state.values():
+                if isinstance(tensor, torch.Tensor):
+                    self.see(tensor)
+        self._hooks.append(model.register_forward_pre_hook(lambda *_: self._begin("forward")))
+        self._hooks.append(optimizer.register_step_pre_hook(lambda *_: self._begin("optimizer")))
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                hook = parameter.register_post_accumulate_grad_hook(self._mark_gradient)  # type: ignore[no-untyped-call]
+                self._hooks.append(hook)
+
+    def close(self) -> None:
+        """Take the hooks off again."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def curve(self) -> list[Moment]:
+        """Return the pass that held most and the optimiser's step, a few hundred moments at most.
+
+        Of moments that fall together the one that held most is kept.
+        """
+        moments = [*self._fullest, *self._pass]
+        size = -(-len(moments) // _COLUMNS) or 1
+        some = (moments[start : start + size] for start in range(0, len(moments), size))
+        return [max(few, key=lambda moment: sum(moment.held)) for few in some]
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run and account for an operation, then note what is held."""
+        if self._phase == "forward" and torch._C._current_graph_task_id() >= 0:
+            self._phase = "backward"
+        out = super().__torch_dispatch__(func, types, args, kwargs)
+        if not self._pass or self._pass[-1].held != tuple(self._held):
+            self._pass.append(Moment(self._phase, tuple(self._held)))
+        return out
+
+    def see(self, tensor: torch.Tensor, block: Block | None = None) -> None:
+        """Account for a tensor, and note what it is for."""
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self._live and size:
+            self._storages[key] = (kind := self._kind(tensor), size)
+            self._held[kind] += size
+        super().see(tensor, block)
+
+    def _gone(self, key: int) -> None:
+        kind, size = self._storages.pop(key)
+        self._held[kind] -= size
+        super()._gone(key)
+
+    def _begin(self, phase: str) -> None:
+        if self._phase in ("forward", "backward"):
+            self._fullest = max(self._fullest, self._pass, key=_most)
+        self._phase, self._pass = phase, []
+
+    def _mark_gradient(self, parameter: torch.Tensor) -> None:
+        key = parameter.grad.untyped_storage()._cdata if parameter.grad is not None else 0
+        if key in self._storages:
+            kind, size = self._storages[key]
+            self._storages[key] = (_GRADIENTS, size)
+            self._held[kind] -= size
+            self._held[_GRADIENTS] += size
+
+    def _kind(self, tensor: torch.Tensor) -> int:
+        if not self._phase:
+            return _TRAINED if tensor.requires_grad else _WEIGHTS
+        if self._phase == "optimizer":
+            return _OPTIMIZER
+        is_row_of_logits = tensor.dim() >= _MATRIX and tensor.shape[-1] in self._words
+        return _LOGITS if is_row_of_logits else _ACTIVATIONS
+
+
+def _most(moments: list[Moment]) -> int:
+    return max((sum(moment.held) for moment in moments), default=0)

@@ -1,0 +1,94 @@
+"""The memory of a training step in the report: predicted and measured, over time, by what it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from arabic_llm.reports.figures import STYLE, svg
+
+_MIB = 2**20
+_LOOKS = {  # of each kind, from the bottom up
+    "weights": ("frozen weights", "#8a94a6"),
+    "trained": ("trained weights", "#0f7b6c"),
+    "optimizer": ("optimiser", "#6db3a6"),
+    "gradients": ("gradients", "#d9a441"),
+    "activations": ("activations", "#c9d8ee"),
+    "logits": ("logits", "#b3261e"),
+}
+_NARROWEST = 0.07  # share of the width that a phase's name needs
+
+
+def section(found: dict[str, Any]) -> Markup:
+    """Return the HTML of a run's memory.json; nothing where there is none."""
+    if not found:
+        return Markup("")
+    batch, predicted, measured = found["batch"], found["predicted"], found["measured"]
+    where = "GPU" if found["device"] == "cuda" else "CPU"
+    said = f"Step {found['step']}, {batch['size']} x {batch['tokens']} tokens in its largest pass, {where}:"
+    said += f" {measured / _MIB:,.1f} MiB measured"
+    if predicted is None:
+        said += "; this model is of no family that is predicted."
+    else:
+        said += f", {predicted / _MIB:,.1f} MiB predicted ({100 * (predicted / measured - 1):+.1f}%)."
+    if found["measured_reserved"] is not None:
+        said += f" Taken from the card: {found['measured_reserved'] / _MIB:,.1f} MiB measured"
+        said += "" if predicted is None else f", {found['predicted_reserved'] / _MIB:,.1f} MiB predicted"
+        said += "."
+    said += " The curves are of the pass that held most, and of the optimiser's step after the last."
+    chart = Markup(curves(found))  # noqa: S704 (our own SVG)
+    return Markup("<h2>Memory of a step</h2>\n<section>{}<p class='soft'>{}</p></section>").format(
+        chart, escape(said)
+    )
+
+
+def curves(found: dict[str, Any]) -> str:
+    """Return a panel for what was predicted and one for what was measured, where there is one."""
+    panels = [
+        (name, found[f"{name}_curve"]) for name in ("predicted", "measured") if found[f"{name}_curve"]
+    ]
+    if not panels:
+        return ""
+    with mpl.rc_context(STYLE):
+        width = 4.4 * len(panels)
+        figure, axes = plt.subplots(1, len(panels), figsize=(width, 3.4), sharey=True, squeeze=False)
+        for panel, (name, curve) in zip(axes[0], panels, strict=True):
+            _draw(panel, name, curve, found["kinds"])
+        axes[0, 0].set_ylabel("MiB")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(
+            *(handles[::-1], labels[::-1]), loc="center left", bbox_to_anchor=(0.91, 0.5), frameon=False
+        )
+        return svg(figure)
+
+
+def _draw(axes: Axes, name: str, curve: Sequence[dict[str, Any]], kinds: Sequence[str]) -> None:
+    """Draw what is held after each operation, stacked, with the phases of the step."""
+    held = np.array([moment["held"] for moment in curve], dtype=float).T / _MIB
+    looks = [_LOOKS[kind] for kind in kinds]
+    at = np.arange(held.shape[1])
+    axes.stackplot(
+        at, held, labels=[label for label, _ in looks], colors=[color for _, color in looks], lw=0
+    )
+    top = float(held.sum(0).max())
+    phases = [moment["phase"] for moment in curve]
+    for phase in dict.fromkeys(phases):
+        first, last = phases.index(phase), len(phases) - phases[::-1].index(phase)
+        axes.axvline(first, color="#555", lw=0.7, ls=":")
+        if last - first > _NARROWEST * len(phases):
+            axes.text(
+                (first + last) / 2,
+                1.1 * top,
+                phase.replace("z", "s"),
+                ha="center",
+                fontsize=8.5,
+                color="#555",
+            )
+    axes.set_title(name, pad=6)
+    axes.set(xlim=(0, len(phases) - 1), ylim=(0, 1.18 * top), xticks=[], xlabel="operations, in order")

@@ -1,0 +1,95 @@
+"""hw=auto is the card that is there, with what it has free now. A script plays the card's own program."""
+
+import re
+
+import pytest
+from conftest import compose_config
+
+from arabic_llm import machine
+from arabic_llm.config.schema import Precision
+from arabic_llm.errors import HardwareError
+
+
+@pytest.fixture
+def card(tmp_path, monkeypatch):
+    """Put an nvidia-smi on the path that answers as the real one does."""
+
+    def insert(line, users=""):
+        script = tmp_path / "nvidia-smi"
+        script.write_text(
+            "#!/bin/sh\n"
+            'case "$*" in\n'
+            f'  "-i 0 --query-gpu=name,memory.total,memory.free,compute_cap "*) echo "{line}";;\n'
+            f'  "-i 0 --query-compute-apps=pid,process_name,used_memory "*) printf "{users}";;\n'
+            "  *) exit 6;;\n"
+            "esac\n"
+        )
+        script.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    return insert
+
+
+def test_auto_becomes_the_nearest_budget_with_what_is_free_now(card, caplog):
+    card("NVIDIA GeForce RTX 3070, 8192, 7900, 8.6")
+    with caplog.at_level("INFO", logger="arabic_llm"):
+        hw = machine.settle(compose_config().hw)
+    assert (hw.name, hw.usable_gib, hw.card_gib, hw.eval_batch_size) == ("8gb", 7.31, 8.0, 8)
+    assert hw.precision is Precision.auto
+    assert (
+        caplog.messages[-1]
+        == "hw=auto is hw=8gb with 7.31 GiB of NVIDIA GeForce RTX 3070, 7.7 of 8.0 GiB free"
+    )
+
+
+def test_memory_that_others_hold_is_not_counted(card):
+    card("NVIDIA GeForce RTX 3070, 8192, 4200, 8.6", "77, /usr/bin/python, 3900")
+    assert machine.settle(compose_config().hw).name == "4gb"
+
+
+def test_a_card_before_ampere_computes_in_float16(card):
+    card("Tesla T4, 15360, 15000, 7.5")
+    assert machine.settle(compose_config().hw).precision is Precision.float16
+    assert machine.settle(compose_config("hw.precision=float32").hw).precision is Precision.float32
+
+
+def test_a_busy_card_is_one_line_with_who_holds_it_and_the_cure(card):
+    card("NVIDIA GeForce GTX 1650, 4096, 800, 7.5", "77, /usr/bin/blender, 2900\\n78, /opt/x/Xorg, 300\\n")
+    who = re.escape("blender (process 77, 2.8 GiB), Xorg (process 78, 0.3 GiB)")
+    with pytest.raises(HardwareError, match=f"GTX 1650, 0.8 of 4.0 GiB free, .* taken by {who}. End what"):
+        machine.settle(compose_config().hw)
+    with pytest.raises(HardwareError, match=f"the card is busy: .* this run needs 3.0; taken by {who}."):
+        machine.refuse_busy(2.6)
+    machine.refuse_busy(0.3)
+
+
+def test_a_budget_that_is_given_is_not_asked_of_the_card(card):
+    card("NVIDIA GeForce GTX 1650, 4096, 800, 7.5")
+    for override in ("hw=8gb", "hw=cpu", "hw.usable_gib=2"):
+        hw = compose_config(override).hw
+        assert machine.settle(hw) == hw
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "3"])
+def test_a_card_that_cuda_is_not_to_see_is_not_there(card, monkeypatch, visible):
+    card("Tesla T4, 15360, 15000, 7.5")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert machine.card() is None
+
+
+def test_weights_larger_than_the_memory_are_refused_on_a_cpu():
+    free = machine.free_gib()
+    machine.refuse_too_large("tiny", 0.01)
+    with pytest.raises(HardwareError, match=r"model=huge take .* adapter=qlora"):
+        machine.refuse_too_large("huge", free + 10)
+
+
+def test_the_plan_of_auto_is_that_of_the_card(card, program):
+    card("NVIDIA GeForce GTX 1650, 4096, 3996, 7.5")
+    status, said = program("task=plan", "model=qwen2_1_5b", "adapter=qlora")
+    assert status == 0, said
+    assert said.startswith(
+        "hw=auto is hw=4gb with 3.5 GiB of NVIDIA GeForce GTX 1650, 3.9 of 4.0 GiB free, in"
+    )
+    assert "of 3,584 that hw=4gb leaves" in said
