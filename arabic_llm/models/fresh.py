@@ -52,7 +52,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 
 def new_model(model: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
     """Return a model of the configured shape with random float32 weights."""
-    shape = {k: v for k, v in vars(model.architecture).items() if k not in ("model_type", "attention_bias")}
+    given = model.architecture.fields()
+    shape = {k: v for k, v in given.items() if k not in ("model_type", "attention_bias")}
     config = Qwen2Config(
         **shape,
         max_position_embeddings=model.max_length,
