@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
@@ -80,6 +80,10 @@ class ArchitectureConfig:
     attention_bias: bool = False  # on q, k, v
     max_position_embeddings: int | None = None  # where positions are learned
     type_vocab_size: int | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields that this architecture has."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass

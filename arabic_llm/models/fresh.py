@@ -52,8 +52,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 
 def new_model(model: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
     """Return a model of the configured shape with random float32 weights."""
-    named = ("model_type", "attention_bias")  # what Qwen2 does not name: its own
-    shape = {k: v for k, v in vars(model.architecture).items() if v is not None and k not in named}
+    given = model.architecture.fields()
+    shape = {k: v for k, v in given.items() if k not in ("model_type", "attention_bias")}
     config = Qwen2Config(
         **{"max_position_embeddings": model.max_length, **shape},
         eos_token_id=tokenizer.eos_token_id,

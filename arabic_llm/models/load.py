@@ -122,9 +122,9 @@ def check_shape(model: ModelConfig, base: Base) -> None:
     Raises ConfigError naming the first field that differs.
     """
     found = AutoConfig.from_pretrained(base.folder)
-    for key, expected in vars(model.architecture).items():
+    for key, expected in model.architecture.fields().items():
         value = getattr(found, key, None)
-        if None not in (value, expected) and value != expected:
+        if value is not None and value != expected:
             raise ConfigError(
                 f"{base.folder}/config.json: {key} is {value}, but model={model.name} says {expected};"
                 f" set model.architecture.{key}={value}, or give the right model.path"

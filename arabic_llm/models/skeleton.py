@@ -24,9 +24,8 @@ _OUTPUTS_PADDED_TO = 32  # of the efficient kernel's logsumexp
 
 def build(work: Workload) -> PreTrainedModel:
     """Return the model of a workload in training mode, with its adapter, on the meta device."""
-    shape = {k: v for k, v in vars(work.architecture).items() if v is not None}
     config = AutoConfig.for_model(
-        **shape, pad_token_id=None
+        **work.architecture.fields(), pad_token_id=None
     )  # the default may lie outside a small vocabulary
     config.use_cache = False
     config._attn_implementation = "eager" if work.attention is Attention.eager else _fused(work)

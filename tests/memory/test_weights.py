@@ -30,10 +30,9 @@ def test_the_count_is_the_published_one(name):
 
 def on_meta(name):
     model = model_config(name)
-    shape = {key: value for key, value in vars(model.architecture).items() if value is not None}
     auto = AutoModelForCausalLM if model.kind is ModelKind.causal else AutoModelForMaskedLM
     with torch.device("meta"):
-        return auto.from_config(AutoConfig.for_model(**shape))
+        return auto.from_config(AutoConfig.for_model(**model.architecture.fields()))
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in paths.CONF.glob("model/*.yaml")))

@@ -14,7 +14,7 @@ from arabic_llm.training import batches
 @pytest.fixture(scope="module", params=["tiny", "gemma2_2b", "llama3_8b", "glm4_9b"])
 def model(request):
     """Return a small random model of each architecture we name, in float64 but for Gemma's softmax."""
-    shape = vars(model_config(request.param).architecture) | {
+    shape = model_config(request.param).architecture.fields() | {
         **{"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4},
         **{"num_key_value_heads": 2, "head_dim": 16, "vocab_size": 300},
     }

@@ -12,7 +12,8 @@ from arabic_llm.memory import closed_form, trace
 from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Workload
 from arabic_llm.training import derive, rehearsal
 
-MODELS = sorted(path.stem for path in paths.CONF.glob("model/*.yaml"))
+FILES = sorted(paths.CONF.glob("model/*.yaml"))
+MODELS = [path.stem for path in FILES if "kind: masked" not in path.read_text(encoding="utf-8")]
 # tokens, batch, rank, dropout, checkpointing, nf4; benchmarks/memory_closed_form.py goes further
 SETTINGS = [
     (256, 8, 4, 0.0, True, True),
