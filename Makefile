@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m arabic_llm.run
 
-.PHONY: help demo test faults check sweep bench real_input sync clean
+.PHONY: help demo test faults check sweep bench real_input evaluation_real sync clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,10 @@ bench: $(VENV)/.ready ## claims about preparing data, about half an hour; needs 
 
 real_input: $(VENV)/.ready ## QLoRA on real stories, judged on real exams; needs ARABIC_LLM_DATA
 	$(RUN) +experiment=real_input
+
+evaluation_real: $(VENV)/.ready ## the tiny model on every real benchmark, before and after; needs ARABIC_LLM_DATA
+	$(RUN) +experiment=evaluation_real
+	$(RUN) task=report
 
 sync: $(VENV)/.ready ## upload the offline W&B runs
 	find outputs multirun -type d -name 'offline-run-*' -exec $(VENV)/bin/wandb sync {} +
