@@ -42,6 +42,13 @@ class Device(Enum):
     cuda = "cuda"
 
 
+class Optimizer(Enum):
+    """What turns gradients into steps. Moments of 8 bits change what is learned: the task's choice."""
+
+    adamw = "adamw"  # moments of 32 bits
+    adamw_8bit = "adamw_8bit"  # moments of 8 bits in blocks (2110.02861): a quarter of the memory
+
+
 class Aggregate(Enum):
     """How the subsets of a benchmark become one score."""
 
@@ -175,6 +182,8 @@ class HardwareConfig:
     eval_batch_size: int | None = None
     precision: Precision = Precision.auto
     gradient_checkpointing: bool | None = None  # none: by the plan; without a budget off
+    optimizer_on_host: bool | None = None  # moments in the host's memory, paged; none: by the plan
+    embedding_on_host: bool | None = None  # the frozen table of tokens there; none: by the plan
     num_processes: int | None = None  # that clean rows; none: one on each core, of a cluster one a task
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)  # of data.engine=datatrove
 
@@ -240,6 +249,7 @@ class TrainingConfig(TaskConfig):
     max_steps: int | None = None  # optimiser steps; overrides epochs
     effective_batch_size: int = MISSING  # sequences per optimiser step
     max_length: int = MISSING  # tokens a sequence
+    optimizer: Optimizer = MISSING
     warmup_ratio: float = MISSING  # share of the steps
     weight_decay: float = MISSING
     max_grad_norm: float = MISSING

@@ -62,6 +62,9 @@ class Workload:
     widened: bool  # PEFT's prepare_model_for_kbit_training has cast what is not in 4 bits to float32
     keeps_output: bool  # the logits live until the step ends, as in a plain loop; Trainer drops them
     workspace_bytes: int  # of cuBLAS, a thread: 8.125 MiB, on Hopper and later 32
+    dora: bool = False  # the adapter has magnitudes too, and adds itself up with the weights of its layer
+    optimizer_on_host: bool = False  # moments in memory of the host (bitsandbytes' paged optimisers)
+    embedding_on_host: bool = False  # frozen, not tied to the head, and looked up there
 
 
 # at::cuda::getChosenWorkspaceSize, torch 2.13: 2 buffers of 4 MiB and 8 of 16 KiB

@@ -24,6 +24,8 @@ class Placement:
     eval_batch_size: int
     gradient_checkpointing: bool
     description: str
+    optimizer_on_host: bool = False  # on a GPU; on a CPU it is there anyway
+    embedding_on_host: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -51,6 +53,7 @@ def resolve(hw: HardwareConfig) -> Placement:
         micro_batch_size=hw.micro_batch_size or micro,
         eval_batch_size=hw.eval_batch_size or evaluation,
         gradient_checkpointing=bool(hw.gradient_checkpointing),
+        optimizer_on_host=bool(hw.optimizer_on_host),
         description=f"{torch.cuda.get_device_name()}, {free_gib:.1f} of {total_gib:.1f} GiB free",
     )
 

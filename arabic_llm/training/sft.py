@@ -14,7 +14,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig
 
 from arabic_llm import files
-from arabic_llm.config.schema import Precision, TrainingConfig
+from arabic_llm.config.schema import Optimizer, Precision, TrainingConfig
 from arabic_llm.data import mix_report
 from arabic_llm.data.chat import Codec, TokenRow
 from arabic_llm.data.mix_report import MixReport
@@ -28,6 +28,12 @@ from arabic_llm.training.trainer import GuardedTrainer
 
 log = logging.getLogger(__name__)
 _ROWS = "rows.json"  # what the run that began here trains on
+_OPTIMIZERS = {  # as transformers names them, by (what, in the host's memory)
+    (Optimizer.adamw, False): "adamw_torch",
+    (Optimizer.adamw, True): "paged_adamw_32bit",
+    (Optimizer.adamw_8bit, False): "adamw_8bit",
+    (Optimizer.adamw_8bit, True): "paged_adamw_8bit",
+}
 _MIX = "mix.json"  # what its mix comes to
 
 
@@ -140,7 +146,7 @@ def _arguments(
         warmup_steps=round(settings.warmup_ratio * plan.num_steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        optim="adamw_torch",
+        optim=_OPTIMIZERS[settings.optimizer, placement.optimizer_on_host],
         bf16=placement.precision is Precision.bfloat16,
         fp16=placement.precision is Precision.float16,
         gradient_checkpointing=placement.gradient_checkpointing,

@@ -12,7 +12,7 @@ from trl import SFTTrainer
 from arabic_llm import files
 from arabic_llm.data.chat import IGNORED
 from arabic_llm.errors import TrainingError
-from arabic_llm.training import checkpoint
+from arabic_llm.training import checkpoint, moments
 from arabic_llm.training.schedule import Schedule
 
 _NAMED = 16  # rows named in the line of an error
@@ -28,6 +28,12 @@ class GuardedTrainer(SFTTrainer):  # type: ignore[misc]
         self._row_ids = row_ids
         self._keep = keep
         self._passes = (-1, 0)  # (step, forward passes done in it)
+
+    def create_optimizer(self, *args: Any) -> torch.optim.Optimizer:
+        """Return the optimiser, which takes up what it or the other AdamW has saved."""
+        optimizer: torch.optim.Optimizer = super().create_optimizer(*args)
+        moments.accept_either(optimizer)
+        return optimizer
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Run one forward and backward pass. Raises TrainingError when its loss is not finite."""
