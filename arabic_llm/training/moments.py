@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 _NAMES = {"exp_avg": "state1", "exp_avg_sq": "state2"}  # of torch: of bitsandbytes
+_WRAPPED = "__bnb_optimizer_quant_state__"  # where Optimizer8bit.state_dict puts all but the step
 
 
 def accept_either(optimizer: torch.optim.Optimizer) -> None:
@@ -25,7 +26,9 @@ def accept_either(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _renamed(moments: dict[str, Any], names: dict[str, str], is_torch: bool) -> dict[str, Any]:
-    renamed = {names.get(name, name): value for name, value in moments.items()}
+    flat = {**moments, **moments.get(_WRAPPED, {})}
+    flat.pop(_WRAPPED, None)
+    renamed = {names.get(name, name): value for name, value in flat.items()}
     if "step" in renamed:
         step = float(renamed["step"])
         renamed["step"] = torch.tensor(step) if is_torch else int(step)

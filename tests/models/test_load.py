@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,15 @@ def test_nf4_is_real_on_the_cpu():
     with torch.no_grad():
         agreement = (model(ids).logits.argmax(-1) == whole(ids).logits.argmax(-1)).float().mean()
     assert agreement > 0.5  # quantised, not broken
+
+
+def test_a_table_of_tokens_in_the_hosts_memory_says_the_same_and_is_no_weight_of_the_model():
+    place = placement.resolve(compose_config("hw=cpu").hw)
+    config = compose_config("hw=cpu")
+    base = load.locate(config.model, None)
+    plain = load.base_model(config.model, base, config.adapter, place)
+    moved = load.base_model(config.model, base, config.adapter, replace(place, embedding_on_host=True))
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        assert torch.equal(plain(ids).logits, moved(ids).logits)
+    assert not list(moved.get_input_embeddings().parameters())
