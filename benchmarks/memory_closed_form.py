@@ -3,11 +3,13 @@
     python benchmarks/memory_closed_form.py 100
 
 Models with two layers (totals are affine in layers), 256 to 8192 tokens, ranks 4 to 128, batches of 1 to 8,
-every kind of attention, with and without dropout, gradient checkpointing and 4-bit weights.
+every kind of attention; LoRA, QLoRA, DoRA and full fine-tuning, with and without dropout and gradient
+checkpointing.
 """
 
 from __future__ import annotations
 
+import gc
 import random
 import sys
 import warnings
@@ -22,12 +24,13 @@ from arabic_llm.memory.workload import CUBLAS_WORKSPACE, MIB
 from arabic_llm.models.adapter import LINEAR_MODULES
 from arabic_llm.training import derive, rehearsal
 
-WORST = 3.0  # percent; what the allocator rounds up is more of two layers than of all
+WORST = 2.0  # percent
 
 
 def main(count: int) -> None:
     """Print each setting and the worst error."""
     warnings.simplefilter("ignore")
+    gc.freeze()  # a rehearsal looks for cycles of tensors: not among the libraries
     draw = random.Random(17)  # noqa: S311
     worst, regimes = 0.0, derive.regimes()
     everything = sorted(paths.CONF.glob("model/*.yaml"))
@@ -36,20 +39,22 @@ def main(count: int) -> None:
         values = yaml.safe_load(draw.choice(files).read_text(encoding="utf-8"))
         shape = replace(ArchitectureConfig(**values["architecture"]), num_hidden_layers=2)
         family = shape.model_type if shape.model_type in ("gemma2", "glm") else "llama"
-        names = [n for n in regimes if n.startswith(family) and " full " not in n]
+        name = draw.choice([n for n in regimes if n.startswith(family)])
         work = replace(
-            regimes[draw.choice(names)],
+            regimes[name],
             architecture=shape,
             batch_size=draw.choice((1, 2, 4, 8)),
             tokens=draw.choice((256, 512, 1024, 2048, 4096, 8192)),
-            rank=draw.choice((4, 16, 64, 128)),
+            rank=None if "full" in name else draw.choice((4, 16, 64, 128)),
             target_modules=LINEAR_MODULES[shape.model_type],
             workspace_bytes=CUBLAS_WORKSPACE,
         )
         real, form = rehearsal.peak(work).allocated, closed_form.predict(work).allocated
         off = 100 * (form / real - 1)
         worst = max(worst, abs(off))
-        setting = f"{work.batch_size} x {work.tokens:<5} rank {work.rank:<4} {closed_form.regime(work)}"
+        setting = (
+            f"{work.batch_size} x {work.tokens:<5} rank {work.rank or '-':<4} {closed_form.regime(work)}"
+        )
         print(f"{values['name']:12} {real / MIB:8,.0f} MiB {off:+6.2f}%  {setting}", flush=True)
     print(f"worst {worst:.2f}% of {count}")
     assert worst < WORST

@@ -50,6 +50,13 @@ class ModelKind(Enum):
     masked = "masked"  # tokens left out of a text it sees on both sides: it scores and classifies
 
 
+class Optimizer(Enum):
+    """What turns gradients into steps. Moments of 8 bits change what is learned: the task's choice."""
+
+    adamw = "adamw"  # moments of 32 bits
+    adamw_8bit = "adamw_8bit"  # moments of 8 bits in blocks (2110.02861): a quarter of the memory
+
+
 class Aggregate(Enum):
     """How the subsets of a benchmark become one score."""
 
@@ -201,6 +208,8 @@ class HardwareConfig:
     gradient_checkpointing: bool | None = None  # none: by the plan; without a budget off
     num_cards: int = 1  # that train together, one process each (accelerate launch --num_processes)
     fsdp: bool | None = None  # weights are shared out over the cards; none: where the plan says so
+    optimizer_on_host: bool | None = None  # moments in the host's memory, paged; none: by the plan
+    embedding_on_host: bool | None = None  # the frozen table of tokens there; none: by the plan
     num_processes: int | None = None  # that clean rows; none: one on each core, of a cluster one a task
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)  # of data.engine=datatrove
 
@@ -297,6 +306,7 @@ class TrainingConfig(TaskConfig):
     max_steps: int | None = None  # optimiser steps; overrides epochs
     effective_batch_size: int = MISSING  # sequences per optimiser step
     max_length: int = MISSING  # tokens a sequence
+    optimizer: Optimizer = MISSING
     warmup_ratio: float = MISSING  # share of the steps
     weight_decay: float = MISSING
     max_grad_norm: float = MISSING

@@ -16,12 +16,16 @@ from typing import Any
 
 from arabic_llm.config.schema import Precision
 from arabic_llm.memory import weights
+from arabic_llm.memory.allocator import CachingAllocator
 from arabic_llm.memory.workload import Attention, Optimizer, Workload
 
 MOMENTS = Path(__file__).with_name("moments.json")
 BYTES = {Precision.float32: 4, Precision.bfloat16: 2, Precision.float16: 2}
 _TILE_TOKENS, _TILE_WORDS = 4096, 32768  # of TRL's fused head
-_STATE_BYTES = {Optimizer.adamw: 8.0, Optimizer.adamw_8bit: 2 + 2 * 4 / 256, Optimizer.sgd: 0.0}
+MIN_8BIT = 4096  # weights of a tensor below which bitsandbytes keeps moments of 32 bits
+_BLOCK_8BIT = 256  # weights that share a scale
+_OF_THE_HEAD = ("tile", "slice", "slices")
+_SAMPLE = 4  # copies of a block's tensors that are laid out
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,16 @@ def predict(work: Workload) -> Parts:
     """Return what the worst moment of an optimiser step holds."""
     trained, nf4, kept = _weights(work)
     float32 = 4
-    gradients = trained * float32
-    state = trained * _STATE_BYTES[work.optimizer]
-    adapters = 0.0 if work.rank is None else trained * float32
+    tensors = _trained_tensors(work)
+    round_up = _rounding(tuple(float32 * size for size in tensors))
+    gradients = trained * float32 * round_up
+    state = 0.0 if work.optimizer_on_host else trained * _moments_of_a_weight(work, tensors) * round_up
+    adapters = 0.0 if work.rank is None else trained * float32 * round_up
     passing, logits = _worst_moment(work)
-    # foreach AdamW makes the square roots of all second moments at once (torch/optim/adam.py)
-    stepping = 0.0 if work.optimizer is Optimizer.adamw_8bit else trained * float32
+    # foreach AdamW makes the square roots of all second moments at once (torch/optim/adam.py);
+    # bitsandbytes' kernels update in place
+    is_foreach = work.optimizer is Optimizer.adamw and not work.optimizer_on_host
+    stepping = trained * float32 * round_up if is_foreach else 0.0
     if stepping > passing + logits:
         passing, logits = stepping, 0.0
     return Parts(nf4, kept, adapters, gradients, state, passing, logits, 2.0 * work.workspace_bytes)
@@ -79,6 +87,9 @@ def value(name: str, of: Mapping[str, float]) -> float:
     """Return a product of sizes: "BTf" is batch x tokens x intermediate size."""
     if name == "tile":
         return min(of["B"] * of["S"], _TILE_TOKENS) * _TILE_WORDS
+    if name in ("slice", "slices"):  # of the head, cast to 16 bits; on the way back the next one as well
+        words = _TILE_WORDS if name == "slice" else 2 * _TILE_WORDS
+        return min(of["V"], words) * math.prod(of[letter] for letter in "KGh")
     return math.prod(of[letter] for letter in name)
 
 
@@ -91,13 +102,19 @@ def regime(work: Workload) -> str:
             family if family in ("gemma2", "glm") else "llama",
             work.attention.name
             + ("_padded" if work.padded and work.attention is Attention.efficient else ""),
-            "full" if work.rank is None else "nf4" if work.nf4 else "lora",
+            _trained(work),
             dropout,
             "checkpointing" if work.checkpointing else "stored",
             work.loss.name,
             "autocast" if work.autocast else "float32",
         )
     )
+
+
+def _trained(work: Workload) -> str:
+    if work.rank is None:  # a tied table has the gradient of both its uses, and their sum
+        return "full_tied" if work.architecture.tie_word_embeddings else "full"
+    return ("nf4" if work.nf4 else "lora") + ("_dora" if work.dora else "")
 
 
 @functools.cache
@@ -112,10 +129,10 @@ def _worst_moment(work: Workload) -> tuple[float, float]:
     own, moments = sizes(work), table()[regime(work)]
     more = work.architecture.num_hidden_layers - 1
     worst = (0.0, 0.0)
-    for phase in ("forward", "backward"):
-        layers = more * _total(moments[f"layer_{phase}"], own)
+    for phase in ("forward", "backward", "end"):  # at its end nothing of the layers is left
+        layers = more * _total(moments.get(f"layer_{phase}", {}), own)
         for moment in moments[phase]:
-            logits = _total({n: s for n, s in moment.items() if n == "tile" or "V" in n}, own)
+            logits = _total({n: s for n, s in moment.items() if "V" in n or n in _OF_THE_HEAD}, own)
             worst = max(worst, (layers + _total(moment, own) - logits, logits), key=sum)
     return worst
 
@@ -127,11 +144,47 @@ def _total(vector: Mapping[str, float], own: Mapping[str, float]) -> float:
 def _weights(work: Workload) -> tuple[int, float, float]:
     """Return the number of trained weights, and the bytes of those in 4 bits and of the others."""
     counts = weights.count(work.architecture)
-    trained = (
-        counts.total if work.rank is None else weights.adapter_parameters(work.architecture, work.rank)
-    )
+    trained = counts.total
+    if work.rank is not None:
+        trained = weights.adapter_parameters(
+            work.architecture, work.rank, work.target_modules, dora=work.dora
+        )
     each = BYTES[work.weights]
+    away = weights.embedding_parameters(work.architecture) if work.embedding_on_host else 0
     if not work.nf4:
-        return trained, 0.0, float(counts.total * each)
+        return trained, 0.0, float((counts.total - away) * each)
     scale = weights.NF4_BYTES if work.double_quant else 0.5 + 4 / 64
-    return trained, counts.linear * scale, float((counts.embedding + counts.other) * each)
+    return trained, counts.linear * scale, float((counts.embedding - away + counts.other) * each)
+
+
+def _trained_tensors(work: Workload) -> list[int]:
+    """Return the parameters of each tensor of a block that is trained."""
+    if work.rank is None:
+        return weights.block_tensors(work.architecture)
+    return weights.adapter_tensors(work.architecture, work.rank, work.target_modules, dora=work.dora)
+
+
+def moments_on_host(work: Workload) -> float:
+    """Return the bytes of moments in the host's memory, which come to the card and go back in a step."""
+    if not work.optimizer_on_host:
+        return 0.0
+    return _weights(work)[0] * _moments_of_a_weight(work, _trained_tensors(work))
+
+
+def _moments_of_a_weight(work: Workload, tensors: list[int]) -> float:
+    """Return the bytes that the moments of a trained weight take on average."""
+    if work.optimizer is Optimizer.sgd:
+        return 0.0
+    if work.optimizer is Optimizer.adamw:
+        return 8.0
+    in_8bit = sum(size for size in tensors if size >= MIN_8BIT) / sum(tensors)
+    return in_8bit * (2 + 2 * 4 / _BLOCK_8BIT) + (1 - in_8bit) * 8
+
+
+@functools.cache
+def _rounding(tensors: tuple[int, ...]) -> float:
+    """Return how much more the allocator's blocks hold than the tensors ask for, of so many bytes each."""
+    allocator = CachingAllocator()
+    for size in tensors * _SAMPLE:
+        allocator.malloc(size)
+    return allocator.allocated / (_SAMPLE * sum(tensors))

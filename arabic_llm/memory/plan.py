@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from arabic_llm.config import schema
 from arabic_llm.config.schema import (
     AdapterConfig,
     Device,
@@ -24,6 +26,8 @@ _HOPPER_GIB = 70  # cards from here on have cuBLAS workspaces of 32 MiB
 _HOPPER_WORKSPACE = 32 * 2**20
 # A pass costs what this many more tokens would: kernels are started, 4-bit weights unpacked.
 _TOKENS_OF_A_PASS = 1024
+_TOKENS_OF_A_LOOKUP = 64  # on the host: the ids go there, the vectors come back, and the card waits
+_TOKENS_OF_A_GIB = 256  # of moments that come to the card and go back in a step
 _RECOMPUTING = 4 / 3  # one more forward pass beside one forward and a backward of twice its cost
 # Holes that nothing fits into. Of seven steps of four families rehearsed with a capacity, the one that
 # needed most ran through with this share of what comes and goes to spare (unused segments are given back
@@ -41,6 +45,7 @@ class Ask:
     hw: HardwareConfig
     tokens: int  # a sequence
     effective_batch_size: int
+    optimizer: schema.Optimizer
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Plan:
 
 def ask(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, task: TrainingConfig) -> Ask:
     """Return what a configured run wants."""
-    return Ask(model, adapter, hw, task.max_length, task.effective_batch_size)
+    return Ask(model, adapter, hw, task.max_length, task.effective_batch_size, task.optimizer)
 
 
 def best(wanted: Ask) -> Plan:
@@ -117,17 +122,27 @@ def _settings(wanted: Ask) -> Iterator[Plan]:
     fixed = hw.micro_batch_size
     open_sizes = [size for size in range(1, batch + 1) if batch % size == 0]
     sizes = open_sizes if fixed is None else [max(s for s in open_sizes if s <= fixed)]
-    choices = (False, True) if hw.gradient_checkpointing is None else (hw.gradient_checkpointing,)
-    for size in sizes:
-        for checkpointing in choices:
-            work = workload(wanted, size, checkpointing=checkpointing)
-            yield Plan(size, batch // size, checkpointing, work, closed_form.predict(work))
+    can_look_up = wanted.adapter.method is Method.lora and not wanted.model.architecture.tie_word_embeddings
+    embeddings = _choices(hw.embedding_on_host) if can_look_up else (False,)
+    for size, checkpointing, optimizer, embedding in itertools.product(
+        sizes, _choices(hw.gradient_checkpointing), _choices(hw.optimizer_on_host), embeddings
+    ):
+        work = workload(wanted, size, checkpointing=checkpointing)
+        work = replace(work, optimizer_on_host=optimizer, embedding_on_host=embedding)
+        yield Plan(size, batch // size, checkpointing, work, closed_form.predict(work))
+
+
+def _choices(set_by_hand: bool | None) -> tuple[bool, ...]:
+    return (False, True) if set_by_hand is None else (set_by_hand,)
 
 
 def _cost(plan: Plan) -> float:
     """Return the time of an optimiser step, in tokens that one forward and backward pass takes."""
-    tokens = plan.micro_batch_size * plan.work.tokens * (_RECOMPUTING if plan.checkpointing else 1)
-    return plan.accumulation * (_TOKENS_OF_A_PASS + tokens)
+    work = plan.work
+    tokens = plan.micro_batch_size * work.tokens * (_RECOMPUTING if plan.checkpointing else 1)
+    a_pass = _TOKENS_OF_A_PASS + tokens + (_TOKENS_OF_A_LOOKUP if work.embedding_on_host else 0)
+    moved = closed_form.moments_on_host(work) / GIB
+    return plan.accumulation * a_pass + _TOKENS_OF_A_GIB * moved + work.optimizer_on_host
 
 
 def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Workload:
@@ -151,13 +166,14 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         dropout=adapter.dropout or 0.0,
         attention=_attention(wanted, padded),
         checkpointing=checkpointing,
-        optimizer=Optimizer.adamw,
+        optimizer=Optimizer[wanted.optimizer.name],
         loss=Loss.tiled,
         padded=padded,
         accumulates=wanted.effective_batch_size > micro_batch_size,
         widened=False,
         keeps_output=False,
         workspace_bytes=_HOPPER_WORKSPACE if on_large_card else CUBLAS_WORKSPACE,
+        dora=adapter.use_dora,
     )
 
 

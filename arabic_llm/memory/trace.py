@@ -101,10 +101,20 @@ class LikeCuda(TorchFunctionMode):
         self._is_forward = False
         self._casts.clear()
 
-    def begin_layer(self, *_: Any) -> None:
-        """Forget the casts of the layer that was computed again before this one."""
-        if not self._is_forward:
-            self._casts.clear()
+    def checkpointed(self, checkpoint: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a checkpoint function whose layers, computed again, forget their casts when they end."""
+
+        def function(run: Callable[..., Any], *args: Any) -> Any:
+            def layer(*inputs: Any, **options: Any) -> Any:
+                try:
+                    return run(*inputs, **options)
+                finally:  # computing again stops with an exception where nothing more is needed
+                    if not self._is_forward:
+                        self._casts.clear()
+
+            return checkpoint(layer, *args)
+
+        return function
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Cast where autocast would, then run."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from arabic_llm.config.schema import ArchitectureConfig, Quantization
+from arabic_llm.errors import ConfigError
 
 # NF4 holds 4 bits a weight; double quantisation an 8-bit scale per 64 weights and a float32 per
 # 256 scales (QLoRA, 2305.14314, section 3): 0.5 + 1/64 + 4/(64*256) = 0.5159 bytes.
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 GIB = 2**30
+ALL_LINEAR = "all-linear"  # as PEFT says it: every linear layer but the head
 
 
 @dataclass(frozen=True)
@@ -50,19 +53,64 @@ def weight_bytes(a: ArchitectureConfig, quantization: Quantization, bytes_per_we
     return parameters.linear * per_linear + rest * bytes_per_weight
 
 
-def adapter_parameters(a: ArchitectureConfig, rank: int) -> int:
-    """Return the LoRA parameters on all linear layers: rank times (in + out) of each."""
+def embedding_parameters(a: ArchitectureConfig) -> int:
+    """Return the parameters of the table of tokens, without a head of its own."""
+    return a.vocab_size * a.hidden_size
+
+
+def linear_shapes(a: ArchitectureConfig) -> dict[str, tuple[int, int]]:
+    """Return (inputs, outputs) of the linear layers of a block, by their names."""
     query, key_value = a.num_attention_heads * a.head_dim, a.num_key_value_heads * a.head_dim
     hidden, inner = a.hidden_size, a.intermediate_size
-    shapes = [(hidden, query), (hidden, key_value), (hidden, key_value), (query, hidden)]
     if a.model_type == "bert":
-        shapes += [(hidden, inner), (inner, hidden)]
-    elif a.model_type == "glm":  # gate and up are one layer
-        shapes += [(hidden, 2 * inner), (inner, hidden)]
-    else:
-        shapes += [(hidden, inner), (hidden, inner), (inner, hidden)]
-    above = 2 * hidden if a.model_type == "bert" else 0  # the dense layer of its head, or of its pooler
-    return rank * (a.num_hidden_layers * sum(rows + columns for rows, columns in shapes) + above)
+        projections = dict.fromkeys(("query", "key", "value", "attention.output.dense"), (hidden, hidden))
+        return projections | {"intermediate.dense": (hidden, inner), "output.dense": (inner, hidden)}
+    shapes = {
+        "q_proj": (hidden, query),
+        "k_proj": (hidden, key_value),
+        "v_proj": (hidden, key_value),
+        "o_proj": (query, hidden),
+    }
+    if a.model_type == "glm":  # gate and up are one layer
+        return shapes | {"gate_up_proj": (hidden, 2 * inner), "down_proj": (inner, hidden)}
+    gates = dict.fromkeys(("gate_proj", "up_proj"), (hidden, inner))
+    return shapes | gates | {"down_proj": (inner, hidden)}
+
+
+def adapter_tensors(
+    a: ArchitectureConfig, rank: int, targets: Sequence[str] = (ALL_LINEAR,), *, dora: bool = False
+) -> list[int]:
+    """Return the parameters of each tensor that an adapter puts into a block; DoRA's have magnitudes too.
+
+    Raises ConfigError for a layer that the model does not have.
+    """
+    shapes = linear_shapes(a)
+    names = list(shapes) if list(targets) == [ALL_LINEAR] else list(targets)
+    if unknown := [name for name in names if name not in shapes]:
+        raise ConfigError(
+            f"adapter.target_modules: this model has no '{unknown[0]}';"
+            f" there are: {', '.join(sorted(shapes))}"
+        )
+    found = []
+    for inputs, outputs in (shapes[name] for name in names):
+        found += [rank * inputs, rank * outputs] + [outputs] * dora
+    return found
+
+
+def adapter_parameters(
+    a: ArchitectureConfig, rank: int, targets: Sequence[str] = (ALL_LINEAR,), *, dora: bool = False
+) -> int:
+    """Return the parameters of an adapter: rank times (in + out) of each of its layers."""
+    above = 2 * rank * a.hidden_size if a.model_type == "bert" else 0  # the layer before its head or pooler
+    return a.num_hidden_layers * sum(adapter_tensors(a, rank, targets, dora=dora)) + above
+
+
+def block_tensors(a: ArchitectureConfig) -> list[int]:
+    """Return the parameters of each tensor of a block."""
+    linear = [inputs * outputs for inputs, outputs in linear_shapes(a).values()]
+    query, key_value = a.num_attention_heads * a.head_dim, a.num_key_value_heads * a.head_dim
+    biases = [query, key_value, key_value] if a.attention_bias else []
+    return linear + biases + [a.hidden_size] * (4 if a.model_type == "gemma2" else 2)
 
 
 def _count_bert(a: ArchitectureConfig) -> Parameters:

@@ -66,6 +66,8 @@ class Workload:
     workspace_bytes: int  # of cuBLAS, a thread: 8.125 MiB, on Hopper and later 32
     dora: bool = False  # the adapter has magnitudes too, and adds itself up with the weights of its layer
     device: str = "cuda"  # or cpu, whose kernels are others, and whose allocator rounds nothing
+    optimizer_on_host: bool = False  # moments in memory of the host (bitsandbytes' paged optimisers)
+    embedding_on_host: bool = False  # frozen, not tied to the head, and looked up there
 
 
 # at::cuda::getChosenWorkspaceSize, torch 2.13: 2 buffers of 4 MiB and 8 of 16 KiB

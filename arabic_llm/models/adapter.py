@@ -15,12 +15,12 @@ from arabic_llm import files, processes
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.schema import AdapterConfig, Method, ModelConfig
 from arabic_llm.errors import CheckpointError, ConfigError
+from arabic_llm.memory.weights import ALL_LINEAR
 from arabic_llm.models import load
 from arabic_llm.models.load import Base, Head
 from arabic_llm.models.placement import Placement
 
 ABOUT = "arabic_llm.json"  # which base, template and rows an adapter was trained with
-ALL_LINEAR = "all-linear"
 _CLASSIFIER = "SEQ_CLS"  # of PEFT's task types
 _LLAMA_LIKE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -157,7 +158,23 @@ def base_model(
         )
     if placement.device == "cpu":
         _never_repack(loaded)
+    if placement.embedding_on_host:
+        loaded.set_input_embeddings(HostEmbedding(loaded.get_input_embeddings().weight))
     return loaded
+
+
+class HostEmbedding(nn.Module):
+    """A frozen table of tokens in the host's memory: only the vectors that are looked up go to the card."""
+
+    def __init__(self, table: torch.Tensor) -> None:
+        """Take the table: a row for each word of the vocabulary."""
+        super().__init__()
+        # Not a parameter or a buffer: Trainer and accelerate move those to the card with the model.
+        self._table = [table.detach().to("cpu")]
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Return the vectors of tokens, where the ids are."""
+        return nn.functional.embedding(input_ids.to("cpu"), self._table[0]).to(input_ids.device)
 
 
 def dtype_of(adapter: AdapterConfig, placement: Placement) -> torch.dtype:

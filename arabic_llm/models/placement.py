@@ -34,6 +34,8 @@ class Placement:
     gradient_checkpointing: bool
     description: str
     fsdp: bool = False  # weights, gradients and moments are shared out over the processes
+    optimizer_on_host: bool = False  # on a GPU; on a CPU it is there anyway
+    embedding_on_host: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -64,6 +66,7 @@ def resolve(hw: HardwareConfig) -> Placement:
         micro_batch_size=hw.micro_batch_size or micro,
         eval_batch_size=hw.eval_batch_size or evaluation,
         gradient_checkpointing=bool(hw.gradient_checkpointing),
+        optimizer_on_host=bool(hw.optimizer_on_host),
         description=f"{_cards(hw)}{torch.cuda.get_device_name()}, {free}",
         fsdp=bool(hw.fsdp),
     )

@@ -15,6 +15,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from arabic_llm.memory.weights import ALL_LINEAR
 from arabic_llm.memory.workload import Attention, Workload
 from arabic_llm.models import adapter
 
@@ -54,7 +55,7 @@ def scales(parameter: nn.Parameter) -> Iterator[torch.Tensor]:
 
 def _adapted(model: PreTrainedModel, work: Workload) -> PreTrainedModel:
     targets = list(work.target_modules)
-    if targets == [adapter.ALL_LINEAR]:
+    if targets == [ALL_LINEAR]:
         targets = list(adapter.LINEAR_MODULES[work.architecture.model_type])
     config = LoraConfig(
         r=work.rank,

@@ -23,12 +23,13 @@ from arabic_llm.config.schema import (
     RunConfig,
     TrainingConfig,
 )
+from arabic_llm.config.schema import Optimizer as AdamW
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import plan as planning
 from arabic_llm.memory import weights
 from arabic_llm.memory.closed_form import BYTES
 from arabic_llm.memory.plan import GIB, Ask, Plan
-from arabic_llm.memory.workload import MIB, Attention
+from arabic_llm.memory.workload import MIB, Attention, Optimizer
 from arabic_llm.tasks import sft
 
 log = logging.getLogger(__name__)
@@ -37,11 +38,14 @@ _ROWS = {  # of the table, by the names of memory.closed_form.Parts
     "weights_kept": "weights kept in {bits} bits",
     "adapters": "adapters (float32)",
     "gradients": "gradients (float32)",
-    "optimizer": "optimiser (AdamW, two moments)",
+    "optimizer": "optimiser ({optimizer}, two moments)",
     "activations": "activations",
     "logits": "logits (a tile of them)",
     "workspace": "workspace (cuBLAS)",
 }
+
+
+_OPTIMIZERS = {Optimizer.adamw: "AdamW", Optimizer.adamw_8bit: "8-bit AdamW"}
 
 
 @dataclass
@@ -81,7 +85,8 @@ def checked(config: RunConfig) -> Ask:
 def table(chosen: Plan, hw: HardwareConfig) -> list[str]:
     """Return the table: one line a part, in MiB, and the total against the budget."""
     bits = 8 * BYTES[chosen.work.weights]
-    rows = [(text.format(bits=bits), getattr(chosen.parts, name)) for name, text in _ROWS.items()]
+    words = {"bits": bits, "optimizer": _OPTIMIZERS[chosen.work.optimizer]}
+    rows = [(text.format(**words), getattr(chosen.parts, name)) for name, text in _ROWS.items()]
     rows.append(("between blocks", chosen.fragments))
     lines = [f"{name:34}{size / MIB:9,.0f} MiB" for name, size in rows if size]
     budget = (
@@ -114,6 +119,10 @@ def ways_out(wanted: Ask) -> list[str]:
         found.append(_command(replace(wanted, tokens=tokens)))
     if wanted.adapter.rank is not None and (rank := planning.largest_rank(wanted)) is not None:
         found.append(_command(replace(wanted, adapter=replace(wanted.adapter, rank=rank))))
+    if wanted.optimizer is AdamW.adamw:
+        smaller = replace(wanted, optimizer=AdamW.adamw_8bit)
+        if planning.fits(planning.best(smaller), wanted.hw):
+            found.append(_command(smaller))
     if (model := next(_smaller_models(wanted), None)) is not None:
         found.append(_command(replace(wanted, model=model)))
     if (hw := next(_larger_cards(wanted), None)) is not None:
@@ -124,6 +133,7 @@ def ways_out(wanted: Ask) -> list[str]:
 def _command(wanted: Ask) -> str:
     words = [f"model={wanted.model.name}", f"adapter={wanted.adapter.name}", f"hw={wanted.hw.name}"]
     words += [f"task.max_length={wanted.tokens}"]
+    words += [] if wanted.optimizer is AdamW.adamw else [f"task.optimizer={wanted.optimizer.name}"]
     words += [] if wanted.adapter.rank is None else [f"adapter.rank={wanted.adapter.rank}"]
     return f"python -m arabic_llm.run {' '.join(words)}"
 
@@ -168,8 +178,20 @@ def _settings(chosen: Plan, config: RunConfig) -> list[str]:
         f"a step: {chosen.accumulation} x {chosen.micro_batch_size} sequences of up to {task.max_length:,}"
         f" tokens (up to {tokens:,}); {steps}",
         f"gradient checkpointing {'on' if chosen.checkpointing else 'off'},"
-        f" {kernels[chosen.work.attention]} attention, AdamW and everything else on the card",
+        f" {kernels[chosen.work.attention]} attention, {_places(chosen)}",
     ]
+
+
+def _places(chosen: Plan) -> str:
+    """Return what is in the host's memory and what on the card."""
+    optimizer = _OPTIMIZERS[chosen.work.optimizer]
+    away = [f"the moments of {optimizer}"] if chosen.work.optimizer_on_host else []
+    away += ["the table of tokens"] if chosen.work.embedding_on_host else []
+    return (
+        f"{' and '.join(away)} in the host's memory"
+        if away
+        else f"{optimizer} and everything else on the card"
+    )
 
 
 def _exact(chosen: Plan, hw: HardwareConfig) -> str:

@@ -188,7 +188,11 @@ def placed(config: RunConfig) -> Placement:
     if (chosen := planned(config, place)) is None:
         return place
     return replace(
-        place, micro_batch_size=chosen.micro_batch_size, gradient_checkpointing=chosen.checkpointing
+        place,
+        micro_batch_size=chosen.micro_batch_size,
+        gradient_checkpointing=chosen.checkpointing,
+        optimizer_on_host=chosen.work.optimizer_on_host and place.device == "cuda",
+        embedding_on_host=chosen.work.embedding_on_host,
     )
 
 

@@ -8,6 +8,7 @@ batch and rank; they stand in memory/moments.json, which the plan reads without 
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 from collections import Counter
@@ -28,6 +29,7 @@ from arabic_llm.training import rehearsal
 
 # size -> (prime, what a prime stands for as a share of the size): tokens 47, tokens - 1 = 2 x 23, head 28
 PRIMES = {"B": 19, "T": 47, "S": 23, "K": 3, "G": 5, "D": 7, "h": 101, "f": 103, "r": 13, "V": 107}
+_HALF = 2.0  # bytes
 _TILE = 32768  # words of TRL's tile; no other tensor has this factor
 _LENGTHS, _BATCHES, _RANKS = (256, 512, 1024, 2048, 4096, 8192), (1, 2, 8), (4, 16, 128)
 Vector = Counter[str]
@@ -89,6 +91,8 @@ def product(num_bytes: int) -> tuple[str, float]:
             name, rest = name + letter, rest // prime
     if rest % _TILE == 0 and name == "BS":
         return "tile", rest / _TILE / 2
+    if name == "KGhV" and rest == _HALF:  # TRL casts the head slice by slice
+        return "slice", _HALF
     halves = {"S": 2, "D": 4}
     share = float(rest)
     for letter, factor in halves.items():
@@ -101,10 +105,16 @@ def moments(work: Workload) -> dict[str, Any]:
     one, two = (_record(replace(work, architecture=_primes(work, layers))) for layers in (1, 2))
     return {
         "forward": [dict(+moment) for moment in one["forward moments"]],  # +: without what is zero
-        "backward": [dict(+moment) for moment in one["backward moments"]],
+        "backward": [_two_slices(+moment) for moment in one["layers moments"]],
+        "end": [dict(+moment) for moment in one["backward moments"] if +moment],
         "layer_forward": dict(two["casts"] - one["casts"]),
         "layer_backward": dict(two["forward"] - one["forward"]),
     }
+
+
+def _two_slices(moment: Vector) -> dict[str, Any]:
+    """Return a moment of the way back: each slice of the head is cast before the last one is gone."""
+    return {"slices" if name == "slice" else name: share for name, share in moment.items()}
 
 
 def _record(work: Workload) -> dict[str, Any]:
@@ -113,11 +123,13 @@ def _record(work: Workload) -> dict[str, Any]:
 
     def watch(event: str) -> None:
         recorder.is_on = event != "backward"
+        if event == "backward" and "layers" not in seen:  # nothing before the layers is trained
+            watch("layers")
         seen[event] = recorder.alive.copy()
-        if event in ("forward", "backward"):
+        if event in ("forward", "layers", "backward"):
             seen[f"{event} moments"] = recorder.take_moments()
 
-    rehearsal.rehearse(work, recorder, watch)
+    rehearsal.rehearse(work, recorder, watch, num_steps=1)
     return seen
 
 
@@ -156,21 +168,27 @@ def _sizes(work: Workload) -> list[dict[str, float]]:
 def regimes() -> dict[str, Workload]:
     """Return a workload of every regime that the plan may ask for."""
     found = {}
-    for family, attention, padded, nf4, full, dropout, checkpointing in itertools.product(
-        ("llama", "gemma2", "glm"), Attention, *(((False, True),) * 5)
+    kernels = {
+        "llama": [(kind, False) for kind in Attention] + [(Attention.efficient, True)],
+        "gemma2": [(Attention.eager, False)],
+        "glm": [(Attention.eager, False), (Attention.flash, False), (Attention.efficient, True)],
+    }
+    trained = ("lora", "nf4", "lora dora", "nf4 dora", "full tied", "full")
+    dropouts, checkpointings = (0.0, 0.05), (False, True)
+    for family, what, dropout, checkpointing in itertools.product(
+        kernels, trained, dropouts, checkpointings
     ):
-        is_sensible = not (full and (nf4 or dropout)) and (
-            family != "gemma2" or attention is Attention.eager
-        )
-        if is_sensible and (not padded or attention is Attention.efficient):
-            work = _workload(family, attention, padded, nf4, full)
-            work = replace(work, dropout=0.05 * dropout, checkpointing=checkpointing)
+        for attention, padded in kernels[family]:
+            work = replace(
+                _workload(family, attention, padded, what), dropout=dropout, checkpointing=checkpointing
+            )
             found[closed_form.regime(work)] = work
     return found
 
 
-def _workload(family: str, attention: Attention, padded: bool, nf4: bool, full: bool) -> Workload:
-    shape = ArchitectureConfig(model_type=family, tie_word_embeddings=True)
+def _workload(family: str, attention: Attention, padded: bool, what: str) -> Workload:
+    nf4, full = "nf4" in what, "full" in what
+    shape = ArchitectureConfig(model_type=family, tie_word_embeddings="tied" in what)
     return Workload(
         architecture=shape,
         batch_size=PRIMES["B"],
@@ -192,11 +210,13 @@ def _workload(family: str, attention: Attention, padded: bool, nf4: bool, full: 
         widened=False,
         keeps_output=False,
         workspace_bytes=0,
+        dora="dora" in what,
     )
 
 
 def main() -> None:
     """Write moments.json."""
+    gc.freeze()  # a rehearsal looks for cycles of tensors: not among the libraries
     with mock.patch.multiple(trace, _QUERY_BLOCK=1, _FLASH_ROWS=1, _FLASH_COLUMNS=1):
         found = {name: moments(work) for name, work in sorted(regimes().items())}
     files.write_text(closed_form.MOMENTS, json.dumps(found, separators=(",", ":"), sort_keys=True) + "\n")

@@ -21,13 +21,13 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from trl.trainer import utils as trl_utils
 
 from arabic_llm.memory.allocator import Block, CachingAllocator
+from arabic_llm.memory.closed_form import MIN_8BIT
 from arabic_llm.memory.timeline import Exact, Moment, Timeline
 from arabic_llm.memory.trace import LikeCuda, Trace
 from arabic_llm.memory.workload import Attention, Loss, Optimizer, Peak, Workload
 from arabic_llm.models import skeleton
 
 _HALF = 2  # bytes of a weight as it is read from the disk
-_MIN_8BIT = 4096  # weights of a tensor below which bitsandbytes keeps 32 bits
 
 
 def peak(work: Workload, capacity: int | None = None) -> Peak:
@@ -57,8 +57,8 @@ def rehearse(
 ) -> dict[str, int]:
     """Run optimiser steps on an allocator and return the peak of each phase of the last.
 
-    In its last pass `watch` is called when it "begins", at the end of autocast ("casts"), of "forward" and
-    of "backward".
+    In its last pass `watch` is called when it "begins", at the end of autocast ("casts"), of "forward", of
+    the "layers" on the way back (where the embeddings have a gradient) and of "backward".
     """
     model = skeleton.build(work)
     trace = trace or Trace(allocator)
@@ -71,8 +71,8 @@ def rehearse(
         autocast = getattr(torch, work.compute.name) if work.autocast else None
         cuda = stack.enter_context(LikeCuda(autocast, work.device))
         for module in model.modules():
-            if isinstance(module, GradientCheckpointingLayer):
-                module.register_forward_pre_hook(cuda.begin_layer)
+            if isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing:
+                module._gradient_checkpointing_func = cuda.checkpointed(module._gradient_checkpointing_func)
         stage = _Stage(model, work, allocator, cuda, _optimizer(model, work))
         if isinstance(trace, Timeline):
             trace.follow(model, stage.optimizer)
@@ -110,9 +110,12 @@ class _Stage:
         watch("begins")
         inputs = _batch(self.work)
         self._workspace_of_thread(0)
+        embedding = self.model.get_input_embeddings()
+        hook = embedding.register_forward_hook(lambda *io: _when_layers_end(io[2], watch))
         with self.cuda.forward():
             out = self.model(**inputs)
             watch("casts")
+        hook.remove()
         loss = out.loss
         if not self.work.keeps_output:
             del out
@@ -133,6 +136,11 @@ class _Stage:
         """Give the main thread (0) or autograd's (1) the workspace of its handle (CublasHandlePool.cpp)."""
         if len(self.workspaces) == number:
             self.workspaces.append(self.allocator.malloc(self.work.workspace_bytes))
+
+
+def _when_layers_end(embedded: torch.Tensor, watch: Callable[[str], None]) -> None:
+    if embedded.requires_grad:
+        embedded.register_hook(lambda _: watch("layers"))  # type: ignore[no-untyped-call]
 
 
 def _batch(work: Workload) -> dict[str, Any]:
@@ -166,6 +174,8 @@ def _load(model: PreTrainedModel, work: Workload, trace: Trace, allocator: Cachi
     seen: dict[int, nn.Parameter] = {}  # tied weights once
     for parameter in model.parameters():
         seen.setdefault(parameter.untyped_storage()._cdata, parameter)
+    if work.embedding_on_host:
+        del seen[model.get_input_embeddings().weight.untyped_storage()._cdata]
     frozen = [p for p in seen.values() if not p.requires_grad]
     if work.nf4:
         allocator.release(allocator.malloc(sum(p.nbytes for p in frozen)))
@@ -176,7 +186,7 @@ def _load(model: PreTrainedModel, work: Workload, trace: Trace, allocator: Cachi
             allocator.release(block)
         else:
             trace.see(parameter, block)
-    for tensor in (*model.parameters(), *model.buffers()):
+    for tensor in (*seen.values(), *model.buffers()):
         trace.see(tensor)
 
 
@@ -195,10 +205,19 @@ def _optimizer(model: PreTrainedModel, work: Workload) -> torch.optim.Optimizer:
     trained = [p for p in model.parameters() if p.requires_grad]
     if work.optimizer is Optimizer.sgd:
         return torch.optim.SGD(trained, lr=1.0, foreach=True)
+    if work.optimizer_on_host:
+        return _Paged(trained, {})
     if work.optimizer is Optimizer.adamw_8bit:
         return _EightBit(trained, {})
     # what torch chooses: on a GPU all weights at once, on a CPU one after another
     return torch.optim.AdamW(trained, lr=1.0, foreach=work.device != "cpu")
+
+
+class _Paged(torch.optim.Optimizer):
+    """bitsandbytes' paged optimisers: moments in managed memory, which no allocator of torch's counts."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Update in place."""
 
 
 class _EightBit(torch.optim.Optimizer):
@@ -209,7 +228,7 @@ class _EightBit(torch.optim.Optimizer):
         for parameter in self.param_groups[0]["params"]:
             if self.state[parameter]:
                 continue
-            is_small = parameter.numel() < _MIN_8BIT
+            is_small = parameter.numel() < MIN_8BIT
             for moment in ("state1", "state2"):
                 dtype = torch.float32 if is_small else torch.uint8
                 self.state[parameter][moment] = torch.empty_like(parameter, dtype=dtype)

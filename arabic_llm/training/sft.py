@@ -16,7 +16,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig
 
 from arabic_llm import files, processes
-from arabic_llm.config.schema import Precision, TrainingConfig
+from arabic_llm.config.schema import Optimizer, Precision, TrainingConfig
 from arabic_llm.data import mix_report
 from arabic_llm.data.chat import TokenRow
 from arabic_llm.data.mix_report import MixReport
@@ -34,6 +34,12 @@ _ROWS = "rows.json"  # what the run that began here trains on
 # A block's weights leave the card after its forward pass; checkpoints hold all, for any number of cards.
 _FSDP = {"version": 2, "reshard_after_forward": True, "state_dict_type": "FULL_STATE_DICT"}
 _OF_FSDP = "pytorch_model_fsdp.bin"  # a checkpoint's weights, as accelerate takes them up again
+_OPTIMIZERS = {  # as transformers names them, by (what, in the host's memory)
+    (Optimizer.adamw, False): "adamw_torch",
+    (Optimizer.adamw, True): "paged_adamw_32bit",
+    (Optimizer.adamw_8bit, False): "adamw_8bit",
+    (Optimizer.adamw_8bit, True): "paged_adamw_8bit",
+}
 _MIX = "mix.json"  # what its mix comes to
 _MEMORY = ("measured", "predicted")
 
@@ -182,7 +188,7 @@ def _arguments(
         warmup_steps=round(settings.warmup_ratio * plan.num_steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        optim="adamw_torch",
+        optim=_OPTIMIZERS[settings.optimizer, placement.optimizer_on_host],
         bf16=placement.precision is Precision.bfloat16,
         fp16=placement.precision is Precision.float16,
         gradient_checkpointing=placement.gradient_checkpointing,

@@ -18,7 +18,7 @@ from arabic_llm import files, processes
 from arabic_llm.data.chat import IGNORED, TokenRow
 from arabic_llm.errors import HardwareError, TrainingError
 from arabic_llm.models import placement
-from arabic_llm.training import checkpoint
+from arabic_llm.training import checkpoint, moments
 from arabic_llm.training.measure import Measure
 from arabic_llm.training.schedule import Schedule
 
@@ -58,6 +58,12 @@ class _Guards(Trainer):  # type: ignore[misc]
         placement.release()
         self._keep_what_is_done()
         raise HardwareError(self._no_memory(short))
+
+    def create_optimizer(self, *args: Any) -> torch.optim.Optimizer:
+        """Return the optimiser, which takes up what it or the other AdamW has saved."""
+        optimizer: torch.optim.Optimizer = super().create_optimizer(*args)
+        moments.accept_either(optimizer)
+        return optimizer
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Run one forward and backward pass. Raises TrainingError when its loss is not finite."""

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,15 @@ def test_the_linear_layers_of_a_masked_model_are_held_in_4_bits(tiny_bert_folder
     linear = sum(m.weight.numel() * 2 for m in model.modules() if type(m).__name__ == "Linear4bit")
     shape = compose_config(*tiny_bert.OVERRIDES, "task=evaluate").model.architecture
     assert linear == count(shape).linear
+
+
+def test_a_table_of_tokens_in_the_hosts_memory_says_the_same_and_is_no_weight_of_the_model():
+    place = placement.resolve(compose_config("hw=cpu").hw)
+    config = compose_config("hw=cpu")
+    base = load.locate(config.model, None)
+    plain = load.base_model(config.model, base, config.adapter, place)
+    moved = load.base_model(config.model, base, config.adapter, replace(place, embedding_on_host=True))
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        assert torch.equal(plain(ids).logits, moved(ids).logits)
+    assert not list(moved.get_input_embeddings().parameters())

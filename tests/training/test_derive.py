@@ -9,7 +9,7 @@ from conftest import model_config
 from arabic_llm.config import paths
 from arabic_llm.config.schema import Precision
 from arabic_llm.memory import closed_form, trace
-from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Workload
+from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Optimizer, Workload
 from arabic_llm.training import derive, rehearsal
 
 FILES = sorted(paths.CONF.glob("model/*.yaml"))
@@ -60,9 +60,34 @@ def test_all_layers_of_a_model_take_what_the_closed_form_says():
     assert closed_form.predict(work).allocated == pytest.approx(rehearsal.peak(work).allocated, rel=0.01)
 
 
-def test_every_weight_trained_takes_what_the_closed_form_says():
-    work = replace(workload("tiny", (1024, 2, 16, 0.0, True, False)), rank=None, weights=Precision.float32)
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("name", ["qwen2_1_5b", "llama3_8b"])  # tied, and with a head of its own
+def test_every_weight_trained_takes_what_the_closed_form_says(name, checkpointing):
+    work = workload(name, (1024, 2, 16, 0.0, checkpointing, False))
+    work = replace(work, rank=None, weights=Precision.float32)
+    assert closed_form.predict(work).allocated == pytest.approx(rehearsal.peak(work).allocated, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"dora": True},
+        {"optimizer": Optimizer.adamw_8bit},
+        {"optimizer_on_host": True},
+        {"embedding_on_host": True},
+        {"target_modules": ("q_proj", "v_proj"), "checkpointing": True},
+    ],
+    ids=str,
+)
+def test_every_choice_takes_what_the_closed_form_says(choice):
+    work = replace(workload("llama3_8b", (512, 2, 64, 0.05, False, True)), **choice)
     assert closed_form.predict(work).allocated == pytest.approx(rehearsal.peak(work).allocated, rel=0.02)
+
+
+def test_an_adapter_on_fewer_layers_never_takes_more_than_the_closed_form_says():
+    # Its table is of adapters on all linear layers: each keeps its input for the way back.
+    work = replace(workload("qwen2_1_5b", SETTINGS[2]), target_modules=("q_proj", "v_proj"))
+    assert rehearsal.peak(work).allocated < closed_form.predict(work).allocated
 
 
 def test_the_table_is_what_the_code_of_today_gives():

@@ -1,8 +1,10 @@
 """A real run on the built-in model: the loss is what it says, guards stop, checkpoints carry on."""
 
 import os
+import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from lab import Lab, learned
 
 from arabic_llm import files
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError, TrainingError
+from arabic_llm.memory.closed_form import MIN_8BIT
 from arabic_llm.training import batches, callbacks, checkpoint, sft
 
 
@@ -55,6 +58,35 @@ def test_hw_does_not_change_what_is_learned(tmp_path, adapter):
         curves.append([loss for _, loss, _, _ in losses(tmp_path / hw)])
     assert curves[0] == pytest.approx(curves[1], rel=1e-4)
     assert curves[0] == pytest.approx(curves[2], rel=1e-4)
+
+
+def test_where_the_moments_lie_does_not_change_what_is_learned(tmp_path):
+    """Bitsandbytes' paged AdamW and torch's are one, and take up each other's checkpoints."""
+    curves = []
+    for on_host in (False, True):
+        for place in (on_host, not on_host):
+            lab = Lab((NO_DROPOUT,))
+            lab.place = replace(lab.place, optimizer_on_host=place)
+            lab.train(tmp_path / str(on_host))
+            curves.append([loss for _, loss, _, _ in losses(tmp_path / str(on_host)) if loss])
+            shutil.rmtree(tmp_path / str(on_host) / "checkpoint-6")  # the next carries on from step 4
+    assert len(curves[0]) == 6
+    for curve in curves[1:]:
+        assert curve == pytest.approx(curves[0], rel=1e-3)
+
+
+def test_8_bit_moments_learn_almost_the_same_on_a_cpu_too(tmp_path):
+    for name in ("adamw", "adamw_8bit"):
+        Lab((NO_DROPOUT, f"task.optimizer={name}")).train(tmp_path / name)
+    exact, rounded = (
+        [loss for _, loss, _, _ in losses(tmp_path / name) if loss] for name in ("adamw", "adamw_8bit")
+    )
+    assert rounded != exact
+    assert rounded == pytest.approx(exact, rel=0.02)
+    saved = torch.load(tmp_path / "adamw_8bit" / "checkpoint-6" / "optimizer.pt")["state"].values()
+    moments = [tensors["__bnb_optimizer_quant_state__"]["state1"] for tensors in saved]
+    assert {m.dtype for m in moments} == {torch.uint8, torch.float32}
+    assert all((m.dtype == torch.uint8) == (m.numel() >= MIN_8BIT) for m in moments)
 
 
 def test_a_line_of_metrics_holds_what_the_user_was_promised(tmp_path):
