@@ -61,9 +61,29 @@ def predict(work: Workload) -> Parts:
     # bitsandbytes' kernels update in place
     is_foreach = work.optimizer is Optimizer.adamw and not work.optimizer_on_host
     stepping = trained * float32 * round_up if is_foreach else 0.0
+    if work.fsdp:
+        kept, adapters, gradients, state, stepping = (
+            size / work.num_cards for size in (kept, adapters, gradients, state, stepping)
+        )
+        passing += _gathered(work)
+    elif work.num_cards > 1:
+        gradients *= 2  # DistributedDataParallel sums them up in buckets beside them
     if stepping > passing + logits:
         passing, logits = stepping, 0.0
     return Parts(nf4, kept, adapters, gradients, state, passing, logits, 2.0 * work.workspace_bytes)
+
+
+def _gathered(work: Workload) -> float:
+    """Return the bytes of whole weights that a card of FSDP holds besides its share, of those trained here.
+
+    Two blocks (one at work, one on its way), and the root with the table of tokens and the head, which stay
+    whole; all in the numbers of the computation, with their gradients before these are shared out.
+    """
+    a = work.architecture
+    block = sum(weights.block_tensors(a))
+    root = weights.count(a).total - a.num_hidden_layers * block
+    grown = 2 if work.rank is None else 1
+    return float((2 * block + root) * grown * BYTES[work.compute if work.autocast else work.weights])
 
 
 def sizes(work: Workload) -> dict[str, float]:

@@ -28,6 +28,7 @@ _HOPPER_WORKSPACE = 32 * 2**20
 _TOKENS_OF_A_PASS = 1024
 _TOKENS_OF_A_LOOKUP = 64  # on the host: the ids go there, the vectors come back, and the card waits
 _TOKENS_OF_A_GIB = 256  # of moments that come to the card and go back in a step
+_SHARED_OUT = 1.5  # weights come from the other cards, twice a pass
 _RECOMPUTING = 4 / 3  # one more forward pass beside one forward and a backward of twice its cost
 # Holes that nothing fits into. Of seven steps of four families rehearsed with a capacity, the one that
 # needed most ran through with this share of what comes and goes to spare (unused segments are given back
@@ -118,17 +119,21 @@ def largest_rank(wanted: Ask) -> int | None:
 
 def _settings(wanted: Ask) -> Iterator[Plan]:
     """Yield every plan that hw's own settings leave open."""
-    batch, hw = wanted.effective_batch_size, wanted.hw
+    batch, hw = wanted.effective_batch_size // wanted.hw.num_cards, wanted.hw  # of one card
     fixed = hw.micro_batch_size
     open_sizes = [size for size in range(1, batch + 1) if batch % size == 0]
     sizes = open_sizes if fixed is None else [max(s for s in open_sizes if s <= fixed)]
     can_look_up = wanted.adapter.method is Method.lora and not wanted.model.architecture.tie_word_embeddings
     embeddings = _choices(hw.embedding_on_host) if can_look_up else (False,)
-    for size, checkpointing, optimizer, embedding in itertools.product(
-        sizes, _choices(hw.gradient_checkpointing), _choices(hw.optimizer_on_host), embeddings
+    can_share_out = hw.num_cards > 1 and wanted.adapter.quantization is Quantization.none
+    shared_out = _choices(hw.fsdp) if can_share_out else (False,)
+    for size, checkpointing, optimizer, embedding, fsdp in itertools.product(
+        sizes, _choices(hw.gradient_checkpointing), _choices(hw.optimizer_on_host), embeddings, shared_out
     ):
+        if fsdp and (optimizer or embedding):
+            continue  # FSDP has places of its own
         work = workload(wanted, size, checkpointing=checkpointing)
-        work = replace(work, optimizer_on_host=optimizer, embedding_on_host=embedding)
+        work = replace(work, optimizer_on_host=optimizer, embedding_on_host=embedding, fsdp=fsdp)
         yield Plan(size, batch // size, checkpointing, work, closed_form.predict(work))
 
 
@@ -141,6 +146,8 @@ def _cost(plan: Plan) -> float:
     work = plan.work
     tokens = plan.micro_batch_size * work.tokens * (_RECOMPUTING if plan.checkpointing else 1)
     a_pass = _TOKENS_OF_A_PASS + tokens + (_TOKENS_OF_A_LOOKUP if work.embedding_on_host else 0)
+    if work.fsdp:
+        a_pass *= _SHARED_OUT
     moved = closed_form.moments_on_host(work) / GIB
     return plan.accumulation * a_pass + _TOKENS_OF_A_GIB * moved + work.optimizer_on_host
 
@@ -174,6 +181,7 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         keeps_output=False,
         workspace_bytes=_HOPPER_WORKSPACE if on_large_card else CUBLAS_WORKSPACE,
         dora=adapter.use_dora,
+        num_cards=hw.num_cards,
     )
 
 

@@ -68,6 +68,8 @@ class Workload:
     device: str = "cuda"  # or cpu, whose kernels are others, and whose allocator rounds nothing
     optimizer_on_host: bool = False  # moments in memory of the host (bitsandbytes' paged optimisers)
     embedding_on_host: bool = False  # frozen, not tied to the head, and looked up there
+    num_cards: int = 1  # that train together; all else is of one of them
+    fsdp: bool = False  # weights, gradients and moments are shared out over them
 
 
 # at::cuda::getChosenWorkspaceSize, torch 2.13: 2 buffers of 4 MiB and 8 of 16 KiB

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from arabic_llm.evaluation.statistics import Difference
 
 log = logging.getLogger(__name__)
+_NAMED = 4  # tasks in a title
 
 
 @dataclass
@@ -68,7 +69,7 @@ def report(
     training = _training(directory, trained) if trained else {}
     followed = drift.courses(training["metrics"], training["outcome"]["kept_step"]) if trained else []
     study = page.Study(
-        title=f"{base.model['name']} on {', '.join(base.judged['tasks'])}, before and after",
+        title=f"{base.model['name']} on {_some(list(base.judged['tasks']))}, before and after",
         base=base,
         tuned=tuned,
         rows=rows,
@@ -90,6 +91,12 @@ def report(
     files.write_text(directory / "summary.txt", summary)
     log.info("%s", summary)
     return rows
+
+
+def _some(tasks: list[str]) -> str:
+    """Return the names of some tasks, of many the first and the number of the others."""
+    named, others = tasks[:_NAMED], len(tasks) - _NAMED
+    return ", ".join(named) + (f" and {others} more tasks" if others > 0 else "")
 
 
 def _training(directory: Path, trained: Path) -> dict[str, Any]:

@@ -75,6 +75,11 @@ def checked(config: RunConfig) -> Ask:
             f"adapter.rank={adapter.rank} is more than the {narrowest} outputs of the narrowest layer of"
             f" model={config.model.name}; it would hold no less than the layer itself"
         )
+    if task.effective_batch_size % config.hw.num_cards:
+        raise ConfigError(
+            f"task.effective_batch_size={task.effective_batch_size} cannot be shared evenly by the"
+            f" {config.hw.num_cards} cards of hw={config.hw.name}; set a multiple of {config.hw.num_cards}"
+        )
     if config.hw.device is Device.cpu or config.hw.precision is Precision.float32:
         raise ConfigError(
             f"hw={config.hw.name}: what is planned is a GPU's memory in 16 bits; choose hw=4gb ... 80gb"
@@ -135,7 +140,13 @@ def _command(wanted: Ask) -> str:
     words += [f"task.max_length={wanted.tokens}"]
     words += [] if wanted.optimizer is AdamW.adamw else [f"task.optimizer={wanted.optimizer.name}"]
     words += [] if wanted.adapter.rank is None else [f"adapter.rank={wanted.adapter.rank}"]
-    return f"python -m arabic_llm.run {' '.join(words)}"
+    return f"{_start(wanted.hw)} {' '.join(words)}"
+
+
+def _start(hw: HardwareConfig) -> str:
+    """Return how a run on so many cards is started."""
+    several = f"accelerate launch --num_processes {hw.num_cards}"
+    return f"{several if hw.num_cards > 1 else 'python'} -m arabic_llm.run"
 
 
 def _smaller_models(wanted: Ask) -> Iterator[ModelConfig]:
@@ -154,7 +165,7 @@ def _smaller_models(wanted: Ask) -> Iterator[ModelConfig]:
 def _larger_cards(wanted: Ask) -> Iterator[HardwareConfig]:
     names = [field.name for field in fields(HardwareConfig) if field.name not in ("device", "precision")]
     budgets = [v for v in _options("hw") if v.get("usable_gib", 0) > (wanted.hw.usable_gib or 0)]
-    for values in sorted(budgets, key=lambda v: float(v["usable_gib"])):
+    for values in sorted(budgets, key=lambda v: float(v["usable_gib"]) * v.get("num_cards", 1)):
         hw = HardwareConfig(**{name: values[name] for name in names if name in values})
         if planning.fits(planning.best(replace(wanted, hw=hw)), hw):
             yield hw
@@ -174,17 +185,22 @@ def _settings(chosen: Plan, config: RunConfig) -> list[str]:
     steps = f"{task.epochs} epochs (dry_run=true task=sft counts rows and steps)"
     if task.max_steps is not None:
         steps = f"{task.max_steps:,} steps, up to {task.max_steps * tokens:,} tokens"
+    cards = f"{config.hw.num_cards} cards x " if config.hw.num_cards > 1 else ""
+    size = f"{cards}{chosen.accumulation} x {chosen.micro_batch_size}"
+    several = [f"start it with {_start(config.hw)} ..."] if config.hw.num_cards > 1 else []
     return [
-        f"a step: {chosen.accumulation} x {chosen.micro_batch_size} sequences of up to {task.max_length:,}"
-        f" tokens (up to {tokens:,}); {steps}",
+        f"a step: {size} sequences of up to {task.max_length:,} tokens (up to {tokens:,}); {steps}",
         f"gradient checkpointing {'on' if chosen.checkpointing else 'off'},"
         f" {kernels[chosen.work.attention]} attention, {_places(chosen)}",
+        *several,
     ]
 
 
 def _places(chosen: Plan) -> str:
     """Return what is in the host's memory and what on the card."""
     optimizer = _OPTIMIZERS[chosen.work.optimizer]
+    if chosen.work.fsdp:
+        return f"weights, gradients and the moments of {optimizer} shared out over the cards (FSDP)"
     away = [f"the moments of {optimizer}"] if chosen.work.optimizer_on_host else []
     away += ["the table of tokens"] if chosen.work.embedding_on_host else []
     return (

@@ -191,8 +191,9 @@ def placed(config: RunConfig) -> Placement:
         place,
         micro_batch_size=chosen.micro_batch_size,
         gradient_checkpointing=chosen.checkpointing,
-        optimizer_on_host=chosen.work.optimizer_on_host and place.device == "cuda",
+        optimizer_on_host=chosen.work.optimizer_on_host and place.device != "cpu",
         embedding_on_host=chosen.work.embedding_on_host,
+        fsdp=chosen.work.fsdp and processes.count() > 1,
     )
 
 
@@ -203,9 +204,9 @@ def planned(config: RunConfig, place: Placement) -> Plan | None:
     """
     from arabic_llm.memory import plan as planning
 
-    if config.hw.usable_gib is None or (place.device == "cuda" and place.precision is Precision.float32):
+    if config.hw.usable_gib is None or (place.device != "cpu" and place.precision is Precision.float32):
         return None
-    precision = place.precision if place.device == "cuda" else Precision.auto
+    precision = place.precision if place.device != "cpu" else Precision.auto
     hw = replace(config.hw, precision=precision, device=Device.auto)
     return planning.best(planning.ask(config.model, config.adapter, hw, settings(config)))
 

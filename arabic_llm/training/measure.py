@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from arabic_llm import files
+from arabic_llm import files, processes
 from arabic_llm.config.schema import Precision
 from arabic_llm.memory.timeline import KINDS, Exact, Moment, Timeline
 from arabic_llm.memory.workload import (
@@ -104,9 +104,9 @@ class Measure(TrainerCallback):  # type: ignore[misc]
         optimizer: Any = None,
         **_: Any,
     ) -> None:
-        """Begin to watch, at the first step of this process."""
+        """Begin to watch, at the first step of this process; of several processes none is rehearsed."""
         self.batches.clear()
-        if self._model is not None:
+        if self._model is not None or processes.count() > 1:
             return
         self._model = model
         self._note = model.register_forward_pre_hook(self._note_batch, with_kwargs=True)
@@ -127,7 +127,7 @@ class Measure(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Say and keep what the step took."""
-        if self.found is None:
+        if self.found is None and self._model is not None:
             measured, reserved, curve = self._measured()
             self.close()
             batch = max(self.batches, key=lambda each: each.size * each.tokens)
@@ -219,7 +219,7 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         dropout=peft.lora_dropout if peft else 0.0,
         attention=_attention(config, mixed, batch, major if on_cuda else None),
         checkpointing=args.gradient_checkpointing,
-        optimizer=Optimizer.adamw,
+        optimizer=Optimizer.adamw_8bit if "8bit" in args.optim else Optimizer.adamw,
         loss=Loss.tiled,
         padded=batch.padded,
         accumulates=args.gradient_accumulation_steps > 1,
@@ -228,6 +228,7 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         workspace_bytes=hopper if on_cuda else 0,
         device=args.device.type,
         dora=bool(peft and peft.use_dora),
+        optimizer_on_host=on_cuda and "paged" in args.optim,
     )
 
 

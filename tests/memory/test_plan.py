@@ -37,6 +37,30 @@ def test_what_a_4_gb_card_is_bought_for_fits(model, tokens):
     assert planning.fits(planning.best(ask), ask.hw)
 
 
+def test_two_cards_share_the_sequences_of_a_step():
+    best = chosen("model=qwen2_7b", "adapter=lora", "hw=2x24gb")
+    alone = chosen("model=qwen2_7b", "adapter=lora", "hw=24gb")
+    assert 2 * best.micro_batch_size * best.accumulation == 16
+    assert not best.work.fsdp
+    assert best.parts.gradients == 2 * alone.parts.gradients  # buckets to sum them up in
+    assert best.parts.weights_kept == alone.parts.weights_kept
+    with pytest.raises(ConfigError, match="effective_batch_size=15 cannot be shared evenly by the 2 cards"):
+        wanted("hw=2x24gb", "task.effective_batch_size=15")
+
+
+def test_what_does_not_fit_one_card_is_shared_out():
+    given = ("model=qwen2_1_5b", "adapter=full", "hw.optimizer_on_host=false")
+    ask = wanted(*given, "hw=2x24gb")
+    best, alone = planning.best(ask), chosen(*given, "hw=24gb")
+    assert best.work.fsdp
+    assert planning.fits(best, ask.hw)
+    assert best.parts.weights_kept == alone.parts.weights_kept / 2
+    assert best.parts.optimizer == alone.parts.optimizer / 2
+    said = "\n".join(plan._settings(best, compose_config("task=plan", *given, "hw=2x24gb")))
+    assert "shared out over the cards (FSDP)" in said
+    assert "accelerate launch --num_processes 2 -m arabic_llm.run" in said
+
+
 def test_where_only_holes_are_in_the_way_a_rehearsal_decides():
     config = compose_config("model=gemma2_2b", "adapter=qlora", "hw=4gb", "task.max_length=2048")
     ask = wanted("model=gemma2_2b", "adapter=qlora", "hw=4gb", "task.max_length=2048")
