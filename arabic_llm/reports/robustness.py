@@ -77,7 +77,12 @@ def notes(report: Report) -> list[str]:
     lines = []
     for score in {row.difference.base.name: row.difference.base for row in firsts(report.drops)}.values():
         (low, high), guessed = interval(score), max(score.random, score.constant or 0.0)
-        if low <= guessed:
+        said = {item.answer for item in report.clean.items if item.task in score.tasks}
+        if len(said) == 1:
+            lines.append(
+                f"{score.label}: every clean question got the same answer ({said.pop()}): no drop can show"
+            )
+        elif low <= guessed:
             lines.append(
                 f"{score.label}: {100 * score.value:.1f} ({100 * low:.1f} to {100 * high:.1f}) on clean"
                 f" questions may be no more than one constant or random answer has ({100 * guessed:.1f}):"

@@ -20,10 +20,10 @@ def item(answer, question="س <b>١</b> ثم ٢", right=1.0):
     return Item("exams", "0-a", question, "أ", answer, {"acc": right}, prompt_hash=question)
 
 
-def report(*drops, answers=()):
+def report(*drops, answers=(), items=()):
     manifest = {"started": "now", "command": "c", "versions": {}, "machine": "m", "identity": {}}
     model = dict.fromkeys(("name", "revision", "dtype", "quantization", "trained"), "x")
-    clean = Evaluation(model, {"tasks": {"exams": {}}}, [], [])
+    clean = Evaluation(model, {"tasks": {"exams": {}}}, [], list(items))
     return robustness.Report(clean, drops, answers, ["this: for that reason"], manifest, "CPU")
 
 
@@ -42,6 +42,14 @@ def test_a_task_that_has_little_to_lose_is_named():
         "- exams: 31.0 (25.1 to 36.9) on clean questions may be no more than one constant or random" in said
     )
     assert "little to lose" not in robustness.markdown(report(drop("tatweel", 1.0, 0.0)))
+
+
+def test_a_model_that_answers_everything_alike_is_named_not_called_robust():
+    row = drop("tatweel", 1.0, 0.0, clean=0.31, p=1.0)
+    assert "- exams: every clean question got the same answer (ج): no drop can show" in robustness.markdown(
+        report(row, items=[item("ج"), item("ج")])
+    )
+    assert "no drop can show" not in robustness.markdown(report(row, items=[item("ج"), item("أ")]))
 
 
 def test_markdown_and_csv_hold_the_drop_with_its_interval():
