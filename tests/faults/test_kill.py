@@ -18,6 +18,7 @@ MIN_KILLS = 20
 SFT = (
     *("hw=cpu", "tracking=none", "task.max_steps=24", "task.effective_batch_size=4", "data.max_rows=200"),
     *("task.save_steps=1", "task.eval_steps=7", "hydra.run.dir=mine"),
+    "task.held_out.num_bytes=0",  # measured at every checkpoint; test_kill_study has some
     "adapter.dropout=0.1",  # its masks come from a generator that must carry on too
 )
 
