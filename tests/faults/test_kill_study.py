@@ -17,7 +17,7 @@ from arabic_llm import files
 STUDY = (
     *("task=study", "hw=cpu", "tracking=none", "task.max_steps=6", "task.effective_batch_size=4"),
     *("task.save_steps=1", "task.eval_steps=3", "suite.limit=12", "hydra.run.dir=mine"),
-    "task.held_out.num_bytes=600",
+    "task.held_out.num_bytes=1500",
 )
 
 
