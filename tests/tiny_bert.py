@@ -29,12 +29,14 @@ OVERRIDES = (
 )
 
 
-def save(folder: Path) -> Path:
-    """Write the model and its tokenizer as the hub holds them; the same bytes each time."""
+def save(folder: Path, initializer_range: float = 0.5) -> Path:
+    """Write the model and its tokenizer as the hub holds them; the same bytes each time.
+
+    A wide initializer gives scores that differ from choice to choice; a narrow one is soon trained.
+    """
     tokenizer().save_pretrained(folder)
     torch.manual_seed(17)
-    # A wide initializer: scores that differ from choice to choice.
-    BertForMaskedLM(BertConfig(**SHAPE, initializer_range=0.5)).eval().save_pretrained(folder)
+    BertForMaskedLM(BertConfig(**SHAPE, initializer_range=initializer_range)).eval().save_pretrained(folder)
     return folder
 
 

@@ -74,7 +74,7 @@ def load(data: DataConfig, data_root: Path, seed: int) -> Labelled:
     by, and for a label that no training row has.
     """
     rows = _generated() if data.builtin else sources.load(data, data_root, seed)
-    splits = [_usable(split, data, rows.ledger) for split in (rows.train, rows.dev, rows.test)]
+    splits = [_usable(split, data, rows.ledgers) for split in (rows.train, rows.dev, rows.test)]
     train, dev, test = splits
     if not test:
         raise DataError(f"data={data.name}: no test row; raise data.test_share or set data.test_files")
@@ -91,7 +91,7 @@ def load(data: DataConfig, data_root: Path, seed: int) -> Labelled:
     return Labelled(data.name, labels, data.labels_are_ordered, train, dev, test, rows.ledgers)
 
 
-def _usable(rows: Sequence[Row], data: DataConfig, ledger: Ledger) -> list[Row]:
+def _usable(rows: Sequence[Row], data: DataConfig, ledgers: Sequence[Ledger]) -> list[Row]:
     """Return the rows that have a text and a label. Raises DataError for one that has not."""
     if rows and not any(row.label for row in rows):
         raise DataError(
@@ -105,7 +105,8 @@ def _usable(rows: Sequence[Row], data: DataConfig, ledger: Ledger) -> list[Row]:
         if row.label:
             usable.append(row)
         elif data.on_bad_row is BadRow.drop:
-            ledger.drop_kept("no label", 1, [row.id])
+            own = next(ledger for ledger in ledgers if ledger.stage == row.source)
+            own.drop_kept("no label", 1, [row.id])
         else:
             column = data.columns.label or "label"
             raise DataError(f"{row.id}: '{column}' is empty; mend it, or set data.on_bad_row=drop")

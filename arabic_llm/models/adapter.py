@@ -62,7 +62,7 @@ def attach(model: PreTrainedModel, adapter: AdapterConfig, base: Base, seed: int
             f"adapter.target_modules: this model has no '{missing[0]}'; there are: {', '.join(there)}"
         )
     set_seed(seed)  # PEFT draws the first matrix
-    adapted = get_peft_model(model, _lora_config(adapter, targets, _task_type(model)))
+    adapted = get_peft_model(model, _lora_config(adapter, targets, model))
     for parameter in adapted.parameters():
         if parameter.requires_grad:  # a head comes in the type of its base: small updates would be lost
             parameter.data = parameter.data.float()
@@ -161,7 +161,11 @@ def _task_type(model: PreTrainedModel) -> str:
     return _CLASSIFIER if any(hasattr(model, name) for name in load.HEADS) else "CAUSAL_LM"
 
 
-def _lora_config(adapter: AdapterConfig, targets: list[str] | str, task_type: str) -> LoraConfig:
+def _lora_config(adapter: AdapterConfig, targets: list[str] | str, model: PreTrainedModel) -> LoraConfig:
+    # What a model of tokens lacks is drawn anew with the head: trained and saved whole, as the head is.
+    new = [
+        name for name in ("pooler",) if any(key.endswith(f".{name}") for key, _ in model.named_modules())
+    ]
     return LoraConfig(
         r=adapter.rank,
         lora_alpha=adapter.alpha,
@@ -169,7 +173,8 @@ def _lora_config(adapter: AdapterConfig, targets: list[str] | str, task_type: st
         target_modules=targets,
         use_dora=adapter.use_dora,
         use_rslora=adapter.use_rslora,
-        task_type=task_type,
+        task_type=_task_type(model),
+        modules_to_save=new or None,
     )
 
 

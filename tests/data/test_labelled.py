@@ -1,0 +1,133 @@
+"""Labelled rows: published splits, every class known, and what cannot be judged is one line."""
+
+import json
+
+import pytest
+from conftest import DATA, compose_config, needs_data
+
+from arabic_llm.data import chat, labelled
+from arabic_llm.data.rows import Row
+from arabic_llm.errors import DataError
+
+
+def load(tmp_path, splits, *overrides):
+    """Write (text, label) of each split as JSON Lines and read them as data=local."""
+    for name, rows in splits.items():
+        lines = (json.dumps({"text": text, "label": label}, ensure_ascii=False) for text, label in rows)
+        (tmp_path / f"{name}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    files = ("data.files=[train.jsonl]", "data.test_files=[test.jsonl]", "data.dev_share=0")
+    data = compose_config("task=classify", "data=local", f"data.path={tmp_path}", *files, *overrides).data
+    return labelled.load(data, tmp_path, seed=17)
+
+
+TRAIN = [("كتاب", "ب"), ("كلب", "أ"), ("قط", "أ"), ("قلم", "ب")]
+TEST = [("كتب", "ب"), ("كلاب", "أ")]
+
+
+def test_labels_stand_by_name_or_as_they_are_given(tmp_path):
+    data = load(tmp_path, {"train": TRAIN, "test": TEST})
+    assert data.labels == ("أ", "ب")
+    assert data.classes(data.test) == [1, 0]
+    assert data.counts() == {"train": {"أ": 2, "ب": 2}, "dev": {"أ": 0, "ب": 0}, "test": {"أ": 1, "ب": 1}}
+    given = load(tmp_path, {}, 'data.labels=["ب","أ"]', "data.labels_are_ordered=true")
+    assert (given.labels, given.are_ordered) == (("ب", "أ"), True)
+    assert next(given.shares()) == "train: 4 rows: ب 50.0%, أ 50.0%"
+
+
+def test_texts_that_come_twice_are_counted(tmp_path):
+    data = load(tmp_path, {"train": TRAIN, "test": [*TEST, ("كتب", "أ"), ("كِتَاب", "أ"), ("قلم", "ب")]})
+    assert data.repetitions() == (1, 1)  # a copy, label and all, is no training row any more
+    assert [row.text for row in data.train] == ["كتاب", "كلب", "قط"]
+    assert list(data.notes())[1] == "test: 1 texts repeat another, 1 stand in train with another label"
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "overrides", "said"),
+    [
+        (TRAIN, [("كتب", "ج")], (), r"test.jsonl:1: label 'ج'; no training row has it"),
+        (TRAIN, TEST, ('data.labels=["أ","ج"]',), r"train.jsonl:1: label 'ب'; data.labels are: أ, ج"),
+        (TRAIN, TEST, ('data.labels=["أ","ب","ج"]',), "data.labels: no training row has 'ج'"),
+        (TRAIN[1:3], TEST[1:], (), "every row is 'أ': there is nothing to tell apart"),
+        ([(text, None) for text, _ in TRAIN], TEST, (), "its rows have no label; set data.columns.text="),
+        (
+            [*TRAIN, ("ورق", "")],
+            TEST,
+            (),
+            r"train.jsonl:5: 'label' is empty; mend it, or set data.on_bad_row",
+        ),
+        ([*TRAIN, (" ", "أ")], TEST, (), r"train.jsonl:5: 'text' is empty; mend it"),
+        (TRAIN, TEST, ("data.test_files=[]", "data.test_share=0"), "no test row; raise data.test_share"),
+        (TRAIN, TEST, ("data.columns.label=dialect",), "no column 'dialect'; there are: text, label"),
+    ],
+)
+def test_what_cannot_be_learned_or_judged_is_one_line(tmp_path, train, test, overrides, said):
+    with pytest.raises(DataError, match=said) as error:
+        load(tmp_path, {"train": train, "test": test}, *overrides)
+    assert "\n" not in str(error.value)
+
+
+def test_rows_without_a_label_are_dropped_and_counted_where_that_is_asked(tmp_path):
+    data = load(tmp_path, {"train": [*TRAIN, ("ورق", "")], "test": TEST}, "data.on_bad_row=drop")
+    (counted,) = data.ledgers
+    assert (counted.kept, counted.dropped) == (6, {"no label": 1})
+    assert len(data.train) == 4
+
+
+def test_an_order_needs_its_labels():
+    with pytest.raises(Exception, match="data.labels_are_ordered needs data.labels"):
+        compose_config("data.labels_are_ordered=true")
+
+
+def test_the_sample_has_sentences_in_four_varieties():
+    data = labelled.load(compose_config("task=classify").data, DATA, seed=17)
+    assert data.labels == ("egyptian", "gulf", "levantine", "msa")
+    assert min(data.counts()["train"].values()) > 90
+    assert not {row.text for row in data.train} & {row.text for row in data.test}
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "sizes", "largest"),
+    [
+        ("arsarcasm_dialect", (11_622, 612, 3000), ("msa", 2323)),
+        ("arsarcasm_sentiment", (11_598, 610, 3000), ("NEG", 1677)),
+        ("dares", (9703, 1380, 2787), ("G10", 1045)),
+    ],
+)
+def test_published_tests_are_kept_whole(name, sizes, largest):
+    data = labelled.load(compose_config(f"data={name}").data, DATA, seed=17)
+    assert (len(data.train), len(data.dev), len(data.test)) == sizes
+    counts = data.counts()["test"]
+    assert max(counts.items(), key=lambda item: item[1]) == largest
+    assert data.are_ordered == (name == "dares")
+
+
+def encoded(tokenizer, text, max_length=128):
+    return chat.encode_labelled(tokenizer, Row("1", text=text, label="x", source="s"), 3, max_length)
+
+
+def test_a_labelled_text_is_the_text_and_its_class_stands_at_the_end(tiny_codec):
+    row = encoded(tiny_codec.tokenizer, "ذهب الطالب إلى المدرسة")
+    assert tiny_codec.tokenizer.decode(row.input_ids) == "ذهب الطالب إلى المدرسة"
+    assert row.labels == [chat.IGNORED] * (len(row.input_ids) - 1) + [3]
+    assert (row.kind, row.was_cut, row.source) == ("labelled", False, "s")
+    short = encoded(tiny_codec.tokenizer, "ذهب الطالب إلى المدرسة", 3)
+    assert (short.input_ids, short.was_cut) == (row.input_ids[:3], True)
+
+
+def test_padding_in_the_text_is_spelt_out(tiny_codec):
+    """The head looks for the last token that is no padding: a tweet must not move it."""
+    tokenizer = tiny_codec.tokenizer
+    row = encoded(tokenizer, f"سلام {tokenizer.pad_token}")
+    assert tokenizer.pad_token_id not in row.input_ids
+    assert tokenizer.decode(row.input_ids) == f"سلام {tokenizer.pad_token}"
+
+
+def test_an_encoder_keeps_its_first_and_last_token_when_a_text_is_cut():
+    import tiny_bert
+
+    tokenizer = tiny_bert.tokenizer()
+    row = encoded(tokenizer, "ذهب الطالب إلى المدرسة في الصباح", 6)
+    assert row.was_cut
+    assert len(row.input_ids) == 6
+    assert (row.input_ids[0], row.input_ids[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
