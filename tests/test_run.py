@@ -32,7 +32,7 @@ def complaint(program, *overrides):
         ("model=qwen", "no model 'qwen'; there are: gemma2_2b, gemma2_9b, glm4_9b, llama2_7b"),
         (
             "task=sfft",
-            "no task 'sfft'; there are: compare, download, evaluate, inspect, plan, prepare",
+            "no task 'sfft'; there are: classify, compare, download, evaluate, inspect, plan, prepare",
         ),
         ("+experiment=nothing", "no experiment 'nothing'; there are: "),
         ("adapter.rank=abc", "adapter.rank: Value 'abc' of type 'str' could not be converted to Integer"),
@@ -233,7 +233,9 @@ def test_help_and_the_configuration_import_nothing_heavy(arguments, tmp_path):
 def test_help_lists_every_option_and_no_schema(tmp_path):
     command = [sys.executable, "-m", "arabic_llm.run", "--help"]
     said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
-    assert "task: compare, download, evaluate, inspect, plan, prepare, pretrain, sft, study" in said
+    assert (
+        "task: classify, compare, download, evaluate, inspect, plan, prepare, pretrain, sft, study" in said
+    )
     assert "_schema" not in said
 
 

@@ -1,4 +1,4 @@
-"""Scores of classifiers: exact where hands can count, sklearn's elsewhere; what is noise is called noise."""
+"""Scores of classifiers: exact where hands can count, else sklearn's; noise is called noise."""
 
 import random
 
@@ -19,7 +19,7 @@ def drawn(seed: int, share_right: float, num_classes: int = 4, n: int = 300):
 
 def test_quadratic_kappa_is_what_hands_count():
     # Three grades, six texts. Costs 0 1 4; observed: (0,1) 1 + (2,0) 4 = 5. By chance, labels 2 2 2 and
-    # answers 2 3 1: [2*(2*0 + 3*1 + 1*4) + 2*(2*1 + 0 + 1*1) + 2*(2*4 + 3*1 + 0)] / 6 = (14 + 6 + 22) / 6 = 7.
+    # answers 2 3 1: [2 (2*0 + 3*1 + 1*4) + 2 (2*1 + 0 + 1*1) + 2 (2*4 + 3*1 + 0)] / 6 = (14+6+22) / 6 = 7.
     confusion = classification.confusion_matrix([0, 0, 1, 1, 2, 2], [0, 1, 1, 1, 0, 2], 3)
     assert confusion.tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 1]]
     assert float(classification.quadratic_kappa(confusion)) == pytest.approx(1 - 5 / 7)

@@ -1,0 +1,137 @@
+"""task=classify from end to end: what it leaves, what it says, and what it refuses in one line."""
+
+import csv
+import functools
+import json
+import re
+
+import pytest
+from conftest import run_in
+
+SMALL = ("task=classify", "hw=cpu", "task.max_steps=3", "task.effective_batch_size=8", "task.save_steps=1")
+
+
+@pytest.fixture(scope="module")
+def classified(tmp_path_factory):
+    """Return what a classification of the sample's dialects said, and its directory."""
+    folder = tmp_path_factory.mktemp("classify")
+    status, said = run_in(folder, *SMALL, "hydra.run.dir=mine")
+    assert status == 0, said
+    return said, folder / "mine"
+
+
+@pytest.fixture
+def beside(classified):
+    """Return the program, to be run where the classification was."""
+    return functools.partial(run_in, classified[1].parent)
+
+
+def test_it_ends_with_its_table_and_the_path_of_its_report(classified):
+    said, directory = classified
+    lines = said.strip().splitlines()
+    assert lines[-1].endswith("mine/report.html")
+    at = next(n for n, line in enumerate(lines) if line.startswith("system "))
+    assert lines[at].split("  ")[0] == "system"
+    assert [line[:9].strip() for line in lines[at + 1 : at + 4]] == ["tiny lora", "TF-IDF", "majority"]
+    assert "train: 413 rows: egyptian 24.7%, gulf 25.2%, levantine 24.5%, msa 25.7%" in lines
+    assert any(line.startswith("classes are not weighted") for line in lines)
+
+
+def test_scores_items_and_the_matrix_tell_the_same(classified):
+    _, directory = classified
+    items = [json.loads(line) for line in (directory / "items.jsonl").read_text().splitlines()]
+    with (directory / "scores.csv").open() as file:
+        rows = {(row["system"], row["metric"]): row for row in csv.DictReader(file)}
+    for system, key in (("tiny lora", "answer"), ("TF-IDF", "tfidf")):
+        right = sum(item[key] == item["label"] for item in items) / len(items)
+        assert float(rows[system, "accuracy"]["value"]) == pytest.approx(right)
+    assert len(items) == int(rows["TF-IDF", "accuracy"]["n"]) == 273
+    gained = float(rows["tiny lora", "accuracy"]["value"]) - float(rows["TF-IDF", "accuracy"]["value"])
+    assert float(rows["TF-IDF", "accuracy"]["gain_over_it"]) == pytest.approx(gained)
+    assert rows["TF-IDF", "macro F1"]["verdict"] in ("better", "worse", "within noise")
+    assert rows["tiny lora", "accuracy"]["verdict"] == ""
+    for item in items:
+        assert max(item["probabilities"], key=item["probabilities"].get) == item["answer"]
+        assert sum(item["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert "| tiny lora | " in (directory / "scores.md").read_text(encoding="utf-8")
+    assert (directory / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_is_one_file_with_mistakes_to_read_right_to_left(classified):
+    _, directory = classified
+    page = (directory / "report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 2  # the confusion matrix, the training curve
+    assert "<img" not in page
+    assert "<script" not in page
+    mistakes = re.findall(r'<td dir="auto" class="ar">([^<]+)</td>', page)
+    assert len(mistakes) == 10
+    wrong = {
+        item["text"]
+        for item in map(json.loads, (directory / "items.jsonl").read_text().splitlines())
+        if item["answer"] != item["label"]
+    }
+    assert set(mistakes) <= wrong
+    assert "nats a text" in page
+    assert "python -m arabic_llm.run task=classify" in page
+
+
+def test_what_was_done_is_not_done_again_and_gives_the_same_bytes(classified, beside):
+    _, directory = classified
+    status, said = beside(*SMALL, "hydra.run.dir=mine")
+    assert status == 0
+    assert "done before, not run again" in said
+    before = {
+        name: (directory / name).read_bytes() for name in ("items.jsonl", "scores.csv", "report.html")
+    }
+    (directory / "result.json").unlink()  # as if it had been killed after training
+    status, said = beside(*SMALL, "hydra.run.dir=mine")
+    assert status == 0, said
+    assert "already trained" in said
+    assert "baseline: " not in said  # counted once for all runs on these rows
+    after = {name: (directory / name).read_bytes() for name in before}
+    assert after["items.jsonl"] == before["items.jsonl"]
+    assert after["scores.csv"] == before["scores.csv"]
+
+
+def test_a_dry_run_says_rows_classes_and_steps_and_writes_nothing(program, tmp_path):
+    status, said = program(*SMALL, "dry_run=true")
+    assert status == 0
+    assert "plan: a head of 4 classes on tiny with adapter=lora: 3 steps of 8 texts (1 x 8)" in said
+    assert not any(path for path in tmp_path.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("adapter.path=x",), "adapter.path has no meaning with task=classify"),
+        (("adapter=none",), "adapter=none trains nothing"),
+        (("data=local", "data.path=rows.jsonl"), "its rows have no label; set data.columns.text=<column>"),
+        (
+            ("data=local", "data.path=rows.jsonl", "data.columns.label=output"),
+            "rows.jsonl:1: a conversation, no text; set data.columns.text=<column>",
+        ),
+    ],
+)
+def test_what_cannot_be_classified_is_one_line(program, tmp_path, overrides, said):
+    rows = ({"instruction": f"سؤال {n}", "input": "", "output": f"جواب {n}"} for n in range(40))
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (tmp_path / "rows.jsonl").write_text(lines, encoding="utf-8")
+    status, output = program(*SMALL, *overrides)
+    assert status == 2, output
+    last = output.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert said in last
+
+
+def test_ordered_grades_are_judged_by_their_distance(program, tmp_path):
+    words = {"G1": "قطة كلب", "G2": "كتاب قلم", "G3": "ذرة خلية"}
+    rows = ({"text": f"{words[g]} {n}", "label": g} for n in range(20) for g in words)
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (tmp_path / "grades.jsonl").write_text(lines, encoding="utf-8")
+    status, said = program(
+        *(*SMALL, "adapter=full", "data=local", "data.path=grades.jsonl", "data.test_share=0.3"),
+        *("data.labels=[G1,G2,G3]", "data.labels_are_ordered=true", "hydra.run.dir=mine"),
+    )
+    assert status == 0, said
+    assert "quadratic kappa" in (tmp_path / "mine" / "scores.csv").read_text()
+    assert (tmp_path / "mine" / "model" / "model.safetensors").exists()
