@@ -32,7 +32,7 @@ _LOG = "run.log"
 _DEFAULTS = ("outputs", "data_proc")  # where conf/ lets runs lie
 _LIBRARIES = (
     *("arabic-llm", "torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate"),
-    *("datasets", "lm_eval", "hydra-core", "wandb"),
+    *("datasets", "lm_eval", "scikit-learn", "hydra-core", "wandb"),
 )
 _MAX_DIFFERENCES = 5  # of a refused configuration, in its one line
 
