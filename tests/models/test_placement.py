@@ -89,8 +89,11 @@ def test_each_process_has_a_card_of_its_own(monkeypatch):
     assert resolve(compose_config("hw=auto").hw).device == "cuda"
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert resolve(compose_config("hw=auto").hw).device == "cuda:1"
+    three = compose_config("hw=auto", "hw.num_cards=3").hw
+    assert resolve(three).device == "cuda:1"
     assert chosen == [1]
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(HardwareError, match="process 3 of this machine finds 2 cards"):
-        resolve(compose_config("hw=auto").hw)
+        resolve(three)
+    with pytest.raises(HardwareError, match="hw=2x24gb is 2 cards and this run has 3 processes: start it"):
+        resolve(compose_config("hw=2x24gb").hw)

@@ -55,8 +55,8 @@ def test_a_study_ends_with_its_table_and_the_path_of_its_report(study):
 def test_the_report_is_one_file_and_reads_right_to_left(study):
     _, directory = study
     page = (directory / "report.html").read_text(encoding="utf-8")
-    # bars, radars by task, subject and skill, bars of means, drift of the loss, training curve, mistakes
-    assert page.count("<svg") == 8
+    # bars, radars by task, subject, skill, bars of means, loss drift, training curve, memory, mistakes
+    assert page.count("<svg") == 9
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     )
