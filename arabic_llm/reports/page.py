@@ -18,7 +18,7 @@ from arabic_llm.reports import figures, forgetting, memory, mistakes, tables
 from arabic_llm.reports.drift import Course
 
 _NUM_EXAMPLES = 6
-_FEWEST_AXES = 3  # of a radar chart
+_FEWEST_AXES, _MOST_AXES = 3, 16  # of a radar chart
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,10 @@ class ShownRow:
 def study(report: Study) -> str:
     """Return the report of a study as HTML."""
     headline = [row for row in report.rows if is_headline(row, report.base)]
-    by_subject = subject_means(report.base, report.tuned)
     charts = {
         "bars": figures.differences(headline),
         "radar": _radar(_first_metrics(headline), "by task"),
-        "subjects": _radar(by_subject, "by subject"),
+        "subjects": _radar(subject_means(report.base, report.tuned), "by subject"),
         "curve": figures.training_curve(report.metrics) if report.metrics else "",
     }
     return render(
@@ -107,14 +106,14 @@ def results(**values: Any) -> str:
 
 
 def subject_means(base: Evaluation, tuned: Evaluation) -> dict[str, tuple[float, float]]:
-    """Return subject -> (base, tuned) mean of the first metric, over the items that name a subject."""
+    """Return subject -> (base, tuned) mean of the first metric; those of most items first."""
     sums: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for before, after in _paired(base, tuned):
         if before.subject:
             sums[before.subject].append((_first(before), _first(after)))
     return {
         subject: (sum(a for a, _ in pairs) / len(pairs), sum(b for _, b in pairs) / len(pairs))
-        for subject, pairs in sums.items()
+        for subject, pairs in sorted(sums.items(), key=lambda entry: -len(entry[1]))
     }
 
 
@@ -157,7 +156,11 @@ def _first_metrics(rows: Sequence[Difference]) -> dict[str, tuple[float, float]]
 
 
 def _radar(values: dict[str, tuple[float, float]], title: str) -> str:
-    return figures.radar(values, title) if len(values) >= _FEWEST_AXES else ""
+    if len(values) < _FEWEST_AXES:
+        return ""
+    if len(values) > _MOST_AXES:
+        title += f" (the {_MOST_AXES} of most items, of {len(values)})"
+    return figures.radar(dict(list(values.items())[:_MOST_AXES]), title)
 
 
 def render(template: str, **values: Any) -> str:
