@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from arabic_llm import processes
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.evaluation.prefixes import Request
 
@@ -49,9 +51,16 @@ class Answers:
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self.flush()
 
-    def learn(self, batch: dict[str, Any]) -> None:
-        """Know what another process has answered, and has kept."""
-        self._known.update(batch)
+    def missing(self, keys: Sequence[Sequence[str]]) -> list[int]:
+        """Return which of some lists of keys have one that a process of the run does not know."""
+        unknown = [at for at, some in enumerate(keys) if any(key not in self for key in some)]
+        return sorted(set().union(*processes.gather(unknown)))
+
+    def exchange(self, keys: Sequence[str]) -> None:
+        """Keep what this process has answered to these, and learn what the others have."""
+        self.flush()
+        for others in processes.gather({key: self[key] for key in keys}):
+            self._known.update(others)
 
     def flush(self) -> None:
         """Write what is new as one line."""

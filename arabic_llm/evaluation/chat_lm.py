@@ -93,7 +93,7 @@ class ChatLM(HFLM):  # type: ignore[misc]
         """Return (log-probability, whether greedy decoding says it) of ids after ids, as HFLM does."""
         asked = [self._request(*request) for request in requests]
         keys = [answers.key_of_scoring(request) for request in asked]
-        missing = self._missing([[key] for key in keys])
+        missing = self._answers.missing([[key] for key in keys])
         missing.sort(key=lambda index: tuple(asked[index].read))  # neighbours share what they read
         missing = processes.share(missing, [len(asked[index].read) for index in missing])
         if scoring.can_share(self.model):
@@ -104,7 +104,7 @@ class ChatLM(HFLM):  # type: ignore[misc]
         is_hidden = bool(options.get("disable_tqdm")) or not processes.is_main()
         for request, answer in tqdm(scored, "scoring", len(missing), unit="answer", disable=is_hidden):
             self._answers.add({keys[request]: answer})
-        self._exchange([keys[index] for index in missing])
+        self._answers.exchange([keys[index] for index in missing])
         return [(logprob, greedy) for logprob, greedy in (self._answers[key] for key in keys)]
 
     def _scored_by_lm_eval(
@@ -132,12 +132,12 @@ class ChatLM(HFLM):  # type: ignore[misc]
         order = sorted(range(len(requests)), key=lambda index: (-lengths[index], prompts[index][0]))
         # Batches are those of a run in one process that was never stopped: padding may tip a word.
         batches = list(_runs(order, int(self.batch_size)))
-        missing = self._missing([[keys[index] for index in batch] for batch in batches])
+        missing = self._answers.missing([[keys[index] for index in batch] for batch in batches])
         mine = [batches[at] for at in missing[processes.rank() :: processes.count()]]
         for batch in tqdm(mine, "generating", disable=disable_tqdm or not processes.is_main()):
             said = self._generate([requests[index] for index in batch])
             self._answers.add({keys[index]: text for index, text in zip(batch, said, strict=True)})
-        self._exchange([keys[index] for batch in mine for index in batch])
+        self._answers.exchange([keys[index] for batch in mine for index in batch])
         return [self._answers[key] for key in keys]
 
     def reached_limit(self, said: str, prompt: Any) -> bool:
@@ -147,17 +147,6 @@ class ChatLM(HFLM):  # type: ignore[misc]
         """
         limit = int(prompt[1].get("max_gen_toks", self.max_gen_toks))
         return len(self.tok_encode(said)) >= limit - 1
-
-    def _missing(self, keys: list[list[str]]) -> list[int]:
-        """Return which of some lists of keys have one that a process does not know: the same in all."""
-        unknown = [at for at, some in enumerate(keys) if any(key not in self._answers for key in some)]
-        return sorted(set().union(*processes.gather(unknown)))
-
-    def _exchange(self, keys: list[str]) -> None:
-        """Keep what this process has answered, and learn what the others have."""
-        self._answers.flush()
-        for others in processes.gather({key: self._answers[key] for key in keys}):
-            self._answers.learn(others)
 
     def _generate(self, requests: list[Any]) -> list[str]:
         try:

@@ -21,6 +21,7 @@ from lm_eval.api.model import LM
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from arabic_llm import processes
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.errors import ConfigError, DataError, HardwareError
 from arabic_llm.evaluation.answers import Answers
@@ -100,11 +101,13 @@ class MaskedLM(LM):  # type: ignore[misc]
         """Return (pseudo-log-likelihood, whether each token is the likeliest) of answers after contexts."""
         questions = [self.question(*request.args) for request in requests]
         keys = [fingerprint([q.ids, [[m.start, m.stop] for m in q.masked]]) for q in questions]
-        missing = [index for index, key in enumerate(keys) if key not in self._answers]
-        scored = self._score(questions, set(missing))
-        for index, answer in tqdm(scored, "scoring", len(missing), unit="answer", disable=disable_tqdm):
+        missing = self._answers.missing([[key] for key in keys])
+        mine = processes.share(missing, [len(questions[index].ids) for index in missing])
+        is_hidden = disable_tqdm or not processes.is_main()
+        scored = self._score(questions, set(mine))
+        for index, answer in tqdm(scored, "scoring", len(mine), unit="answer", disable=is_hidden):
             self._answers.add({keys[index]: answer})
-        self._answers.flush()
+        self._answers.exchange([keys[index] for index in mine])
         return [(logprob, greedy) for logprob, greedy in (self._answers[key] for key in keys)]
 
     def loglikelihood_rolling(self, requests: list[Any]) -> NoReturn:
