@@ -25,7 +25,7 @@ _TILE_TOKENS, _TILE_WORDS = 4096, 32768  # of TRL's fused head
 MIN_8BIT = 4096  # weights of a tensor below which bitsandbytes keeps moments of 32 bits
 _BLOCK_8BIT = 256  # weights that share a scale
 _OF_THE_HEAD = ("tile", "slice", "slices")
-_SAMPLE = 4  # copies of a block's tensors that are laid out
+_SAMPLE = 16  # copies of a block's tensors that are laid out: several segments
 
 
 @dataclass(frozen=True)

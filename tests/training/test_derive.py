@@ -75,7 +75,6 @@ def test_every_weight_trained_takes_what_the_closed_form_says(name, checkpointin
         {"optimizer": Optimizer.adamw_8bit},
         {"optimizer_on_host": True},
         {"embedding_on_host": True},
-        {"target_modules": ("q_proj", "v_proj"), "checkpointing": True},
     ],
     ids=str,
 )
