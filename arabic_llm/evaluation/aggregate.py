@@ -10,7 +10,7 @@ from itertools import chain, pairwise
 import numpy as np
 import numpy.typing as npt
 
-from arabic_llm.config.schema import Aggregate
+from arabic_llm.config.suite_schema import Aggregate
 from arabic_llm.evaluation.scorers import SCORERS
 from arabic_llm.evaluation.scores import Item, Score
 from arabic_llm.evaluation.statistics import balanced_accuracy, macro_f1, standard_error

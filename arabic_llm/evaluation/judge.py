@@ -14,7 +14,7 @@ from httpx2 import Client, HTTPError, HTTPStatusError, Response
 from tqdm import tqdm
 
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.schema import JudgeConfig
+from arabic_llm.config.suite_schema import JudgeConfig
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.mistake_checks import CHOSEN, GENERATED, Case
 from arabic_llm.evaluation.mistakes import OTHER, Mistake, Sorted, explained

@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from arabic_llm import files
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.schema import SuiteConfig, SuiteTask
+from arabic_llm.config.suite_schema import SuiteConfig, SuiteTask
 from arabic_llm.data import places, readers, sources
 from arabic_llm.data.reading.records import Broken, Record
 from arabic_llm.data.reading.tables import read_tsv

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arabic_llm.config.data_schema import SourceConfig
-from arabic_llm.config.schema import ModelConfig, ModelKind, RunConfig, SuiteConfig, SuiteTask, TaskConfig
+from arabic_llm.config.schema import ModelConfig, ModelKind, RunConfig, TaskConfig
+from arabic_llm.config.suite_schema import SuiteConfig, SuiteTask
 from arabic_llm.errors import DataError, UserError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from conftest import DATA, compose_config, needs_data
 from judge_server import serving
 from test_harness import judge as evaluate
 
-from arabic_llm.config.schema import JudgeConfig
+from arabic_llm.config.suite_schema import JudgeConfig
 from arabic_llm.evaluation import harness, judge, mistakes, statistics, suites
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import Limits

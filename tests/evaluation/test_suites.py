@@ -13,7 +13,7 @@ from conftest import DATA, compose_config, needs_data
 from pyarrow import parquet
 from test_harness import by_name
 
-from arabic_llm.config.schema import Aggregate, SuiteTask
+from arabic_llm.config.suite_schema import Aggregate, SuiteTask
 from arabic_llm.data import sources
 from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation import aggregate, harness, suites

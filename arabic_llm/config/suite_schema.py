@@ -1,0 +1,81 @@
+"""Types of conf/suite/: what a model is asked, how its answers are scored, and who judges the mistakes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from omegaconf import MISSING
+
+from arabic_llm.config.data_schema import DataConfig
+
+
+class Aggregate(Enum):
+    """How the subsets of a benchmark become one score."""
+
+    micro = "micro"  # the mean over all items, as lm-eval's own groups
+    macro = "macro"  # the unweighted mean over the subsets, as the Open Arabic LLM Leaderboard
+
+
+@dataclass
+class SuiteTask:
+    """One lm-eval task or group of a suite."""
+
+    folder: str = MISSING  # of lm_eval/tasks, or of arabic_llm/evaluation/tasks
+    language: str | None = None  # ISO 639: ar (standard), arz, ary, apc, en, zh; or dialects, where mixed
+    skill: str | None = None  # knowledge, reading, reasoning, ...: the report has means by both
+    metrics: list[str] = field(default_factory=lambda: ["acc"])  # or metric,filter; the first is plotted
+    num_fewshot: int = 0
+    chat: bool = True  # prompts go through the chat template, as in training
+    path: str | None = None  # local copy, under data_root; none: what the task's own YAML says
+    reader: str | None = None  # function of evaluation/local.py that reads it
+    data: DataConfig | None = None  # or: a data set whose test split is asked, which data= holds out
+    seed: int = 0  # of that split
+    limit: int | None = None  # items of each of its leaves, beside suite.limit; part of the fingerprint
+    aggregate: Aggregate = Aggregate.micro
+    seen_in_training: bool = False  # its training split was learned from: every table says so
+
+    def __post_init__(self) -> None:
+        """Refuse a task without a score, and a local copy that nothing reads."""
+        if not self.metrics:
+            raise ValueError("a suite's task needs at least one metric")
+        if (self.path is None) != (self.reader is None):
+            raise ValueError("a suite's task needs path and reader together, or neither")
+        if self.path is not None and self.data is not None:
+            raise ValueError("a suite's task is read from path or from data, not from both")
+        if self.num_fewshot < 0:
+            raise ValueError(f"a suite's num_fewshot must not be negative ({self.num_fewshot})")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"a suite's task needs a limit of at least 1, not {self.limit}")
+
+
+@dataclass
+class SuiteConfig:
+    """What the model is judged by."""
+
+    name: str = MISSING
+    tasks: dict[str, SuiteTask] = field(default_factory=dict)
+    overall: str | None = None  # name of the unweighted mean of all its tasks, where it has one
+    limit: int | None = None  # items of each task, for a quick look; part of the fingerprint
+
+    def __post_init__(self) -> None:
+        """Refuse a suite that asks nothing."""
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"suite.limit must be at least 1, not {self.limit}")
+
+
+@dataclass
+class JudgeConfig:
+    """Who is asked about the mistakes that no check explains; its key is ARABIC_LLM_JUDGE_KEY."""
+
+    endpoint: str | None = None  # of an OpenAI-compatible server: http://localhost:8000/v1; none: nobody
+    model: str | None = None  # as the server names it
+
+    def __post_init__(self) -> None:
+        """Refuse half a judge, and an address that is none or holds a password."""
+        if (self.endpoint is None) != (self.model is None):
+            raise ValueError("judge.endpoint and judge.model are needed together")
+        if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError(f"judge.endpoint must begin with http:// or https:// ({self.endpoint})")
+        if self.endpoint is not None and "@" in self.endpoint:
+            raise ValueError("judge.endpoint must not hold a password; set ARABIC_LLM_JUDGE_KEY instead")
