@@ -79,14 +79,19 @@ def from_main(work: Callable[[], T]) -> T:
     return gather(work() if is_main() else None)[0]  # type: ignore[return-value]
 
 
+def wait() -> None:
+    """Go on when all processes are here."""
+    gather(None)
+
+
 @contextmanager
 def main_first() -> Iterator[None]:
     """Let the main process do something before the others do it: they find in a cache what it leaves."""
     if not is_main():
-        gather(None)
+        wait()
     yield
     if is_main():
-        gather(None)
+        wait()
 
 
 def share(ordered: Sequence[T], sizes: Sequence[int]) -> list[T]:

@@ -126,9 +126,7 @@ def save(
     Of several processes the main one writes, and the others wait until it has.
     """
     state = _whole_state(model)
-    with processes.main_first():
-        if processes.is_main():
-            _write(model, state, tokenizer, folder, notes)
+    processes.from_main(lambda: _write(model, state, tokenizer, folder, notes))
 
 
 def _whole_state(model: PreTrainedModel) -> dict[str, Any] | None:

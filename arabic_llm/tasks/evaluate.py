@@ -119,7 +119,7 @@ def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | 
         what = f"{asked.condition.name}: {what}"
     about = {"model": model_identity, "judged": judged, "items": [f.name for f in fields(scores.Item)]}
     kept = cache / "evaluations" / fingerprint(about)
-    if scores.exists(kept):
+    if processes.from_main(lambda: scores.exists(kept)):
         evaluation = scores.read(kept)
         log.info("%s model: judged before, read from %s", what, kept)
     else:

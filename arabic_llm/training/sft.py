@@ -252,7 +252,7 @@ def _tell(report: MixReport, directory: Path) -> None:
 
 def _outcome(directory: Path, settings: TrainingConfig, resumed_from: int) -> Outcome:
     """Return how training ended, from metrics.jsonl, when the main process has written it."""
-    processes.gather(None)
+    processes.wait()
     losses = [line for line in files.read_json_lines(directory / callbacks.METRICS) if "loss" in line]
     dev = callbacks.dev_losses(directory / callbacks.METRICS)
     steps, loss = losses[-1]["step"], losses[-1]["loss"]

@@ -132,10 +132,9 @@ class _Guards(Trainer):  # type: ignore[misc]
         with files.room_on_disk(folder):
             # Trainer's own: SFTTrainer would write a model card into every checkpoint.
             Trainer._save_checkpoint(self, model, trial)
-            processes.gather(None)  # each has written its part
-            if processes.is_main():
-                checkpoint.commit(folder, self._keep, self.state.best_model_checkpoint)
-            processes.gather(None)
+            processes.wait()  # each has written its part
+            best = self.state.best_model_checkpoint
+            processes.from_main(lambda: checkpoint.commit(folder, self._keep, best))
 
     def _keep_what_is_done(self) -> None:
         """Write a checkpoint of the last whole step, as if the one that failed had not begun."""
