@@ -25,7 +25,7 @@ ALLOWED = {
     "memory": set(),
     "models": {"memory", "hub"},
     "tracking": set(),
-    "training": {"models", "memory", "data", "tracking"},
+    "training": {"models", "memory", "data", "tracking", "machine"},
     "evaluation": {"data", "text"},
     "reports": {"evaluation", "data"},
     "tasks": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,22 +13,18 @@ from arabic_llm import files, processes
 from arabic_llm.config.compose import identity
 from arabic_llm.config.data_schema import HeldOutConfig
 from arabic_llm.config.schema import (
-    Device,
     FineTuningConfig,
     Method,
-    Precision,
     RunConfig,
     TrainingConfig,
 )
-from arabic_llm.errors import ConfigError, DataError, HardwareError, UserError
+from arabic_llm.errors import ConfigError, DataError, UserError
 
 if TYPE_CHECKING:
     from arabic_llm.data.chat import TokenRow
     from arabic_llm.data.mixing import Mix
     from arabic_llm.data.rows import Row
     from arabic_llm.data.sources import Rows
-    from arabic_llm.memory.plan import Plan
-    from arabic_llm.models.placement import Placement
     from arabic_llm.tracking import Tracker
 
 log = logging.getLogger(__name__)
@@ -75,12 +71,14 @@ def plan(config: RunConfig) -> None:
     from arabic_llm import machine
     from arabic_llm.data import chat, tokens
     from arabic_llm.models import load
+    from arabic_llm.training import fit
 
     config = machine.settled(config)
     rows = rows_of(config)
     for ledger in rows.ledgers:
         log.info("%s", ledger)
-    log.info("%s", plan_line(config, len(rows.train), placed(config)))
+    task = settings(config)
+    log.info("%s", fit.line(config, task, len(rows.train), fit.fit(config, task)))
     mix = mix_of(config, rows.train)
     try:
         base = load.locate(config.model, cache_dir=None)
@@ -101,20 +99,21 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     """Return the folder of the trained adapter (or weights); a finished one is not trained again."""
     from arabic_llm.data import chat, held_out, lint, tokens
     from arabic_llm.models import adapter, load, placement
-    from arabic_llm.training import drift, sft
+    from arabic_llm.training import drift, fit, sft
 
     task = settings(config)
     trained = directory / ("model" if config.adapter.method is Method.full else "adapter")
     if processes.from_main(lambda: files.is_whole(trained)):
         log.info("already trained: %s", trained)
         return trained
-    place, cache = placed(config), Path(config.cache_dir)
-    refuse_what_cannot_run(config, place)
+    fitted = fit.fit(config, task)
+    fit.refuse(config, fitted)
+    place, cache = fitted.place, Path(config.cache_dir)
     questions = suite_questions(config)
     rows = rows_of(config, questions)
     for ledger in rows.ledgers:
         log.info("%s", ledger)
-    log.info("%s", plan_line(config, len(rows.train), place))
+    log.info("%s", fit.line(config, task, len(rows.train), fitted))
     texts = held_out.load(followed(task), Path(config.data_root), rows.train)
     base = load.locate(config.model, cache)
     codec = chat.prepare(load.tokenizer(base), config.model)
@@ -178,108 +177,6 @@ def test_items(config: RunConfig, questions: set[str] | str | None = None) -> se
     if isinstance(items, str):
         raise DataError(f"data.cleaning.drop_test_items: {items}; bring the suite, or set it to false")
     return items
-
-
-def placed(config: RunConfig) -> Placement:
-    """Return where and how a run trains: with a budget, as its plan says."""
-    from arabic_llm.models import placement
-
-    place = placement.resolve(config.hw)
-    if (chosen := planned(config, place)) is None:
-        return place
-    return replace(
-        place,
-        micro_batch_size=chosen.micro_batch_size,
-        gradient_checkpointing=chosen.checkpointing,
-        optimizer_on_host=chosen.work.optimizer_on_host and place.device != "cpu",
-        embedding_on_host=chosen.work.embedding_on_host,
-        fsdp=chosen.work.fsdp and processes.count() > 1,
-    )
-
-
-def planned(config: RunConfig, place: Placement) -> Plan | None:
-    """Return the plan of a run, or None without a budget, and in float32 on a card.
-
-    Budgets are of cards: on a CPU they are planned as if the card were there.
-    """
-    from arabic_llm.memory import plan as planning
-
-    if config.hw.usable_gib is None or (place.device != "cpu" and place.precision is Precision.float32):
-        return None
-    precision = place.precision if place.device != "cpu" else Precision.auto
-    hw = replace(config.hw, precision=precision, device=Device.auto)
-    return planning.best(planning.ask(config.model, config.adapter, hw, settings(config)))
-
-
-def refuse_what_cannot_run(config: RunConfig, place: Placement) -> None:
-    """Raise HardwareError for a run over its budget, on a card that is taken, or larger than the memory."""
-    from arabic_llm import machine
-    from arabic_llm.memory import weights
-
-    chosen = planned(config, place)
-    gib = _weights_gib(config, place) if chosen is None else chosen.total / weights.GIB
-    if place.device == "cpu":
-        machine.refuse_too_large(config.model.name, _weights_gib(config, place))
-    elif (missing := over_budget(config, place)) is not None:
-        raise HardwareError(missing)
-    else:
-        machine.refuse_busy(gib)
-
-
-def _weights_gib(config: RunConfig, place: Placement) -> float:
-    from arabic_llm.memory import weights
-    from arabic_llm.models import load
-
-    each, quantization = load.dtype_of(config.adapter, place).itemsize, config.adapter.quantization
-    return weights.weight_bytes(config.model.architecture, quantization, each) / weights.GIB
-
-
-def over_budget(config: RunConfig, place: Placement) -> str | None:
-    """Return why a run does not fit its budget, or None when it does."""
-    from arabic_llm.memory import plan as planning
-
-    chosen = planned(config, place)
-    if chosen is None or planning.fits(chosen, config.hw):
-        return None
-    if planning.hangs_on_holes(chosen, config.hw):
-        from arabic_llm.training import rehearsal
-
-        if rehearsal.peak(chosen.work, int((config.hw.usable_gib or 0) * planning.GIB)).fits:
-            return None
-    return (
-        f"hw={config.hw.name} leaves {config.hw.usable_gib} GiB and this run needs"
-        f" {chosen.total / planning.GIB:.2f}, whatever the batch; task=plan with the same settings says"
-        " what fits"
-    )
-
-
-def plan_line(config: RunConfig, num_rows: int, place: Placement) -> str:
-    """Return what is about to happen in one line; the figures of the memory are a closed form."""
-    from arabic_llm import machine
-    from arabic_llm.memory import weights
-    from arabic_llm.models.placement import micro_batch
-    from arabic_llm.training.schedule import num_steps
-
-    task, model, adapter = settings(config), config.model, config.adapter
-    size, accumulation = micro_batch(place, task.effective_batch_size)
-    batch = f"{task.effective_batch_size} sequences ({accumulation} x {size})"
-    trained = ""
-    if adapter.rank is not None and adapter.target_modules == ["all-linear"] and not adapter.use_dora:
-        millions = weights.adapter_parameters(model.architecture, adapter.rank) / 1e6
-        trained = f" ({millions:,.2f} M trained)"
-    count = weights.count(model.architecture).total / 1e6
-    if (chosen := planned(config, place)) is None:
-        needs = f"weights {_weights_gib(config, place):,.2f} GiB"
-    else:
-        needs = f"needs {chosen.total / weights.GIB:,.2f} GiB of {config.hw.usable_gib} that hw leaves"
-        needs += ", which is too much" if over_budget(config, place) else ""
-    where = place.description
-    where += f", {machine.free_gib():.1f} GiB free" if place.device == "cpu" else ""
-    return (
-        f"plan: {model.name} ({count:,.1f} M parameters) with adapter={adapter.name}{trained}"
-        f" on {num_rows:,} rows: {num_steps(task, num_rows):,} steps of {batch},"
-        f" up to {task.max_length:,} tokens; {needs}; {where}"
-    )
 
 
 def mix_of(config: RunConfig, rows: Sequence[Row | TokenRow]) -> Mix:

@@ -11,7 +11,8 @@ from conftest import compose_config
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import plan as planning
 from arabic_llm.memory.workload import Attention
-from arabic_llm.tasks import plan, sft
+from arabic_llm.tasks import plan
+from arabic_llm.training import fit
 
 
 def wanted(*overrides):
@@ -68,7 +69,7 @@ def test_where_only_holes_are_in_the_way_a_rehearsal_decides():
     best = planning.best(ask)
     assert not planning.fits(best, ask.hw)
     assert "task.exact=true decides" in plan.verdict(best, ask)[0]
-    assert sft.over_budget(config, sft.placed(config)) is None
+    assert fit.fit(config, config.task).missing is None
 
 
 def test_qwen2_7b_does_not_fit_4_gb_and_what_would_is_said():
@@ -163,8 +164,9 @@ def test_the_plan_is_printed_without_torch_and_leaves_nothing(tmp_path):
 
 def test_a_budget_is_kept_on_a_cpu_too():
     small = compose_config("hw=4gb", "model=qwen2_1_5b", "adapter=qlora", "task.max_length=4096")
-    place = sft.placed(small)
+    fitted = fit.fit(small, small.task)
+    place = fitted.place
     assert (place.device, place.micro_batch_size, place.gradient_checkpointing) == ("cpu", 1, True)
-    assert sft.over_budget(small, place) is None
+    assert fitted.missing is None
     large = compose_config("hw=4gb", "model=qwen2_7b", "adapter=qlora")
-    assert re.match(r"hw=4gb leaves 3.6 GiB and this run needs 5\.\d+", sft.over_budget(large, place))
+    assert re.match(r"hw=4gb leaves 3.6 GiB and this run needs 5\.\d+", fit.fit(large, large.task).missing)

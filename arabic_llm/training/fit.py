@@ -1,0 +1,110 @@
+"""Whether a run fits where it trains, found out once: its place, its plan, its line, what refuses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from arabic_llm import machine, processes
+from arabic_llm.config.schema import Device, Precision, RunConfig, TrainingConfig
+from arabic_llm.errors import HardwareError
+from arabic_llm.memory import plan as planning
+from arabic_llm.memory import weights
+from arabic_llm.memory.plan import Plan
+from arabic_llm.models import load, placement
+from arabic_llm.models.placement import Placement, micro_batch
+from arabic_llm.training import rehearsal
+from arabic_llm.training.schedule import num_steps
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Where and how a run trains. `plan` is None without a budget, `missing` None where it fits."""
+
+    place: Placement
+    plan: Plan | None
+    missing: str | None
+    weights_gib: float  # that are read; with a plan more is needed
+
+
+def fit(config: RunConfig, task: TrainingConfig) -> Fit:
+    """Return where and how a run trains: with a budget, as its plan says.
+
+    Raises HardwareError when hw asks for a card that is not there.
+    """
+    place = placement.resolve(config.hw)
+    each, quantization = load.dtype_of(config.adapter, place).itemsize, config.adapter.quantization
+    gib = weights.weight_bytes(config.model.architecture, quantization, each) / weights.GIB
+    if (chosen := _planned(config, task, place)) is None:
+        return Fit(place, None, None, gib)
+    place = replace(
+        place,
+        micro_batch_size=chosen.micro_batch_size,
+        gradient_checkpointing=chosen.checkpointing,
+        optimizer_on_host=chosen.work.optimizer_on_host and place.device != "cpu",
+        embedding_on_host=chosen.work.embedding_on_host,
+        fsdp=chosen.work.fsdp and processes.count() > 1,
+    )
+    return Fit(place, chosen, _missing(config, chosen), gib)
+
+
+def refuse(config: RunConfig, fitted: Fit) -> None:
+    """Raise HardwareError for a run over its budget, on a card that is taken, or larger than the memory."""
+    if fitted.place.device == "cpu":
+        machine.refuse_too_large(config.model.name, fitted.weights_gib)
+    elif fitted.missing is not None:
+        raise HardwareError(fitted.missing)
+    else:
+        needed = fitted.weights_gib if fitted.plan is None else fitted.plan.total / weights.GIB
+        machine.refuse_busy(needed)
+
+
+def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Fit) -> str:
+    """Return what is about to happen in one line; the figures of the memory are a closed form."""
+    model, adapter = config.model, config.adapter
+    size, accumulation = micro_batch(fitted.place, task.effective_batch_size)
+    batch = f"{task.effective_batch_size} sequences ({accumulation} x {size})"
+    trained = ""
+    if adapter.rank is not None and adapter.target_modules == ["all-linear"] and not adapter.use_dora:
+        millions = weights.adapter_parameters(model.architecture, adapter.rank) / 1e6
+        trained = f" ({millions:,.2f} M trained)"
+    count = weights.count(model.architecture).total / 1e6
+    if fitted.plan is None:
+        needs = f"weights {fitted.weights_gib:,.2f} GiB"
+    else:
+        gib = fitted.plan.total / weights.GIB
+        needs = f"needs {gib:,.2f} GiB of {config.hw.usable_gib} that hw leaves"
+        needs += "" if fitted.missing is None else ", which is too much"
+    where = fitted.place.description
+    where += f", {machine.free_gib():.1f} GiB free" if fitted.place.device == "cpu" else ""
+    return (
+        f"plan: {model.name} ({count:,.1f} M parameters) with adapter={adapter.name}{trained}"
+        f" on {num_rows:,} rows: {num_steps(task, num_rows):,} steps of {batch},"
+        f" up to {task.max_length:,} tokens; {needs}; {where}"
+    )
+
+
+def _planned(config: RunConfig, task: TrainingConfig, place: Placement) -> Plan | None:
+    """Return the plan of a run, or None without a budget, and in float32 on a card.
+
+    Budgets are of cards: on a CPU they are planned as if the card were there.
+    """
+    if config.hw.usable_gib is None or (place.device != "cpu" and place.precision is Precision.float32):
+        return None
+    precision = place.precision if place.device != "cpu" else Precision.auto
+    hw = replace(config.hw, precision=precision, device=Device.auto)
+    return planning.best(planning.ask(config.model, config.adapter, hw, task))
+
+
+def _missing(config: RunConfig, chosen: Plan) -> str | None:
+    """Return why a run does not fit its budget, or None when it does."""
+    if planning.fits(chosen, config.hw):
+        return None
+    if planning.hangs_on_holes(chosen, config.hw):
+        budget = int((config.hw.usable_gib or 0) * planning.GIB)
+        if rehearsal.peak(chosen.work, budget).fits:
+            return None
+    return (
+        f"hw={config.hw.name} leaves {config.hw.usable_gib} GiB and this run needs"
+        f" {chosen.total / planning.GIB:.2f}, whatever the batch; task=plan with the same settings says"
+        " what fits"
+    )
