@@ -39,6 +39,13 @@ def run_in(folder: Path, *overrides: str) -> tuple[int, str]:
     return int(end.value.code or 0), said.getvalue()
 
 
+def finished(folder: Path, *overrides: str) -> tuple[str, Path]:
+    """Run it in a folder to its end: (what it said, the run's directory)."""
+    status, said = run_in(folder, *overrides, "hydra.run.dir=mine")
+    assert status == 0, said
+    return said, folder / "mine"
+
+
 @pytest.fixture
 def program(tmp_path: Path) -> Program:
     """Return the program, to be run in an empty folder."""

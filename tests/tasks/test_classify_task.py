@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from conftest import run_in
+from conftest import finished, run_in
 
 SMALL = ("task=classify", "hw=cpu", "task.max_steps=3", "task.effective_batch_size=8", "task.save_steps=1")
 
@@ -14,10 +14,7 @@ SMALL = ("task=classify", "hw=cpu", "task.max_steps=3", "task.effective_batch_si
 @pytest.fixture(scope="module")
 def classified(tmp_path_factory):
     """Return what a classification of the sample's dialects said, and its directory."""
-    folder = tmp_path_factory.mktemp("classify")
-    status, said = run_in(folder, *SMALL, "hydra.run.dir=mine")
-    assert status == 0, said
-    return said, folder / "mine"
+    return finished(tmp_path_factory.mktemp("classify"), *SMALL)
 
 
 @pytest.fixture

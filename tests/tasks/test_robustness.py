@@ -6,7 +6,7 @@ import io
 import json
 
 import pytest
-from conftest import run_in
+from conftest import finished, run_in
 
 SMALL = (
     *("task=robustness", "suite.limit=12", "hw=cpu", "task.rates=[0.5,1.0]"),
@@ -17,10 +17,7 @@ SMALL = (
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
     """Return what a run said, and its directory."""
-    folder = tmp_path_factory.mktemp("robustness")
-    status, said = run_in(folder, *SMALL, "hydra.run.dir=mine")
-    assert status == 0, said
-    return said, folder / "mine"
+    return finished(tmp_path_factory.mktemp("robustness"), *SMALL)
 
 
 @pytest.fixture

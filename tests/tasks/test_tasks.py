@@ -5,7 +5,7 @@ import functools
 import json
 
 import pytest
-from conftest import run_in
+from conftest import finished, run_in
 from judge_server import serving
 
 from arabic_llm import files
@@ -22,10 +22,7 @@ SMALL = (
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """Return what a study said, and its directory."""
-    folder = tmp_path_factory.mktemp("study")
-    status, said = run_in(folder, "task=study", *SMALL, "hydra.run.dir=mine")
-    assert status == 0, said
-    return said, folder / "mine"
+    return finished(tmp_path_factory.mktemp("study"), "task=study", *SMALL)
 
 
 @pytest.fixture
