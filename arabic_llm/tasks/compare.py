@@ -14,6 +14,7 @@ from arabic_llm.config.schema import RunConfig, TaskConfig
 from arabic_llm.errors import ConfigError
 
 if TYPE_CHECKING:
+    from arabic_llm.evaluation.mistakes import Sorted
     from arabic_llm.evaluation.scores import Evaluation
     from arabic_llm.evaluation.statistics import Difference
 
@@ -46,26 +47,35 @@ def plan(config: RunConfig) -> None:
 def run(config: RunConfig, directory: Path) -> float:
     """Return the mean difference of the compared scores, a share of 1."""
     from arabic_llm.evaluation import scores
+    from arabic_llm.tasks import evaluate
 
     task = _settings(config)
     base, tuned = scores.read(Path(task.base)), scores.read(Path(task.tuned))
-    rows = report(config, base, tuned, directory, trained=None)
+    # By the checks of this program and the judge of this command: what two runs left may be of two kinds.
+    found = evaluate.sort_mistakes(config, base), evaluate.sort_mistakes(config, tuned)
+    rows = report(config, (base, tuned), found, directory, trained=None)
     return sum(row.difference for row in rows) / len(rows)
 
 
 def report(
-    config: RunConfig, base: Evaluation, tuned: Evaluation, directory: Path, trained: Path | None
+    config: RunConfig,
+    sides: tuple[Evaluation, Evaluation],
+    mistakes_of: tuple[Sorted, Sorted],
+    directory: Path,
+    trained: Path | None,
 ) -> list[Difference]:
-    """Write comparison.{md,csv}, forgetting.csv, mistakes.csv and report.html; return the table."""
+    """Write comparison.{md,csv}, forgetting.csv, mistakes.csv and report.html; return the table.
+
+    Of the base model's evaluation and the tuned one's, each with its mistakes by kind.
+    """
     from arabic_llm.evaluation import forgetting, statistics
     from arabic_llm.models import placement
     from arabic_llm.reports import drift, mistakes, page, tables
     from arabic_llm.reports import forgetting as forgetting_report
-    from arabic_llm.tasks import evaluate
 
+    base, tuned = sides
     rows = statistics.compare(base, tuned, config.seed)
     found = forgetting.find(base, tuned, rows, config.seed)
-    before, after = evaluate.sort_mistakes(config, base), evaluate.sort_mistakes(config, tuned)
     training = _training(directory, trained) if trained else {}
     followed = drift.courses(training["metrics"], training["outcome"]["kept_step"]) if trained else []
     study = page.Study(
@@ -76,7 +86,7 @@ def report(
         manifest=files.read_json(directory / "manifest.json"),
         hardware=placement.resolve(config.hw).description,
         forgetting=found,
-        mistakes=mistakes.section(before, after, base, config.seed),
+        mistakes=mistakes.section(*mistakes_of, base, config.seed),
         followed=followed,
         **training,
     )

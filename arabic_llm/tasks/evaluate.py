@@ -77,13 +77,14 @@ def run(config: RunConfig, directory: Path) -> float:
 
     config = machine.settled(config)
     trained = Path(config.adapter.path) if config.adapter.path else None
-    evaluation = judge(config, trained, directory / "evaluation")
+    evaluation = judge(config, trained)
+    processes.from_main(lambda: leave(config, evaluation, directory / "evaluation"))
     log.info("\n%s", tables.scores_terminal(evaluation.scores))
     return mean_score(config, evaluation)
 
 
-def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | None = None) -> Evaluation:
-    """Return the evaluation of the base model, or of what was trained from it, and leave it in folder."""
+def judge(config: RunConfig, trained: Path | None, asked: Asked | None = None) -> Evaluation:
+    """Return the evaluation of the base model, or of what was trained from it."""
     from importlib.metadata import version
 
     from arabic_llm.data import chat
@@ -148,14 +149,11 @@ def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | 
             evaluation.seconds,
         )
     traits = {name: {"language": t.language, "skill": t.skill} for name, t in config.suite.tasks.items()}
-    evaluation = replace(evaluation, traits=traits)  # as the suite describes its tasks now
-    if processes.is_main():
-        _write(config, evaluation, folder)
-    return evaluation
+    return replace(evaluation, traits=traits)  # as the suite describes its tasks now
 
 
-def _write(config: RunConfig, evaluation: Evaluation, folder: Path) -> None:
-    """Leave an evaluation in a folder: its result, its items, its scores and its mistakes as tables."""
+def leave(config: RunConfig, evaluation: Evaluation, folder: Path) -> Sorted:
+    """Leave an evaluation in a folder, with its scores and its mistakes as tables; return the mistakes."""
     from arabic_llm.evaluation import scores
     from arabic_llm.reports import mistakes, tables
 
@@ -166,6 +164,7 @@ def _write(config: RunConfig, evaluation: Evaluation, folder: Path) -> None:
     found = sort_mistakes(config, evaluation)
     files.write_text(folder / "mistakes.md", mistakes.markdown(found, config.seed))
     files.write_text(folder / "mistakes.csv", mistakes.comma_separated(found))
+    return found
 
 
 def sort_mistakes(config: RunConfig, evaluation: Evaluation) -> Sorted:

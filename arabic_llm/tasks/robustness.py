@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from omegaconf import MISSING
 from arabic_llm import files
 from arabic_llm.config.compose import did_you_mean
 from arabic_llm.config.schema import RunConfig, TaskConfig
+from arabic_llm.config.suite_schema import JudgeConfig
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.tasks import evaluate
 from arabic_llm.text import perturb
@@ -88,10 +89,14 @@ def run(config: RunConfig, directory: Path) -> float:
         cache(lambda: adapter.load_trained(config.model, base, config.adapter, place, trained)),
         suites.overall(config.suite, chosen),
     )
-    clean = evaluate.judge(config, trained, directory / "evaluation" / "clean", asked)
+    clean = evaluate.judge(config, trained, asked)
+    evaluate.leave(config, clean, directory / "evaluation" / "clean")
+    # The judge is asked about the clean questions alone: about all it would be asked fifty times as much.
+    unjudged = replace(config, judge=JudgeConfig())
     drops, answers = [], []
     for condition, asked_so, texts in _conditions(config, known, asked):
-        found = evaluate.judge(config, trained, directory / "evaluation" / condition.name, asked_so)
+        found = evaluate.judge(config, trained, asked_so)
+        evaluate.leave(unjudged, found, directory / "evaluation" / condition.name)
         drops += perturbed.drops(clean, found, condition, _tokens(tokenizer, texts))
         changed = perturbed.changed_answers(clean, found)
         answers.append((condition, list(islice(changed, robustness.NUM_ANSWERS))))

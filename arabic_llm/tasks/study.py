@@ -38,10 +38,15 @@ def run(config: RunConfig, directory: Path) -> float:
 
     config = machine.settled(config)
     tracker = tracking.start(config.tracking, directory, identity(config))
-    base = evaluate.judge(config, None, directory / "evaluation" / "base")
+    folder = directory / "evaluation"
+    base = evaluate.judge(config, None)
+    before = processes.from_main(lambda: evaluate.leave(config, base, folder / "base"))
     trained = sft.fine_tune(config, directory, tracker)
-    tuned = evaluate.judge(config, trained, directory / "evaluation" / "tuned")
-    rows = processes.from_main(lambda: compare.report(config, base, tuned, directory, trained))
+    tuned = evaluate.judge(config, trained)
+    after = processes.from_main(lambda: evaluate.leave(config, tuned, folder / "tuned"))
+    rows = processes.from_main(
+        lambda: compare.report(config, (base, tuned), (before, after), directory, trained)
+    )
     tracker.finish(
         {f"{row.base.label} {name}": getattr(row, name).value for row in rows for name in _SIDES}
     )

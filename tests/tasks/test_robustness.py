@@ -7,6 +7,7 @@ import json
 
 import pytest
 from conftest import finished, run_in
+from judge_server import serving
 
 SMALL = (
     *("task=robustness", "suite.limit=12", "hw=cpu", "task.rates=[0.5,1.0]"),
@@ -112,6 +113,18 @@ def test_the_clean_questions_are_those_of_task_evaluate(asked, beside):
     status, said = beside("task=evaluate", "suite.limit=12", "hw=cpu", "~suite.tasks.sample_short")
     assert status == 0
     assert "base model: judged before" in said
+
+
+def test_the_judge_is_asked_about_the_clean_questions_alone(asked, beside):
+    folder = asked[1].parent / "judged" / "evaluation"
+    with serving() as server:
+        judge = (f"judge.endpoint={server.url}", "judge.model=reader")
+        status, said = beside(*SMALL, *judge, "hydra.run.dir=judged")
+    assert status == 0, said
+    judged = {path.parent.name: path.read_text().count(",reader,") for path in folder.rglob("mistakes.csv")}
+    assert len(judged) == 7
+    assert judged.pop("clean") == len(server.asked) > 0
+    assert set(judged.values()) == {0}
 
 
 @pytest.mark.parametrize(

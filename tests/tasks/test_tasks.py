@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+from collections import Counter
 
 import pytest
 from conftest import finished, run_in
@@ -117,6 +118,27 @@ def test_a_judge_is_named_wherever_its_kinds_are_counted(study, beside):
     status, said = beside("task=compare", *sides, "judge.endpoint=http://here/v1")
     assert status == 2
     assert "error: judge.endpoint and judge.model are needed together" in said
+
+
+def test_a_study_sorts_its_mistakes_once(beside, study):
+    short = ("task.max_steps=1", "task.held_out.num_bytes=0", "data.dev_share=0")
+    with serving() as server:
+        server.after = 1  # the judge answers once, and then fails
+        judge = (f"judge.endpoint={server.url}", "judge.model=tired")
+        status, said = beside("task=study", *SMALL, *short, *judge, "hydra.run.dir=tired")
+    assert status == 0, said
+    # It is asked for the base model and the tuned one, and not again for the comparison.
+    assert said.count("mistakes stay 'other'") == 2
+    directory = study[1].parent / "tired"
+    with (directory / "mistakes.csv").open() as file:
+        shares = {row["kind"]: row for row in csv.DictReader(file)}
+    for side in ("base", "tuned"):
+        with (directory / "evaluation" / side / "mistakes.csv").open() as file:
+            kinds = Counter((row["kind"], row["judged_by"]) for row in csv.DictReader(file))
+        other, judged = (
+            160 * float(shares[label][side]) for label in ("other", "near miss (judged by tired)")
+        )
+        assert (other, judged) == pytest.approx((kinds["other", ""], kinds["near miss", "tired"]))
 
 
 def test_evaluations_and_token_rows_are_shared_between_runs(beside):
