@@ -178,6 +178,24 @@ def test_a_masked_model_as_older_repositories_hold_it_is_the_same_model(tiny_ber
     assert load.tokenizer(older)(text)["input_ids"] == load.tokenizer(base)(text)["input_ids"]
 
 
+@pytest.mark.parametrize(
+    ("said", "pieces"),
+    [
+        (None, ["انا", "من", "cairo"]),  # qarib's repository: lower case also folds what Unicode decomposes
+        ({"tokenizer_class": "BertTokenizer", "do_lower_case": False}, ["أنا", "من", "Cairo"]),
+    ],
+)
+def test_a_vocabulary_without_a_tokenizer_config_is_read_in_lower_case_without_hamza(
+    tiny_bert_folder, tmp_path, said, pieces
+):
+    shutil.copy(tiny_bert_folder / "config.json", tmp_path)
+    known = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "أنا", "انا", "من", "Cairo", "cairo"]
+    (tmp_path / "vocab.txt").write_text("\n".join(known), encoding="utf-8")
+    if said:
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
+    assert load.tokenizer(load.Base(tmp_path, "")).tokenize("أنا من Cairo") == pieces
+
+
 def test_the_linear_layers_of_a_masked_model_are_held_in_4_bits(tiny_bert_folder):
     _, model = masked(tiny_bert_folder, "adapter.quantization=nf4")
     linear = sum(m.weight.numel() * 2 for m in model.modules() if type(m).__name__ == "Linear4bit")
