@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from arabic_llm import files
 from arabic_llm.config.compose import identity
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.schema import Method, ModelKind, RunConfig, TrainingConfig
+from arabic_llm.config.schema import ModelKind, RunConfig, TrainingConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.tasks import sft
 
@@ -74,10 +74,8 @@ def fine_tune(config: RunConfig, data: Labelled, directory: Path, tracker: Track
     from arabic_llm.models import adapter, load, placement
     from arabic_llm.training import sft as training
 
-    task = sft.settings(config)
-    trained = directory / ("model" if config.adapter.method is Method.full else "adapter")
-    if files.is_whole(trained):
-        log.info("already trained: %s", trained)
+    trained, is_done = sft.trained_before(config, directory)
+    if is_done:
         return trained
     place = placement.resolve(config.hw)
     base, tokenizer, head = _base(config, data)
@@ -92,7 +90,7 @@ def fine_tune(config: RunConfig, data: Labelled, directory: Path, tracker: Track
         ),
         tokenizer,
         material,
-        task,
+        sft.settings(config),
         place,
         training.Run(directory / "training", config.seed, tracker),
     )
@@ -104,11 +102,8 @@ def fine_tune(config: RunConfig, data: Labelled, directory: Path, tracker: Track
             "data": material.hash,
         },
         "ledger.json": [ledger.as_dict() for ledger in data.ledgers],
-        "outcome.json": asdict(outcome),
     }
-    adapter.save(model, tokenizer, trained, notes)
-    dev_loss = "" if outcome.dev_loss is None else f", on dev {outcome.dev_loss:.3f}"
-    log.info("trained %s steps: loss %.3f%s nats a text", outcome.steps, outcome.train_loss, dev_loss)
+    sft.keep(model, tokenizer, outcome, trained, notes)
     return trained
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arabic_llm import files, processes
 from arabic_llm.config.compose import identity
@@ -21,11 +21,14 @@ from arabic_llm.config.schema import (
 from arabic_llm.errors import ConfigError, DataError, UserError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from arabic_llm.data.chat import TokenRow
     from arabic_llm.data.mixing import Mix
     from arabic_llm.data.rows import Row
     from arabic_llm.data.sources import Rows
     from arabic_llm.tracking import Tracker
+    from arabic_llm.training.sft import Outcome
 
 log = logging.getLogger(__name__)
 SHARES_WORK = True  # accelerate launch: each process trains on its part of every step
@@ -102,9 +105,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     from arabic_llm.training import drift, fit, sft
 
     task = settings(config)
-    trained = directory / ("model" if config.adapter.method is Method.full else "adapter")
-    if processes.from_main(lambda: files.is_whole(trained)):
-        log.info("already trained: %s", trained)
+    trained, is_done = trained_before(config, directory)
+    if is_done:
         return trained
     fitted = fit.fit(config, task)
     fit.refuse(config, fitted)
@@ -144,14 +146,35 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         },
         "lint.json": seen.as_dict(),
         "ledger.json": [*(counted.as_dict() for counted in rows.ledgers), train.ledger.as_dict()],
-        "outcome.json": asdict(outcome),
     }
-    adapter.save(model, codec.tokenizer, trained, notes)
+    keep(model, codec.tokenizer, outcome, trained, notes)
+    return trained
+
+
+def trained_before(config: RunConfig, directory: Path) -> tuple[Path, bool]:
+    """Return the folder of a run's adapter (or weights), and whether a finished training has left it."""
+    trained = directory / ("model" if config.adapter.method is Method.full else "adapter")
+    is_done = processes.from_main(lambda: files.is_whole(trained))
+    if is_done:
+        log.info("already trained: %s", trained)
+    return trained, is_done
+
+
+def keep(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    outcome: Outcome,
+    trained: Path,
+    notes: dict[str, Any],
+) -> None:
+    """Save what was trained, whole, with its notes (file name -> JSON), and say how training ended."""
+    from arabic_llm.models import adapter
+
+    adapter.save(model, tokenizer, trained, notes | {"outcome.json": asdict(outcome)})
     dev_loss = "" if outcome.dev_loss is None else f", on dev {outcome.dev_loss:.3f}"
     log.info(
         "trained %s steps: loss %.3f%s%s", *(outcome.steps, outcome.train_loss, dev_loss, outcome.memory)
     )
-    return trained
 
 
 def rows_of(config: RunConfig, questions: set[str] | str | None = None) -> Rows:
