@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
-from arabic_llm.config.data_schema import DataConfig, HeldOutConfig
+from arabic_llm.config.data_schema import DataConfig, ExecutorConfig, HeldOutConfig
 from arabic_llm.config.suite_schema import JudgeConfig, SuiteConfig
 
 
@@ -157,35 +157,6 @@ class AdapterConfig:
             given |= {"quantization"} if self.quantization is not Quantization.none else set()
         for name in sorted(given):
             raise ValueError(f"adapter.{name} has no meaning with adapter={self.name}")
-
-
-class ExecutorKind(Enum):
-    """Which executor of datatrove runs data.engine=datatrove."""
-
-    local = "local"  # processes of this machine
-    slurm = "slurm"  # a job array: the same command typed again carries on when it has ended
-    ray = "ray"  # the cluster of RAY_ADDRESS
-
-
-@dataclass
-class ExecutorConfig:
-    """Where datatrove cleans rows: machines that see this folder and the files under the same paths."""
-
-    kind: ExecutorKind = ExecutorKind.local
-    num_tasks: int | None = None  # that share the files; none: one for each file
-    mem_per_cpu_gb: int = 2  # of slurm and ray, whose tasks have one core each
-    partition: str | None = None  # of slurm
-    time: str = "24:00:00"  # of slurm, for a task
-    sbatch_args: dict[str, str] = field(default_factory=dict)  # of slurm, e.g. {account: nlp, qos: normal}
-
-    def __post_init__(self) -> None:
-        """Refuse jobs that Slurm would refuse."""
-        for name in ("num_tasks", "mem_per_cpu_gb"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"hw.executor.{name} must be at least 1, not {value}")
-        if self.kind is ExecutorKind.slurm and self.partition is None:
-            raise ValueError("hw.executor.partition is not set; hw.executor.kind=slurm needs it")
 
 
 @dataclass

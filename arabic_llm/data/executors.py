@@ -27,7 +27,8 @@ from datatrove.utils.logging import logger as their_log
 from tqdm import tqdm
 
 from arabic_llm import files
-from arabic_llm.config.schema import ExecutorKind, HardwareConfig
+from arabic_llm.config.data_schema import ExecutorKind
+from arabic_llm.config.schema import HardwareConfig
 from arabic_llm.data import staging
 from arabic_llm.data.shards import Cleaner, Order, Work
 from arabic_llm.data.sources import Input
