@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
@@ -258,6 +259,12 @@ class TrainingConfig(TaskConfig):
                 f"task.early_stopping_patience needs task.save_steps ({self.save_steps}) and"
                 f" task.eval_steps ({self.eval_steps}) to be the same"
             )
+
+    def num_steps(self, num_rows: int) -> int:
+        """Return the optimiser steps of a run: epochs become steps here, and nowhere else."""
+        if self.max_steps is not None:
+            return self.max_steps
+        return math.ceil(self.epochs * num_rows / self.effective_batch_size)
 
 
 @dataclass

@@ -75,10 +75,10 @@ def run(config: RunConfig) -> None:
 
 def needs(config: RunConfig) -> Iterator[Need]:
     """Yield what a run reads."""
-    from arabic_llm.data import sources
+    from arabic_llm.data import places
 
     root = Path(config.data_root)
-    yield from (of_data(source, root) for source in sources.sources_of(config.data))
+    yield from (of_data(source, root) for source in places.sources_of(config.data))
     yield of_model(config.model)
     for name, settings in config.suite.tasks.items():
         yield of_suite_task(name, settings, root) if settings.data is None else of_data(settings.data, root)

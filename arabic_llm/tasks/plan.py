@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -12,6 +13,7 @@ from omegaconf import MISSING
 
 from arabic_llm import machine
 from arabic_llm.config import paths
+from arabic_llm.config.compose import identity
 from arabic_llm.config.schema import (
     ArchitectureConfig,
     Device,
@@ -24,7 +26,7 @@ from arabic_llm.config.schema import (
     TrainingConfig,
 )
 from arabic_llm.config.schema import Optimizer as AdamW
-from arabic_llm.errors import ConfigError
+from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.memory import plan as planning
 from arabic_llm.memory import weights
 from arabic_llm.memory.closed_form import BYTES
@@ -182,18 +184,41 @@ def _settings(chosen: Plan, config: RunConfig) -> list[str]:
     task = sft.settings(config)
     kernels = {Attention.eager: "eager", Attention.efficient: "memory-efficient", Attention.flash: "flash"}
     tokens = task.effective_batch_size * task.max_length
-    steps = f"{task.epochs} epochs (dry_run=true task=sft counts rows and steps)"
-    if task.max_steps is not None:
-        steps = f"{task.max_steps:,} steps, up to {task.max_steps * tokens:,} tokens"
     cards = f"{config.hw.num_cards} cards x " if config.hw.num_cards > 1 else ""
     size = f"{cards}{chosen.accumulation} x {chosen.micro_batch_size}"
     several = [f"start it with {_start(config.hw)} ..."] if config.hw.num_cards > 1 else []
     return [
-        f"a step: {size} sequences of up to {task.max_length:,} tokens (up to {tokens:,}); {steps}",
+        f"a step: {size} sequences of up to {task.max_length:,} tokens (up to {tokens:,})",
+        steps(config),
         f"gradient checkpointing {'on' if chosen.checkpointing else 'off'},"
         f" {kernels[chosen.work.attention]} attention, {_places(chosen)}",
         *several,
     ]
+
+
+def steps(config: RunConfig) -> str:
+    """Return the steps and tokens of a run, as far as a glance at its data says."""
+    from arabic_llm.data import extent  # what reads files, and not needed for a refusal
+
+    task, made = sft.settings(config), Path("data_proc") / config.data.name
+    a_step = task.effective_batch_size * task.max_length
+    if task.max_steps is not None:
+        return f"steps: {task.max_steps:,}, up to {task.max_steps * a_step:,} tokens"
+    try:
+        seen = extent.of(config.data, Path(config.data_root), made, identity(config), config.model.name)
+    except DataError as error:
+        return f"steps: {task.epochs:g} epochs of rows that are not counted yet ({error})"
+    rows = f"{seen.surely}{seen.rows:,} {'raw texts' if seen.are_texts else 'rows'}"
+    rows += f"{' before filters' if seen.surely else ''} ({seen.origin})"
+    if seen.are_texts:
+        packed = f"packed into sequences of {task.max_length:,} tokens, which dry_run=true task=sft counts"
+        return f"steps: {task.epochs:g} epochs of {rows}, {packed}"
+    num_steps = task.num_steps(seen.rows)
+    tokens = f"up to {num_steps * a_step:,} tokens"
+    if seen.tokens is not None:
+        tokens = f"{round(task.epochs * seen.tokens):,} tokens without the chat template's"
+    surely = seen.surely or "up to "  # rows longer than task.max_length may be left out yet
+    return f"steps: {surely}{num_steps:,} in {task.epochs:g} epochs of {rows}, {tokens}"
 
 
 def _places(chosen: Plan) -> str:

@@ -13,7 +13,6 @@ from arabic_llm.memory.plan import Plan
 from arabic_llm.models import load, placement
 from arabic_llm.models.placement import Placement, micro_batch
 from arabic_llm.training import rehearsal
-from arabic_llm.training.schedule import num_steps
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Fit) ->
     where += f", {machine.free_gib():.1f} GiB free" if fitted.place.device == "cpu" else ""
     return (
         f"plan: {model.name} ({count:,.1f} M parameters) with adapter={adapter.name}{trained}"
-        f" on {num_rows:,} rows: {num_steps(task, num_rows):,} steps of {batch},"
+        f" on {num_rows:,} rows: {task.num_steps(num_rows):,} steps of {batch},"
         f" up to {task.max_length:,} tokens; {needs}; {where}"
     )
 

@@ -8,6 +8,7 @@ import time
 import pytest
 from conftest import compose_config
 
+from arabic_llm import files
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import plan as planning
 from arabic_llm.memory.workload import Attention
@@ -145,12 +146,30 @@ def test_what_cannot_be_planned_is_refused(overrides, said):
         wanted(*overrides)
 
 
+def test_steps_are_counted_from_the_rows_that_are_there(program, tmp_path):
+    lines = [f'{{"prompt": "سؤال {n}", "response": "جواب {n}"}}\n' for n in range(100)]
+    (tmp_path / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
+    local = ("data=local", "data.path=rows.jsonl", "hw=4gb")
+    _, said = program("task=plan", *local)
+    assert "steps: up to 12 in 2 epochs of up to 90 rows before filters (rows.jsonl), up to 196," in said
+    assert program("task=prepare", "data=local", "data.path=rows.jsonl", "data.dedup=false")[0] == 0
+    tokens = files.read_json(tmp_path / "data_proc" / "local" / "prepared.json")["tokens"]["train"]
+    _, said = program("task=plan", *local, "data.dedup=false", "task.epochs=3")
+    counted = f"90 rows (data_proc/local/prepared.json), {3 * tokens:,} tokens without the chat template's"
+    assert f"steps: up to 17 in 3 epochs of {counted}" in said
+    _, said = program("task=plan", *local, "task.max_steps=7")
+    assert "steps: 7, up to 114,688 tokens" in said
+    _, said = program("task=plan", "data=cidar", "hw=4gb")
+    assert "rows that are not counted yet (data=cidar: nothing is at data_raw/cidar; task=download" in said
+
+
 def test_the_plan_is_printed_without_torch_and_leaves_nothing(tmp_path):
     program = (
         "import sys; sys.argv[1:] = ['task=plan', 'model=qwen2_1_5b', 'adapter=qlora', 'hw=4gb']\n"
         "from arabic_llm import run\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'peft', 'pandas', 'pyarrow', 'datasets'}\n"
         "try: run.main()\n"
-        "finally: print(sorted({'torch', 'transformers', 'numpy', 'peft'} & set(sys.modules)))\n"
+        "finally: print(sorted(heavy & set(sys.modules)))\n"
     )
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
@@ -159,6 +178,7 @@ def test_the_plan_is_printed_without_torch_and_leaves_nothing(tmp_path):
     assert done.stdout.splitlines()[-1] == "[]"
     assert "weights in 4 bits                       645 MiB" in done.stdout
     assert "it fits" in done.stdout
+    assert "steps: up to 611 in 2 epochs of up to 4,881 rows before filters (data=sample)" in done.stdout
     assert not any(tmp_path.rglob("*.json"))
 
 
