@@ -214,7 +214,12 @@ class HardwareConfig:
         for name in (*sizes, "num_cards"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise ValueError(f"hw.{name} must be positive, not {value}")
+                raise ValueError(f"hw.{name} must be positive, not {value:g}; raise it, or leave it out")
+        if (self.usable_gib or 0) > (self.card_gib or math.inf):
+            raise ValueError(
+                f"hw.usable_gib={self.usable_gib:g} is more than hw.card_gib={self.card_gib:g}, all that"
+                " the card has; lower it, or set hw.card_gib"
+            )
 
 
 @dataclass
@@ -311,4 +316,4 @@ class RunConfig:
             and length > self.model.max_length
         ):
             seen = f"{self.model.max_length} tokens that model={self.model.name} can see"
-            raise ValueError(f"task.max_length={length} is more than the {seen}")
+            raise ValueError(f"task.max_length={length} is more than the {seen}; lower it")

@@ -18,7 +18,6 @@ from arabic_llm.config.schema import (
     ArchitectureConfig,
     Device,
     HardwareConfig,
-    Method,
     ModelConfig,
     ModelKind,
     Precision,
@@ -32,6 +31,7 @@ from arabic_llm.memory import weights
 from arabic_llm.memory.closed_form import BYTES
 from arabic_llm.memory.plan import GIB, Ask, Plan
 from arabic_llm.memory.workload import MIB, Attention, Optimizer
+from arabic_llm.models import places
 from arabic_llm.tasks import sft
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,10 @@ class Config(TrainingConfig):
 
 
 def plan(config: RunConfig) -> None:
-    """Print the plan. Writes nothing, reads no weights and, but for task.exact, imports no torch."""
+    """Print the plan. Writes nothing, reads no weights and, but for task.exact, imports no torch.
+
+    Raises HardwareError when it fits a card that is here, and others hold the memory now.
+    """
     config = machine.settled(config)
     wanted = checked(config)
     chosen = planning.best(wanted)
@@ -66,17 +69,19 @@ def plan(config: RunConfig) -> None:
         log.info("%s", line)
     if isinstance(config.task, Config) and config.task.exact:
         log.info("%s", _exact(chosen, wanted.hw))
+    if planning.fits(chosen, wanted.hw):
+        machine.refuse_busy(chosen.total / GIB, is_planned=True)
 
 
 def checked(config: RunConfig) -> Ask:
-    """Return what a run wants. Raises ConfigError for a rank wider than a layer, and for a CPU."""
-    task, adapter, shape = sft.settings(config), config.adapter, config.model.architecture
-    narrowest = min(shape.hidden_size, shape.num_key_value_heads * shape.head_dim, shape.intermediate_size)
-    if adapter.method is Method.lora and (adapter.rank or 0) > narrowest:
-        raise ConfigError(
-            f"adapter.rank={adapter.rank} is more than the {narrowest} outputs of the narrowest layer of"
-            f" model={config.model.name}; it would hold no less than the layer itself"
-        )
+    """Return what a run wants.
+
+    Raises ConfigError for a rank wider than a layer, a config.json of another shape, and for a CPU.
+    """
+    task = sft.settings(config)
+    planning.refuse_wide(config.model, config.adapter)
+    if (folder := places.folder(config.model)) is not None:
+        places.check_shape(config.model, folder)
     if task.effective_batch_size % config.hw.num_cards:
         raise ConfigError(
             f"task.effective_batch_size={task.effective_batch_size} cannot be shared evenly by the"
@@ -86,7 +91,7 @@ def checked(config: RunConfig) -> Ask:
         raise ConfigError(
             f"hw={config.hw.name}: what is planned is a GPU's memory in 16 bits; choose hw=4gb ... 80gb"
         )
-    return planning.ask(config.model, adapter, config.hw, task)
+    return planning.ask(config.model, config.adapter, config.hw, task)
 
 
 def table(chosen: Plan, hw: HardwareConfig) -> list[str]:

@@ -28,8 +28,9 @@ class Fit:
 def fit(config: RunConfig, task: TrainingConfig) -> Fit:
     """Return where and how a run trains: with a budget, as its plan says.
 
-    Raises HardwareError when hw asks for a card that is not there.
+    Raises HardwareError when hw asks for a card that is not there, ConfigError for too large a rank.
     """
+    planning.refuse_wide(config.model, config.adapter)
     place = placement.resolve(config.hw)
     each, quantization = load.dtype_of(config.adapter, place).itemsize, config.adapter.quantization
     gib = weights.weight_bytes(config.model.architecture, quantization, each) / weights.GIB

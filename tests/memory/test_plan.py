@@ -132,18 +132,86 @@ def test_the_kernel_of_attention_is_the_one_that_will_run():
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("override", "said"),
     [
-        (("adapter.rank=100",), "adapter.rank=100 is more than the 64 outputs"),
-        (("hw=cpu",), "hw=cpu: what is planned is a GPU's memory"),
-        (("adapter=none",), "adapter=none trains nothing"),
-        (("hw.usable_gib=0",), "hw.usable_gib must be positive, not 0"),
-        (("hw.usable_gib=-1",), "hw.usable_gib must be positive, not -1"),
+        ("hw.usable_gib=0", "hw.usable_gib must be positive, not 0; raise it, or leave it out"),
+        ("hw.usable_gib=-1", "hw.usable_gib must be positive, not -1; raise it, or leave it out"),
+        (
+            "hw.card_gib=2",
+            "hw.usable_gib=3.6 is more than hw.card_gib=2, all that the card has; lower it, or",
+        ),
+        (
+            "task.max_length=4096",
+            "task.max_length=4096 is more than the 2048 tokens that model=tiny can see;",
+        ),
+        (
+            "adapter.rank=65",
+            "adapter.rank=65 is more than 64, the width of k_proj in model=tiny: the adapter",
+        ),
+        (
+            "adapter.target_modules=[c_attn]",
+            "adapter.target_modules: this model has no 'c_attn'; there are: d",
+        ),
+        (
+            "hw.num_cards=3",
+            "task.effective_batch_size=16 cannot be shared evenly by the 3 cards of hw=4gb; s",
+        ),
+        ("model.path=nowhere", "model.path=nowhere: no config.json there; give the folder of the model"),
+        ("hw=cpu", "hw=cpu: what is planned is a GPU's memory in 16 bits; choose hw=4gb ... 80gb"),
+        ("adapter=none", "adapter=none trains nothing; choose lora, qlora, dora, rslora or full"),
     ],
 )
-def test_what_cannot_be_planned_is_refused(overrides, said):
-    with pytest.raises(ConfigError, match=said):
-        wanted(*overrides)
+def test_what_cannot_be_planned_is_refused_in_one_line(program, override, said):
+    chosen = () if override.startswith("hw=") else ("hw=4gb",)
+    model = () if "path" not in override else ("model=qwen2_0_5b",)
+    status, printed = program("task=plan", *chosen, *model, override)
+    assert status == 2
+    assert printed.startswith(f"error: {said}")
+    assert printed.count("\n") == 1
+
+
+def test_a_rank_counts_against_the_layers_it_is_for():
+    narrow = ("adapter.rank=100", "adapter.target_modules=[q_proj,down_proj]")
+    assert wanted(*narrow, "hw=4gb").adapter.rank == 100
+    with pytest.raises(ConfigError, match="adapter.rank=100 is more than 64, the width of k_proj"):
+        fit.fit((config := compose_config("hw=cpu", "adapter.rank=100")), config.task)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"hidden_size": None},
+            "config.json of mine: no 'hidden_size'; take the file of the model again, or",
+        ),
+        (
+            {"vocab_size": 99},
+            "mine/config.json: vocab_size is 99, but model=qwen2_0_5b says 151936; set model.",
+        ),
+        (
+            {"tie_word_embeddings": False},
+            "mine/config.json: tie_word_embeddings is False, but model=qwen2_0_5b",
+        ),
+        ({"head_dim": None}, None),  # as Qwen2's own file is
+    ],
+)
+def test_a_folder_of_another_shape_is_not_planned_for(program, tmp_path, change, said):
+    own = compose_config("model=qwen2_0_5b").model.architecture.fields()
+    (tmp_path / "mine").mkdir()
+    shape = {key: value for key, value in {**own, **change}.items() if value is not None}
+    files.write_json(tmp_path / "mine" / "config.json", shape)
+    status, printed = program("task=plan", "hw=4gb", "model=qwen2_0_5b", "model.path=mine")
+    assert status == (2 if said else 0)
+    assert printed.startswith(f"error: {said}") or said is None
+    assert said is None or printed.count("\n") == 1
+
+
+def test_a_torn_config_is_refused(program, tmp_path):
+    (tmp_path / "models" / "qwen2_0_5b").mkdir(parents=True)
+    (tmp_path / "models" / "qwen2_0_5b" / "config.json").write_text('{"hidden_size": 8')
+    status, printed = program("task=plan", "hw=4gb", "model=qwen2_0_5b")
+    assert status == 2
+    assert printed.startswith("error: models/qwen2_0_5b/config.json: no JSON (")
 
 
 def test_steps_are_counted_from_the_rows_that_are_there(program, tmp_path):
