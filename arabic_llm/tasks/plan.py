@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
 from omegaconf import MISSING
 
 from arabic_llm import machine
-from arabic_llm.config import paths
-from arabic_llm.config.compose import identity
+from arabic_llm.config.compose import identity, typed
 from arabic_llm.config.schema import (
-    ArchitectureConfig,
     Device,
     HardwareConfig,
-    ModelConfig,
-    ModelKind,
     Precision,
     RunConfig,
     TrainingConfig,
 )
-from arabic_llm.config.schema import Optimizer as AdamW
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.memory import plan as planning
-from arabic_llm.memory import weights
+from arabic_llm.memory import ways_out
 from arabic_llm.memory.closed_form import BYTES
 from arabic_llm.memory.plan import GIB, Ask, Plan
 from arabic_llm.memory.workload import MIB, Attention, Optimizer
@@ -65,7 +58,7 @@ def plan(config: RunConfig) -> None:
     config = machine.settled(config)
     wanted = checked(config)
     chosen = planning.best(wanted)
-    for line in (*table(chosen, wanted.hw), *_settings(chosen, config), *verdict(chosen, wanted)):
+    for line in (*table(chosen, wanted.hw), *_settings(chosen, config), *verdict(chosen, wanted, typed())):
         log.info("%s", line)
     if isinstance(config.task, Config) and config.task.exact:
         log.info("%s", _exact(chosen, wanted.hw))
@@ -111,8 +104,8 @@ def table(chosen: Plan, hw: HardwareConfig) -> list[str]:
     return lines
 
 
-def verdict(chosen: Plan, wanted: Ask) -> list[str]:
-    """Return whether it fits; where it does not, the largest settings that do, each as a command."""
+def verdict(chosen: Plan, wanted: Ask, typed: Sequence[str]) -> list[str]:
+    """Return whether it fits; where it does not, commands of runs that do, made of what was typed."""
     if planning.fits(chosen, wanted.hw):
         return ["it fits" if wanted.hw.usable_gib is not None else f"hw={wanted.hw.name} sets no budget"]
     over = chosen.total / GIB - (wanted.hw.usable_gib or 0)
@@ -121,68 +114,7 @@ def verdict(chosen: Plan, wanted: Ask) -> list[str]:
         lines = [
             "its tensors fit, the holes between them may not; task.exact=true decides. What surely does:"
         ]
-    return [*lines, *(f"  {command}" for command in ways_out(wanted))]
-
-
-def ways_out(wanted: Ask) -> list[str]:
-    """Return commands of runs that fit: shorter sequences, a lower rank, a smaller model, a larger card."""
-    found = []
-    if (tokens := planning.longest(wanted)) is not None:
-        found.append(_command(replace(wanted, tokens=tokens)))
-    if wanted.adapter.rank is not None and (rank := planning.largest_rank(wanted)) is not None:
-        found.append(_command(replace(wanted, adapter=replace(wanted.adapter, rank=rank))))
-    if wanted.optimizer is AdamW.adamw:
-        smaller = replace(wanted, optimizer=AdamW.adamw_8bit)
-        if planning.fits(planning.best(smaller), wanted.hw):
-            found.append(_command(smaller))
-    if (model := next(_smaller_models(wanted), None)) is not None:
-        found.append(_command(replace(wanted, model=model)))
-    if (hw := next(_larger_cards(wanted), None)) is not None:
-        found.append(_command(replace(wanted, hw=hw)))
-    return found
-
-
-def _command(wanted: Ask) -> str:
-    words = [f"model={wanted.model.name}", f"adapter={wanted.adapter.name}", f"hw={wanted.hw.name}"]
-    words += [f"task.max_length={wanted.tokens}"]
-    words += [] if wanted.optimizer is AdamW.adamw else [f"task.optimizer={wanted.optimizer.name}"]
-    words += [] if wanted.adapter.rank is None else [f"adapter.rank={wanted.adapter.rank}"]
-    return f"{_start(wanted.hw)} {' '.join(words)}"
-
-
-def _start(hw: HardwareConfig) -> str:
-    """Return how a run on so many cards is started."""
-    several = f"accelerate launch --num_processes {hw.num_cards}"
-    return f"{several if hw.num_cards > 1 else 'python'} -m arabic_llm.run"
-
-
-def _smaller_models(wanted: Ask) -> Iterator[ModelConfig]:
-    """Yield the models that fit, the one of most weights first; built-in ones are toys."""
-    fitting = []
-    for values in _options("model"):
-        shape = ArchitectureConfig(**values["architecture"])
-        model = replace(wanted.model, name=values["name"], architecture=shape)
-        is_usable = not (values.get("builtin") or values.get("kind") == ModelKind.masked.name)
-        is_usable &= values["max_length"] >= wanted.tokens
-        if is_usable and planning.fits(planning.best(replace(wanted, model=model)), wanted.hw):
-            fitting.append((weights.count(shape).total, model.name, model))
-    yield from (model for _, _, model in sorted(fitting, key=lambda entry: entry[:2], reverse=True))
-
-
-def _larger_cards(wanted: Ask) -> Iterator[HardwareConfig]:
-    names = [field.name for field in fields(HardwareConfig) if field.name not in ("device", "precision")]
-    budgets = [v for v in _options("hw") if v.get("usable_gib", 0) > (wanted.hw.usable_gib or 0)]
-    for values in sorted(budgets, key=lambda v: float(v["usable_gib"]) * v.get("num_cards", 1)):
-        hw = HardwareConfig(**{name: values[name] for name in names if name in values})
-        if planning.fits(planning.best(replace(wanted, hw=hw)), hw):
-            yield hw
-
-
-def _options(group: str) -> Iterator[dict[str, Any]]:
-    for path in sorted((paths.CONF / group).glob("*.yaml")):
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if "architecture" in values or group != "model":
-            yield values
+    return [*lines, *(f"  {command}" for command in ways_out.ways_out(wanted, typed))]
 
 
 def _settings(chosen: Plan, config: RunConfig) -> list[str]:
@@ -191,7 +123,9 @@ def _settings(chosen: Plan, config: RunConfig) -> list[str]:
     tokens = task.effective_batch_size * task.max_length
     cards = f"{config.hw.num_cards} cards x " if config.hw.num_cards > 1 else ""
     size = f"{cards}{chosen.accumulation} x {chosen.micro_batch_size}"
-    several = [f"start it with {_start(config.hw)} ..."] if config.hw.num_cards > 1 else []
+    several = (
+        [f"start it with {ways_out.start(config.hw.num_cards)} ..."] if config.hw.num_cards > 1 else []
+    )
     return [
         f"a step: {size} sequences of up to {task.max_length:,} tokens (up to {tokens:,})",
         steps(config),

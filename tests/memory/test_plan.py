@@ -1,6 +1,7 @@
 """The plan keeps what is learned, takes the fastest settings that fit, and says what would."""
 
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -69,14 +70,14 @@ def test_where_only_holes_are_in_the_way_a_rehearsal_decides():
     ask = wanted(*overrides, "hw.optimizer_on_host=false")
     best = planning.best(ask)
     assert not planning.fits(best, ask.hw)
-    assert "task.exact=true decides" in plan.verdict(best, ask)[0]
+    assert "task.exact=true decides" in plan.verdict(best, ask, [])[0]
     assert fit.fit(config, config.task).missing is None
 
 
 def test_qwen2_7b_does_not_fit_4_gb_and_what_would_is_said():
     ask = wanted("model=qwen2_7b", "adapter=qlora", "hw=4gb")
     best = planning.best(ask)
-    lines = plan.verdict(best, ask)
+    lines = plan.verdict(best, ask, [])
     # linear layers 3210 MiB, embedding and head 1039.5 MiB each: the project's facts; one is on the host
     assert best.parts.weights_4bit / 2**20 == pytest.approx(3210, abs=1)
     assert best.parts.weights_kept / 2**20 == pytest.approx(1039.5, abs=2)
@@ -96,15 +97,36 @@ def test_what_lies_on_the_host_costs_time_and_is_chosen_where_it_saves_more():
     assert not tied.work.embedding_on_host  # the head on the card is the same table
 
 
-def test_every_way_out_is_a_run_that_fits():
-    on_card = ("hw.optimizer_on_host=false", "hw.embedding_on_host=false")
-    ask = wanted("model=llama3_8b", "adapter=qlora", "hw=8gb", "adapter.rank=64", *on_card)
-    assert not planning.fits(planning.best(ask), ask.hw)
-    commands = plan.ways_out(ask)
-    assert len(commands) >= 3
+QWEN2_7B = ("model=qwen2_7b", "adapter=qlora", "hw=4gb")
+NOT_FITTING = {
+    "by hand": (*QWEN2_7B, "hw.optimizer_on_host=false", "hw.usable_gib=3", "hw.micro_batch_size=2"),
+    "arabic": (*QWEN2_7B, "data=local", 'data.path="بيانات/ملف ١.jsonl"', "adapter.dropout=0", "seed=5"),
+    "targets": (
+        *("model=glm4_9b", "adapter=qlora", "hw=8gb", "hw.card_gib=7", "hw.usable_gib=6.5"),
+        *("adapter.rank=64", "adapter.target_modules=[gate_up_proj,down_proj]", "task.max_length=2048"),
+    ),
+    "own folder": ("model=qwen2_1_5b", "model.path=mine", "hw=4gb", "hw.precision=float16", "adapter=dora"),
+    "on the card": (
+        *("model=llama3_8b", "adapter=qlora", "hw=8gb", "adapter.rank=64", "task.epochs=1"),
+        *("hw.optimizer_on_host=false", "hw.embedding_on_host=false", "task.optimizer=adamw"),
+    ),
+}
+
+
+@pytest.mark.parametrize("typed", NOT_FITTING.values(), ids=NOT_FITTING)
+def test_every_way_out_when_copied_is_a_run_that_fits(program, tmp_path, typed):
+    own = compose_config("model=qwen2_1_5b").model.architecture.fields()
+    files.write_json(tmp_path / "mine" / "config.json", own)
+    status, said = program("task=plan", *typed)
+    assert status == 0
+    assert "it does not fit" in said or "the holes between them may not" in said
+    commands = [line for line in said.splitlines() if "-m arabic_llm.run" in line]
+    assert commands
     for command in commands:
-        out = wanted(*re.findall(r"\S+=\S+", command))
-        assert planning.fits(planning.best(out), out.hw), command
+        overrides = shlex.split(command.partition("-m arabic_llm.run")[2])  # as a shell reads it
+        assert len(set(typed) - set(overrides)) <= 4, command  # the rest of what was typed stays
+        status, said = program("task=plan", *overrides)
+        assert "\nit fits\n" in said, command
 
 
 def test_a_larger_card_is_never_slower():
