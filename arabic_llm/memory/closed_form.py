@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ _TILE_TOKENS, _TILE_WORDS = 4096, 32768  # of TRL's fused head
 MIN_8BIT = 4096  # weights of a tensor below which bitsandbytes keeps moments of 32 bits
 _BLOCK_8BIT = 256  # weights that share a scale
 _OF_THE_HEAD = ("tile", "slice", "slices")
+_OF_A_LAYER, _OF_NO_LAYER = "KGDhfr", "BTSV"  # letters of sizes: of weights, of tokens and words
 _SAMPLE = 16  # copies of a block's tensors that are laid out: several segments
 
 
@@ -50,17 +51,17 @@ class Parts:
 def predict(work: Workload) -> Parts:
     """Return what the worst moment of an optimiser step holds."""
     trained, nf4, kept = _weights(work)
-    float32 = 4
+    each = BYTES[Precision.float32 if work.rank is None else work.adapter]
     tensors = _trained_tensors(work)
-    round_up = _rounding(tuple(float32 * size for size in tensors))
-    gradients = trained * float32 * round_up
+    round_up = _rounding(tuple(each * size for size in tensors))
+    gradients = trained * each * round_up
     state = 0.0 if work.optimizer_on_host else trained * _moments_of_a_weight(work, tensors) * round_up
-    adapters = 0.0 if work.rank is None else trained * float32 * round_up
+    adapters = 0.0 if work.rank is None else trained * each * round_up
     passing, logits = _worst_moment(work)
     # foreach AdamW makes the square roots of all second moments at once (torch/optim/adam.py);
     # bitsandbytes' kernels update in place
     is_foreach = work.optimizer is Optimizer.adamw and not work.optimizer_on_host
-    stepping = trained * float32 * round_up if is_foreach else 0.0
+    stepping = trained * each * round_up if is_foreach else 0.0
     if work.fsdp:
         kept, adapters, gradients, state, stepping = (
             size / work.num_cards for size in (kept, adapters, gradients, state, stepping)
@@ -146,7 +147,7 @@ def table() -> dict[str, Any]:
 
 def _worst_moment(work: Workload) -> tuple[float, float]:
     """Return the bytes of activations and of logits at the moment when they are most."""
-    own, moments = sizes(work), table()[regime(work)]
+    own, moments = sizes(work), _moments(work)
     more = work.architecture.num_hidden_layers - 1
     worst = (0.0, 0.0)
     for phase in ("forward", "backward", "end"):  # at its end nothing of the layers is left
@@ -155,6 +156,30 @@ def _worst_moment(work: Workload) -> tuple[float, float]:
             logits = _total({n: s for n, s in moment.items() if "V" in n or n in _OF_THE_HEAD}, own)
             worst = max(worst, (layers + _total(moment, own) - logits, logits), key=sum)
     return worst
+
+
+def _moments(work: Workload) -> dict[str, Any]:
+    """Return the moments of a workload.
+
+    They are read off code with adapters in float32. Those in the type of autocast have no copies in it, and
+    no input is cast for them, as none is beside 4-bit weights; but other weights are not unpacked. Adapters
+    in bfloat16 under float16, beside weights of 16 bits, take up to a tenth less than is said.
+    """
+    if not work.autocast or work.rank is None or work.adapter is not work.compute:
+        return table()[regime(work)]  # type: ignore[no-any-return]
+
+    def gone(name: str) -> bool:
+        is_of_a_layer = bool({*name} & {*_OF_A_LAYER}) and not {*name} & {*_OF_NO_LAYER}
+        return is_of_a_layer and ("r" in name or not work.nf4)
+
+    return {
+        phase: _without(gone, found) if isinstance(found, dict) else [_without(gone, one) for one in found]
+        for phase, found in table()[regime(replace(work, nf4=True))].items()
+    }
+
+
+def _without(gone: Callable[[str], bool], vector: dict[str, float]) -> dict[str, float]:
+    return {name: share for name, share in vector.items() if not gone(name)}
 
 
 def _total(vector: Mapping[str, float], own: Mapping[str, float]) -> float:
@@ -196,7 +221,7 @@ def _moments_of_a_weight(work: Workload, tensors: list[int]) -> float:
     if work.optimizer is Optimizer.sgd:
         return 0.0
     if work.optimizer is Optimizer.adamw:
-        return 8.0
+        return 8.0 if work.rank is None else 2.0 * BYTES[work.adapter]
     in_8bit = sum(size for size in tensors if size >= MIN_8BIT) / sum(tensors)
     return in_8bit * (2 + 2 * 4 / _BLOCK_8BIT) + (1 - in_8bit) * 8
 
