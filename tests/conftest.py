@@ -7,8 +7,9 @@ import functools
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of torch, read when it is imported: tests run side by side
 
@@ -17,6 +18,9 @@ import pytest
 from arabic_llm.config.schema import ModelConfig
 from arabic_llm.data import chat
 from arabic_llm.data.chat import Codec
+
+if TYPE_CHECKING:
+    from warm import Nursery
 
 DATA = Path(os.environ.get("ARABIC_LLM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA} (set ARABIC_LLM_DATA)")
@@ -84,3 +88,13 @@ def tiny_bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import tiny_bert
 
     return tiny_bert.save(tmp_path_factory.mktemp("tiny_bert"))
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Return a warm process whose forks run the program: importing what trains takes longer than a run."""
+    from warm import Nursery
+
+    warm = Nursery()
+    yield warm
+    warm.close()

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from itertools import chain
@@ -31,10 +30,6 @@ JUDGE = ("task=evaluate", "suite.limit=12", "hw=cpu", "tracking=none", "hydra.ru
 ROOT = Path(__file__).parents[1]
 
 
-def environment(**more):
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **more}
-
-
 def batches(folder):
     (path,) = (folder / "outputs" / "cache" / "answers").iterdir()
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
@@ -50,7 +45,7 @@ def in_two_processes(folder, *overrides):
         text=True,
         check=True,
         cwd=folder,
-        env=environment(),
+        env=os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"},
     )
 
 
@@ -113,8 +108,9 @@ def test_two_processes_train_as_one_and_one_carries_on(tmp_path, trained_alone):
     assert losses(tmp_path) == [(step, pytest.approx(loss, rel=1e-5)) for step, loss in together]
 
 
-def test_weights_shared_out_give_the_losses_of_whole_ones_and_carry_on(tmp_path, trained_alone):
-    in_two_processes(tmp_path, *TRAIN, "hw.fsdp=true")
+def test_weights_shared_out_give_the_losses_of_whole_ones_and_carry_on(tmp_path, trained_alone, nursery):
+    shared_out = (*TRAIN, "hw.fsdp=true")
+    assert nursery.together(tmp_path, shared_out, shared_out) == [0, 0]
     (adapter,) = (tmp_path / "mine" / "adapter").glob("*.safetensors")
     before, bytes_before = losses(tmp_path), adapter.read_bytes()
     assert before == [(step, pytest.approx(loss, rel=1e-5)) for step, loss in trained_alone]
@@ -123,7 +119,7 @@ def test_weights_shared_out_give_the_losses_of_whole_ones_and_carry_on(tmp_path,
     status, said = run_in(tmp_path, *TRAIN)
     assert status == 2
     assert "checkpoint-2 was written with FSDP and only carries on so: set hw.fsdp=true" in said
-    in_two_processes(tmp_path, *TRAIN, "hw.fsdp=true")
+    assert nursery.together(tmp_path, shared_out, shared_out) == [0, 0]
     assert losses(tmp_path) == before
     assert adapter.read_bytes() == bytes_before
 
@@ -139,26 +135,10 @@ def test_a_step_that_processes_cannot_share_evenly_and_4_bit_weights_shared_out_
         placement.micro_batch(placement.resolve(compose_config("hw=cpu").hw), 8)
 
 
-def test_an_error_in_one_process_is_said_once_and_ends_all(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    started = []
-    for rank, own in enumerate(([], ["adapter.path=nowhere"])):  # only the second one's fails
-        variables = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-        variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "arabic_llm.run", *JUDGE, *own],
-                stdout=subprocess.PIPE,
-                text=True,
-                cwd=tmp_path,
-                env=environment(**variables),
-            )
-        )
-    said = [process.communicate(timeout=300)[0] for process in started]
-    assert [process.returncode for process in started] == [2, 2]
-    (line,) = (line for line in "".join(said).splitlines() if "error" in line)
+def test_an_error_in_one_process_is_said_once_and_ends_all(tmp_path, nursery):
+    fails = (*JUDGE, "adapter.path=nowhere")  # only the second one's
+    assert nursery.together(tmp_path, JUDGE, fails) == [2, 2]
+    (line,) = (line for line in (tmp_path / "log.txt").read_text().splitlines() if "error" in line)
     assert line.startswith("error: nowhere holds no trained adapter or model")
 
 

@@ -24,13 +24,6 @@ SFT = (
 
 
 @pytest.fixture(scope="module")
-def nursery():
-    warm = Nursery()
-    yield warm
-    warm.close()
-
-
-@pytest.fixture(scope="module")
 def whole(nursery, tmp_path_factory):
     """Return the folder of a run that was never killed."""
     folder = tmp_path_factory.mktemp("whole")

@@ -7,9 +7,6 @@ import shutil
 import signal
 import time
 
-import pytest
-from warm import Nursery
-
 from arabic_llm import files
 
 NUM_ROWS, NUM_FILES, MIN_KILLS = 1000, 3, 5
@@ -18,13 +15,6 @@ PREPARE = (
     *("data.cleaning.max_repetition=0.6", "hw.num_processes=1"),
 )
 WORDS = "في مدينة بعيدة عاش تاجر له ثلاثة أولاد يحبون السفر والبحر والكتب".split()  # noqa: SIM905
-
-
-@pytest.fixture(scope="module")
-def nursery():
-    warm = Nursery()
-    yield warm
-    warm.close()
 
 
 def raw(folder):

@@ -9,8 +9,7 @@ import random
 import signal
 import time
 
-import pytest
-from warm import Nursery, curve
+from warm import curve
 
 from arabic_llm import files
 
@@ -19,13 +18,6 @@ STUDY = (
     *("task.save_steps=1", "task.eval_steps=3", "suite.limit=12", "hydra.run.dir=mine"),
     "task.held_out.num_bytes=1500",
 )
-
-
-@pytest.fixture(scope="module")
-def nursery():
-    warm = Nursery()
-    yield warm
-    warm.close()
 
 
 def test_a_study_killed_in_any_stage_ends_with_the_same_table(nursery, tmp_path):
