@@ -19,7 +19,7 @@ from arabic_llm.config.schema import (
 )
 from arabic_llm.memory import closed_form
 from arabic_llm.memory.closed_form import Parts
-from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Loss, Optimizer, Workload
+from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Loss, Objective, Optimizer, Workload
 
 GIB = 2**30
 _HOPPER_GIB = 70  # cards from here on have cuBLAS workspaces of 32 MiB
@@ -47,6 +47,7 @@ class Ask:
     tokens: int  # a sequence
     effective_batch_size: int
     optimizer: schema.Optimizer
+    objective: Objective = Objective.sft
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,15 @@ class Plan:
         return self.parts.allocated + self.fragments
 
 
-def ask(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, task: TrainingConfig) -> Ask:
+def ask(
+    model: ModelConfig,
+    adapter: AdapterConfig,
+    hw: HardwareConfig,
+    task: TrainingConfig,
+    objective: Objective = Objective.sft,
+) -> Ask:
     """Return what a configured run wants."""
-    return Ask(model, adapter, hw, task.max_length, task.effective_batch_size, task.optimizer)
+    return Ask(model, adapter, hw, task.max_length, task.effective_batch_size, task.optimizer, objective)
 
 
 def best(wanted: Ask) -> Plan:
@@ -182,6 +189,7 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         workspace_bytes=_HOPPER_WORKSPACE if on_large_card else CUBLAS_WORKSPACE,
         dora=adapter.use_dora,
         num_cards=hw.num_cards,
+        objective=wanted.objective,
     )
 
 

@@ -25,6 +25,15 @@ class Attention(Enum):
     flash = "flash"  # PyTorch's FlashAttention kernel: 16 bits, no padding, Ampere and later
 
 
+class Objective(Enum):
+    """What a pass computes a loss of, which decides whose code it runs."""
+
+    sft = "sft"  # the tokens of answers
+    classify = "classify"  # one class a text, by a head of its own
+    dpo = "dpo"  # pairs of answers, against the same model without its adapter (2305.18290)
+    orpo = "orpo"  # pairs of answers and the tokens of the better one, without a reference (2403.07691)
+
+
 class Loss(Enum):
     """Whether the logits of all positions exist at once."""
 
@@ -64,6 +73,7 @@ class Workload:
     widened: bool  # PEFT's prepare_model_for_kbit_training has cast what is not in 4 bits to float32
     keeps_output: bool  # the logits live until the step ends, as in a plain loop; Trainer drops them
     workspace_bytes: int  # of cuBLAS, a thread: 8.125 MiB, on Hopper and later 32
+    objective: Objective = Objective.sft
     dora: bool = False  # the adapter has magnitudes too, and adds itself up with the weights of its layer
     device: str = "cuda"  # or cpu, whose kernels are others, and whose allocator rounds nothing
     optimizer_on_host: bool = False  # moments in memory of the host (bitsandbytes' paged optimisers)

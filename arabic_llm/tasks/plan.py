@@ -29,7 +29,7 @@ from arabic_llm.memory import plan as planning
 from arabic_llm.memory import weights
 from arabic_llm.memory.closed_form import BYTES
 from arabic_llm.memory.plan import GIB, Ask, Plan
-from arabic_llm.memory.workload import MIB, Attention, Optimizer
+from arabic_llm.memory.workload import MIB, Attention, Objective, Optimizer
 from arabic_llm.tasks import sft
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ _OPTIMIZERS = {Optimizer.adamw: "AdamW", Optimizer.adamw_8bit: "8-bit AdamW"}
 class Config(TrainingConfig):
     """Schema of conf/task/plan.yaml."""
 
+    of: Objective = MISSING  # which training
     exact: bool = MISSING  # rehearse the real code on the meta device besides: some seconds
 
 
@@ -84,7 +85,8 @@ def checked(config: RunConfig) -> Ask:
         raise ConfigError(
             f"hw={config.hw.name}: what is planned is a GPU's memory in 16 bits; choose hw=4gb ... 80gb"
         )
-    return planning.ask(config.model, adapter, config.hw, task)
+    objective = config.task.of if isinstance(config.task, Config) else Objective.sft
+    return planning.ask(config.model, adapter, config.hw, task, objective)
 
 
 def table(chosen: Plan, hw: HardwareConfig) -> list[str]:
