@@ -17,7 +17,8 @@ from arabic_llm.config.schema import (
     Quantization,
     TrainingConfig,
 )
-from arabic_llm.memory import closed_form
+from arabic_llm.errors import ConfigError
+from arabic_llm.memory import closed_form, weights
 from arabic_llm.memory.closed_form import Parts
 from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Loss, Objective, Optimizer, Workload
 
@@ -80,6 +81,20 @@ def ask(
 ) -> Ask:
     """Return what a configured run wants."""
     return Ask(model, adapter, hw, task.max_length, task.effective_batch_size, task.optimizer, objective)
+
+
+def refuse_wide(model: ModelConfig, adapter: AdapterConfig) -> None:
+    """Refuse an adapter whose rank is more than a layer's width: it would hold no less than the layer."""
+    shapes = weights.linear_shapes(model.architecture)
+    targets = shapes if adapter.target_modules == [weights.ALL_LINEAR] else adapter.target_modules
+    widths = {name: min(shapes[name]) for name in targets if name in shapes}
+    if not widths or (adapter.rank or 0) <= min(widths.values()):
+        return
+    name = min(widths, key=widths.__getitem__)
+    raise ConfigError(
+        f"adapter.rank={adapter.rank} is more than {widths[name]}, the width of {name} in"
+        f" model={model.name}: the adapter would hold no less than the layer; lower it"
+    )
 
 
 def best(wanted: Ask) -> Plan:

@@ -110,8 +110,8 @@ def architecture(config: Mapping[str, Any]) -> ArchitectureConfig:
     family, known = config.get("model_type"), {f.name: f.default for f in fields(ArchitectureConfig)}
     shape = {
         "num_key_value_heads": config.get("num_attention_heads"),
-        "tie_word_embeddings": family == "gemma2",
-        "attention_bias": family == "qwen2",
+        "tie_word_embeddings": family in ("gemma2", "bert"),
+        "attention_bias": family in ("qwen2", "bert"),
         **{name: config[name] for name in known if name in config},
     }
     if family == "gemma2":
