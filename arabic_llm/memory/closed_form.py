@@ -1,8 +1,8 @@
 """Peak memory of an optimiser step in closed form: what stays, and the worst moment of what comes and goes.
 
 What stays is counted from the shape. What comes and goes is so many tensors of each product of sizes at
-each moment of a step; training/derive.py reads them off the real code into moments.json. Each tensor takes the
-block that PyTorch's allocator gives to many of its size.
+each moment of a step; training/derive.py reads them off the real code into moments.json. Each tensor takes
+the block that PyTorch's allocator gives to many of its size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from arabic_llm.config.schema import Precision
 from arabic_llm.memory import weights
 from arabic_llm.memory.allocator import in_a_hole, side_by_side
-from arabic_llm.memory.workload import Attention, Optimizer, Workload
+from arabic_llm.memory.workload import Attention, Objective, Optimizer, Workload
 
 MOMENTS = Path(__file__).with_name("moments.json")
 BYTES = {Precision.float32: 4, Precision.bfloat16: 2, Precision.float16: 2}
@@ -91,7 +91,7 @@ def sizes(work: Workload) -> dict[str, float]:
     """Return the sizes that moments are products of, by their letters."""
     a = work.architecture
     return {
-        "B": work.batch_size,
+        "B": work.sequences,
         "T": work.tokens,
         "S": work.tokens - 1,
         "K": a.num_key_value_heads,
@@ -101,6 +101,7 @@ def sizes(work: Workload) -> dict[str, float]:
         "f": a.intermediate_size,
         "r": work.rank or 0,
         "V": a.vocab_size,
+        "C": work.num_labels,
     }
 
 
@@ -127,13 +128,13 @@ def regime(work: Workload) -> str:
     dropout = "dropout" if work.dropout and work.rank is not None else "plain"
     return " ".join(
         (
-            family if family in ("gemma2", "glm") else "llama",
+            family if family in ("gemma2", "glm", "bert") else "llama",
             work.attention.name
             + ("_padded" if work.padded and work.attention is Attention.efficient else ""),
             _trained(work),
             dropout,
             "checkpointing" if work.checkpointing else "stored",
-            work.loss.name,
+            work.loss.name if work.objective is Objective.sft else work.objective.name,
             "autocast" if work.autocast else "float32",
         )
     )
@@ -147,14 +148,15 @@ def is_bound(work: Workload) -> bool:
 
 def _trained(work: Workload) -> str:
     if work.rank is None:  # a tied table has the gradient of both its uses, and their sum
-        return "full_tied" if work.architecture.tie_word_embeddings else "full"
+        has_head = work.objective is not Objective.classify
+        return "full_tied" if work.architecture.tie_word_embeddings and has_head else "full"
     where = _target_set(work)
     return ("nf4" if work.nf4 else "lora") + ("_dora" if work.dora else "") + f"_{where}" * (where != "all")
 
 
 def _target_set(work: Workload) -> str:
     """Return the name of the smallest set in the table that holds all layers with an adapter."""
-    if work.dora:
+    if work.dora or work.objective is not Objective.sft:
         return "all"
     sets = weights.target_sets(work.architecture)
     return next(name for name, layers in sets.items() if _targets(work) <= layers)
@@ -178,9 +180,10 @@ def _worst_moment(work: Workload) -> tuple[float, float]:
     blocks = _Blocks(sizes(work))
     more = work.architecture.num_hidden_layers - 1
     worst = (0.0, 0.0)
-    for phase in ("forward", "backward", "end"):  # at its end nothing of the layers is left
+    # a loss outside of autocast is a phase of its own; at the end nothing of the layers is left
+    for phase in ("forward", "loss", "backward", "end"):
         layers = more * blocks.total(moments.get(f"layer_{phase}", {}))
-        for moment in moments[phase]:
+        for moment in moments.get(phase, ()):
             logits = blocks.total({n: s for n, s in moment.items() if "V" in n or n.endswith(_OF_THE_HEAD)})
             worst = max(worst, (layers + blocks.total(moment) - logits, logits), key=sum)
     return worst
@@ -204,7 +207,7 @@ class _Blocks(dict[str, float]):
 
 def _weights(work: Workload) -> tuple[float, float]:
     """Return the bytes of the weights in 4 bits and of the others."""
-    counts = weights.count(work.architecture)
+    counts = _count(work)
     each = BYTES[work.weights]
     away = weights.embedding_parameters(work.architecture) if work.embedding_on_host else 0
     if not work.nf4:
@@ -218,12 +221,20 @@ def _trained_tensors(work: Workload) -> dict[int, int]:
     a = work.architecture
     if work.rank is not None:
         block = weights.adapter_tensors(a, work.rank, work.target_modules, dora=work.dora)
-        return {size: a.num_hidden_layers * number for size, number in Counter(block).items()}
-    tables = 1 if a.tie_word_embeddings else 2
-    outside = Counter({weights.embedding_parameters(a): tables, a.hidden_size: 1})  # and the last norm
-    return outside + Counter(
-        {size: a.num_hidden_layers * n for size, n in Counter(weights.block_tensors(a)).items()}
-    )
+        outside = Counter[int]()
+    else:
+        block, outside = weights.block_tensors(a), Counter(weights.outside_tensors(a))
+        if work.objective is not Objective.classify and not a.tie_word_embeddings:
+            outside[weights.embedding_parameters(a)] += 1
+    if work.objective is Objective.classify:
+        outside.update(weights.head_tensors(a, work.num_labels))
+    return outside + Counter({size: a.num_hidden_layers * n for size, n in Counter(block).items()})
+
+
+def _count(work: Workload) -> weights.Parameters:
+    if work.objective is Objective.classify:
+        return weights.count_classifier(work.architecture, work.num_labels)
+    return weights.count(work.architecture)
 
 
 def _gradients(work: Workload, trained: Mapping[int, int]) -> float:

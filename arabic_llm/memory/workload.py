@@ -34,6 +34,9 @@ class Objective(Enum):
     orpo = "orpo"  # pairs of answers and the tokens of the better one, without a reference (2403.07691)
 
 
+PAIRS = (Objective.dpo, Objective.orpo)
+
+
 class Loss(Enum):
     """Whether the logits of all positions exist at once."""
 
@@ -85,7 +88,7 @@ class Workload:
     @property
     def sequences(self) -> int:
         """Return how many sequences go through the model at once."""
-        return self.batch_size * (2 if self.objective in (Objective.dpo, Objective.orpo) else 1)
+        return self.batch_size * (2 if self.objective in PAIRS else 1)
 
 
 # at::cuda::getChosenWorkspaceSize, torch 2.13: 2 buffers of 4 MiB and 8 of 16 KiB

@@ -25,23 +25,25 @@ from arabic_llm import files
 from arabic_llm.config.schema import ArchitectureConfig, Precision
 from arabic_llm.memory import closed_form, trace, weights
 from arabic_llm.memory.allocator import Block, CachingAllocator
-from arabic_llm.memory.workload import Attention, Loss, Optimizer, Workload
+from arabic_llm.memory.workload import Attention, Loss, Objective, Optimizer, Workload
 from arabic_llm.training import rehearsal
 
 # size -> (prime, what a prime stands for as a share of the size): tokens 47, tokens - 1 = 2 x 23, head 28
-PRIMES = {"B": 19, "T": 47, "S": 23, "K": 3, "G": 5, "D": 7, "h": 101, "f": 103, "r": 13, "V": 107}
+PRIMES = {"B": 19, "T": 47, "S": 23, "K": 3, "G": 5, "D": 7, "h": 101, "f": 103, "r": 13, "V": 107, "C": 11}
 _HALF = 2  # bytes
 _TILE = 32768  # words of TRL's tile; no other tensor has this factor
 _LENGTHS, _BATCHES, _RANKS = (256, 512, 1024, 2048, 4096, 8192), (1, 2, 8), (4, 16, 128)
 Vector = Counter[str]
+Kernels = dict[str, list[tuple[Attention, bool]]]  # by family: (how, with a mask)
 
 
 class Recorder(CachingAllocator):
     """An allocator that counts what is alive by products of sizes, and keeps the worst moments."""
 
-    def __init__(self, sizes: list[dict[str, float]]) -> None:
-        """Take the sizes of the models on which a moment may be the worst."""
+    def __init__(self, sizes: list[dict[str, float]], *, of_pairs: bool = False) -> None:
+        """Take the sizes of the models on which a moment may be worst; of pairs, B is twice its prime."""
         super().__init__()
+        self._of_pairs = of_pairs
         self.is_on = False
         self.alive: Vector = Counter()
         self._sizes = sizes
@@ -54,7 +56,7 @@ class Recorder(CachingAllocator):
         """Return the block, having looked at what it is made of."""
         block = super().malloc(num_bytes)
         if self.is_on:
-            self._products[id(block)] = name = product(num_bytes)
+            self._products[id(block)] = name = product(num_bytes, of_pairs=self._of_pairs)
             self._count_in(name, 1)
             better = self._total > self._worst
             if better.any():
@@ -83,17 +85,17 @@ class Recorder(CachingAllocator):
         self._total += number * self._values[name]
 
 
-def product(num_bytes: int) -> str:
+def product(num_bytes: int, *, of_pairs: bool = False) -> str:
     """Return which sizes a number of bytes is a product of, after the factor that is left over: "2BTf"."""
     name, rest = "", num_bytes
     for letter, prime in PRIMES.items():
         while rest % prime == 0:
             name, rest = name + letter, rest // prime
+    halves = {"S": 2, "D": 4, "B": 2 if of_pairs else 1}
     if rest % _TILE == 0 and name == "BS":
-        return f"{rest / _TILE / 2:.15g}tile"
+        return f"{rest / _TILE / halves['S'] / halves['B']:.15g}tile"
     if name == "KGhV" and rest == _HALF:  # TRL casts the head slice by slice
         return f"{rest}slice"
-    halves = {"S": 2, "D": 4}
     share = float(rest)
     for letter, factor in halves.items():
         share /= factor ** name.count(letter)
@@ -106,12 +108,23 @@ def moments(work: Workload) -> dict[str, Any]:
         one, two = (
             _record(replace(work, architecture=_primes(work.architecture, layers))) for layers in (1, 2)
         )
-    return {
-        "forward": [dict(+moment) for moment in one["forward moments"]],  # +: without what is zero
+    found = {} if work.objective is Objective.sft else _of_a_loss_apart(one, two)
+    return found | {
+        "forward": [
+            dict(+m) for m in one[f"{'casts' if found else 'forward'} moments"]
+        ],  # +: without zeros
         "backward": [_two_slices(+moment) for moment in one["layers moments"]],
         "end": [dict(+moment) for moment in one["backward moments"] if +moment],
         "layer_forward": dict(two["casts"] - one["casts"]),
         "layer_backward": dict(two["forward"] - one["forward"]),
+    }
+
+
+def _of_a_loss_apart(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
+    """Return the worst moments between the model's forward pass and the way back."""
+    return {
+        "loss": [dict(+moment) for moment in one["forward moments"]],
+        "layer_loss": dict(two["forward"] - one["forward"]),
     }
 
 
@@ -121,7 +134,8 @@ def _two_slices(moment: Vector) -> dict[str, Any]:
 
 
 def _record(work: Workload) -> dict[str, Any]:
-    recorder = Recorder(_sizes(work))
+    recorder = Recorder(_sizes(work), of_pairs=work.sequences > work.batch_size)
+    ends = ["forward", "layers", "backward"] + ["casts"] * (work.objective is not Objective.sft)
     seen: dict[str, Any] = {}
 
     def watch(event: str) -> None:
@@ -129,7 +143,7 @@ def _record(work: Workload) -> dict[str, Any]:
         if event == "backward" and "layers" not in seen:  # nothing before the layers is trained
             watch("layers")
         seen[event] = recorder.alive.copy()
-        if event in ("forward", "layers", "backward"):
+        if event in ends:
             seen[f"{event} moments"] = recorder.take_moments()
 
     rehearsal.rehearse(work, recorder, watch, num_steps=1)
@@ -161,9 +175,11 @@ def _sizes(work: Workload) -> list[dict[str, float]]:
         (4096, 13696, 16, 2, 128, 151552),
         (192, 576, 3, 2, 32, 4096),
     ]
+    if work.architecture.model_type == "bert":
+        shapes = [(768, 3072, 1, 12, 64, words) for words in (30000, 64000)]
     grid = itertools.product(shapes, _LENGTHS, _BATCHES, _RANKS)
     return [
-        {"h": h / g / k, "f": f, "G": g, "K": k, "D": d, "V": v, "T": t, "S": t - 1, "B": b, "r": r}
+        {"h": h / g / k, "f": f, "G": g, "K": k, "D": d, "V": v, "T": t, "S": t - 1, "B": b, "r": r, "C": 2}
         for (h, f, g, k, d, v), t, b, r in grid
     ]
 
@@ -186,6 +202,36 @@ def regimes() -> dict[str, Workload]:
             work = replace(
                 _workload(family, attention, padded, what), dropout=dropout, checkpointing=checkpointing
             )
+            found[closed_form.regime(work)] = work
+    return found | _of_pairs(kernels) | _of_classes(kernels)
+
+
+def _of_pairs(kernels: Kernels) -> dict[str, Workload]:
+    """Return those of pairs: padded, on adapters, without dropout (TRL switches it off)."""
+    found = {}
+    losses = {Objective.dpo: Loss.tiled, Objective.orpo: Loss.full}
+    for family, what, objective, checkpointing in itertools.product(
+        kernels, ("lora", "nf4", "lora dora", "nf4 dora"), losses, (False, True)
+    ):
+        attention, _ = kernels[family][-1]
+        work = _workload(family, attention, True, what)
+        work = replace(work, objective=objective, loss=losses[objective], checkpointing=checkpointing)
+        found[closed_form.regime(work)] = work
+    return found
+
+
+def _of_classes(kernels: Kernels) -> dict[str, Workload]:
+    """Return those of classes, which encoders can learn as well."""
+    found = {}
+    encoder = [(Attention.flash, False), (Attention.efficient, False), (Attention.efficient, True)]
+    for family, pairs in (kernels | {"bert": encoder}).items():
+        for (attention, padded), what, dropout, checkpointing in itertools.product(
+            pairs, ("lora", "nf4", "lora dora", "nf4 dora", "full"), (0.0, 0.05), (False, True)
+        ):
+            work = replace(
+                _workload(family, attention, padded, what), dropout=dropout, checkpointing=checkpointing
+            )
+            work = replace(work, objective=Objective.classify, loss=Loss.full, num_labels=PRIMES["C"])
             found[closed_form.regime(work)] = work
     return found
 
