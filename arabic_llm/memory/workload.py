@@ -91,6 +91,9 @@ def architecture(config: Mapping[str, Any]) -> ArchitectureConfig:
 
     Raises ConfigError naming the first field that is missing.
     """
+    config = {
+        name: value for name, value in config.items() if value is not None
+    }  # Mistral's head_dim is null
     family, known = config.get("model_type"), {f.name: f.default for f in fields(ArchitectureConfig)}
     shape = {
         "num_key_value_heads": config.get("num_attention_heads"),

@@ -27,6 +27,7 @@ _LLAMA_LIKE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 # Linear layers but for the head, by the model_type of config.json.
 LINEAR_MODULES: dict[str, tuple[str, ...]] = {
     "llama": _LLAMA_LIKE,
+    "mistral": _LLAMA_LIKE,
     "qwen2": _LLAMA_LIKE,
     "gemma2": _LLAMA_LIKE,
     "glm": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"),
