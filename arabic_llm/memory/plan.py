@@ -17,7 +17,8 @@ from arabic_llm.config.schema import (
     Quantization,
     TrainingConfig,
 )
-from arabic_llm.memory import closed_form
+from arabic_llm.errors import ConfigError
+from arabic_llm.memory import closed_form, weights
 from arabic_llm.memory.closed_form import Parts
 from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Loss, Optimizer, Workload
 
@@ -75,6 +76,20 @@ def ask(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, task: Tr
     return Ask(model, adapter, hw, task.max_length, task.effective_batch_size, task.optimizer)
 
 
+def refuse_wide(model: ModelConfig, adapter: AdapterConfig) -> None:
+    """Refuse an adapter whose rank is more than a layer's width: it would hold no less than the layer."""
+    shapes = weights.linear_shapes(model.architecture)
+    targets = shapes if adapter.target_modules == [weights.ALL_LINEAR] else adapter.target_modules
+    widths = {name: min(shapes[name]) for name in targets if name in shapes}
+    if not widths or (adapter.rank or 0) <= min(widths.values()):
+        return
+    name = min(widths, key=widths.__getitem__)
+    raise ConfigError(
+        f"adapter.rank={adapter.rank} is more than {widths[name]}, the width of {name} in"
+        f" model={model.name}: the adapter would hold no less than the layer; lower it"
+    )
+
+
 def best(wanted: Ask) -> Plan:
     """Return the fastest settings within the budget; without any that fit, those that need least.
 
@@ -127,8 +142,11 @@ def _settings(wanted: Ask) -> Iterator[Plan]:
     embeddings = _choices(hw.embedding_on_host) if can_look_up else (False,)
     can_share_out = hw.num_cards > 1 and wanted.adapter.quantization is Quantization.none
     shared_out = _choices(hw.fsdp) if can_share_out else (False,)
+    # Paged moments are of 32 bits: where they lie must not change what is learned.
+    in_half = wanted.adapter.dtype is Precision.bfloat16 and wanted.optimizer is schema.Optimizer.adamw
+    moments = (False,) if in_half else _choices(hw.optimizer_on_host)
     for size, checkpointing, optimizer, embedding, fsdp in itertools.product(
-        sizes, _choices(hw.gradient_checkpointing), _choices(hw.optimizer_on_host), embeddings, shared_out
+        sizes, _choices(hw.gradient_checkpointing), moments, embeddings, shared_out
     ):
         if fsdp and (optimizer or embedding):
             continue  # FSDP has places of its own
@@ -153,7 +171,7 @@ def _cost(plan: Plan) -> float:
 
 
 def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Workload:
-    """Return what a pass of our runs does: TRL's tiled head, AdamW, autocast, adapters in float32."""
+    """Return what a pass of our runs does: TRL's tiled head, AdamW, autocast."""
     adapter, hw = wanted.adapter, wanted.hw
     is_full, nf4 = adapter.method is Method.full, adapter.quantization is Quantization.nf4
     precision = _precision(hw)
@@ -171,6 +189,7 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         rank=None if is_full else adapter.rank,
         target_modules=tuple(adapter.target_modules),
         dropout=adapter.dropout or 0.0,
+        adapter=adapter.dtype or Precision.float32,
         attention=_attention(wanted, padded),
         checkpointing=checkpointing,
         optimizer=Optimizer[wanted.optimizer.name],

@@ -65,6 +65,7 @@ class Workload:
     keeps_output: bool  # the logits live until the step ends, as in a plain loop; Trainer drops them
     workspace_bytes: int  # of cuBLAS, a thread: 8.125 MiB, on Hopper and later 32
     dora: bool = False  # the adapter has magnitudes too, and adds itself up with the weights of its layer
+    adapter: Precision = Precision.float32  # of the adapter, its gradients, and AdamW's moments
     device: str = "cuda"  # or cpu, whose kernels are others, and whose allocator rounds nothing
     optimizer_on_host: bool = False  # moments in memory of the host (bitsandbytes' paged optimisers)
     embedding_on_host: bool = False  # frozen, not tied to the head, and looked up there
@@ -97,8 +98,8 @@ def architecture(config: Mapping[str, Any]) -> ArchitectureConfig:
     family, known = config.get("model_type"), {f.name: f.default for f in fields(ArchitectureConfig)}
     shape = {
         "num_key_value_heads": config.get("num_attention_heads"),
-        "tie_word_embeddings": family == "gemma2",
-        "attention_bias": family == "qwen2",
+        "tie_word_embeddings": family in ("gemma2", "bert"),
+        "attention_bias": family in ("qwen2", "bert"),
         **{name: config[name] for name in known if name in config},
     }
     if family == "gemma2":

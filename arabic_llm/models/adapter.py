@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import FSDPModule
@@ -13,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from arabic_llm import files, processes
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.schema import AdapterConfig, Method, ModelConfig
+from arabic_llm.config.schema import AdapterConfig, Method, ModelConfig, Precision
 from arabic_llm.errors import CheckpointError, ConfigError
 from arabic_llm.memory.weights import ALL_LINEAR
 from arabic_llm.models import load
@@ -54,8 +55,11 @@ def attach(model: PreTrainedModel, adapter: AdapterConfig, base: Base, seed: int
     """
     if adapter.method is Method.full:
         return model
+    dtype = adapter.dtype or Precision.float32
     if adapter.path is not None:
-        return with_adapter(model, Path(adapter.path), base, is_trainable=True)
+        earlier = with_adapter(model, Path(adapter.path), base, is_trainable=True)
+        cast(earlier, dtype)
+        return earlier
     targets = target_modules(adapter, model.config.model_type)
     there = sorted(
         {name.rpartition(".")[2] for name, module in model.named_modules() if _is_linear(module)}
@@ -69,7 +73,15 @@ def attach(model: PreTrainedModel, adapter: AdapterConfig, base: Base, seed: int
     for parameter in adapted.parameters():
         if parameter.requires_grad:  # a head comes in the type of its base: small updates would be lost
             parameter.data = parameter.data.float()
+    cast(adapted, dtype)
     return adapted
+
+
+def cast(model: PreTrainedModel, dtype: Precision) -> None:
+    """Hold what PEFT has added to a model in a type; a new head stays as it is."""
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.to(getattr(torch, dtype.name))
 
 
 def with_adapter(

@@ -65,7 +65,9 @@ def _adapted(model: PreTrainedModel, work: Workload) -> PreTrainedModel:
         target_modules=targets,
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    adapted = get_peft_model(model, config)
+    adapter.cast(adapted, work.adapter)
+    return adapted
 
 
 def _quantise(model: PreTrainedModel, work: Workload) -> None:
