@@ -131,6 +131,7 @@ class AdapterConfig:
     rank: int | None = None
     alpha: int | None = None
     dropout: float | None = None
+    dtype: Precision | None = None  # of the adapter's weights, their gradients and AdamW's moments
     target_modules: list[str] = field(default_factory=list)  # names, or all-linear
     use_dora: bool = False
     use_rslora: bool = False
@@ -145,9 +146,19 @@ class AdapterConfig:
             raise ValueError(f"adapter.alpha must be at least 1, not {self.alpha}")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise ValueError(f"adapter.dropout must be in [0, 1), not {self.dropout}")
+        if self.dtype in (Precision.auto, Precision.float16):
+            raise ValueError(
+                f"adapter.dtype={self.dtype.name} is no type to train in: small updates would be lost, or"
+                " the machine would decide what is learned; set float32 or bfloat16"
+            )
+        if self.use_dora and self.dtype is Precision.bfloat16:
+            raise ValueError(
+                f"adapter.dtype=bfloat16 has no meaning with adapter={self.name}: DoRA's magnitudes are"
+                " near 1 and a step less than bfloat16 resolves there, so they would not move; set float32"
+            )
 
     def _refuse_what_nothing_reads(self) -> None:
-        low_rank = {"rank": self.rank, "alpha": self.alpha, "dropout": self.dropout}
+        low_rank = {name: getattr(self, name) for name in ("rank", "alpha", "dropout", "dtype")}
         given = {name for name, value in low_rank.items() if value is not None}
         if self.method is Method.lora:
             for name in low_rank.keys() - given:
@@ -309,6 +320,13 @@ class RunConfig:
             raise ValueError(f"seed must be in [0, 2^32), not {self.seed}")
         if self.hw.fsdp and getattr(self.adapter, "quantization", None) is Quantization.nf4:
             raise ValueError("hw.fsdp=true does not share out 4-bit weights, which fit each card")
+        in_half = getattr(self.adapter, "dtype", None) is Precision.bfloat16
+        in_half &= getattr(self.task, "optimizer", None) is Optimizer.adamw
+        if in_half and self.hw.optimizer_on_host:
+            raise ValueError(
+                "hw.optimizer_on_host=true has moments of 32 bits, and adapter.dtype=bfloat16 of 16: hw"
+                " would change what is learned; leave it out, or set task.optimizer=adamw_8bit"
+            )
         length = getattr(self.task, "max_length", None)
         if (
             isinstance(length, int)

@@ -11,8 +11,8 @@ import functools
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ MIN_8BIT = 4096  # weights of a tensor below which bitsandbytes keeps moments of
 _BLOCK_8BIT = 256  # weights that share a scale
 _SLICES = ("slice", "slices")
 _OF_THE_HEAD = ("tile", *_SLICES)
+_OF_A_LAYER, _OF_NO_LAYER = "KGDhfr", "BTSV"  # letters of sizes: of weights, of tokens and words
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,16 @@ def predict(work: Workload) -> Parts:
     """Return what the worst moment of an optimiser step holds, in blocks of the allocator."""
     nf4, kept = _weights(work)
     trained = _trained_tensors(work)
-    float32 = _blocks({4 * size: number for size, number in trained.items()})
-    adapters = 0.0 if work.rank is None else float32
+    each = BYTES[_precision(work)]
+    whole = _blocks({each * size: number for size, number in trained.items()})
+    adapters = 0.0 if work.rank is None else whole
     gradients = _gradients(work, trained)
-    state = 0.0 if work.optimizer_on_host else _blocks(_moments(work, trained))
+    state = 0.0 if work.optimizer_on_host else _blocks(_optimizer_tensors(work, trained))
     passing, logits = _worst_moment(work)
     # foreach AdamW makes the square roots of all second moments at once (torch/optim/adam.py);
     # bitsandbytes' kernels update in place
     is_foreach = work.optimizer is Optimizer.adamw and not work.optimizer_on_host
-    stepping = float32 if is_foreach else 0.0
+    stepping = whole if is_foreach else 0.0
     if work.fsdp:
         kept, adapters, gradients, state, stepping = (
             size / work.num_cards for size in (kept, adapters, gradients, state, stepping)
@@ -176,7 +178,7 @@ def table() -> dict[str, Any]:
 
 def _worst_moment(work: Workload) -> tuple[float, float]:
     """Return the bytes of activations and of logits at the moment when they are most."""
-    moments = table()[regime(work)]
+    moments = _moments(work)
     blocks = _Blocks(sizes(work))
     more = work.architecture.num_hidden_layers - 1
     worst = (0.0, 0.0)
@@ -187,6 +189,30 @@ def _worst_moment(work: Workload) -> tuple[float, float]:
             logits = blocks.total({n: s for n, s in moment.items() if "V" in n or n.endswith(_OF_THE_HEAD)})
             worst = max(worst, (layers + blocks.total(moment) - logits, logits), key=sum)
     return worst
+
+
+def _moments(work: Workload) -> dict[str, Any]:
+    """Return the moments of a workload.
+
+    They are read off code with adapters in float32. Those in the type of autocast have no copies in it, and
+    no input is cast for them, as none is beside 4-bit weights; but other weights are not unpacked. Adapters
+    in bfloat16 under float16, beside weights of 16 bits, take up to a tenth less than is said.
+    """
+    if not work.autocast or work.rank is None or work.adapter is not work.compute:
+        return table()[regime(work)]  # type: ignore[no-any-return]
+
+    def gone(name: str) -> bool:
+        is_of_a_layer = bool({*name} & {*_OF_A_LAYER}) and not {*name} & {*_OF_NO_LAYER}
+        return is_of_a_layer and ("r" in name or not work.nf4)
+
+    return {
+        phase: _without(gone, found) if isinstance(found, dict) else [_without(gone, one) for one in found]
+        for phase, found in table()[regime(replace(work, nf4=True))].items()
+    }
+
+
+def _without(gone: Callable[[str], bool], vector: dict[str, float]) -> dict[str, float]:
+    return {name: share for name, share in vector.items() if not gone(name)}
 
 
 class _Blocks(dict[str, float]):
@@ -216,6 +242,11 @@ def _weights(work: Workload) -> tuple[float, float]:
     return counts.linear * scale, float((counts.embedding - away + counts.other) * each)
 
 
+def _precision(work: Workload) -> Precision:
+    """Return the type of what is trained."""
+    return Precision.float32 if work.rank is None else work.adapter
+
+
 def _trained_tensors(work: Workload) -> dict[int, int]:
     """Return how many tensors are trained, by the number of their parameters."""
     a = work.architecture
@@ -239,20 +270,23 @@ def _count(work: Workload) -> weights.Parameters:
 
 def _gradients(work: Workload, trained: Mapping[int, int]) -> float:
     """Return the bytes of all gradients, each made where a tensor of its layer's way back has gone."""
-    moments, of = table()[regime(work)], sizes(work)
+    moments, of = _moments(work), sizes(work)
     names = {name for phase in ("forward", "backward") for name in moments[f"layer_{phase}"]}
     names.update(*moments["backward"])
     holes = [side_by_side(value(name, of)) for name in names]
-    return sum(number * in_a_hole(4 * size, holes) for size, number in trained.items())
+    each = BYTES[_precision(work)]
+    return sum(number * in_a_hole(each * size, holes) for size, number in trained.items())
 
 
-def _moments(work: Workload, trained: Mapping[int, int]) -> dict[int, int]:
+def _optimizer_tensors(work: Workload, trained: Mapping[int, int]) -> dict[int, int]:
     """Return how many tensors the optimiser keeps, by their bytes."""
     found: Counter[int] = Counter()
     if work.optimizer is Optimizer.sgd:
         return found
     for size, number in trained.items():
-        if work.optimizer is Optimizer.adamw or size < MIN_8BIT:
+        if work.optimizer is Optimizer.adamw:
+            found[BYTES[_precision(work)] * size] += 2 * number
+        elif size < MIN_8BIT:
             found[4 * size] += 2 * number
         else:
             found[size] += 2 * number
@@ -264,7 +298,9 @@ def moments_on_host(work: Workload) -> float:
     """Return the bytes of moments in the host's memory, which come to the card and go back in a step."""
     if not work.optimizer_on_host:
         return 0.0
-    return float(sum(size * number for size, number in _moments(work, _trained_tensors(work)).items()))
+    return float(
+        sum(size * number for size, number in _optimizer_tensors(work, _trained_tensors(work)).items())
+    )
 
 
 def _blocks(tensors: Mapping[int, int]) -> float:

@@ -170,8 +170,11 @@ def _settings(wanted: Ask) -> Iterator[Plan]:
     embeddings = _choices(hw.embedding_on_host) if can_look_up else (False,)
     can_share_out = hw.num_cards > 1 and wanted.adapter.quantization is Quantization.none
     shared_out = _choices(hw.fsdp) if can_share_out else (False,)
+    # Paged moments are of 32 bits: where they lie must not change what is learned.
+    in_half = wanted.adapter.dtype is Precision.bfloat16 and wanted.optimizer is schema.Optimizer.adamw
+    moments = (False,) if in_half else _choices(hw.optimizer_on_host)
     for size, checkpointing, optimizer, embedding, fsdp in itertools.product(
-        sizes, _choices(hw.gradient_checkpointing), _choices(hw.optimizer_on_host), embeddings, shared_out
+        sizes, _choices(hw.gradient_checkpointing), moments, embeddings, shared_out
     ):
         if fsdp and (optimizer or embedding):
             continue  # FSDP has places of its own
@@ -196,7 +199,7 @@ def _cost(plan: Plan) -> float:
 
 
 def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Workload:
-    """Return what a pass of our runs does: TRL's tiled head, AdamW, autocast, adapters in float32.
+    """Return what a pass of our runs does: TRL's tiled head, AdamW, autocast.
 
     Of pairs it is what TRL's trainers do with their own settings: no dropout, and ORPO's logits are whole.
     """
@@ -218,6 +221,7 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         rank=None if is_full else adapter.rank,
         target_modules=tuple(adapter.target_modules),
         dropout=0.0 if of_pairs else adapter.dropout or 0.0,
+        adapter=adapter.dtype or Precision.float32,
         attention=_attention(wanted, padded),
         checkpointing=checkpointing,
         optimizer=Optimizer[wanted.optimizer.name],

@@ -16,6 +16,7 @@ from arabic_llm.config.schema import (
     ModelConfig,
     ModelKind,
     Optimizer,
+    Precision,
 )
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import plan as planning
@@ -30,7 +31,8 @@ _ONLY_PLANNED = ("task", "task.of", "task.exact")  # the run itself is task=sft
 def ways_out(wanted: Ask, typed: Sequence[str]) -> list[str]:
     """Return commands of runs that fit, each with what was `typed`, but for what it changes.
 
-    They have shorter sequences, a lower rank, moments of 8 bits, a smaller model, or a larger card.
+    They have shorter sequences, a lower rank, moments of 8 bits, adapters of 16, a smaller model, or a
+    larger card.
     """
     if wanted.objective in PAIRS:  # no task runs them yet: what fits is planned
         of = {"task": "plan", "task.of": wanted.objective.name}
@@ -77,6 +79,10 @@ def _ways(wanted: Ask, typed: Sequence[str]) -> Iterator[tuple[HardwareConfig, d
         yield wanted.hw, {"adapter.rank": rank}
     if wanted.optimizer is Optimizer.adamw and _fits(replace(wanted, optimizer=Optimizer.adamw_8bit)):
         yield wanted.hw, {"task.optimizer": Optimizer.adamw_8bit.name}
+    if wanted.adapter.dtype is Precision.float32 and not wanted.adapter.use_dora:
+        half = Precision.bfloat16
+        if _fits(replace(wanted, adapter=replace(wanted.adapter, dtype=half))):
+            yield wanted.hw, {"adapter.dtype": half.name}
     if (model := next(_smaller_models(wanted), None)) is not None:
         yield wanted.hw, {"model": model.name}
     if (hw := next(_larger_cards(wanted, typed), None)) is not None:

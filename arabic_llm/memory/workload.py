@@ -79,6 +79,7 @@ class Workload:
     objective: Objective = Objective.sft
     num_labels: int = 2  # classes, where that is the objective
     dora: bool = False  # the adapter has magnitudes too, and adds itself up with the weights of its layer
+    adapter: Precision = Precision.float32  # of the adapter, its gradients, and AdamW's moments
     device: str = "cuda"  # or cpu, whose kernels are others, and whose allocator rounds nothing
     optimizer_on_host: bool = False  # moments in memory of the host (bitsandbytes' paged optimisers)
     embedding_on_host: bool = False  # frozen, not tied to the head, and looked up there
@@ -110,6 +111,9 @@ def architecture(config: Mapping[str, Any]) -> ArchitectureConfig:
 
     Raises ConfigError naming the first field that is missing.
     """
+    config = {
+        name: value for name, value in config.items() if value is not None
+    }  # Mistral's head_dim is null
     family, known = config.get("model_type"), {f.name: f.default for f in fields(ArchitectureConfig)}
     shape = {
         "num_key_value_heads": config.get("num_attention_heads"),

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import FSDPModule
@@ -13,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from arabic_llm import files, processes
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.schema import AdapterConfig, Method, ModelConfig
+from arabic_llm.config.schema import AdapterConfig, Method, ModelConfig, Precision
 from arabic_llm.errors import CheckpointError, ConfigError
 from arabic_llm.memory.weights import ALL_LINEAR
 from arabic_llm.models import load
@@ -27,6 +28,7 @@ _LLAMA_LIKE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 # Linear layers but for the head, by the model_type of config.json.
 LINEAR_MODULES: dict[str, tuple[str, ...]] = {
     "llama": _LLAMA_LIKE,
+    "mistral": _LLAMA_LIKE,
     "qwen2": _LLAMA_LIKE,
     "gemma2": _LLAMA_LIKE,
     "glm": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"),
@@ -53,8 +55,11 @@ def attach(model: PreTrainedModel, adapter: AdapterConfig, base: Base, seed: int
     """
     if adapter.method is Method.full:
         return model
+    dtype = adapter.dtype or Precision.float32
     if adapter.path is not None:
-        return with_adapter(model, Path(adapter.path), base, is_trainable=True)
+        earlier = with_adapter(model, Path(adapter.path), base, is_trainable=True)
+        cast(earlier, dtype)
+        return earlier
     targets = target_modules(adapter, model.config.model_type)
     there = sorted(
         {name.rpartition(".")[2] for name, module in model.named_modules() if _is_linear(module)}
@@ -64,15 +69,18 @@ def attach(model: PreTrainedModel, adapter: AdapterConfig, base: Base, seed: int
             f"adapter.target_modules: this model has no '{missing[0]}'; there are: {', '.join(there)}"
         )
     set_seed(seed)  # PEFT draws the first matrix
-    return in_float32(get_peft_model(model, _lora_config(adapter, targets, model)))
-
-
-def in_float32(adapted: PreTrainedModel) -> PreTrainedModel:
-    """Return the model with all that is trained in float32; a head comes in the type of its base."""
-    for parameter in adapted.parameters():
-        if parameter.requires_grad:  # small updates would be lost
-            parameter.data = parameter.data.float()
+    adapted = get_peft_model(model, _lora_config(adapter, targets, model))
+    cast(adapted, dtype)
     return adapted
+
+
+def cast(model: PreTrainedModel, dtype: Precision) -> None:
+    """Hold what PEFT has added to a model in a type, and a new head, which comes in its base's, in float32."""
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data = parameter.data.to(getattr(torch, dtype.name))
+        elif parameter.requires_grad:  # small updates would be lost
+            parameter.data = parameter.data.float()
 
 
 def with_adapter(

@@ -80,7 +80,9 @@ def _adapted(model: PreTrainedModel, work: Workload) -> PreTrainedModel:
         task_type=adapter.task_type(model),
         modules_to_save=adapter.drawn_anew(model),
     )
-    return adapter.in_float32(get_peft_model(model, config))
+    adapted = get_peft_model(model, config)
+    adapter.cast(adapted, work.adapter)
+    return adapted
 
 
 def _quantise(model: PreTrainedModel, work: Workload) -> None:

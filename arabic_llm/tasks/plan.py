@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 _ROWS = {  # of the table, by the names of memory.closed_form.Parts
     "weights_4bit": "weights in 4 bits",
     "weights_kept": "weights kept in {bits} bits",
-    "adapters": "adapters (float32)",
-    "gradients": "gradients (float32)",
+    "adapters": "adapters ({adapter})",
+    "gradients": "gradients ({adapter})",
     "optimizer": "optimiser ({optimizer}, two moments)",
     "activations": "activations",
     "logits": "logits ({logits})",
@@ -109,8 +109,12 @@ def checked(config: RunConfig) -> Ask:
 def table(chosen: Plan, hw: HardwareConfig) -> list[str]:
     """Return the table: one line a part, in MiB, and the total against the budget."""
     bits = 8 * BYTES[chosen.work.weights]
-    logits = "a tile of them" if chosen.work.loss is Loss.tiled else "all, in float32"
-    words = {"bits": bits, "optimizer": _OPTIMIZERS[chosen.work.optimizer], "logits": logits}
+    words = {
+        "bits": bits,
+        "optimizer": _OPTIMIZERS[chosen.work.optimizer],
+        "adapter": chosen.work.adapter.name,
+        "logits": "a tile of them" if chosen.work.loss is Loss.tiled else "all, in float32",
+    }
     rows = [(text.format(**words), getattr(chosen.parts, name)) for name, text in _ROWS.items()]
     rows.append(("between blocks", chosen.fragments))
     lines = [f"{name:34}{size / MIB:9,.0f} MiB" for name, size in rows if size]

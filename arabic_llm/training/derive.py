@@ -25,7 +25,7 @@ from arabic_llm import files
 from arabic_llm.config.schema import ArchitectureConfig, Precision
 from arabic_llm.memory import closed_form, trace, weights
 from arabic_llm.memory.allocator import Block, CachingAllocator
-from arabic_llm.memory.workload import Attention, Loss, Objective, Optimizer, Workload
+from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective, Optimizer, Workload
 from arabic_llm.training import rehearsal
 
 # size -> (prime, what a prime stands for as a share of the size): tokens 47, tokens - 1 = 2 x 23, head 28
@@ -109,10 +109,9 @@ def moments(work: Workload) -> dict[str, Any]:
             _record(replace(work, architecture=_primes(work.architecture, layers))) for layers in (1, 2)
         )
     found = {} if work.objective is Objective.sft else _of_a_loss_apart(one, two)
+    end = "casts" if found else "forward"
     return found | {
-        "forward": [
-            dict(+m) for m in one[f"{'casts' if found else 'forward'} moments"]
-        ],  # +: without zeros
+        "forward": [dict(+moment) for moment in one[f"{end} moments"]],  # +: without what is zero
         "backward": [_two_slices(+moment) for moment in one["layers moments"]],
         "end": [dict(+moment) for moment in one["backward moments"] if +moment],
         "layer_forward": dict(two["casts"] - one["casts"]),
@@ -134,7 +133,7 @@ def _two_slices(moment: Vector) -> dict[str, Any]:
 
 
 def _record(work: Workload) -> dict[str, Any]:
-    recorder = Recorder(_sizes(work), of_pairs=work.sequences > work.batch_size)
+    recorder = Recorder(_sizes(work), of_pairs=work.objective in PAIRS)
     ends = ["forward", "layers", "backward"] + ["casts"] * (work.objective is not Objective.sft)
     seen: dict[str, Any] = {}
 

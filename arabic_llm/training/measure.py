@@ -203,7 +203,7 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         return None
     shape = {name: value for name, value in config.to_dict().items() if value is not None}
     quantization = getattr(config, "quantization_config", None)
-    weights = Precision[str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")]
+    weights = _dtype(model.get_input_embeddings().weight)
     mixed = Precision.bfloat16 if args.bf16 else Precision.float16 if args.fp16 else None
     on_cuda = args.device.type == "cuda"
     major = torch.cuda.get_device_capability()[0] if on_cuda else 0
@@ -220,6 +220,7 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         rank=peft and peft.r,
         target_modules=tuple(sorted(peft.target_modules)) if peft else (),
         dropout=peft.lora_dropout if peft else 0.0,
+        adapter=_dtype(next(p for n, p in model.named_parameters() if "lora_" in n)) if peft else weights,
         attention=_attention(config, mixed, batch, major if on_cuda else None),
         checkpointing=args.gradient_checkpointing,
         optimizer=Optimizer.adamw_8bit if "8bit" in args.optim else Optimizer.adamw,
@@ -235,6 +236,10 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         objective=Objective.classify if is_classifier else Objective.sft,
         num_labels=config.num_labels,
     )
+
+
+def _dtype(tensor: torch.Tensor) -> Precision:
+    return Precision[str(tensor.dtype).removeprefix("torch.")]
 
 
 def _attention(config: Any, mixed: Precision | None, batch: Batch, major: int | None) -> Attention:

@@ -197,10 +197,10 @@ def _load(model: PreTrainedModel, work: Workload, trace: Trace, allocator: Cachi
         seen.setdefault(parameter.untyped_storage()._cdata, parameter)
     if work.embedding_on_host:
         del seen[model.get_input_embeddings().weight.untyped_storage()._cdata]
-    frozen = [p for p in seen.values() if not p.requires_grad]
+    read = [p for p in seen.values() if not p.requires_grad or (work.widened and work.rank is None)]
     if work.nf4:
-        allocator.release(allocator.malloc(sum(p.nbytes for p in frozen)))
-    kept = {p: block for p in frozen if (block := _read(p, trace, allocator)) is not None}
+        allocator.release(allocator.malloc(sum(p.nbytes for p in read)))
+    kept = {p: block for p in read if (block := _read(p, trace, allocator)) is not None}
     for parameter, block in kept.items():
         if work.widened and parameter.element_size() == _HALF:
             parameter.data = parameter.data.float()

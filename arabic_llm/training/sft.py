@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from accelerate.state import DistributedType
 from datasets import Dataset
@@ -27,7 +26,7 @@ from arabic_llm.tracking import Tracker
 from arabic_llm.training import batches, callbacks, checkpoint, measure, schedule
 from arabic_llm.training.drift import Drift, HeldOut
 from arabic_llm.training.schedule import Schedule
-from arabic_llm.training.trainer import GuardedClassifier, GuardedTrainer
+from arabic_llm.training.trainer import GuardedClassifier, GuardedTrainer, keep_dtypes, trained_dtypes
 
 log = logging.getLogger(__name__)
 _ROWS = "rows.json"  # what the run that began here trains on
@@ -130,7 +129,7 @@ def train(
     if patience is not None:
         hooks.append(callbacks.StopEarly(metrics, patience))
     set_seed(run.seed)
-    parameters = {name: p.dtype for name, p in model.named_parameters() if p.requires_grad}
+    dtypes = trained_dtypes(model)
     collate = batches.Collate(tokenizer.pad_token_id)
     trainer = (GuardedClassifier if material.is_labelled else GuardedTrainer)(
         schedule=plan,
@@ -145,7 +144,7 @@ def train(
         processing_class=tokenizer,
         callbacks=hooks,
     )
-    _keep_dtypes(model, parameters)
+    keep_dtypes(model, dtypes)
     trainer.remove_callback(PrinterCallback)
     if material.held_out:
         trainer.add_callback(Drift(trainer.nats, material.held_out, directory, run.tracker))
@@ -222,13 +221,6 @@ def _arguments(
 
 def _dev_set(material: Material, settings: TrainingConfig) -> Dataset | None:
     return batches.sequences(material.dev, settings.max_length) if material.dev else None
-
-
-def _keep_dtypes(model: PreTrainedModel, dtypes: dict[str, Any]) -> None:
-    """Undo TRL's cast of quantised models' adapters to bfloat16: AdamW would lose small updates in it."""
-    for name, parameter in model.named_parameters():
-        if name in dtypes:
-            parameter.data = parameter.data.to(dtypes[name])
 
 
 def _same_rows(directory: Path, rows_hash: str) -> None:

@@ -117,6 +117,18 @@ class _Guards(Trainer):  # type: ignore[misc]
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Take up the weights of a checkpoint, in the types they are trained in."""
+        dtypes = trained_dtypes(self.model)
+        super()._load_from_checkpoint(*args, **kwargs)
+        keep_dtypes(self.model, dtypes)
+
+    def _load_best_model(self) -> None:
+        """Take up the weights of the best checkpoint, likewise."""
+        dtypes = trained_dtypes(self.model)
+        super()._load_best_model()
+        keep_dtypes(self.model, dtypes)
+
     @staticmethod
     def _num_predicted(labels: torch.Tensor) -> int:
         """Return how many labels of a batch the loss counts: of tokens, not the first one of a row."""
@@ -192,6 +204,21 @@ class GuardedTrainer(_Guards, SFTTrainer):  # type: ignore[misc]
                 losses[batch] = -log_probs_BT.double().sum(1).cpu().numpy()
         self.model.train(was_training)
         return losses
+
+
+def trained_dtypes(model: torch.nn.Module) -> dict[str, torch.dtype]:
+    """Return the types of what is trained, by name."""
+    return {name: p.dtype for name, p in model.named_parameters() if p.requires_grad}
+
+
+def keep_dtypes(model: torch.nn.Module, dtypes: dict[str, torch.dtype]) -> None:
+    """Undo casts of what is trained.
+
+    TRL makes adapters of quantised models bfloat16, PEFT those that it reads from the disk float32.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.dtype is not dtypes.get(name, parameter.dtype):
+            parameter.data = parameter.data.to(dtypes[name])
 
 
 def _feature(row: TokenRow) -> dict[str, list[int]]:

@@ -153,6 +153,24 @@ def test_the_kernel_of_attention_is_the_one_that_will_run():
     assert chosen("model=qwen2_1_5b", *one, "hw.precision=float16").work.attention is Attention.eager
 
 
+def test_adapters_in_bfloat16_take_half_and_are_proposed_where_that_is_enough(program):
+    large = (
+        "model=qwen2_1_5b",
+        "adapter=qlora",
+        "hw=4gb",
+        "adapter.rank=128",
+        "hw.optimizer_on_host=false",
+    )
+    whole, half = chosen(*large, "hw=24gb").parts, chosen(*large, "hw=24gb", "adapter.dtype=bfloat16").parts
+    for name in ("adapters", "gradients", "optimizer"):
+        assert getattr(half, name) == pytest.approx(getattr(whole, name) / 2, rel=0.01)
+    _, said = program("task=plan", *large)
+    assert "adapter.dtype=bfloat16" in said
+    _, said = program("task=plan", *large, "adapter.dtype=bfloat16")
+    assert "adapters (bfloat16)" in said
+    assert "\nit fits\n" in said
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
@@ -179,14 +197,22 @@ def test_the_kernel_of_attention_is_the_one_that_will_run():
             "task.effective_batch_size=16 cannot be shared evenly by the 3 cards of hw=4gb; s",
         ),
         ("model.path=nowhere", "model.path=nowhere: no config.json there; give the folder of the model"),
+        (
+            "adapter.dtype=bfloat16 hw.optimizer_on_host=true",
+            "hw.optimizer_on_host=true has moments of 32 bits",
+        ),
         ("hw=cpu", "hw=cpu: what is planned is a GPU's memory in 16 bits; choose hw=4gb ... 80gb"),
+        (
+            "adapter.dtype=float16",
+            "adapter.dtype=float16 is no type to train in: small updates would be lost",
+        ),
         ("adapter=none", "adapter=none trains nothing; choose lora, qlora, dora, rslora or full"),
     ],
 )
 def test_what_cannot_be_planned_is_refused_in_one_line(program, override, said):
     chosen = () if override.startswith("hw=") else ("hw=4gb",)
     model = () if "path" not in override else ("model=qwen2_0_5b",)
-    status, printed = program("task=plan", *chosen, *model, override)
+    status, printed = program("task=plan", *chosen, *model, *override.split())
     assert status == 2
     assert printed.startswith(f"error: {said}")
     assert printed.count("\n") == 1

@@ -68,4 +68,4 @@ class Lab:
 
 def learned(model) -> dict[str, bytes]:
     """Return the bytes of every trained tensor."""
-    return {n: p.detach().numpy().tobytes() for n, p in model.named_parameters() if p.requires_grad}
+    return {n: p.detach().float().numpy().tobytes() for n, p in model.named_parameters() if p.requires_grad}

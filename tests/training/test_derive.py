@@ -73,6 +73,8 @@ def test_every_weight_trained_takes_what_the_closed_form_says(name, checkpointin
         {"dora": True},
         {"optimizer": Optimizer.adamw_8bit},
         {"optimizer_on_host": True},
+        {"adapter": Precision.bfloat16},
+        {"adapter": Precision.bfloat16, "nf4": False},
         {"embedding_on_host": True},
     ],
     ids=str,

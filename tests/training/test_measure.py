@@ -26,6 +26,8 @@ def lines(directory):
         ("adapter=qlora",),
         ("adapter=dora",),
         ("adapter=full", "hw.precision=bfloat16"),
+        ("adapter=lora", "adapter.dtype=bfloat16"),
+        ("adapter=qlora", "adapter.dtype=bfloat16", "hw.precision=bfloat16"),
     ],
     ids=" ".join,
 )

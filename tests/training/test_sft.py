@@ -183,6 +183,30 @@ def test_a_signal_saves_and_the_run_carries_on_to_the_same_bytes(tmp_path, numbe
     assert learned(again) == learned(whole)
 
 
+@pytest.mark.parametrize("adapter", ["lora", "qlora"])
+def test_an_adapter_in_bfloat16_stays_so_and_carries_on_to_the_same_bytes(tmp_path, adapter):
+    """PEFT reads what is in 16 bits as float32."""
+    overrides = (f"adapter={adapter}", "adapter.dtype=bfloat16", NO_DROPOUT)
+    whole, _ = Lab(overrides).train(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        Lab(overrides, tracker=Interrupt(3, signal.SIGTERM)).train(tmp_path / "cut")
+    again, outcome = Lab(overrides).train(tmp_path / "cut")
+    assert outcome.resumed_from == 4
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert learned(again) == learned(whole)
+    assert {p.dtype for p in again.parameters() if p.requires_grad} == {torch.bfloat16}
+    state = torch.load(tmp_path / "cut" / "checkpoint-6" / "optimizer.pt")["state"]
+    assert {moments["exp_avg"].dtype for moments in state.values()} == {torch.bfloat16}
+
+
+def test_the_best_weights_of_an_adapter_in_bfloat16_are_taken_up_as_such(tmp_path):
+    patient = ("task.early_stopping_patience=1", "task.eval_steps=2", "task.save_steps=2")
+    wild = ("task.learning_rate=5e-2", "task.max_steps=20", "adapter.dtype=bfloat16")
+    model, outcome = Lab((*patient, *wild), rows=4).train(tmp_path)
+    assert outcome.kept_step < outcome.steps < 20
+    assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.bfloat16}
+
+
 def test_a_torn_checkpoint_is_set_aside_and_an_older_whole_one_is_used(tmp_path):
     whole, _ = Lab().train(tmp_path)
     curve = losses(tmp_path)
