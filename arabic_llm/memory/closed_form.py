@@ -237,7 +237,7 @@ def _weights(work: Workload) -> tuple[float, float]:
     each = BYTES[work.weights]
     away = weights.embedding_parameters(work.architecture) if work.embedding_on_host else 0
     if not work.nf4:
-        return 0.0, float((counts.total - away) * each)
+        return 0.0, _blocks({each * size: n for size, n in _own_tensors(work).items()}) - away * each
     scale = weights.NF4_BYTES if work.double_quant else 0.5 + 4 / 64
     return counts.linear * scale, float((counts.embedding - away + counts.other) * each)
 
@@ -249,17 +249,27 @@ def _precision(work: Workload) -> Precision:
 
 def _trained_tensors(work: Workload) -> dict[int, int]:
     """Return how many tensors are trained, by the number of their parameters."""
+    if work.rank is None:
+        return _own_tensors(work)
     a = work.architecture
-    if work.rank is not None:
-        block = weights.adapter_tensors(a, work.rank, work.target_modules, dora=work.dora)
-        outside = Counter[int]()
-    else:
-        block, outside = weights.block_tensors(a), Counter(weights.outside_tensors(a))
-        if work.objective is not Objective.classify and not a.tie_word_embeddings:
-            outside[weights.embedding_parameters(a)] += 1
-    if work.objective is Objective.classify:
-        outside.update(weights.head_tensors(a, work.num_labels))
-    return outside + Counter({size: a.num_hidden_layers * n for size, n in Counter(block).items()})
+    block = weights.adapter_tensors(a, work.rank, work.target_modules, dora=work.dora)
+    return _head(work) + Counter({size: a.num_hidden_layers * n for size, n in Counter(block).items()})
+
+
+def _own_tensors(work: Workload) -> Counter[int]:
+    """Return how many tensors a model has without an adapter, by the number of their parameters."""
+    a = work.architecture
+    outside = _head(work) + Counter(weights.outside_tensors(a))
+    if work.objective is not Objective.classify and not a.tie_word_embeddings:
+        outside[weights.embedding_parameters(a)] += 1
+    block = Counter(weights.block_tensors(a))
+    return outside + Counter({size: a.num_hidden_layers * n for size, n in block.items()})
+
+
+def _head(work: Workload) -> Counter[int]:
+    """Return the tensors of a head of classes."""
+    is_there = work.objective is Objective.classify
+    return Counter(weights.head_tensors(work.architecture, work.num_labels) if is_there else ())
 
 
 def _count(work: Workload) -> weights.Parameters:

@@ -75,7 +75,7 @@ def attach(model: PreTrainedModel, adapter: AdapterConfig, base: Base, seed: int
 
 
 def cast(model: PreTrainedModel, dtype: Precision) -> None:
-    """Hold what PEFT has added to a model in a type, and a new head, which comes in its base's, in float32."""
+    """Hold what PEFT has added to a model in a type, and a new head, as its base is, in float32."""
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.to(getattr(torch, dtype.name))

@@ -54,6 +54,36 @@ def test_the_closed_form_is_within_two_percent_of_the_real_code(name):
     assert closed_form.predict(work).allocated == pytest.approx(real, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("name", "regime", "batch", "tokens"),
+    [
+        ("qwen2_1_5b", "llama efficient_padded nf4 plain checkpointing dpo", 2, 1024),
+        ("llama3_8b", "llama efficient_padded nf4 plain stored dpo", 1, 512),
+        ("gemma2_2b", "gemma2 eager nf4 plain checkpointing dpo", 1, 512),
+        ("qwen2_1_5b", "llama efficient_padded nf4 plain checkpointing orpo", 1, 512),
+        ("glm4_9b", "glm efficient_padded lora plain stored orpo", 1, 256),
+        ("gemma2_2b", "gemma2 eager nf4 dropout stored classify", 4, 128),
+        ("qwen2_0_5b", "llama efficient_padded full plain checkpointing classify", 8, 128),
+        ("arabert", "bert efficient_padded full plain stored classify", 8, 128),
+        ("arabert", "bert flash lora dropout checkpointing classify", 1, 512),
+    ],
+)
+def test_pairs_and_classes_take_what_the_closed_form_says(name, regime, batch, tokens):
+    work = derive.regimes()[f"{regime} autocast"]
+    shape = model_config(name).architecture
+    work = replace(
+        work,
+        architecture=replace(shape, num_hidden_layers=4 if shape.model_type == "bert" else 2),
+        batch_size=batch,
+        tokens=tokens,
+        rank=work.rank and 16,
+        num_labels=3,
+        target_modules=(weights.ALL_LINEAR,),
+        workspace_bytes=CUBLAS_WORKSPACE,
+    )
+    assert closed_form.predict(work).allocated == pytest.approx(rehearsal.peak(work).allocated, rel=0.02)
+
+
 def test_all_layers_of_a_model_take_what_the_closed_form_says():
     work = workload("qwen2_1_5b", (1024, 2, 16, 0.05, True, True), layers=None)
     assert closed_form.predict(work).allocated == pytest.approx(rehearsal.peak(work).allocated, rel=0.01)
