@@ -4,9 +4,11 @@
 
 Each row is one configuration; `architectures.json` beside the file holds the shapes of the models by name.
 Nothing is fitted to the rows: the code that was measured runs on the meta device, and its requests are
-replayed through PyTorch's caching allocator. The rows come from a plain loop: where weights are in 4 bits
-PEFT's prepare_model_for_kbit_training has made the others float32, transformers' own loss makes the
-full logits, and the model's output lives until the step ends.
+replayed through PyTorch's caching allocator. The rows come from a plain loop without autocast
+(scripts/measure.py of github:Anassbzdd/fitcheck): weights are loaded in the row's precision; where they are
+in 4 bits PEFT's prepare_model_for_kbit_training makes the others float32; before AdamW what is trained
+becomes float32; transformers' own loss makes the full logits, and the model's output lives until the step
+ends. A missing or empty column has that program's default; an empty lora_rank trains every weight.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import memory_peers
 
 from arabic_llm.config.schema import Precision
 from arabic_llm.errors import ConfigError
+from arabic_llm.memory import weights
 from arabic_llm.memory.workload import (
     CUBLAS_WORKSPACE,
     MIB,
@@ -44,36 +47,83 @@ ATTENTION = {
     "sdpa": Attention.efficient,  # pinned to that kernel: a T4 has no FlashAttention
     "flash_attention_2": Attention.flash,
 }
+YES = {"true": True, "1": True, "false": False, "0": False}
+FAMILIES = ("llama", "mistral", "qwen2", "gemma2")
+DEFAULTS = {
+    "quantization": "none",
+    "double_quant": "false",
+    "precision": "fp16",  # bfloat16, but a T4 has none
+    "optimizer": "adamw",
+    "lora_targets": "q_proj k_proj v_proj o_proj",
+    "gradient_checkpointing": "false",
+    "attention": "eager",
+}
 
 
 def workload(row: dict[str, str], shapes: dict[str, dict[str, Any]]) -> Workload:
-    """Return what a row of the file ran. Raises ConfigError for a model without a shape."""
-    if row["model"] not in shapes:
-        raise ConfigError(f"architectures.json has no '{row['model']}'")
-    nf4, rank = row["quantization"] == "nf4", int(row["lora_rank"] or 0)
-    precision = PRECISIONS[row["precision"]]
+    """Return what a row of the file ran. Raises ConfigError that names the column it cannot read."""
+    if (model := _cell(row, "model")) not in shapes:
+        raise ConfigError(f"architectures.json has no '{model}'")
+    shape = architecture({"name": model, **shapes[model]})
+    if shape.model_type not in FAMILIES:
+        raise ConfigError(f"model_type is '{shape.model_type}'; known: {', '.join(FAMILIES)}")
+    nf4 = _choice(row, "quantization", {"nf4": True, "none": False})
+    rank = _number(row, "lora_rank") if (row.get("lora_rank") or "").strip() else 0
+    if nf4 and not rank:
+        raise ConfigError("quantization is nf4 and lora_rank is empty: weights in 4 bits are not trained")
+    targets = tuple(_cell(row, "lora_targets").replace(",", " ").split())
+    weights.adapter_tensors(shape, rank, targets)  # refuses what the model does not have
+    optimizer, precision = _choice(row, "optimizer", OPTIMIZERS), _choice(row, "precision", PRECISIONS)
     return Workload(
-        architecture=architecture({"name": row["model"], **shapes[row["model"]]}),
-        batch_size=int(row["batch_size"]),
-        tokens=int(row["seq_len"]),
+        architecture=shape,
+        batch_size=_number(row, "batch_size"),
+        tokens=_number(row, "seq_len"),
         nf4=nf4,
-        double_quant=row["double_quant"].lower() == "true",
-        weights=precision if rank else Precision.float32,
+        double_quant=_choice(row, "double_quant", YES),
+        weights=precision,
         compute=precision,
         autocast=False,
         rank=rank or None,
-        target_modules=tuple(row["lora_targets"].replace(",", " ").split()),
+        target_modules=targets,
         dropout=0.0,
-        attention=ATTENTION[row["attention"]],
-        checkpointing=row["gradient_checkpointing"].lower() == "true",
-        optimizer=OPTIMIZERS[row["optimizer"]],
+        attention=_choice(row, "attention", ATTENTION),
+        checkpointing=_choice(row, "gradient_checkpointing", YES),
+        optimizer=optimizer,
         loss=Loss.full,
         padded=False,
         accumulates=False,
-        widened=nf4,
+        widened=nf4 or (not rank and optimizer is Optimizer.adamw),
         keeps_output=True,
         workspace_bytes=CUBLAS_WORKSPACE,
     )
+
+
+def _cell(row: dict[str, str], name: str) -> str:
+    if value := (row.get(name) or "").strip() or DEFAULTS.get(name, ""):
+        return value
+    raise ConfigError(f"no '{name}'")
+
+
+def _number(row: dict[str, str], name: str) -> int:
+    text = _cell(row, name)
+    if not text.isdecimal():
+        raise ConfigError(f"{name} is '{text}', not a whole number")
+    return int(text)
+
+
+def _choice(row: dict[str, str], name: str, known: dict[str, Any]) -> Any:
+    text = _cell(row, name).lower()
+    if text not in known:
+        raise ConfigError(f"{name} is '{text}'; known: {', '.join(known)}")
+    return known[text]
+
+
+def _mib(row: dict[str, str], name: str) -> float:
+    text = _cell(row, name)
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"{name} is '{text}', not a number of MiB") from None
 
 
 def error(predicted: float, measured: float) -> float:
@@ -88,11 +138,14 @@ def main(path: Path) -> None:
     allocated, reserved, tried = [], [], []
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    for row in rows:
-        work = workload(row, shapes)
+    for number, row in enumerate(rows, start=2):
+        try:
+            work = workload(row, shapes)
+        except ConfigError as problem:
+            raise ConfigError(f"{path}:{number}: {problem}") from problem
         tried.append((work, row))
         peak = rehearsal.peak(work)
-        measured = [float(row[f"peak_{kind}_mib"]) for kind in ("allocated", "reserved")]
+        measured = [_mib(row, f"peak_{kind}_mib") for kind in ("allocated", "reserved")]
         allocated.append(error(peak.allocated / MIB, measured[0]))
         reserved.append(error(peak.reserved / MIB, measured[1]))
         ours = [peak.allocated / MIB, peak.reserved / MIB]
@@ -114,4 +167,5 @@ if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]))
     except ConfigError as problem:
-        sys.exit(f"error: {problem}")
+        print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)

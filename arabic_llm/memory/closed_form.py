@@ -1,7 +1,8 @@
 """Peak memory of an optimiser step in closed form: what stays, and the worst moment of what comes and goes.
 
-What stays is counted from the shape. What comes and goes is a sum of products of sizes for each moment of a
-step; training/derive.py reads them off the real code into moments.json.
+What stays is counted from the shape. What comes and goes is so many tensors of each product of sizes at
+each moment of a step; training/derive.py reads them off the real code into moments.json. Each tensor takes
+the block that PyTorch's allocator gives to many of its size.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,17 +18,17 @@ from typing import Any
 
 from arabic_llm.config.schema import Precision
 from arabic_llm.memory import weights
-from arabic_llm.memory.allocator import CachingAllocator
-from arabic_llm.memory.workload import Attention, Optimizer, Workload
+from arabic_llm.memory.allocator import in_a_hole, side_by_side
+from arabic_llm.memory.workload import Attention, Objective, Optimizer, Workload
 
 MOMENTS = Path(__file__).with_name("moments.json")
 BYTES = {Precision.float32: 4, Precision.bfloat16: 2, Precision.float16: 2}
 _TILE_TOKENS, _TILE_WORDS = 4096, 32768  # of TRL's fused head
 MIN_8BIT = 4096  # weights of a tensor below which bitsandbytes keeps moments of 32 bits
 _BLOCK_8BIT = 256  # weights that share a scale
-_OF_THE_HEAD = ("tile", "slice", "slices")
+_SLICES = ("slice", "slices")
+_OF_THE_HEAD = ("tile", *_SLICES)
 _OF_A_LAYER, _OF_NO_LAYER = "KGDhfr", "BTSV"  # letters of sizes: of weights, of tokens and words
-_SAMPLE = 16  # copies of a block's tensors that are laid out: several segments
 
 
 @dataclass(frozen=True)
@@ -49,19 +51,19 @@ class Parts:
 
 
 def predict(work: Workload) -> Parts:
-    """Return what the worst moment of an optimiser step holds."""
-    trained, nf4, kept = _weights(work)
-    each = BYTES[Precision.float32 if work.rank is None else work.adapter]
-    tensors = _trained_tensors(work)
-    round_up = _rounding(tuple(each * size for size in tensors))
-    gradients = trained * each * round_up
-    state = 0.0 if work.optimizer_on_host else trained * _moments_of_a_weight(work, tensors) * round_up
-    adapters = 0.0 if work.rank is None else trained * each * round_up
+    """Return what the worst moment of an optimiser step holds, in blocks of the allocator."""
+    nf4, kept = _weights(work)
+    trained = _trained_tensors(work)
+    each = BYTES[_precision(work)]
+    whole = _blocks({each * size: number for size, number in trained.items()})
+    adapters = 0.0 if work.rank is None else whole
+    gradients = _gradients(work, trained)
+    state = 0.0 if work.optimizer_on_host else _blocks(_optimizer_tensors(work, trained))
     passing, logits = _worst_moment(work)
     # foreach AdamW makes the square roots of all second moments at once (torch/optim/adam.py);
     # bitsandbytes' kernels update in place
     is_foreach = work.optimizer is Optimizer.adamw and not work.optimizer_on_host
-    stepping = trained * each * round_up if is_foreach else 0.0
+    stepping = whole if is_foreach else 0.0
     if work.fsdp:
         kept, adapters, gradients, state, stepping = (
             size / work.num_cards for size in (kept, adapters, gradients, state, stepping)
@@ -91,7 +93,7 @@ def sizes(work: Workload) -> dict[str, float]:
     """Return the sizes that moments are products of, by their letters."""
     a = work.architecture
     return {
-        "B": work.batch_size,
+        "B": work.sequences,
         "T": work.tokens,
         "S": work.tokens - 1,
         "K": a.num_key_value_heads,
@@ -101,17 +103,25 @@ def sizes(work: Workload) -> dict[str, float]:
         "f": a.intermediate_size,
         "r": work.rank or 0,
         "V": a.vocab_size,
+        "C": work.num_labels,
     }
 
 
 def value(name: str, of: Mapping[str, float]) -> float:
-    """Return a product of sizes: "BTf" is batch x tokens x intermediate size."""
-    if name == "tile":
-        return min(of["B"] * of["S"], _TILE_TOKENS) * _TILE_WORDS
-    if name in ("slice", "slices"):  # of the head, cast to 16 bits; on the way back the next one as well
-        words = _TILE_WORDS if name == "slice" else 2 * _TILE_WORDS
-        return min(of["V"], words) * math.prod(of[letter] for letter in "KGh")
-    return math.prod(of[letter] for letter in name)
+    """Return the bytes of a tensor: "2BTf" is two times batch x tokens x intermediate size."""
+    share, letters = _split(name)
+    if letters == "tile":
+        return share * min(of["B"] * of["S"], _TILE_TOKENS) * _TILE_WORDS
+    if letters in _SLICES:  # of the head, cast to 16 bits; on the way back the next one as well
+        words = _TILE_WORDS if letters == "slice" else 2 * _TILE_WORDS
+        return share * min(of["V"], words) * math.prod(of[letter] for letter in "KGh")
+    return share * math.prod(of[letter] for letter in letters)
+
+
+@functools.cache
+def _split(name: str) -> tuple[float, str]:
+    letters = name.lstrip("0123456789.")
+    return float(name.removesuffix(letters)), letters
 
 
 def regime(work: Workload) -> str:
@@ -120,22 +130,43 @@ def regime(work: Workload) -> str:
     dropout = "dropout" if work.dropout and work.rank is not None else "plain"
     return " ".join(
         (
-            family if family in ("gemma2", "glm") else "llama",
+            family if family in ("gemma2", "glm", "bert") else "llama",
             work.attention.name
             + ("_padded" if work.padded and work.attention is Attention.efficient else ""),
             _trained(work),
             dropout,
             "checkpointing" if work.checkpointing else "stored",
-            work.loss.name,
+            work.loss.name if work.objective is Objective.sft else work.objective.name,
             "autocast" if work.autocast else "float32",
         )
     )
 
 
+def is_bound(work: Workload) -> bool:
+    """Return whether a larger set of the table stands for the layers that have an adapter."""
+    sets = weights.target_sets(work.architecture)
+    return work.rank is not None and _targets(work) != sets[_target_set(work)]
+
+
 def _trained(work: Workload) -> str:
     if work.rank is None:  # a tied table has the gradient of both its uses, and their sum
-        return "full_tied" if work.architecture.tie_word_embeddings else "full"
-    return ("nf4" if work.nf4 else "lora") + ("_dora" if work.dora else "")
+        has_head = work.objective is not Objective.classify
+        return "full_tied" if work.architecture.tie_word_embeddings and has_head else "full"
+    where = _target_set(work)
+    return ("nf4" if work.nf4 else "lora") + ("_dora" if work.dora else "") + f"_{where}" * (where != "all")
+
+
+def _target_set(work: Workload) -> str:
+    """Return the name of the smallest set in the table that holds all layers with an adapter."""
+    if work.dora or work.objective is not Objective.sft:
+        return "all"
+    sets = weights.target_sets(work.architecture)
+    return next(name for name, layers in sets.items() if _targets(work) <= layers)
+
+
+def _targets(work: Workload) -> frozenset[str]:
+    named = frozenset(work.target_modules)
+    return frozenset(weights.linear_shapes(work.architecture)) if named == {weights.ALL_LINEAR} else named
 
 
 @functools.cache
@@ -147,14 +178,16 @@ def table() -> dict[str, Any]:
 
 def _worst_moment(work: Workload) -> tuple[float, float]:
     """Return the bytes of activations and of logits at the moment when they are most."""
-    own, moments = sizes(work), _moments(work)
+    moments = _moments(work)
+    blocks = _Blocks(sizes(work))
     more = work.architecture.num_hidden_layers - 1
     worst = (0.0, 0.0)
-    for phase in ("forward", "backward", "end"):  # at its end nothing of the layers is left
-        layers = more * _total(moments.get(f"layer_{phase}", {}), own)
-        for moment in moments[phase]:
-            logits = _total({n: s for n, s in moment.items() if "V" in n or n in _OF_THE_HEAD}, own)
-            worst = max(worst, (layers + _total(moment, own) - logits, logits), key=sum)
+    # a loss outside of autocast is a phase of its own; at the end nothing of the layers is left
+    for phase in ("forward", "loss", "backward", "end"):
+        layers = more * blocks.total(moments.get(f"layer_{phase}", {}))
+        for moment in moments.get(phase, ()):
+            logits = blocks.total({n: s for n, s in moment.items() if "V" in n or n.endswith(_OF_THE_HEAD)})
+            worst = max(worst, (layers + blocks.total(moment) - logits, logits), key=sum)
     return worst
 
 
@@ -182,54 +215,104 @@ def _without(gone: Callable[[str], bool], vector: dict[str, float]) -> dict[str,
     return {name: share for name, share in vector.items() if not gone(name)}
 
 
-def _total(vector: Mapping[str, float], own: Mapping[str, float]) -> float:
-    return sum(share * value(name, own) for name, share in vector.items())
+class _Blocks(dict[str, float]):
+    """Bytes that a tensor takes, by its name."""
+
+    def __init__(self, of: Mapping[str, float]) -> None:
+        super().__init__()
+        self._of = of
+
+    def __missing__(self, name: str) -> float:
+        self[name] = size = side_by_side(value(name, self._of))
+        return size
+
+    def total(self, tensors: Mapping[str, int]) -> float:
+        """Return what so many tensors of each name take."""
+        return sum(number * self[name] for name, number in tensors.items())
 
 
-def _weights(work: Workload) -> tuple[int, float, float]:
-    """Return the number of trained weights, and the bytes of those in 4 bits and of the others."""
-    counts = weights.count(work.architecture)
-    trained = counts.total
-    if work.rank is not None:
-        trained = weights.adapter_parameters(
-            work.architecture, work.rank, work.target_modules, dora=work.dora
-        )
+def _weights(work: Workload) -> tuple[float, float]:
+    """Return the bytes of the weights in 4 bits and of the others."""
+    counts = _count(work)
     each = BYTES[work.weights]
     away = weights.embedding_parameters(work.architecture) if work.embedding_on_host else 0
     if not work.nf4:
-        return trained, 0.0, float((counts.total - away) * each)
+        return 0.0, _blocks({each * size: n for size, n in _own_tensors(work).items()}) - away * each
     scale = weights.NF4_BYTES if work.double_quant else 0.5 + 4 / 64
-    return trained, counts.linear * scale, float((counts.embedding - away + counts.other) * each)
+    return counts.linear * scale, float((counts.embedding - away + counts.other) * each)
 
 
-def _trained_tensors(work: Workload) -> list[int]:
-    """Return the parameters of each tensor of a block that is trained."""
+def _precision(work: Workload) -> Precision:
+    """Return the type of what is trained."""
+    return Precision.float32 if work.rank is None else work.adapter
+
+
+def _trained_tensors(work: Workload) -> dict[int, int]:
+    """Return how many tensors are trained, by the number of their parameters."""
     if work.rank is None:
-        return weights.block_tensors(work.architecture)
-    return weights.adapter_tensors(work.architecture, work.rank, work.target_modules, dora=work.dora)
+        return _own_tensors(work)
+    a = work.architecture
+    block = weights.adapter_tensors(a, work.rank, work.target_modules, dora=work.dora)
+    return _head(work) + Counter({size: a.num_hidden_layers * n for size, n in Counter(block).items()})
+
+
+def _own_tensors(work: Workload) -> Counter[int]:
+    """Return how many tensors a model has without an adapter, by the number of their parameters."""
+    a = work.architecture
+    outside = _head(work) + Counter(weights.outside_tensors(a))
+    if work.objective is not Objective.classify and not a.tie_word_embeddings:
+        outside[weights.embedding_parameters(a)] += 1
+    block = Counter(weights.block_tensors(a))
+    return outside + Counter({size: a.num_hidden_layers * n for size, n in block.items()})
+
+
+def _head(work: Workload) -> Counter[int]:
+    """Return the tensors of a head of classes."""
+    is_there = work.objective is Objective.classify
+    return Counter(weights.head_tensors(work.architecture, work.num_labels) if is_there else ())
+
+
+def _count(work: Workload) -> weights.Parameters:
+    if work.objective is Objective.classify:
+        return weights.count_classifier(work.architecture, work.num_labels)
+    return weights.count(work.architecture)
+
+
+def _gradients(work: Workload, trained: Mapping[int, int]) -> float:
+    """Return the bytes of all gradients, each made where a tensor of its layer's way back has gone."""
+    moments, of = _moments(work), sizes(work)
+    names = {name for phase in ("forward", "backward") for name in moments[f"layer_{phase}"]}
+    names.update(*moments["backward"])
+    holes = [side_by_side(value(name, of)) for name in names]
+    each = BYTES[_precision(work)]
+    return sum(number * in_a_hole(each * size, holes) for size, number in trained.items())
+
+
+def _optimizer_tensors(work: Workload, trained: Mapping[int, int]) -> dict[int, int]:
+    """Return how many tensors the optimiser keeps, by their bytes."""
+    found: Counter[int] = Counter()
+    if work.optimizer is Optimizer.sgd:
+        return found
+    for size, number in trained.items():
+        if work.optimizer is Optimizer.adamw:
+            found[BYTES[_precision(work)] * size] += 2 * number
+        elif size < MIN_8BIT:
+            found[4 * size] += 2 * number
+        else:
+            found[size] += 2 * number
+            found[4 * -(-size // _BLOCK_8BIT)] += 2 * number
+    return found
 
 
 def moments_on_host(work: Workload) -> float:
     """Return the bytes of moments in the host's memory, which come to the card and go back in a step."""
     if not work.optimizer_on_host:
         return 0.0
-    return _weights(work)[0] * _moments_of_a_weight(work, _trained_tensors(work))
+    return float(
+        sum(size * number for size, number in _optimizer_tensors(work, _trained_tensors(work)).items())
+    )
 
 
-def _moments_of_a_weight(work: Workload, tensors: list[int]) -> float:
-    """Return the bytes that the moments of a trained weight take on average."""
-    if work.optimizer is Optimizer.sgd:
-        return 0.0
-    if work.optimizer is Optimizer.adamw:
-        return 8.0 if work.rank is None else 2.0 * BYTES[work.adapter]
-    in_8bit = sum(size for size in tensors if size >= MIN_8BIT) / sum(tensors)
-    return in_8bit * (2 + 2 * 4 / _BLOCK_8BIT) + (1 - in_8bit) * 8
-
-
-@functools.cache
-def _rounding(tensors: tuple[int, ...]) -> float:
-    """Return how much more the allocator's blocks hold than the tensors ask for, of so many bytes each."""
-    allocator = CachingAllocator()
-    for size in tensors * _SAMPLE:
-        allocator.malloc(size)
-    return allocator.allocated / (_SAMPLE * sum(tensors))
+def _blocks(tensors: Mapping[int, int]) -> float:
+    """Return the bytes of the blocks of so many tensors of each size."""
+    return sum(number * side_by_side(size) for size, number in tensors.items())

@@ -20,7 +20,15 @@ from arabic_llm.config.schema import (
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import closed_form, weights
 from arabic_llm.memory.closed_form import Parts
-from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Loss, Optimizer, Workload
+from arabic_llm.memory.workload import (
+    CUBLAS_WORKSPACE,
+    PAIRS,
+    Attention,
+    Loss,
+    Objective,
+    Optimizer,
+    Workload,
+)
 
 GIB = 2**30
 _HOPPER_GIB = 70  # cards from here on have cuBLAS workspaces of 32 MiB
@@ -48,6 +56,8 @@ class Ask:
     tokens: int  # a sequence
     effective_batch_size: int
     optimizer: schema.Optimizer
+    objective: Objective = Objective.sft
+    num_labels: int = 2  # of classes, where they are the objective
 
 
 @dataclass(frozen=True)
@@ -71,9 +81,15 @@ class Plan:
         return self.parts.allocated + self.fragments
 
 
-def ask(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, task: TrainingConfig) -> Ask:
+def ask(
+    model: ModelConfig,
+    adapter: AdapterConfig,
+    hw: HardwareConfig,
+    task: TrainingConfig,
+    objective: Objective = Objective.sft,
+) -> Ask:
     """Return what a configured run wants."""
-    return Ask(model, adapter, hw, task.max_length, task.effective_batch_size, task.optimizer)
+    return Ask(model, adapter, hw, task.max_length, task.effective_batch_size, task.optimizer, objective)
 
 
 def refuse_wide(model: ModelConfig, adapter: AdapterConfig) -> None:
@@ -88,6 +104,15 @@ def refuse_wide(model: ModelConfig, adapter: AdapterConfig) -> None:
         f"adapter.rank={adapter.rank} is more than {widths[name]}, the width of {name} in"
         f" model={model.name}: the adapter would hold no less than the layer; lower it"
     )
+
+
+def refuse_unplanned(wanted: Ask) -> None:
+    """Refuse what no plan is made of: every weight trained on pairs."""
+    if wanted.objective in PAIRS and wanted.adapter.method is Method.full:
+        raise ConfigError(
+            f"adapter={wanted.adapter.name}: task.of={wanted.objective.name} is planned with an adapter;"
+            " choose lora, qlora, dora or rslora"
+        )
 
 
 def best(wanted: Ask) -> Plan:
@@ -138,7 +163,10 @@ def _settings(wanted: Ask) -> Iterator[Plan]:
     fixed = hw.micro_batch_size
     open_sizes = [size for size in range(1, batch + 1) if batch % size == 0]
     sizes = open_sizes if fixed is None else [max(s for s in open_sizes if s <= fixed)]
-    can_look_up = wanted.adapter.method is Method.lora and not wanted.model.architecture.tie_word_embeddings
+    has_tied_head = (
+        wanted.model.architecture.tie_word_embeddings and wanted.objective is not Objective.classify
+    )
+    can_look_up = wanted.adapter.method is Method.lora and not has_tied_head
     embeddings = _choices(hw.embedding_on_host) if can_look_up else (False,)
     can_share_out = hw.num_cards > 1 and wanted.adapter.quantization is Quantization.none
     shared_out = _choices(hw.fsdp) if can_share_out else (False,)
@@ -171,11 +199,15 @@ def _cost(plan: Plan) -> float:
 
 
 def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Workload:
-    """Return what a pass of our runs does: TRL's tiled head, AdamW, autocast."""
+    """Return what a pass of our runs does: TRL's tiled head, AdamW, autocast.
+
+    Of pairs it is what TRL's trainers do with their own settings: no dropout, and ORPO's logits are whole.
+    """
     adapter, hw = wanted.adapter, wanted.hw
     is_full, nf4 = adapter.method is Method.full, adapter.quantization is Quantization.nf4
     precision = _precision(hw)
-    padded = micro_batch_size > 1  # sequences of a batch differ in length
+    of_pairs = wanted.objective in PAIRS
+    padded = of_pairs or micro_batch_size > 1  # sequences of a batch differ in length
     on_large_card = (hw.usable_gib or 0) >= _HOPPER_GIB
     return Workload(
         architecture=wanted.model.architecture,
@@ -188,12 +220,12 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         autocast=precision is not Precision.float32,
         rank=None if is_full else adapter.rank,
         target_modules=tuple(adapter.target_modules),
-        dropout=adapter.dropout or 0.0,
+        dropout=0.0 if of_pairs else adapter.dropout or 0.0,
         adapter=adapter.dtype or Precision.float32,
         attention=_attention(wanted, padded),
         checkpointing=checkpointing,
         optimizer=Optimizer[wanted.optimizer.name],
-        loss=Loss.tiled,
+        loss=Loss.tiled if wanted.objective in (Objective.sft, Objective.dpo) else Loss.full,
         padded=padded,
         accumulates=wanted.effective_batch_size > micro_batch_size,
         widened=False,
@@ -201,6 +233,8 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         workspace_bytes=_HOPPER_WORKSPACE if on_large_card else CUBLAS_WORKSPACE,
         dora=adapter.use_dora,
         num_cards=hw.num_cards,
+        objective=wanted.objective,
+        num_labels=wanted.num_labels,
     )
 
 

@@ -22,9 +22,10 @@ from arabic_llm.errors import ConfigError
 from arabic_llm.memory import plan as planning
 from arabic_llm.memory import weights
 from arabic_llm.memory.plan import Ask
+from arabic_llm.memory.workload import PAIRS, Objective
 
 _OF_A_CARD = ("name", "usable_gib", "card_gib", "eval_batch_size")  # another card has its own
-_ONLY_PLANNED = ("task", "task.exact")  # the run itself is task=sft
+_ONLY_PLANNED = ("task", "task.of", "task.exact")  # the run itself is task=sft
 
 
 def ways_out(wanted: Ask, typed: Sequence[str]) -> list[str]:
@@ -33,7 +34,11 @@ def ways_out(wanted: Ask, typed: Sequence[str]) -> list[str]:
     They have shorter sequences, a lower rank, moments of 8 bits, adapters of 16, a smaller model, or a
     larger card.
     """
-    return [command(hw.num_cards, typed, changes) for hw, changes in _ways(wanted, typed)]
+    if wanted.objective in PAIRS:  # no task runs them yet: what fits is planned
+        of = {"task": "plan", "task.of": wanted.objective.name}
+        return [command(1, typed, of | changes) for _, changes in _ways(wanted, typed)]
+    task = {"task": "classify"} if wanted.objective is Objective.classify else {}
+    return [command(hw.num_cards, typed, task | changes) for hw, changes in _ways(wanted, typed)]
 
 
 def command(num_cards: int, typed: Sequence[str], changes: Mapping[str, object]) -> str:
@@ -101,7 +106,8 @@ def _smaller_models(wanted: Ask) -> Iterator[ModelConfig]:
     for values in _options("model"):
         shape = ArchitectureConfig(**values["architecture"])
         model = replace(wanted.model, name=values["name"], architecture=shape)
-        is_usable = not (values.get("builtin") or values.get("kind") == ModelKind.masked.name)
+        kind = ModelKind[values.get("kind", ModelKind.causal.name)]
+        is_usable = not values.get("builtin") and kind is wanted.model.kind
         is_usable &= values["max_length"] >= wanted.tokens
         if is_usable and _fits(replace(wanted, model=model)):
             fitting.append((weights.count(shape).total, model.name, model))

@@ -45,6 +45,22 @@ def count(a: ArchitectureConfig) -> Parameters:
     )
 
 
+def count_classifier(a: ArchitectureConfig, num_labels: int) -> Parameters:
+    """Return the counts of a model whose head is of classes, and not of tokens."""
+    body, head = count(a), sum(head_tensors(a, num_labels))
+    if a.model_type != "bert":
+        return Parameters(body.linear, embedding_parameters(a), body.other + head)
+    square, hidden = a.hidden_size**2, a.hidden_size  # the layer before the head of tokens is not there
+    of_tokens = 3 * hidden + a.vocab_size
+    return Parameters(body.linear - square, body.embedding, body.other - of_tokens + head)
+
+
+def head_tensors(a: ArchitectureConfig, num_labels: int) -> list[int]:
+    """Return the parameters of each tensor of a head of classes; BERT's has a pooling layer and biases."""
+    own = num_labels * a.hidden_size
+    return [a.hidden_size**2, a.hidden_size, own, num_labels] if a.model_type == "bert" else [own]
+
+
 def weight_bytes(a: ArchitectureConfig, quantization: Quantization, bytes_per_weight: int) -> float:
     """Return the bytes of the weights: linear layers as quantised, all else as given (2: bfloat16)."""
     parameters = count(a)
@@ -77,6 +93,20 @@ def linear_shapes(a: ArchitectureConfig) -> dict[str, tuple[int, int]]:
     return shapes | gates | {"down_proj": (inner, hidden)}
 
 
+def target_sets(a: ArchitectureConfig) -> dict[str, frozenset[str]]:
+    """Return the sets of layers that adapters are commonly put on, by name, the smallest first."""
+    every = frozenset(linear_shapes(a))
+    if a.model_type == "bert":
+        return {"all": every}
+    mlp = frozenset(name for name in every if name.startswith(("gate", "up", "down")))
+    return {
+        "qv": frozenset(("q_proj", "v_proj")),  # LoRA (2106.09685), section 4.2, and PEFT
+        "attention": every - mlp,
+        "mlp": mlp,
+        "all": every,  # QLoRA (2305.14314), section 4
+    }
+
+
 def adapter_tensors(
     a: ArchitectureConfig, rank: int, targets: Sequence[str] = (ALL_LINEAR,), *, dora: bool = False
 ) -> list[int]:
@@ -105,12 +135,28 @@ def adapter_parameters(
     return a.num_hidden_layers * sum(adapter_tensors(a, rank, targets, dora=dora)) + above
 
 
+def trained_of_classifier(a: ArchitectureConfig, rank: int, num_labels: int) -> int:
+    """Return the parameters that an adapter on all linear layers of a classifier trains, with its head."""
+    return a.num_hidden_layers * sum(adapter_tensors(a, rank)) + sum(head_tensors(a, num_labels))
+
+
 def block_tensors(a: ArchitectureConfig) -> list[int]:
     """Return the parameters of each tensor of a block."""
     linear = [inputs * outputs for inputs, outputs in linear_shapes(a).values()]
+    if a.model_type == "bert":
+        biases = [outputs for _, outputs in linear_shapes(a).values()]
+        return linear + biases + [a.hidden_size] * 4
     query, key_value = a.num_attention_heads * a.head_dim, a.num_key_value_heads * a.head_dim
     biases = [query, key_value, key_value] if a.attention_bias else []
     return linear + biases + [a.hidden_size] * (4 if a.model_type == "gemma2" else 2)
+
+
+def outside_tensors(a: ArchitectureConfig) -> list[int]:
+    """Return the parameters of each tensor outside the blocks: tables and norms; no head."""
+    if a.model_type != "bert":
+        return [embedding_parameters(a), a.hidden_size]
+    tables = (a.vocab_size, a.max_position_embeddings or 0, a.type_vocab_size or 0)
+    return [rows * a.hidden_size for rows in tables] + [a.hidden_size] * 2
 
 
 def _count_bert(a: ArchitectureConfig) -> Parameters:

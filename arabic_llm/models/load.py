@@ -130,7 +130,10 @@ def base_model(
             "pad_token_id": head.pad_token_id,  # a decoder's head reads the last token that is not this one
         }
     if adapter.quantization is Quantization.nf4:
-        options["quantization_config"] = nf4(placement.dtype)
+        drawn_anew = (
+            None if head is None else [*HEADS, "pooler.dense"]
+        )  # no file holds them: nothing to quantise
+        options["quantization_config"] = nf4(placement.dtype, drawn_anew)
     with _bar_if_large(base.folder):
         loaded: PreTrainedModel = auto_class.from_pretrained(
             base.folder, dtype=dtype_of(adapter, placement), **options
@@ -161,13 +164,17 @@ def dtype_of(adapter: AdapterConfig, placement: Placement) -> torch.dtype:
     return torch.float32 if adapter.method is Method.full else placement.dtype
 
 
-def nf4(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
-    """Return QLoRA's quantisation: NF4 with double quantisation (2305.14314, section 3)."""
+def nf4(compute_dtype: torch.dtype, kept: list[str] | None = None) -> BitsAndBytesConfig:
+    """Return QLoRA's quantisation: NF4 with double quantisation (2305.14314, section 3).
+
+    `kept` are modules that stay as they are; without any, transformers keeps the head.
+    """
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute_dtype,
+        llm_int8_skip_modules=kept,  # of 4 bits too
     )
 
 

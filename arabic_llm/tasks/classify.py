@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from arabic_llm.models.load import Base, Head
     from arabic_llm.reports.classification import Classified
     from arabic_llm.tracking import Tracker
+    from arabic_llm.training.fit import Fit
 
 log = logging.getLogger(__name__)
 
@@ -41,19 +42,25 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
 
 
 def plan(config: RunConfig) -> None:
-    """Say what a run would do: rows, classes, steps. Writes nothing."""
-    _announce(config, _rows(config))
+    """Say what a run would do: rows, classes, steps, memory. Writes nothing."""
+    from arabic_llm import machine
+
+    config = machine.settled(config)
+    data = _rows(config)
+    _announce(config, data, _fitted(config, data))
 
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the classifier's macro F1 on the test rows; the report is `<directory>/report.html`."""
-    from arabic_llm import tracking
+    from arabic_llm import machine, tracking
     from arabic_llm.reports import classification
 
+    config = machine.settled(config)
     tracker = tracking.start(config.tracking, directory, identity(config))
     data = _rows(config)
-    _announce(config, data)
-    trained = fine_tune(config, data, directory, tracker)
+    fitted = _fitted(config, data)
+    _announce(config, data, fitted)
+    trained = fine_tune(config, data, fitted, directory, tracker)
     report = judge(config, data, trained, directory)
     files.write_json_lines(directory / "items.jsonl", report.items)
     files.write_text(directory / "scores.md", classification.markdown(report))
@@ -67,17 +74,22 @@ def run(config: RunConfig, directory: Path) -> float:
     return next(m.value for m in report.measures if m.metric == "macro F1")
 
 
-def fine_tune(config: RunConfig, data: Labelled, directory: Path, tracker: Tracker) -> Path:
-    """Return the folder of the trained adapter (or weights); a finished one is not trained again."""
+def fine_tune(config: RunConfig, data: Labelled, fitted: Fit, directory: Path, tracker: Tracker) -> Path:
+    """Return the folder of the trained adapter (or weights); a finished one is not trained again.
+
+    Raises HardwareError for a run that its card, or its budget, does not hold.
+    """
     from arabic_llm.data import tokens
     from arabic_llm.data.mixing import Mix
-    from arabic_llm.models import adapter, load, placement
+    from arabic_llm.models import adapter, load
+    from arabic_llm.training import fit
     from arabic_llm.training import sft as training
 
     trained, is_done = sft.trained_before(config, directory)
     if is_done:
         return trained
-    place = placement.resolve(config.hw)
+    fit.refuse(config, fitted)
+    place = fitted.place
     base, tokenizer, head = _base(config, data)
     train, dev = (_encoded(config, data, name, tokenizer) for name in ("train", "dev"))
     material = training.Material(train, dev, tokens.data_hash(train), Mix.of(config.data))
@@ -161,21 +173,20 @@ def _rows(config: RunConfig) -> Labelled:
     return labelled.load(config.data, Path(config.data_root), config.seed)
 
 
-def _announce(config: RunConfig, data: Labelled) -> None:
-    """Say which rows there are, of which classes, and what is about to happen."""
-    from arabic_llm.models import placement
+def _fitted(config: RunConfig, data: Labelled) -> Fit:
+    """Return where and how the head is trained."""
+    from arabic_llm.training import fit
 
-    task, place = sft.settings(config), placement.resolve(config.hw)
+    return fit.fit(config, sft.settings(config), len(data.labels))
+
+
+def _announce(config: RunConfig, data: Labelled, fitted: Fit) -> None:
+    """Say which rows there are, of which classes, and what is about to happen."""
+    from arabic_llm.training import fit
+
     for line in (*map(str, data.ledgers), *data.shares(), *data.notes()):
         log.info("%s", line)
-    size, accumulation = placement.micro_batch(place, task.effective_batch_size)
-    log.info(
-        "plan: a head of %s classes on %s with adapter=%s: %s steps of %s texts (%s x %s), up to %s tokens;"
-        " what it needs of the card is not planned for task=classify; %s",
-        *(len(data.labels), config.model.name, config.adapter.name),
-        f"{task.num_steps(len(data.train)):,}",
-        *(task.effective_batch_size, accumulation, size, f"{task.max_length:,}", place.description),
-    )
+    log.info("%s", fit.line(config, sft.settings(config), len(data.train), fitted))
 
 
 def _base(config: RunConfig, data: Labelled) -> tuple[Base, PreTrainedTokenizerBase, Head]:

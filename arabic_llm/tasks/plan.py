@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from omegaconf import MISSING
 
@@ -14,6 +15,7 @@ from arabic_llm.config.compose import identity, typed
 from arabic_llm.config.schema import (
     Device,
     HardwareConfig,
+    ModelKind,
     Precision,
     RunConfig,
     TrainingConfig,
@@ -23,7 +25,7 @@ from arabic_llm.memory import plan as planning
 from arabic_llm.memory import ways_out
 from arabic_llm.memory.closed_form import BYTES
 from arabic_llm.memory.plan import GIB, Ask, Plan
-from arabic_llm.memory.workload import MIB, Attention, Optimizer
+from arabic_llm.memory.workload import MIB, PAIRS, Attention, Loss, Objective, Optimizer
 from arabic_llm.models import places
 from arabic_llm.tasks import sft
 
@@ -35,11 +37,21 @@ _ROWS = {  # of the table, by the names of memory.closed_form.Parts
     "gradients": "gradients ({adapter})",
     "optimizer": "optimiser ({optimizer}, two moments)",
     "activations": "activations",
-    "logits": "logits (a tile of them)",
+    "logits": "logits ({logits})",
     "workspace": "workspace (cuBLAS)",
 }
 
 
+_UNITS = {
+    Objective.classify: "texts",
+    Objective.dpo: "pairs of answers",
+    Objective.orpo: "pairs of answers",
+}
+_TRAINERS = {  # of what no task runs yet
+    Objective.dpo: "this is the plan of TRL's DPOTrainer with these settings: no dropout, its reference the"
+    " model without its adapter",
+    Objective.orpo: "this is the plan of TRL's ORPOTrainer with these settings: no dropout, no reference",
+}
 _OPTIMIZERS = {Optimizer.adamw: "AdamW", Optimizer.adamw_8bit: "8-bit AdamW"}
 
 
@@ -47,6 +59,8 @@ _OPTIMIZERS = {Optimizer.adamw: "AdamW", Optimizer.adamw_8bit: "8-bit AdamW"}
 class Config(TrainingConfig):
     """Schema of conf/task/plan.yaml."""
 
+    model_kinds: ClassVar[tuple[ModelKind, ...]] = tuple(ModelKind)
+    of: Objective = MISSING  # which training
     exact: bool = MISSING  # rehearse the real code on the meta device besides: some seconds
 
 
@@ -84,7 +98,12 @@ def checked(config: RunConfig) -> Ask:
         raise ConfigError(
             f"hw={config.hw.name}: what is planned is a GPU's memory in 16 bits; choose hw=4gb ... 80gb"
         )
-    return planning.ask(config.model, config.adapter, config.hw, task)
+    objective = config.task.of if isinstance(config.task, Config) else Objective.sft
+    if config.model.kind is ModelKind.masked and objective is not Objective.classify:
+        raise ConfigError(f"model={config.model.name} is a masked language model: set task.of=classify")
+    wanted = planning.ask(config.model, config.adapter, config.hw, task, objective)
+    planning.refuse_unplanned(wanted)
+    return wanted
 
 
 def table(chosen: Plan, hw: HardwareConfig) -> list[str]:
@@ -94,6 +113,7 @@ def table(chosen: Plan, hw: HardwareConfig) -> list[str]:
         "bits": bits,
         "optimizer": _OPTIMIZERS[chosen.work.optimizer],
         "adapter": chosen.work.adapter.name,
+        "logits": "a tile of them" if chosen.work.loss is Loss.tiled else "all, in float32",
     }
     rows = [(text.format(**words), getattr(chosen.parts, name)) for name, text in _ROWS.items()]
     rows.append(("between blocks", chosen.fragments))
@@ -130,8 +150,12 @@ def _settings(chosen: Plan, config: RunConfig) -> list[str]:
     several = (
         [f"start it with {ways_out.start(config.hw.num_cards)} ..."] if config.hw.num_cards > 1 else []
     )
+    objective = chosen.work.objective
+    tokens *= chosen.work.sequences // chosen.work.batch_size
     return [
-        f"a step: {size} sequences of up to {task.max_length:,} tokens (up to {tokens:,})",
+        *([_TRAINERS[objective]] if objective in _TRAINERS else []),
+        f"a step: {size} {_UNITS.get(objective, 'sequences')} of up to {task.max_length:,} tokens"
+        f"{', prompt and answer' if objective in PAIRS else ''} (up to {tokens:,})",
         steps(config),
         f"gradient checkpointing {'on' if chosen.checkpointing else 'off'},"
         f" {kernels[chosen.work.attention]} attention, {_places(chosen)}",

@@ -10,6 +10,7 @@ from arabic_llm.errors import HardwareError
 from arabic_llm.memory import plan as planning
 from arabic_llm.memory import weights
 from arabic_llm.memory.plan import Plan
+from arabic_llm.memory.workload import Objective
 from arabic_llm.models import load, placement
 from arabic_llm.models.placement import Placement, micro_batch
 from arabic_llm.training import rehearsal
@@ -23,10 +24,11 @@ class Fit:
     plan: Plan | None
     missing: str | None
     weights_gib: float  # that are read; with a plan more is needed
+    num_labels: int | None = None  # classes of a head of its own
 
 
-def fit(config: RunConfig, task: TrainingConfig) -> Fit:
-    """Return where and how a run trains: with a budget, as its plan says.
+def fit(config: RunConfig, task: TrainingConfig, num_labels: int | None = None) -> Fit:
+    """Return where and how a run trains, on so many classes or on tokens: with a budget, as its plan says.
 
     Raises HardwareError when hw asks for a card that is not there, ConfigError for too large a rank.
     """
@@ -34,8 +36,8 @@ def fit(config: RunConfig, task: TrainingConfig) -> Fit:
     place = placement.resolve(config.hw)
     each, quantization = load.dtype_of(config.adapter, place).itemsize, config.adapter.quantization
     gib = weights.weight_bytes(config.model.architecture, quantization, each) / weights.GIB
-    if (chosen := _planned(config, task, place)) is None:
-        return Fit(place, None, None, gib)
+    if (chosen := _planned(config, task, place, num_labels)) is None:
+        return Fit(place, None, None, gib, num_labels)
     place = replace(
         place,
         micro_batch_size=chosen.micro_batch_size,
@@ -44,7 +46,7 @@ def fit(config: RunConfig, task: TrainingConfig) -> Fit:
         embedding_on_host=chosen.work.embedding_on_host,
         fsdp=chosen.work.fsdp and processes.count() > 1,
     )
-    return Fit(place, chosen, _missing(config, chosen), gib)
+    return Fit(place, chosen, _missing(config, chosen), gib, num_labels)
 
 
 def refuse(config: RunConfig, fitted: Fit) -> None:
@@ -66,7 +68,12 @@ def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Fit) ->
     trained = ""
     if adapter.rank is not None and adapter.target_modules == ["all-linear"] and not adapter.use_dora:
         millions = weights.adapter_parameters(model.architecture, adapter.rank) / 1e6
+        if fitted.num_labels is not None:
+            millions = (
+                weights.trained_of_classifier(model.architecture, adapter.rank, fitted.num_labels) / 1e6
+            )
         trained = f" ({millions:,.2f} M trained)"
+    head = "" if fitted.num_labels is None else f", a head of {fitted.num_labels} classes"
     count = weights.count(model.architecture).total / 1e6
     if fitted.plan is None:
         needs = f"weights {fitted.weights_gib:,.2f} GiB"
@@ -77,13 +84,15 @@ def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Fit) ->
     where = fitted.place.description
     where += f", {machine.free_gib():.1f} GiB free" if fitted.place.device == "cpu" else ""
     return (
-        f"plan: {model.name} ({count:,.1f} M parameters) with adapter={adapter.name}{trained}"
+        f"plan: {model.name} ({count:,.1f} M parameters){head} with adapter={adapter.name}{trained}"
         f" on {num_rows:,} rows: {task.num_steps(num_rows):,} steps of {batch},"
         f" up to {task.max_length:,} tokens; {needs}; {where}"
     )
 
 
-def _planned(config: RunConfig, task: TrainingConfig, place: Placement) -> Plan | None:
+def _planned(
+    config: RunConfig, task: TrainingConfig, place: Placement, num_labels: int | None
+) -> Plan | None:
     """Return the plan of a run, or None without a budget, and in float32 on a card.
 
     Budgets are of cards: on a CPU they are planned as if the card were there.
@@ -92,7 +101,10 @@ def _planned(config: RunConfig, task: TrainingConfig, place: Placement) -> Plan 
         return None
     precision = place.precision if place.device != "cpu" else Precision.auto
     hw = replace(config.hw, precision=precision, device=Device.auto)
-    return planning.best(planning.ask(config.model, config.adapter, hw, task))
+    wanted = planning.ask(config.model, config.adapter, hw, task)
+    if num_labels is not None:
+        wanted = replace(wanted, objective=Objective.classify, num_labels=num_labels)
+    return planning.best(wanted)
 
 
 def _missing(config: RunConfig, chosen: Plan) -> str | None:
@@ -103,8 +115,9 @@ def _missing(config: RunConfig, chosen: Plan) -> str | None:
         budget = int((config.hw.usable_gib or 0) * planning.GIB)
         if rehearsal.peak(chosen.work, budget).fits:
             return None
+    of = " task.of=classify" if chosen.work.objective is Objective.classify else ""
     return (
         f"hw={config.hw.name} leaves {config.hw.usable_gib} GiB and this run needs"
-        f" {chosen.total / planning.GIB:.2f}, whatever the batch; task=plan with the same settings says"
+        f" {chosen.total / planning.GIB:.2f}, whatever the batch; task=plan{of} with the same settings says"
         " what fits"
     )

@@ -129,6 +129,52 @@ def test_every_way_out_when_copied_is_a_run_that_fits(program, tmp_path, typed):
         assert "\nit fits\n" in said, command
 
 
+def test_what_does_not_fit_of_pairs_is_planned_with_what_would(program):
+    typed = ("task=plan", "task.of=orpo", "model=llama3_8b", "adapter=qlora", "hw=8gb")
+    status, said = program(*typed)
+    assert status == 0
+    assert "this is the plan of TRL's ORPOTrainer" in said
+    assert "\nlogits (all, in float32)" in said
+    commands = [line for line in said.splitlines() if "-m arabic_llm.run" in line]
+    assert commands
+    for command in commands:
+        overrides = shlex.split(command.partition("-m arabic_llm.run")[2])
+        assert {"task=plan", "task.of=orpo"} <= set(overrides)
+        assert "\nit fits\n" in program(*overrides)[1], command
+
+
+def test_what_does_not_fit_of_classes_is_run_with_what_would():
+    ask = wanted("task.of=classify", "model=qwen2_7b", "adapter=qlora", "hw=4gb")
+    lines = plan.verdict(planning.best(ask), ask, ["task=plan", "task.of=classify", "hw=4gb"])
+    assert "not fit" in lines[0] or "may not" in lines[0]
+    assert all("task=classify" in line and "task.of" not in line for line in lines[1:])
+    assert len(lines) > 2
+
+
+def test_a_classifier_needs_no_head_of_tokens_and_pairs_need_two_sequences():
+    same = ("model=llama3_8b", "adapter=lora", "hw=80gb", "hw.micro_batch_size=2")
+    sft, classes, pairs = (
+        chosen(*same, *of) for of in ((), ("task.of=classify",), ("task.of=dpo", "adapter.dropout=0"))
+    )
+    head = 128256 * 4096 * 2
+    assert sft.parts.weights_kept - classes.parts.weights_kept == pytest.approx(head, rel=0.001)
+    assert classes.parts.logits < 2**20
+    assert (sft.work.sequences, pairs.work.sequences) == (2, 4)
+    assert pairs.parts.activations > sft.parts.activations
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("model=arabert",), "model=arabert is a masked language model: set task.of=classify"),
+        (("task.of=dpo", "adapter=full"), "adapter=full: task.of=dpo is planned with an adapter; choose"),
+    ],
+)
+def test_what_no_plan_is_made_of_is_refused(overrides, said):
+    with pytest.raises(ConfigError, match=said):
+        wanted("hw=4gb", "task.max_length=128", *overrides)
+
+
 def test_a_larger_card_is_never_slower():
     costs = [
         planning._cost(chosen("model=qwen2_1_5b", "adapter=qlora", f"hw={hw}"))

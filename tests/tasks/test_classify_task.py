@@ -93,8 +93,29 @@ def test_what_was_done_is_not_done_again_and_gives_the_same_bytes(classified, be
 def test_a_dry_run_says_rows_classes_and_steps_and_writes_nothing(program, tmp_path):
     status, said = program(*SMALL, "dry_run=true")
     assert status == 0
-    assert "plan: a head of 4 classes on tiny with adapter=lora: 3 steps of 8 texts (1 x 8)" in said
+    assert "plan: tiny (3.4 M parameters), a head of 4 classes with adapter=lora (" in said
+    assert ": 3 steps of 8 sequences (1 x 8), up to 128 tokens; weights 0.01 GiB; CPU" in said
     assert not any(path for path in tmp_path.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("usable", "said"),
+    [("3.6", "(1 x 8), up to 128 tokens; needs 0."), ("0.06", "(8 x 1), up to 128 tokens; needs 0.")],
+)
+def test_a_budget_decides_how_a_classifier_is_trained(program, usable, said):
+    budget = ("hw=4gb", "hw.device=cpu", f"hw.usable_gib={usable}")
+    status, found = program(*SMALL[:1], *SMALL[2:], *budget, "dry_run=true")
+    assert status == 0, found
+    assert said in found
+    assert f"GiB of {usable} that hw leaves" in found
+
+
+def test_what_a_step_took_is_said_beside_what_was_predicted(classified):
+    said, directory = classified
+    took = re.search(r"a step took ([\d.]+) MiB, ([\d.]+) predicted", said)
+    assert float(took[2]) == pytest.approx(float(took[1]), rel=0.05)
+    outcome = json.loads((directory / "adapter" / "outcome.json").read_text())
+    assert outcome["predicted_mib"] == pytest.approx(outcome["measured_mib"], rel=0.05)
 
 
 @pytest.mark.parametrize(
