@@ -142,10 +142,10 @@ def regime(work: Workload) -> str:
     )
 
 
-def is_bound(work: Workload) -> bool:
-    """Return whether a larger set of the table stands for the layers that have an adapter."""
-    sets = weights.target_sets(work.architecture)
-    return work.rank is not None and _targets(work) != sets[_target_set(work)]
+def stands_for(work: Workload) -> list[str] | None:
+    """Return the layers whose moments stand for those of an adapter on fewer, or None: they are its own."""
+    layers = weights.target_sets(work.architecture)[_target_set(work)]
+    return None if work.rank is None or layers == _targets(work) else sorted(layers)
 
 
 def _trained(work: Workload) -> str:
@@ -279,11 +279,11 @@ def _count(work: Workload) -> weights.Parameters:
 
 
 def _gradients(work: Workload, trained: Mapping[int, int]) -> float:
-    """Return the bytes of all gradients, each made where a tensor of its layer's way back has gone."""
+    """Return the bytes of all gradients, each made where a tensor of its layer's tokens has gone."""
     moments, of = _moments(work), sizes(work)
     names = {name for phase in ("forward", "backward") for name in moments[f"layer_{phase}"]}
     names.update(*moments["backward"])
-    holes = [side_by_side(value(name, of)) for name in names]
+    holes = [side_by_side(value(name, of)) for name in names if "T" in name]
     each = BYTES[_precision(work)]
     return sum(number * in_a_hole(each * size, holes) for size, number in trained.items())
 

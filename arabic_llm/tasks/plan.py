@@ -21,8 +21,8 @@ from arabic_llm.config.schema import (
     TrainingConfig,
 )
 from arabic_llm.errors import ConfigError, DataError
+from arabic_llm.memory import closed_form, ways_out
 from arabic_llm.memory import plan as planning
-from arabic_llm.memory import ways_out
 from arabic_llm.memory.closed_form import BYTES
 from arabic_llm.memory.plan import GIB, Ask, Plan
 from arabic_llm.memory.workload import MIB, PAIRS, Attention, Loss, Objective, Optimizer
@@ -160,6 +160,18 @@ def _settings(chosen: Plan, config: RunConfig) -> list[str]:
         f"gradient checkpointing {'on' if chosen.checkpointing else 'off'},"
         f" {kernels[chosen.work.attention]} attention, {_places(chosen)}",
         *several,
+        *_bound(chosen),
+    ]
+
+
+def _bound(chosen: Plan) -> list[str]:
+    """Return what to know of figures that stand for more layers than have an adapter."""
+    if (names := closed_form.stands_for(chosen.work)) is None:
+        return []
+    own = ", ".join(chosen.work.target_modules)
+    return [
+        f"an upper bound: activations are those of adapters on {', '.join(names)}, not on {own} alone;"
+        " task.exact=true rehearses these"
     ]
 
 

@@ -271,7 +271,11 @@ def main() -> None:
     # a rehearsal looks for cycles of tensors: not among the libraries
     with ProcessPoolExecutor(initializer=gc.freeze) as processes:
         found = dict(zip(asked, processes.map(moments, asked.values()), strict=True))
-    files.write_text(closed_form.MOMENTS, json.dumps(found, separators=(",", ":"), sort_keys=True) + "\n")
+    lines = (
+        f"{json.dumps(name)}:{json.dumps(of, separators=(',', ':'), sort_keys=True)}"
+        for name, of in found.items()
+    )
+    files.write_text(closed_form.MOMENTS, "{\n" + ",\n".join(lines) + "\n}\n")  # a regime a line
 
 
 if __name__ == "__main__":

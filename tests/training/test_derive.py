@@ -119,7 +119,7 @@ def test_every_choice_takes_what_the_closed_form_says(choice):
 def test_an_adapter_on_common_layers_takes_what_the_closed_form_says(where, name):
     work = workload(name, SETTINGS[2 if where == "qv" else 4])
     work = replace(work, target_modules=tuple(weights.target_sets(work.architecture)[where]))
-    assert not closed_form.is_bound(work)
+    assert closed_form.stands_for(work) is None
     assert closed_form.predict(work).allocated == pytest.approx(rehearsal.peak(work).allocated, rel=0.01)
 
 
@@ -127,7 +127,7 @@ def test_an_adapter_on_common_layers_takes_what_the_closed_form_says(where, name
 def test_an_adapter_on_other_layers_never_takes_more_than_the_closed_form_says(names):
     # The next larger set stands for it: each layer with an adapter keeps its input for the way back.
     work = replace(workload("qwen2_1_5b", SETTINGS[2]), target_modules=names)
-    assert closed_form.is_bound(work)
+    assert closed_form.stands_for(work)
     assert rehearsal.peak(work).allocated < closed_form.predict(work).allocated
 
 
