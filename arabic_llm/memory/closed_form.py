@@ -23,6 +23,7 @@ MOMENTS = Path(__file__).with_name("moments.json")
 BYTES = {Precision.float32: 4, Precision.bfloat16: 2, Precision.float16: 2}
 _TILE_TOKENS, _TILE_WORDS = 4096, 32768  # of TRL's fused head
 MIN_8BIT = 4096  # weights of a tensor below which bitsandbytes keeps moments of 32 bits
+MIN_PAGED = 100_000  # and from which its paged optimisers put them in the host's memory (get_state_buffer)
 _BLOCK_8BIT = 256  # weights that share a scale
 _OF_THE_HEAD = ("tile", "slice", "slices")
 _SAMPLE = 16  # copies of a block's tensors that are laid out: several segments
@@ -54,7 +55,7 @@ def predict(work: Workload) -> Parts:
     tensors = _trained_tensors(work)
     round_up = _rounding(tuple(float32 * size for size in tensors))
     gradients = trained * float32 * round_up
-    state = 0.0 if work.optimizer_on_host else trained * _moments_of_a_weight(work, tensors) * round_up
+    state = (trained * _moments_of_a_weight(work, tensors) - moments_on_host(work)) * round_up
     adapters = 0.0 if work.rank is None else trained * float32 * round_up
     passing, logits = _worst_moment(work)
     # foreach AdamW makes the square roots of all second moments at once (torch/optim/adam.py);
@@ -188,7 +189,9 @@ def moments_on_host(work: Workload) -> float:
     """Return the bytes of moments in the host's memory, which come to the card and go back in a step."""
     if not work.optimizer_on_host:
         return 0.0
-    return _weights(work)[0] * _moments_of_a_weight(work, _trained_tensors(work))
+    tensors = _trained_tensors(work)
+    paged = sum(size for size in tensors if size >= MIN_PAGED) / sum(tensors)
+    return _weights(work)[0] * paged * (2 if work.optimizer is Optimizer.adamw_8bit else 8)
 
 
 def _moments_of_a_weight(work: Workload, tensors: list[int]) -> float:

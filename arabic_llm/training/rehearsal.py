@@ -21,7 +21,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from trl.trainer import utils as trl_utils
 
 from arabic_llm.memory.allocator import Block, CachingAllocator
-from arabic_llm.memory.closed_form import MIN_8BIT
+from arabic_llm.memory.closed_form import MIN_8BIT, MIN_PAGED
 from arabic_llm.memory.timeline import Exact, Moment, Timeline
 from arabic_llm.memory.trace import LikeCuda, Trace
 from arabic_llm.memory.workload import Attention, Loss, Optimizer, Peak, Workload
@@ -205,34 +205,32 @@ def _optimizer(model: PreTrainedModel, work: Workload) -> torch.optim.Optimizer:
     trained = [p for p in model.parameters() if p.requires_grad]
     if work.optimizer is Optimizer.sgd:
         return torch.optim.SGD(trained, lr=1.0, foreach=True)
-    if work.optimizer_on_host:
-        return _Paged(trained, {})
-    if work.optimizer is Optimizer.adamw_8bit:
-        return _EightBit(trained, {})
-    # what torch chooses: on a GPU all weights at once, on a CPU one after another
-    return torch.optim.AdamW(trained, lr=1.0, foreach=work.device != "cpu")
+    if work.optimizer_on_host or work.optimizer is Optimizer.adamw_8bit:
+        return _Bitsandbytes(trained, work)
+    # what torch chooses: on a GPU all weights at once; on a CPU, and of shares, one after another
+    return torch.optim.AdamW(trained, lr=1.0, foreach=work.device != "cpu" and not work.fsdp)
 
 
-class _Paged(torch.optim.Optimizer):
-    """bitsandbytes' paged optimisers: moments in managed memory, which no allocator of torch's counts."""
+class _Bitsandbytes(torch.optim.Optimizer):
+    """The state of bitsandbytes' AdamW: its update is a kernel in place, which meta does not have."""
 
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Update in place."""
-
-
-class _EightBit(torch.optim.Optimizer):
-    """The state of bitsandbytes' AdamW8bit: its update is a kernel in place, which meta does not have."""
+    def __init__(self, trained: list[nn.Parameter], work: Workload) -> None:
+        """Take what is trained. Paged ones keep large moments where no allocator of torch counts them."""
+        super().__init__(trained, {})
+        self._is_8bit = work.optimizer is Optimizer.adamw_8bit
+        self._is_paged = work.optimizer_on_host
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Make the moments, once (bitsandbytes.optim.optimizer.Optimizer2State.init_state)."""
         for parameter in self.param_groups[0]["params"]:
             if self.state[parameter]:
                 continue
-            is_small = parameter.numel() < MIN_8BIT
+            is_8bit = self._is_8bit and parameter.numel() >= MIN_8BIT
             for moment in ("state1", "state2"):
-                dtype = torch.float32 if is_small else torch.uint8
-                self.state[parameter][moment] = torch.empty_like(parameter, dtype=dtype)
-                if not is_small:
+                if not (self._is_paged and parameter.numel() >= MIN_PAGED):
+                    dtype = torch.uint8 if is_8bit else torch.float32
+                    self.state[parameter][moment] = torch.empty_like(parameter, dtype=dtype)
+                if is_8bit:
                     scales = torch.empty(-(-parameter.numel() // 256))
                     self.state[parameter][f"absmax_{moment}"] = scales
 
