@@ -26,6 +26,7 @@ from arabic_llm.memory.timeline import Exact, Moment, Timeline
 from arabic_llm.memory.trace import LikeCuda, Trace
 from arabic_llm.memory.workload import Attention, Loss, Optimizer, Peak, Workload
 from arabic_llm.models import skeleton
+from arabic_llm.training import several
 
 _HALF = 2  # bytes of a weight as it is read from the disk
 
@@ -63,10 +64,9 @@ def rehearse(
     model = skeleton.build(work)
     trace = trace or Trace(allocator)
     with ExitStack() as stack:
-        if work.loss is Loss.tiled:
-            stack.enter_context(_tiled_head(model, work))
+        stack.enter_context(_as_trained(model, work))
         stack.enter_context(trace)
-        _load(model, work, trace, allocator)
+        (_see if work.fsdp else _load)(model, work, trace, allocator)
         stack.enter_context(torch.device("meta"))
         autocast = getattr(torch, work.compute.name) if work.autocast else None
         cuda = stack.enter_context(LikeCuda(autocast, work.device))
@@ -76,6 +76,7 @@ def rehearse(
         stage = _Stage(model, work, allocator, cuda, _optimizer(model, work))
         if isinstance(trace, Timeline):
             trace.follow(model, stage.optimizer)
+        stage.buckets = several.buckets(model, work)
         for _ in range(num_steps - 1):
             stage.step(lambda _: None)
             gc.collect()
@@ -83,6 +84,17 @@ def rehearse(
         if isinstance(trace, Timeline):
             trace.forget()
         return stage.step(watch)
+
+
+@contextmanager
+def _as_trained(model: PreTrainedModel, work: Workload) -> Iterator[None]:
+    """Put on the model what TRL and accelerate put there before they train it."""
+    with ExitStack() as stack:
+        if work.loss is Loss.tiled:
+            stack.enter_context(_tiled_head(model, work))
+        if work.fsdp:
+            stack.enter_context(several.shared_out(model, work))
+        yield
 
 
 @dataclass
@@ -93,6 +105,7 @@ class _Stage:
     cuda: LikeCuda
     optimizer: torch.optim.Optimizer
     workspaces: list[Block] = field(default_factory=list)  # of cuBLAS; never given back
+    buckets: list[torch.Tensor] = field(default_factory=list)  # of gradients, where processes sum them up
 
     def step(self, watch: Callable[[str], None]) -> dict[str, int]:
         """Run one optimiser step and return the peak of each phase; the last pass is watched."""
@@ -100,6 +113,8 @@ class _Stage:
         self.optimizer.zero_grad(set_to_none=True)
         passes = 2 if self.work.accumulates else 1
         for number in range(passes):
+            if self.work.fsdp:  # as accelerate's no_sync: whole gradients stay until the last pass
+                self.model.set_requires_gradient_sync(number == passes - 1)
             for phase in self._pass(watch if number == passes - 1 else lambda _: None):
                 phases[phase] = max(phases.get(phase, 0), self._peak_so_far())
         self.optimizer.step()
@@ -163,6 +178,12 @@ def _mask(work: Workload) -> torch.Tensor | None:
         return None
     mask = torch.zeros(work.batch_size, 1, work.tokens, work.tokens, dtype=torch.bool)
     return mask.to(getattr(torch, work.weights.name)) if work.attention is Attention.eager else mask
+
+
+def _see(model: PreTrainedModel, _work: Workload, trace: Trace, _allocator: CachingAllocator) -> None:
+    """Account for shares of weights: these are read on the host, and only shares go to the card."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        trace.see(tensor)
 
 
 def _load(model: PreTrainedModel, work: Workload, trace: Trace, allocator: CachingAllocator) -> None:

@@ -22,6 +22,7 @@ from arabic_llm.data.chat import TokenRow
 from arabic_llm.data.mix_report import MixReport
 from arabic_llm.data.mixing import Mix
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError
+from arabic_llm.memory.plan import Plan
 from arabic_llm.models.placement import Placement, micro_batch
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import batches, callbacks, checkpoint, measure, schedule
@@ -65,11 +66,12 @@ class Material:
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run keeps its files, its seed, and who gets a copy of its metrics."""
+    """Where a run keeps its files, its seed, who gets a copy of its metrics, and its plan."""
 
     directory: Path
     seed: int
     tracker: Tracker
+    plan: Plan | None = None  # none without a budget
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Outcome:
     dev_loss: float | None
     resumed_from: int  # step of the checkpoint it carried on from; 0: from the start
     kept_step: int  # after which the weights are as they were kept: the best, where it stopped early
-    measured_mib: float | None  # memory of the first step of the process that trained last
+    measured_mib: float | None  # memory of a step of the process that trained last, in tensors
     predicted_mib: float | None
 
     @property
@@ -125,7 +127,7 @@ def train(
         plan = plan.until(checkpoint.step_of(last))  # it ended there; only its best weights are missing
     counts = schedule.count_tokens(plan, train_set["labels"])
     calm = callbacks.StopCalmly()
-    watch = measure.Measure(directory / measure.MEMORY)
+    watch = measure.Measure(directory / measure.MEMORY, run.plan)
     hooks = [callbacks.Metrics(metrics, counts, run.tracker, watch), calm]
     if patience is not None:
         hooks.append(callbacks.StopEarly(metrics, patience))
