@@ -76,6 +76,7 @@ def rehearse(
         stage = _Stage(model, work, allocator, cuda, _optimizer(model, work))
         if isinstance(trace, Timeline):
             trace.follow(model, stage.optimizer)
+            allocator.empty_cache()  # as who measures does
         stage.buckets = several.buckets(model, work)
         for _ in range(num_steps - 1):
             stage.step(lambda _: None)
