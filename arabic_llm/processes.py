@@ -14,6 +14,10 @@ from arabic_llm.errors import HardwareError
 T = TypeVar("T")
 _NO_TIMEOUT = timedelta(weeks=52)  # one process waits for another's work, however long that takes
 _stores: list[Any] = []  # of the group, once it is open; torch's, which is not imported for one process
+_failed_first: list[bool] = []  # of this process, when the work of all has ended in an error here
+# as gloo (twice) and NCCL say it
+_LOST = ("closed by peer", "reset by peer", "remote process exited")
+_ENDED = "another process of this run has ended before its work was done; the same command carries on"
 
 
 def count() -> int:
@@ -38,7 +42,10 @@ def is_main() -> bool:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Open the group of all processes, for what is exchanged here and for torch's own training."""
+    """Open the group of all processes, for what is exchanged here and for torch's own training.
+
+    Raises HardwareError in those that fail because another has ended.
+    """
     if count() == 1:
         yield
         return
@@ -54,6 +61,14 @@ def together() -> Iterator[None]:
     _stores.append(store)
     try:
         yield
+    except BaseException as error:
+        # Counted before the group closes: the others fail by that, and would say so first.
+        _failed_first.append(_counts_as_first())
+        if isinstance(error, RuntimeError) and (
+            not _failed_first[-1] or any(words in str(error) for words in _LOST)
+        ):
+            raise HardwareError(_ENDED) from error
+        raise
     finally:
         distributed.destroy_process_group()
 
@@ -68,9 +83,7 @@ def gather(value: T) -> list[T]:
     try:
         distributed.all_gather_object(given, value)
     except RuntimeError as error:
-        raise HardwareError(
-            "another process of this run has ended before its work was done; the same command carries on"
-        ) from error
+        raise HardwareError(_ENDED) from error
     return given
 
 
@@ -104,8 +117,14 @@ def share(ordered: Sequence[T], sizes: Sequence[int]) -> list[T]:
 
 def is_first_to_fail() -> bool:
     """Return whether no other process has said why the run ends: it is said once."""
+    if _failed_first:
+        return _failed_first[-1]
     if not _stores:
         return is_main()  # what fails so early fails in all
+    return _counts_as_first()
+
+
+def _counts_as_first() -> bool:
     try:
         return int(_stores[-1].add("failed", 1)) == 1
     except RuntimeError:  # its owner has gone

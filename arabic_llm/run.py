@@ -16,6 +16,7 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of a process whose fellows have gone, a stack
 os.environ.setdefault("TQDM_DELAY", "2")  # seconds: no bar for what is done at once,
 os.environ.setdefault("TQDM_LEAVE", "")  # and none left behind
 if os.environ.get("RANK", "0") != "0":

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from itertools import chain
@@ -14,6 +15,7 @@ from conftest import compose_config, run_in
 from arabic_llm import processes
 from arabic_llm.errors import ConfigError
 from arabic_llm.models import placement
+from arabic_llm.training import checkpoint
 
 TRAIN = (
     *("hw=cpu", "hw.micro_batch_size=2", "task.max_steps=4", "task.effective_batch_size=8"),
@@ -87,6 +89,12 @@ def losses(folder):
     return [(line["step"], line[key]) for line in found for key in ("loss", "dev_loss") if key in line]
 
 
+def assert_memory_was_predicted(folder):
+    memory = json.loads((folder / "mine" / "training" / "memory.json").read_text(encoding="utf-8"))
+    assert (memory["num_processes"], memory["step"], memory["has_moments"]) == (2, 2, True)
+    assert memory["predicted"] == pytest.approx(memory["measured"], rel=0.01)
+
+
 def forget_the_end(folder):
     """Leave what a run leaves that is killed after the checkpoint of step 2."""
     for name in ("training/checkpoint-4", "adapter"):
@@ -98,6 +106,8 @@ def test_two_processes_train_as_one_and_one_carries_on(tmp_path, trained_alone):
     done = in_two_processes(tmp_path, *TRAIN, "hw.num_cards=2")
     assert done.stdout.count("4 steps of 8 sequences (2 x 2)") == 1  # in each process
     assert done.stdout.count("trained 4 steps") == 1
+    assert done.stdout.count(" tokens in the fullest of 2 processes: ") == 1
+    assert_memory_was_predicted(tmp_path)
     together = losses(tmp_path)
     assert [step for step, _ in together] == [step for step, _ in trained_alone]
     assert together == [(step, pytest.approx(loss, rel=1e-5)) for step, loss in trained_alone]
@@ -115,6 +125,7 @@ def test_weights_shared_out_give_the_losses_of_whole_ones_and_carry_on(tmp_path,
     before, bytes_before = losses(tmp_path), adapter.read_bytes()
     assert before == [(step, pytest.approx(loss, rel=1e-5)) for step, loss in trained_alone]
     assert (tmp_path / "mine" / "training" / "checkpoint-2" / "pytorch_model_fsdp.bin").exists()
+    assert_memory_was_predicted(tmp_path)
     forget_the_end(tmp_path)
     status, said = run_in(tmp_path, *TRAIN)
     assert status == 2
@@ -140,6 +151,64 @@ def test_an_error_in_one_process_is_said_once_and_ends_all(tmp_path, nursery):
     assert nursery.together(tmp_path, JUDGE, fails) == [2, 2]
     (line,) = (line for line in (tmp_path / "log.txt").read_text().splitlines() if "error" in line)
     assert line.startswith("error: nowhere holds no trained adapter or model")
+
+
+# Runs the program; in the process that is named, the first pass of the second step asks for too much.
+OUT_OF_MEMORY = """
+import os, torch
+from torch.nn.modules.module import register_module_forward_hook
+from arabic_llm import run
+passes = []
+def ask(module, *_):
+    if type(module).__name__ == "PeftModelForCausalLM" and module.training:
+        passes.append(1)
+        if len(passes) == 2 and os.environ["RANK"] == "1":
+            torch.empty(2**47)
+register_module_forward_hook(ask)
+run.main()
+"""
+
+
+def start_two(folder, program, *overrides):
+    """Start a program twice as torchrun does: [(exit code, what it said)]."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    started = []
+    for rank in ("0", "1"):
+        variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}
+        variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", program, *overrides],
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=folder,
+                env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables},
+            )
+        )
+    said = [process.communicate(timeout=300)[0] for process in started]
+    return [(process.returncode, each) for process, each in zip(started, said, strict=True)]
+
+
+def test_memory_that_runs_out_in_one_process_is_said_once_and_ends_all_with_a_checkpoint(tmp_path):
+    given = [
+        "hw=cpu",
+        "hw.micro_batch_size=4",
+        "task.max_steps=2",
+        "task.save_steps=1",
+        "task.eval_steps=9",
+    ]
+    given += ["task.effective_batch_size=8", "task.held_out.num_bytes=0", "data.dev_share=0"]
+    done = start_two(tmp_path, OUT_OF_MEMORY, *given, "tracking=none", "hydra.run.dir=mine")
+    assert [status for status, _ in done] == [2, 2]
+    (line,) = (line for _, said in done for line in said.splitlines() if "error" in line)
+    assert line.startswith("error: step 2: out of memory: 536,870,912 MiB was asked for, ")
+    assert (
+        "With hw.micro_batch_size=2 or hw.gradient_checkpointing=true the same command carries on" in line
+    )
+    assert " carries on from step 1. " in line
+    assert checkpoint.newest_whole(tmp_path / "mine" / "training").name == "checkpoint-1"
 
 
 def test_a_task_that_does_not_share_its_work_is_refused(tmp_path, monkeypatch):

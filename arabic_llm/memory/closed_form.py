@@ -25,6 +25,7 @@ MOMENTS = Path(__file__).with_name("moments.json")
 BYTES = {Precision.float32: 4, Precision.bfloat16: 2, Precision.float16: 2}
 _TILE_TOKENS, _TILE_WORDS = 4096, 32768  # of TRL's fused head
 MIN_8BIT = 4096  # weights of a tensor below which bitsandbytes keeps moments of 32 bits
+MIN_PAGED = 100_000  # and from which its paged optimisers put them in the host's memory (get_state_buffer)
 _BLOCK_8BIT = 256  # weights that share a scale
 _SLICES = ("slice", "slices")
 _OF_THE_HEAD = ("tile", *_SLICES)
@@ -58,15 +59,15 @@ def predict(work: Workload) -> Parts:
     whole = _blocks({each * size: number for size, number in trained.items()})
     adapters = 0.0 if work.rank is None else whole
     gradients = _gradients(work, trained)
-    state = 0.0 if work.optimizer_on_host else _blocks(_optimizer_tensors(work, trained))
+    state = _blocks(_optimizer_tensors(work, trained) - _moments_on_host(work, trained))
     passing, logits = _worst_moment(work)
     # foreach AdamW makes the square roots of all second moments at once (torch/optim/adam.py);
-    # bitsandbytes' kernels update in place
-    is_foreach = work.optimizer is Optimizer.adamw and not work.optimizer_on_host
+    # bitsandbytes' kernels update in place, and shares are updated one after another
+    is_foreach = work.optimizer is Optimizer.adamw and not work.optimizer_on_host and not work.fsdp
     stepping = whole if is_foreach else 0.0
     if work.fsdp:
-        kept, adapters, gradients, state, stepping = (
-            size / work.num_cards for size in (kept, adapters, gradients, state, stepping)
+        kept, adapters, gradients, state = (
+            size / work.num_cards for size in (kept, adapters, gradients, state)
         )
         passing += _gathered(work)
     elif work.num_cards > 1:
@@ -288,7 +289,7 @@ def _gradients(work: Workload, trained: Mapping[int, int]) -> float:
     return sum(number * in_a_hole(each * size, holes) for size, number in trained.items())
 
 
-def _optimizer_tensors(work: Workload, trained: Mapping[int, int]) -> dict[int, int]:
+def _optimizer_tensors(work: Workload, trained: Mapping[int, int]) -> Counter[int]:
     """Return how many tensors the optimiser keeps, by their bytes."""
     found: Counter[int] = Counter()
     if work.optimizer is Optimizer.sgd:
@@ -309,8 +310,16 @@ def moments_on_host(work: Workload) -> float:
     if not work.optimizer_on_host:
         return 0.0
     return float(
-        sum(size * number for size, number in _optimizer_tensors(work, _trained_tensors(work)).items())
+        sum(size * number for size, number in _moments_on_host(work, _trained_tensors(work)).items())
     )
+
+
+def _moments_on_host(work: Workload, trained: Mapping[int, int]) -> Counter[int]:
+    """Return how many moments a paged optimiser puts in the host's memory, by their bytes."""
+    if not work.optimizer_on_host:
+        return Counter()
+    each = 1 if work.optimizer is Optimizer.adamw_8bit else BYTES[_precision(work)]
+    return Counter({each * size: 2 * number for size, number in trained.items() if size >= MIN_PAGED})
 
 
 def _blocks(tensors: Mapping[int, int]) -> float:

@@ -15,7 +15,11 @@ from unittest import mock
 import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    is_traceable_wrapper_subclass,
+    is_traceable_wrapper_subclass_type,
+)
 from torch.utils._pytree import tree_leaves
 
 from arabic_llm.memory.allocator import Block, CachingAllocator
@@ -33,10 +37,33 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.allocator = allocator
         self._live: dict[int, Block] = {}
 
+    def __enter__(self) -> Self:
+        """Begin, and hear of storages that are filled and emptied: no operation says so."""
+        resize = torch.UntypedStorage.resize_
+
+        def heard(storage: torch.UntypedStorage, num_bytes: int) -> Any:
+            if storage._cdata in self._live:
+                self._gone(storage._cdata)
+            out = resize(storage, num_bytes)
+            self._filled(storage)
+            return out
+
+        self._hearing = mock.patch.object(torch.UntypedStorage, "resize_", heard)
+        self._hearing.start()
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """End."""
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._hearing.stop()
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run the operation, then account for what it made and what its CUDA kernel needs meanwhile."""
+        if any(is_traceable_wrapper_subclass_type(kind) for kind in types):
+            return NotImplemented  # a process's share of a weight (DTensor): asked again for what is inside
         out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
             if isinstance(tensor, torch.Tensor):
@@ -49,7 +76,13 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def see(self, tensor: torch.Tensor, block: Block | None = None) -> None:
         """Account for a tensor; a block that it has been given already is taken as it is."""
-        storage = tensor.untyped_storage()
+        for inner in held_by(tensor):
+            self._take(inner.untyped_storage(), block)
+
+    def _filled(self, storage: torch.UntypedStorage) -> None:
+        self._take(storage)
+
+    def _take(self, storage: torch.UntypedStorage, block: Block | None = None) -> None:
         key = storage._cdata
         if key in self._live or storage.nbytes() == 0:
             return
@@ -57,7 +90,18 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         weakref.finalize(storage, self._gone, key)
 
     def _gone(self, key: int) -> None:
-        self.allocator.release(self._live.pop(key))
+        if key in self._live:  # not emptied before it died
+            self.allocator.release(self._live.pop(key))
+
+
+def held_by(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield the tensors that hold a tensor's bytes: itself, or of a DTensor the share of this process."""
+    if not is_traceable_wrapper_subclass(tensor):
+        yield tensor
+        return
+    for name in tensor.__tensor_flatten__()[0]:
+        if isinstance(inner := getattr(tensor, name), torch.Tensor):
+            yield from held_by(inner)
 
 
 class LikeCuda(TorchFunctionMode):

@@ -154,6 +154,11 @@ class HostEmbedding(nn.Module):
         # Not a parameter or a buffer: Trainer and accelerate move those to the card with the model.
         self._table = [table.detach().to("cpu")]
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of the table."""
+        return self._table[0].dtype
+
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Return the vectors of tokens, where the ids are."""
         return nn.functional.embedding(input_ids.to("cpu"), self._table[0]).to(input_ids.device)

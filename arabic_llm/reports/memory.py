@@ -1,4 +1,4 @@
-"""The memory of a training step in the report: predicted and measured, over time, by what it is for."""
+"""The memory of a training step in the report: planned, predicted, measured; by what it is for."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ _LOOKS = {  # of each kind, from the bottom up
     "activations": ("activations", "#c9d8ee"),
     "logits": ("logits", "#b3261e"),
 }
+_COLUMNS = ("sequences x tokens of a pass", "in tensors", "taken from the card")
+_OF_THE_CURVES = "The curves are of the pass that held most, and of the optimiser's step after the last."
 _NARROWEST = 0.07  # share of the width that a phase's name needs
 
 
@@ -29,23 +31,62 @@ def section(found: dict[str, Any]) -> Markup:
     """Return the HTML of a run's memory.json; nothing where there is none."""
     if not found:
         return Markup("")
-    batch, predicted, measured = found["batch"], found["predicted"], found["measured"]
-    where = "GPU" if found["device"] == "cuda" else "CPU"
-    said = f"Step {found['step']}, {batch['size']} x {batch['tokens']} tokens in its largest pass, {where}:"
-    said += f" {measured / _MIB:,.1f} MiB measured"
-    if predicted is None:
-        said += "; this model is of no family that is predicted."
-    else:
-        said += f", {predicted / _MIB:,.1f} MiB predicted ({100 * (predicted / measured - 1):+.1f}%)."
-    if found["measured_reserved"] is not None:
-        said += f" Taken from the card: {found['measured_reserved'] / _MIB:,.1f} MiB measured"
-        said += "" if predicted is None else f", {found['predicted_reserved'] / _MIB:,.1f} MiB predicted"
-        said += "."
-    said += " The curves are of the pass that held most, and of the optimiser's step after the last."
-    chart = Markup(curves(found))  # noqa: S704 (our own SVG)
-    return Markup("<h2>Memory of a step</h2>\n<section>{}<p class='soft'>{}</p></section>").format(
-        chart, escape(said)
+    head = f"<tr><th></th><th>{'</th><th>'.join(_COLUMNS)}</th></tr>"
+    table = head + "".join(
+        f"<tr><td>{'</td><td>'.join(map(escape, row))}</td></tr>" for row in _rows(found)
     )
+    said = " ".join([*_remarks(found), _OF_THE_CURVES])
+    return Markup(  # noqa: S704 (our own SVG and table)
+        f"<h2>Memory of a step</h2>\n<section>{curves(found)}<table>{table}</table>"
+        f"<p class='soft'>{escape(said)}</p></section>"
+    )
+
+
+def _rows(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Return plan, prediction and measurement, each with the passes that it is of."""
+    batch, plan, several = found["batch"], found["planned"], found["num_processes"]
+    widest = f"{batch['size']} x {batch['tokens']:,}"
+    where = "GPU" if found["device"] == "cuda" else "CPU"
+    each = f", the fullest of {several} processes" if several > 1 else ""
+    rows = [
+        (f"measured: step {found['step']}, {where}{each}", widest, *_sizes(found, "measured")),
+        ("predicted: that step, rehearsed", widest, *_sizes(found, "predicted")),
+    ]
+    if plan:
+        sizes = (_size(plan["allocated"]), _size(plan["total"]))
+        rows.append(
+            ("planned: at most, on the card of hw", f"{plan['size']} x up to {plan['tokens']:,}", *sizes)
+        )
+    return rows[::-1]
+
+
+def _remarks(found: dict[str, Any]) -> list[str]:
+    """Return what the table does not say: how far off, what is not alike, and what else is on the card."""
+    measured, predicted, plan, on_card = (found[k] for k in ("measured", "predicted", "planned", "on_card"))
+    said = ["This model is of no family that is predicted."]
+    if predicted is not None:
+        said = [f"The prediction is {100 * (predicted / measured - 1):+.1f}% off what was measured."]
+    if not found["has_moments"]:
+        said.append("It is the first step, before the optimiser holds anything.")
+    if plan and found["device"] == "cpu":
+        said.append("The plan is of the card that hw names: it is not comparable with this CPU.")
+    elif plan and plan["tokens"] > found["batch"]["tokens"]:
+        said.append("The plan is of the longest sequences that the task allows; this step's are shorter.")
+    if on_card is not None:
+        besides = on_card - found["measured_reserved"]
+        said.append(
+            f"The card held {_size(on_card)} in all (nvidia-smi); {_size(besides)} of it are not torch's:"
+            " the CUDA context, and other programs."
+        )
+    return said
+
+
+def _sizes(found: dict[str, Any], kind: str) -> tuple[str, str]:
+    return _size(found[kind]), _size(found[f"{kind}_reserved"])
+
+
+def _size(num_bytes: int | None) -> str:
+    return "" if num_bytes is None else f"{num_bytes / _MIB:,.1f} MiB"
 
 
 def curves(found: dict[str, Any]) -> str:

@@ -135,7 +135,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         sft.Material(train.rows, dev.rows, seen.hash, mix, drift.encode(codec, texts)),
         task,
         place,
-        sft.Run(directory / "training", config.seed, tracker),
+        sft.Run(directory / "training", config.seed, tracker, fitted.plan),
     )
     notes = {
         "arabic_llm.json": {

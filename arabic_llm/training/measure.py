@@ -1,23 +1,26 @@
-"""Memory of a step, predicted and measured: what the first step of a process takes, and was to take.
+"""Memory of a step, predicted and measured: the first that a process trains, then one with moments.
 
-What is compared is one and the same step: its widest micro-batch, as wide as its rows are, and without the
-optimiser's moments where they are yet to come. On a card the measure is torch's own count of the allocator,
-on a CPU the bytes of all tensors alive. The prediction is a rehearsal of the same code on the meta device.
+What is compared is one and the same step: its widest micro-batch, as wide as its rows are, with the
+optimiser's moments where they were there. On a card the measure is torch's own count of the allocator, on a
+CPU the bytes of all tensors alive. The prediction is a rehearsal of the same code on the meta device.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from arabic_llm import files, processes
 from arabic_llm.config.schema import Precision
+from arabic_llm.memory.plan import Plan
 from arabic_llm.memory.timeline import KINDS, Exact, Moment, Timeline
 from arabic_llm.memory.workload import (
     CUBLAS_WORKSPACE,
@@ -31,71 +34,32 @@ from arabic_llm.memory.workload import (
     architecture,
 )
 from arabic_llm.models import adapter, skeleton
+from arabic_llm.models.load import HostEmbedding
 from arabic_llm.models.placement import AMPERE
 from arabic_llm.training import rehearsal
+from arabic_llm.training.found import Batch, Found, Planned, Taken, mib, reserves_by_default, worst_passes
 
 log = logging.getLogger(__name__)
 MEMORY = "memory.json"
-_FAR_OFF = 5  # percent
 _HOPPER = 9  # compute capability from which cuBLAS has workspaces of 32 MiB
 _FAMILIES = ("llama", "qwen2", "gemma2", "glm")  # that the model on meta is built for
 _CLASSIFIERS = (*_FAMILIES, "bert")
 
 
-@dataclass(frozen=True)
-class Batch:
-    """The shape of one forward and backward pass."""
-
-    size: int  # sequences
-    tokens: int  # a sequence, with its padding
-    padded: bool  # some are shorter
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a step took, and what was predicted of it; None where that cannot be said."""
-
-    step: int
-    device: str
-    batch: Batch
-    measured: int  # bytes in tensors
-    measured_reserved: int | None  # taken from the card
-    predicted: int | None
-    predicted_reserved: int | None
-    measured_curve: Sequence[Moment] = field(default=(), repr=False)
-    predicted_curve: Sequence[Moment] = field(default=(), repr=False)
-
-    @property
-    def error(self) -> float | None:
-        """Return how far the prediction is off, in percent of what was measured."""
-        return None if self.predicted is None else 100 * (self.predicted / self.measured - 1)
-
-    def __str__(self) -> str:
-        """Return both in a line."""
-        said = f"memory of a step of {self.batch.size} x {self.batch.tokens} tokens: {_mib(self.measured)}"
-        if self.error is None:
-            return f"{said} measured, not predicted for this model"
-        said += f" measured, {_mib(self.predicted)} predicted ({self.error:+.1f}%)"
-        if self.measured_reserved is not None:
-            said += (
-                f"; of the card {_mib(self.measured_reserved)}, {_mib(self.predicted_reserved)} predicted"
-            )
-        far = f"; the prediction is more than {_FAR_OFF}% off" if abs(self.error) > _FAR_OFF else ""
-        return said + far
-
-
 class Measure(TrainerCallback):  # type: ignore[misc]
-    """Watch the first step that this process trains, then leave training alone."""
+    """Watch the first step that this process trains and the first one with moments, then none."""
 
-    def __init__(self, path: Path) -> None:
-        """Take the file that keeps what was found."""
-        self.found: Found | None = None
-        self.batches: list[Batch] = []  # of the step that is watched, or failed
+    def __init__(self, path: Path, plan: Plan | None = None) -> None:
+        """Take the file that keeps what was found, and the plan that is held against it."""
+        self.found: Found | None = None  # in the main process
+        self.batches: list[Batch] = []  # of the step that runs
         self._path = path
+        self._planned = Planned.of(plan)
         self._model: Any = None
-        self._note: Any = None
-        self._timeline: Timeline | None = None
+        self._meter: _Card | _Tensors | None = None
         self._has_moments = False
+        self._num_measured = 0
+        self._is_done = False
 
     def on_step_begin(
         self,
@@ -106,90 +70,156 @@ class Measure(TrainerCallback):  # type: ignore[misc]
         optimizer: Any = None,
         **_: Any,
     ) -> None:
-        """Begin to watch, at the first step of this process; of several processes none is rehearsed."""
+        """Begin to watch, at the first step of this process and at the first one with moments."""
         self.batches.clear()
-        if self._model is not None or processes.count() > 1:
-            return
-        self._model = model
-        self._note = model.register_forward_pre_hook(self._note_batch, with_kwargs=True)
         optimizer = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
         self._has_moments = bool(optimizer.state)
-        if args.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
+        if self._is_done or (self._num_measured and not self._has_moments):
             return
-        self._timeline = Timeline(Exact(), model.config.vocab_size)
-        beside = (tensor for p in model.parameters() for tensor in skeleton.scales(p))
-        for tensor in (*model.parameters(), *beside, *model.buffers()):
-            self._timeline.see(tensor)
-        self._timeline.follow(model, optimizer)
-        self._timeline.allocator.reset_peaks()
-        self._timeline.__enter__()  # type: ignore[no-untyped-call]
+        if self._model is None:
+            self._model = model
+            model.register_forward_pre_hook(self._note_batch, with_kwargs=True)
+        if args.device.type == "cuda":
+            self._meter = _Card(args.device, is_new=not self._num_measured)
+        else:
+            self._meter = _Tensors(model, optimizer)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Say and keep what the step took."""
-        if self.found is None and self._model is not None:
-            measured, reserved, curve = self._measured()
-            self.close()
-            batch = max(self.batches, key=lambda each: each.size * each.tokens)
-            predicted, predicted_curve = self.predict(args, batch)
-            self.found = Found(
-                *(state.global_step, args.device.type, batch, measured, reserved),
-                *(predicted.allocated if predicted else None, predicted.reserved if predicted else None),
-                *(curve, predicted_curve),
-            )
-            self._has_moments = True
+        """Keep what the step took in the fullest process, and say it of a step that all are like."""
+        if self._meter is None:
+            return
+        taken = self._meter.taken(worst_passes(self.batches))
+        self.close()
+        self._num_measured += 1
+        self._is_done = self._has_moments
+        fullest = max(processes.gather(taken), key=lambda each: each.allocated)
+        if processes.is_main():
+            self.found = self._held_against(args, state.global_step, fullest)
             files.write_json(self._path, {"kinds": KINDS, **asdict(self.found)})
+            if self._is_done:
+                log.info("%s", self.found)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Say what the only step took."""
+        if self.found is not None and not self._is_done:
             log.info("%s", self.found)
 
     def figures(self, step: int) -> dict[str, float | None]:
-        """Return what a line of metrics says of the step that was measured; nothing of others."""
+        """Return what a line of metrics says of a step that was measured; nothing of others.
+
+        A plan is of a card: on a CPU its figure is in memory.json alone.
+        """
         if self.found is None or self.found.step != step:
             return {}
+        planned = self.found.planned if self.found.device == "cuda" else None
         return {
             "measured_mib": self.found.measured / MIB,
             "predicted_mib": self.found.predicted and self.found.predicted / MIB,
+            "planned_mib": None if planned is None else planned.allocated / MIB,
         }
 
-    def predict(self, args: TrainingArguments, batch: Batch) -> tuple[Peak | None, list[Moment]]:
-        """Return what a step with such a pass takes, as rehearsed; None for models it does not know."""
-        work = workload(self._model, args, batch)
-        if work is None:
-            return None, []
-        with torch.random.fork_rng(devices=()):
-            return rehearsal.curve(work, is_first=not self._has_moments)
+    def predict(self, args: TrainingArguments, passes: Sequence[Batch]) -> tuple[Peak | None, list[Moment]]:
+        """Return what a step with such passes takes, as rehearsed; None for models it does not know."""
+        found: list[tuple[Peak, list[Moment]]] = []
+        for batch in passes:
+            if (work := workload(self._model, args, batch)) is None:
+                return None, []
+            with torch.random.fork_rng(devices=()):
+                found.append(rehearsal.curve(work, is_first=not self._has_moments))
+        return max(found, key=lambda each: each[0].allocated)
 
     def expected(self, args: TrainingArguments) -> str:
         """Return what the pass that runs was predicted to take, in words."""
         if not self.batches:
             return "nothing had run"
         batch = self.batches[-1]
-        predicted, _ = self.predict(args, batch)
+        predicted, _ = self.predict(args, [batch])
         said = f"a step of {batch.size} x {batch.tokens} tokens was"
         return (
-            f"{said} predicted to take {_mib(predicted.allocated)}"
-            if predicted
-            else f"{said} not predicted"
+            f"{said} predicted to take {mib(predicted.allocated)}" if predicted else f"{said} not predicted"
         )
 
     def close(self) -> None:
         """Leave training alone, as after an error."""
-        if self._timeline is not None:
-            self._timeline.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-            self._timeline.close()
-            self._timeline = None
+        if self._meter is not None:
+            self._meter.close()
+            self._meter = None
 
-    def _measured(self) -> tuple[int, int | None, list[Moment]]:
-        if self._timeline is not None:
-            return self._timeline.allocator.peak_allocated, None, self._timeline.curve()
-        return torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved(), []
+    def _held_against(self, args: TrainingArguments, step: int, taken: Taken) -> Found:
+        predicted, curve = self.predict(args, taken.passes)
+        by_rules = args.device.type == "cuda" and reserves_by_default(os.environ)
+        return Found(
+            step=step,
+            device=args.device.type,
+            num_processes=processes.count(),
+            has_moments=self._has_moments,
+            batch=max(taken.passes, key=Batch.num_tokens),
+            measured=taken.allocated,
+            measured_reserved=taken.reserved,
+            on_card=taken.on_card,
+            predicted=predicted.allocated if predicted else None,
+            predicted_reserved=predicted.reserved if predicted and by_rules else None,
+            planned=self._planned,
+            measured_curve=taken.curve,
+            predicted_curve=curve,
+        )
 
     def _note_batch(self, _model: Any, _args: Any, inputs: dict[str, Any]) -> None:
         mask = inputs.get("attention_mask")
         # without a mask they are packed: pieces do not mix; later nobody asks, and a GPU would have to wait
-        padded = self.found is not None or mask is None or not bool(mask.all())
-        self.batches.append(Batch(inputs["input_ids"].shape[0], inputs["input_ids"].shape[1], padded))
+        padded = self._meter is None or mask is None or not bool(mask.all())
+        size, tokens = inputs["input_ids"].shape
+        self.batches.append(Batch(size, tokens, padded, is_first=not self.batches))
+
+
+class _Card:
+    """What a step takes of this process's card, as torch's allocator counts it."""
+
+    def __init__(self, device: torch.device, *, is_new: bool) -> None:
+        """Count from here on; what reading the weights or an evaluation has left unused is given back."""
+        self._device = device
+        if is_new:
+            torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+    def taken(self, passes: Sequence[Batch]) -> Taken:
+        """Return the peaks since then, and what all programs hold of the card now."""
+        free, total = torch.cuda.mem_get_info(self._device)
+        allocated = torch.cuda.max_memory_allocated(self._device)
+        return Taken(passes, allocated, torch.cuda.max_memory_reserved(self._device), total - free)
+
+    def close(self) -> None:
+        """Leave the allocator to count on by itself."""
+
+
+class _Tensors:
+    """What a step takes on a CPU: every tensor that is alive."""
+
+    def __init__(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> None:
+        """Count from here on, what is there already included."""
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()  # an evaluation leaves its last weights whole, and their shares unseen
+        self._timeline = Timeline(Exact(), model.config.vocab_size)
+        beside = (tensor for p in model.parameters() for tensor in skeleton.scales(p))
+        for tensor in (*model.parameters(), *beside, *model.buffers()):
+            self._timeline.see(tensor)
+        self._timeline.follow(model, optimizer)
+        self._timeline.allocator.reset_peaks()
+        self._timeline.__enter__()
+
+    def taken(self, passes: Sequence[Batch]) -> Taken:
+        """Return the peak since then, and the curve to it."""
+        return Taken(passes, self._timeline.allocator.peak_allocated, curve=self._timeline.curve())
+
+    def close(self) -> None:
+        """Leave training alone."""
+        self._timeline.__exit__(None, None, None)
+        self._timeline.close()
 
 
 def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> Workload | None:
@@ -203,7 +233,9 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         return None
     shape = {name: value for name, value in config.to_dict().items() if value is not None}
     quantization = getattr(config, "quantization_config", None)
-    weights = _dtype(model.get_input_embeddings().weight)
+    table = model.get_input_embeddings()
+    on_host = isinstance(table, HostEmbedding)
+    weights = _dtype(table if on_host else table.weight)
     mixed = Precision.bfloat16 if args.bf16 else Precision.float16 if args.fp16 else None
     on_cuda = args.device.type == "cuda"
     major = torch.cuda.get_device_capability()[0] if on_cuda else 0
@@ -226,7 +258,7 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         optimizer=Optimizer.adamw_8bit if "8bit" in args.optim else Optimizer.adamw,
         loss=Loss.full if is_classifier else Loss.tiled,
         padded=batch.padded,
-        accumulates=args.gradient_accumulation_steps > 1,
+        accumulates=args.gradient_accumulation_steps > 1 and not batch.is_first,
         widened=False,
         keeps_output=False,
         workspace_bytes=hopper if on_cuda else 0,
@@ -235,6 +267,9 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         optimizer_on_host=on_cuda and "paged" in args.optim,
         objective=Objective.classify if is_classifier else Objective.sft,
         num_labels=config.num_labels,
+        embedding_on_host=on_host,
+        num_cards=processes.count(),
+        fsdp=bool(args.fsdp),
     )
 
 
@@ -253,7 +288,3 @@ def _attention(config: Any, mixed: Precision | None, batch: Batch, major: int | 
     # Before Ampere there is no FlashAttention; grouped heads without a mask are left to the plain formula.
     grouped = config.num_key_value_heads < config.num_attention_heads
     return Attention.eager if grouped else Attention.efficient
-
-
-def _mib(size: int | None) -> str:
-    return "?" if size is None else f"{size / MIB:,.0f} MiB"

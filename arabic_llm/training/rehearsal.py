@@ -19,12 +19,12 @@ from torch.autograd.graph import _engine_run_backward
 from transformers import PreTrainedModel, modeling_utils
 
 from arabic_llm.memory.allocator import Block, CachingAllocator
-from arabic_llm.memory.closed_form import MIN_8BIT
+from arabic_llm.memory.closed_form import MIN_8BIT, MIN_PAGED
 from arabic_llm.memory.timeline import Exact, Moment, Timeline
 from arabic_llm.memory.trace import LikeCuda, Trace
 from arabic_llm.memory.workload import Attention, Loss, Objective, Optimizer, Peak, Workload
 from arabic_llm.models import skeleton
-from arabic_llm.training import objectives
+from arabic_llm.training import objectives, several
 
 _HALF = 2  # bytes of a weight as it is read from the disk
 
@@ -63,8 +63,10 @@ def rehearse(
     trace = trace or Trace(allocator)
     with ExitStack() as stack:
         stack.enter_context(objectives.kernels(model, work))
+        if work.fsdp:
+            stack.enter_context(several.shared_out(model, work))
         stack.enter_context(trace)
-        _load(model, work, trace, allocator)
+        (_see if work.fsdp else _load)(model, work, trace, allocator)
         stack.enter_context(torch.device("meta"))
         autocast = getattr(torch, work.compute.name) if work.autocast else None
         cuda = stack.enter_context(LikeCuda(autocast, work.device))
@@ -75,6 +77,8 @@ def rehearse(
         stage = _Stage(model, work, allocator, cuda, _optimizer(model, work))
         if isinstance(trace, Timeline):
             trace.follow(model, stage.optimizer)
+            allocator.empty_cache()  # as who measures does
+        stage.buckets = several.buckets(model, work)
         for _ in range(num_steps - 1):
             stage.step(lambda _: None)
             gc.collect()
@@ -92,6 +96,7 @@ class _Stage:
     cuda: LikeCuda
     optimizer: torch.optim.Optimizer
     workspaces: list[Block] = field(default_factory=list)  # of cuBLAS; never given back
+    buckets: list[torch.Tensor] = field(default_factory=list)  # of gradients, where processes sum them up
 
     def step(self, watch: Callable[[str], None]) -> dict[str, int]:
         """Run one optimiser step and return the peak of each phase; the last pass is watched."""
@@ -186,6 +191,12 @@ def _mask(work: Workload) -> torch.Tensor | None:
     return mask.to(getattr(torch, work.weights.name)) if work.attention is Attention.eager else mask
 
 
+def _see(model: PreTrainedModel, _work: Workload, trace: Trace, _allocator: CachingAllocator) -> None:
+    """Account for shares of weights: these are read on the host, and only shares go to the card."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        trace.see(tensor)
+
+
 def _load(model: PreTrainedModel, work: Workload, trace: Trace, allocator: CachingAllocator) -> None:
     """Ask for memory as transformers does when it reads weights, so that blocks lie as they will.
 
@@ -226,33 +237,31 @@ def _optimizer(model: PreTrainedModel, work: Workload) -> torch.optim.Optimizer:
     trained = [p for p in model.parameters() if p.requires_grad]
     if work.optimizer is Optimizer.sgd:
         return torch.optim.SGD(trained, lr=1.0, foreach=True)
-    if work.optimizer_on_host:
-        return _Paged(trained, {})
-    if work.optimizer is Optimizer.adamw_8bit:
-        return _EightBit(trained, {})
-    # what torch chooses: on a GPU all weights at once, on a CPU one after another
-    return torch.optim.AdamW(trained, lr=1.0, foreach=work.device != "cpu")
+    if work.optimizer_on_host or work.optimizer is Optimizer.adamw_8bit:
+        return _Bitsandbytes(trained, work)
+    # what torch chooses: on a GPU all weights at once; on a CPU, and of shares, one after another
+    return torch.optim.AdamW(trained, lr=1.0, foreach=work.device != "cpu" and not work.fsdp)
 
 
-class _Paged(torch.optim.Optimizer):
-    """bitsandbytes' paged optimisers: moments in managed memory, which no allocator of torch's counts."""
+class _Bitsandbytes(torch.optim.Optimizer):
+    """The state of bitsandbytes' AdamW: its update is a kernel in place, which meta does not have."""
 
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Update in place."""
-
-
-class _EightBit(torch.optim.Optimizer):
-    """The state of bitsandbytes' AdamW8bit: its update is a kernel in place, which meta does not have."""
+    def __init__(self, trained: list[nn.Parameter], work: Workload) -> None:
+        """Take what is trained. Paged ones keep large moments where no allocator of torch counts them."""
+        super().__init__(trained, {})
+        self._is_8bit = work.optimizer is Optimizer.adamw_8bit
+        self._is_paged = work.optimizer_on_host
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Make the moments, once (bitsandbytes.optim.optimizer.Optimizer2State.init_state)."""
         for parameter in self.param_groups[0]["params"]:
             if self.state[parameter]:
                 continue
-            is_small = parameter.numel() < MIN_8BIT
+            is_8bit = self._is_8bit and parameter.numel() >= MIN_8BIT
             for moment in ("state1", "state2"):
-                dtype = torch.float32 if is_small else torch.uint8
-                self.state[parameter][moment] = torch.empty_like(parameter, dtype=dtype)
-                if not is_small:
+                if not (self._is_paged and parameter.numel() >= MIN_PAGED):
+                    dtype = torch.uint8 if is_8bit else torch.float32
+                    self.state[parameter][moment] = torch.empty_like(parameter, dtype=dtype)
+                if is_8bit:
                     scales = torch.empty(-(-parameter.numel() // 256))
                     self.state[parameter][f"absmax_{moment}"] = scales

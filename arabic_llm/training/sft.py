@@ -21,6 +21,7 @@ from arabic_llm.data.chat import TokenRow
 from arabic_llm.data.mix_report import MixReport
 from arabic_llm.data.mixing import Mix
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError
+from arabic_llm.memory.plan import Plan
 from arabic_llm.models.placement import Placement, micro_batch
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import batches, callbacks, checkpoint, measure, schedule
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 _ROWS = "rows.json"  # what the run that began here trains on
 # A block's weights leave the card after its forward pass; checkpoints hold all, for any number of cards.
 _FSDP = {"version": 2, "reshard_after_forward": True, "state_dict_type": "FULL_STATE_DICT"}
+# Gradients are shared out after every pass: those of whole weights would stay until the last one.
+_SHARED_EACH_PASS = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
 _OF_FSDP = "pytorch_model_fsdp.bin"  # a checkpoint's weights, as accelerate takes them up again
 _OPTIMIZERS = {  # as transformers names them, by (what, in the host's memory)
     (Optimizer.adamw, False): "adamw_torch",
@@ -64,11 +67,12 @@ class Material:
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run keeps its files, its seed, and who gets a copy of its metrics."""
+    """Where a run keeps its files, its seed, who gets a copy of its metrics, and its plan."""
 
     directory: Path
     seed: int
     tracker: Tracker
+    plan: Plan | None = None  # none without a budget
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Outcome:
     dev_loss: float | None
     resumed_from: int  # step of the checkpoint it carried on from; 0: from the start
     kept_step: int  # after which the weights are as they were kept: the best, where it stopped early
-    measured_mib: float | None  # memory of the first step of the process that trained last
+    measured_mib: float | None  # memory of a step of the process that trained last, in tensors
     predicted_mib: float | None
 
     @property
@@ -124,7 +128,7 @@ def train(
         plan = plan.until(checkpoint.step_of(last))  # it ended there; only its best weights are missing
     counts = schedule.count_tokens(plan, train_set["labels"])
     calm = callbacks.StopCalmly()
-    watch = measure.Measure(directory / measure.MEMORY)
+    watch = measure.Measure(directory / measure.MEMORY, run.plan)
     hooks = [callbacks.Metrics(metrics, counts, run.tracker, watch), calm]
     if patience is not None:
         hooks.append(callbacks.StopEarly(metrics, patience))
@@ -210,6 +214,7 @@ def _arguments(
         ddp_find_unused_parameters=False,
         fsdp=placement.fsdp,
         fsdp_config=_FSDP if placement.fsdp else None,
+        accelerator_config=_SHARED_EACH_PASS if placement.fsdp else None,
         disable_tqdm=True,
         seed=run.seed,
     )

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -132,8 +133,12 @@ MOMENTS = [
 ]
 FOUND = {
     "kinds": ["weights", "trained", "optimizer", "gradients", "activations", "logits"],
-    "step": 1,
+    "step": 2,
     "device": "cpu",
+    "num_processes": 1,
+    "has_moments": True,
+    "on_card": None,
+    "planned": None,
     "batch": {"size": 2, "tokens": 28, "padded": True},
     "measured": 100 * MIB,
     "measured_reserved": None,
@@ -144,13 +149,38 @@ FOUND = {
 }
 
 
+def cells(html):
+    return [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", html)[1:]]
+
+
 def test_the_memory_of_a_step_is_shown_predicted_and_measured():
     html = memory.section(FOUND)
-    assert "Step 1, 2 x 28 tokens in its largest pass, CPU: 100.0 MiB measured, 90.0 MiB predicted" in html
-    assert "(-10.0%)" in html
+    assert cells(html) == [
+        ["predicted: that step, rehearsed", "2 x 28", "90.0 MiB", ""],
+        ["measured: step 2, CPU", "2 x 28", "100.0 MiB", ""],
+    ]
+    assert "The prediction is -10.0% off what was measured." in html
     assert html.count("<svg") == 1
     assert memory.section(FOUND) == html
     assert memory.section({}) == ""
     alone = memory.section({**FOUND, "predicted": None, "predicted_curve": []})
     assert "no family that is predicted" in alone
     assert "<svg" not in alone
+
+
+def test_the_plan_stands_beside_the_measurement_and_what_is_unlike_is_said():
+    plan = {"size": 2, "tokens": 1024, "allocated": 300 * MIB, "total": 400 * MIB}
+    here = memory.section({**FOUND, "planned": plan})
+    assert cells(here)[0] == [
+        "planned: at most, on the card of hw",
+        *("2 x up to 1,024", "300.0 MiB", "400.0 MiB"),
+    ]
+    assert "not comparable with this CPU" in here
+    card = {"device": "cuda", "measured_reserved": 120 * MIB, "predicted_reserved": 118 * MIB}
+    there = memory.section({**FOUND, "planned": plan, **card, "on_card": 500 * MIB, "num_processes": 2})
+    assert cells(there)[1:] == [
+        ["predicted: that step, rehearsed", "2 x 28", "90.0 MiB", "118.0 MiB"],
+        ["measured: step 2, GPU, the fullest of 2 processes", "2 x 28", "100.0 MiB", "120.0 MiB"],
+    ]
+    assert "this step&#39;s are shorter" in there
+    assert "The card held 500.0 MiB in all (nvidia-smi); 380.0 MiB of it are not torch&#39;s" in there
