@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from trl.trainer import utils as trl_utils
 
+from arabic_llm.config.schema import Precision
 from arabic_llm.memory.allocator import Block, CachingAllocator
 from arabic_llm.memory.closed_form import MIN_8BIT
 from arabic_llm.memory.timeline import Exact, Moment, Timeline
@@ -162,7 +163,10 @@ def _mask(work: Workload) -> torch.Tensor | None:
     if not (work.padded or work.attention is Attention.eager):
         return None
     mask = torch.zeros(work.batch_size, 1, work.tokens, work.tokens, dtype=torch.bool)
-    return mask.to(getattr(torch, work.weights.name)) if work.attention is Attention.eager else mask
+    embedded = (
+        Precision.float32 if work.widened else work.weights
+    )  # what is added to the scores is of its type
+    return mask.to(getattr(torch, embedded.name)) if work.attention is Attention.eager else mask
 
 
 def _load(model: PreTrainedModel, work: Workload, trace: Trace, allocator: CachingAllocator) -> None:
