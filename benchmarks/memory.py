@@ -141,17 +141,18 @@ def main(path: Path) -> None:
     for number, row in enumerate(rows, start=2):
         try:
             work = workload(row, shapes)
+            measured = [_mib(row, f"peak_{kind}_mib") for kind in ("allocated", "reserved")]
         except ConfigError as problem:
             raise ConfigError(f"{path}:{number}: {problem}") from problem
         tried.append((work, row))
         peak = rehearsal.peak(work)
-        measured = [_mib(row, f"peak_{kind}_mib") for kind in ("allocated", "reserved")]
         allocated.append(error(peak.allocated / MIB, measured[0]))
         reserved.append(error(peak.reserved / MIB, measured[1]))
         ours = [peak.allocated / MIB, peak.reserved / MIB]
         name, errors = row["model"].rpartition("/")[2], (allocated[-1], reserved[-1])
         print(
-            f"{name:26} {row['quantization']:4} {work.batch_size} x {work.tokens:<5} {row['attention']:5}"
+            f"{name:26} {'nf4' if work.nf4 else 'none':4} {work.batch_size} x {work.tokens:<5}"
+            f" {_cell(row, 'attention'):5}"
             f" allocated {ours[0]:7.0f} measured {measured[0]:7.0f} {errors[0]:+6.2f}% "
             f" reserved {ours[1]:7.0f} measured {measured[1]:7.0f} {errors[1]:+6.2f}%",
             flush=True,
@@ -166,6 +167,6 @@ def main(path: Path) -> None:
 if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]))
-    except ConfigError as problem:
+    except (ConfigError, OSError, json.JSONDecodeError) as problem:
         print(f"error: {problem}", file=sys.stderr)
         sys.exit(2)

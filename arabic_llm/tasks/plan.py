@@ -160,11 +160,11 @@ def _settings(chosen: Plan, config: RunConfig) -> list[str]:
         f"gradient checkpointing {'on' if chosen.checkpointing else 'off'},"
         f" {kernels[chosen.work.attention]} attention, {_places(chosen)}",
         *several,
-        *_bound(chosen),
+        *bound(chosen),
     ]
 
 
-def _bound(chosen: Plan) -> list[str]:
+def bound(chosen: Plan) -> list[str]:
     """Return what to know of figures that stand for more layers than have an adapter."""
     if (names := closed_form.stands_for(chosen.work)) is None:
         return []

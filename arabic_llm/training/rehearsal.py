@@ -18,6 +18,7 @@ from torch import nn
 from torch.autograd.graph import _engine_run_backward
 from transformers import PreTrainedModel, modeling_utils
 
+from arabic_llm.config.schema import Precision
 from arabic_llm.memory.allocator import Block, CachingAllocator
 from arabic_llm.memory.closed_form import MIN_8BIT, MIN_PAGED
 from arabic_llm.memory.timeline import Exact, Moment, Timeline
@@ -188,7 +189,8 @@ def _mask(work: Workload) -> torch.Tensor | None:
     if not (work.padded or work.attention is Attention.eager):
         return None
     mask = torch.zeros(work.sequences, 1, work.tokens, work.tokens, dtype=torch.bool)
-    return mask.to(getattr(torch, work.weights.name)) if work.attention is Attention.eager else mask
+    added = Precision.float32 if work.widened else work.weights  # to the scores: of the embeddings' type
+    return mask.to(getattr(torch, added.name)) if work.attention is Attention.eager else mask
 
 
 def _see(model: PreTrainedModel, _work: Workload, trace: Trace, _allocator: CachingAllocator) -> None:

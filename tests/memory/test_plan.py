@@ -40,6 +40,12 @@ def test_what_a_4_gb_card_is_bought_for_fits(model, tokens):
     assert planning.fits(planning.best(ask), ask.hw)
 
 
+def test_layers_whose_figures_are_those_of_more_layers_are_named():
+    assert plan.bound(chosen("adapter.target_modules=[q_proj,v_proj]")) == []
+    (line,) = plan.bound(chosen("adapter.target_modules=[q_proj,k_proj]"))
+    assert "of adapters on k_proj, o_proj, q_proj, v_proj, not on q_proj, k_proj alone" in line
+
+
 def test_two_cards_share_the_sequences_of_a_step():
     best = chosen("model=qwen2_7b", "adapter=lora", "hw=2x24gb")
     alone = chosen("model=qwen2_7b", "adapter=lora", "hw=24gb")
@@ -209,7 +215,8 @@ def test_adapters_in_bfloat16_take_half_and_are_proposed_where_that_is_enough(pr
     )
     whole, half = chosen(*large, "hw=24gb").parts, chosen(*large, "hw=24gb", "adapter.dtype=bfloat16").parts
     for name in ("adapters", "gradients", "optimizer"):
-        assert getattr(half, name) == pytest.approx(getattr(whole, name) / 2, rel=0.01)
+        # not quite: blocks of other sizes leave other rests
+        assert getattr(half, name) == pytest.approx(getattr(whole, name) / 2, rel=0.02)
     _, said = program("task=plan", *large)
     assert "adapter.dtype=bfloat16" in said
     _, said = program("task=plan", *large, "adapter.dtype=bfloat16")

@@ -1,6 +1,7 @@
 """The rehearsed step: what was measured on a T4, and that no part of it is lost."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -40,19 +41,41 @@ TINY = Workload(
 )
 
 
+def _benchmark(rows, folder):
+    """Write rows and run benchmarks/memory.py on them."""
+    with (folder / "rows.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    command = [sys.executable, ROOT / "benchmarks" / "memory.py", folder / "rows.csv"]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+
+
+def test_a_measured_row_that_cannot_be_read_is_named_with_its_column(tmp_path):
+    shape = {name: value for name, value in vars(TINY.architecture).items() if value is not None}
+    shapes = {"tiny": {**shape, "model_type": "mistral", "head_dim": None}}
+    (tmp_path / "architectures.json").write_text(json.dumps(shapes), encoding="utf-8")
+    row = {
+        "model": "tiny",
+        "batch_size": 1,
+        "seq_len": 64,
+        "optimizer": "adam8bit",
+        "peak_allocated_mib": 99,
+    }
+    done = _benchmark([row | {"peak_reserved_mib": 99}, row], tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"error: {tmp_path}/rows.csv:3: no 'peak_reserved_mib'"
+    assert done.stdout.startswith("tiny")  # the row before it was read, all other columns by their defaults
+
+
 @pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data/gpu_memory_t4 (or ARABIC_LLM_DATA)")
 def test_what_was_measured_on_a_t4_is_predicted_within_one_percent(tmp_path):
     with (DATA / "measured.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     (tmp_path / "architectures.json").write_bytes((DATA / "architectures.json").read_bytes())
-    with (tmp_path / "rows.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows([rows[2], rows[5]])  # eager and sdpa, 2 x 2048
-    command = [sys.executable, ROOT / "benchmarks" / "memory.py", tmp_path / "rows.csv"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+    done = _benchmark([rows[2], rows[5]], tmp_path)  # eager and sdpa, 2 x 2048
     last = done.stdout.splitlines()[-1]
     mean, worst, reserved = (float(w.strip("%,")) for w in last.split() if "%" in w)
     assert (mean < 1, worst < 1, reserved < 5) == (True, True, True), done.stdout + done.stderr
