@@ -13,7 +13,13 @@ from bitsandbytes.functional import QuantState
 from bitsandbytes.nn.modules import Linear4bit, Params4bit
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    AttentionInterface,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    PreTrainedModel,
+)
 
 from arabic_llm.memory.weights import ALL_LINEAR
 from arabic_llm.memory.workload import Attention, Workload
@@ -31,7 +37,8 @@ def build(work: Workload) -> PreTrainedModel:
     config.use_cache = False
     config._attn_implementation = "eager" if work.attention is Attention.eager else _fused(work)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, work.weights.name))
+        kind = AutoModelForMaskedLM if work.architecture.model_type == "bert" else AutoModelForCausalLM
+        model = kind.from_config(config, dtype=getattr(torch, work.weights.name))
         if work.nf4:
             _quantise(model, work)
         if work.rank is not None:
@@ -53,6 +60,14 @@ def scales(parameter: nn.Parameter) -> Iterator[torch.Tensor]:
                 yield tensor
 
 
+def tensors(model: PreTrainedModel) -> Iterator[torch.Tensor]:
+    """Yield all that a model holds; what is tied comes twice."""
+    for parameter in model.parameters():
+        yield from scales(parameter)
+        yield parameter
+    yield from model.buffers()
+
+
 def _adapted(model: PreTrainedModel, work: Workload) -> PreTrainedModel:
     targets = list(work.target_modules)
     if targets == [ALL_LINEAR]:
@@ -72,7 +87,7 @@ def _quantise(model: PreTrainedModel, work: Workload) -> None:
     """Replace every linear layer but the head by bitsandbytes' own, as transformers does when it loads."""
     compute = getattr(torch, work.compute.name)
     for name, module in list(model.named_modules()):
-        if not isinstance(module, nn.Linear) or name == "lm_head":
+        if not isinstance(module, nn.Linear) or module is model.get_output_embeddings():
             continue
         count = module.in_features * module.out_features
         four_bit = Linear4bit(  # type: ignore[no-untyped-call]
@@ -140,7 +155,9 @@ def _fused(work: Workload) -> str:
             )[0]
         else:
             groups = query_bhtd.shape[1] // key.shape[1]
-            if groups > 1:
+            if groups > 1 and query_bhtd.shape[2] == 1:  # transformers' pack_gqa, of a token that is said
+                query_bhtd = query_bhtd.reshape(query_bhtd.shape[0], -1, groups, query_bhtd.shape[3])
+            elif groups > 1:
                 key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
             bias = None
             if attention_mask is not None:  # bool -> what is added to the scores, in the query's type

@@ -36,11 +36,11 @@ def run(config: RunConfig, directory: Path) -> float:
     """Return the tuned model's mean score, a share of 1; the report is `<directory>/report.html`."""
     from arabic_llm import machine, tracking
 
-    config = machine.settled(config)
+    judged, config = machine.settled(config, whole=True), machine.settled(config)
     tracker = tracking.start(config.tracking, directory, identity(config))
-    base = evaluate.judge(config, None, directory / "evaluation" / "base")
+    base = evaluate.judge(judged, None, directory / "evaluation" / "base")
     trained = sft.fine_tune(config, directory, tracker)
-    tuned = evaluate.judge(config, trained, directory / "evaluation" / "tuned")
+    tuned = evaluate.judge(judged, trained, directory / "evaluation" / "tuned")
     rows = processes.from_main(lambda: compare.report(config, base, tuned, directory, trained))
     tracker.finish(
         {f"{row.base.label} {name}": getattr(row, name).value for row in rows for name in _SIDES}
