@@ -72,17 +72,18 @@ def refuse(config: RunConfig, fitted: Fit) -> None:
         machine.refuse_too_large(name, size / GIB)
         return
     length = min(config.model.max_length, _QUESTION)
-    least = _most(fitted, 1, length)
+    least = fitted.own.worst(1, length, generates=fitted.generates)
     if not fitted.own.is_within(least):
         cures = [] if held.nf4 else ["adapter.quantization=nf4"]
-        shorter = _longest(fitted, 1, length)
+        shorter = fitted.own.longest(1, length, generates=fitted.generates)
         cures += [f"model.max_length={shorter}"] if shorter else []
         raise HardwareError(
             f"hw={config.hw.name} leaves {config.hw.usable_gib} GiB and judging {name} needs"
-            f" {_gib(least)} for one question of {length:,} tokens ({_parts(least)}):"
+            f" {fitted.own.needed(least) / GIB:.2f} ({_parts(fitted, least)}) for one question of"
+            f" {length:,} tokens:"
             f" take {', '.join((*cures, 'a smaller model'))} or a larger hw"
         )
-    machine.refuse_busy(room.needed(least) / GIB)
+    machine.refuse_busy(fitted.own.needed(least) / GIB)
 
 
 def line(config: RunConfig, fitted: Fit, num_items: int) -> str:
@@ -91,34 +92,22 @@ def line(config: RunConfig, fitted: Fit, num_items: int) -> str:
     kind = "nf4" if held.nf4 else held.dtype.name
     kind += ", with its adapter" if held.rank is not None else ""
     said = f"plan: judging {model.name} ({kind}) on {num_items:,} items: batches of {most}"
-    longest = [_longest(fitted, size, model.max_length) for size in (most, 1)]
+    longest = [
+        fitted.room.longest(size, model.max_length, generates=fitted.generates) for size in (most, 1)
+    ]
     length = longest[0] or longest[1] or model.max_length
     said += f", contexts up to {length:,} tokens"
     if longest[0] < model.max_length:
         said += f" (one at a time up to {longest[1]:,} of the {model.max_length:,} it reads)"
-    worst = _most(fitted, most if longest[0] else 1, length)
+    worst = fitted.own.worst(most if longest[0] else 1, length, generates=fitted.generates)
     budget = "" if config.hw.usable_gib is None else f" of {config.hw.usable_gib} that hw leaves"
-    return f"{said}: needs up to {_gib(worst)} GiB{budget}: {_parts(worst)}; {fitted.place.description}"
+    needs = f"needs up to {fitted.own.needed(worst) / GIB:.2f} GiB{budget}"
+    return f"{said}: {needs}: {_parts(fitted, worst)}; {fitted.place.description}"
 
 
-def _longest(fitted: Fit, size: int, length: int) -> int:
-    """Return the tokens of the longest contexts of which so many fit, whatever is asked of them."""
-    kinds = (False, True) if fitted.generates else (False,)
-    return min(fitted.room.longest(size, length, generates=generates) for generates in kinds)
-
-
-def _most(fitted: Fit, size: int, length: int) -> Parts:
-    kinds = (False, True) if fitted.generates else (False,)
-    return max((fitted.own.worst(size, length, generates) for generates in kinds), key=room.needed)
-
-
-def _parts(parts: Parts) -> str:
+def _parts(fitted: Fit, parts: Parts) -> str:
     """Return what the figures are of, in GiB; the workspace and the holes are with the activations."""
     held = parts.weights_4bit + parts.weights_kept + parts.adapters
-    passing = room.needed(parts) - held - parts.cache - parts.logits
+    passing = fitted.own.needed(parts) - held - parts.cache - parts.logits
     sizes = {"weights": held, "cache": parts.cache, "activations": passing, "logits": parts.logits}
     return ", ".join(f"{name} {size / GIB:.2f}" for name, size in sizes.items())
-
-
-def _gib(parts: Parts) -> str:
-    return f"{room.needed(parts) / GIB:.2f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from arabic_llm.config.schema import AdapterConfig, Device, HardwareConfig, Method, ModelConfig, Precision
 from arabic_llm.config.schema import Quantization as Quantized
@@ -40,11 +41,16 @@ class Room:
 
     def fits(self, size: int, context: int, *, generates: bool) -> bool:
         """Return whether so many sequences of so many tokens stay within the budget."""
-        return self.is_within(self.worst(size, context, generates))
+        return self.is_within(self.worst(size, context, generates=generates))
 
     def is_within(self, parts: Parts) -> bool:
         """Return whether a pass stays within the budget."""
-        return self.budget_bytes is None or needed(parts) <= self.budget_bytes
+        return self.budget_bytes is None or self.needed(parts) <= self.budget_bytes
+
+    def needed(self, parts: Parts) -> float:
+        """Return the bytes that are taken from the card, with the holes between blocks; a CPU has none."""
+        holes = 0.0 if self.held.on_cpu else FRAGMENTS * (parts.activations + parts.logits)
+        return parts.allocated + holes
 
     def longest(self, size: int, max_length: int, *, generates: bool) -> int:
         """Return the tokens of the longest contexts of which so many fit at once; 0: there are none."""
@@ -59,13 +65,14 @@ class Room:
                 high = middle - 1
         return found
 
-    def worst(self, size: int, context: int, generates: bool) -> Parts:
-        """Return what the worst pass holds, of so many sequences of so many tokens."""
+    def worst(self, size: int, context: int, *, generates: bool) -> Parts:
+        """Return what the worst pass holds, of so many sequences of so many tokens, scored or said too."""
         if self.held.is_masked_model:
             shapes = masked(size, context)
         else:
-            shapes = generation(size, context) if generates else scoring(self.held, size, context)
-        return max((reading.predict(self.held, shape) for shape in shapes), key=needed)
+            shapes = scoring(self.held, size, context)
+            shapes = chain(shapes, generation(size, context) if generates else ())
+        return max((reading.predict(self.held, shape) for shape in shapes), key=self.needed)
 
 
 def room(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig) -> Room:
@@ -125,11 +132,6 @@ def masked(size: int, context: int) -> Iterator[Pass]:
     for tokens in (context, min(context, _SHORTEST_ROW)):
         rows = max(1, size * TOKENS_OF_A_SEQUENCE // tokens)
         yield Pass(rows, tokens, wanted=rows, masked=rows > 1)
-
-
-def needed(parts: Parts) -> float:
-    """Return the bytes that are taken from the card, with the holes between blocks."""
-    return parts.allocated + FRAGMENTS * (parts.activations + parts.logits)
 
 
 def _halves(size: int) -> Iterator[int]:
