@@ -28,11 +28,17 @@ _SECONDS = 10
 class Card:
     """A GPU as nvidia-smi sees it: sizes in GiB."""
 
+    index: str  # or its UUID
     name: str
     total: float
     free: float
     capability: float
-    users: str  # who holds memory on it
+
+    @property
+    def users(self) -> str:
+        """Return who holds memory on it."""
+        apps = _ask(self.index, "--query-compute-apps=pid,process_name,used_memory")
+        return ", ".join(map(_user, apps)) or "programs that nvidia-smi does not name"
 
     def __str__(self) -> str:
         """Return its name and what is free."""
@@ -77,15 +83,24 @@ def settle(hw: HardwareConfig, *, whole: bool = False) -> HardwareConfig:
     return settled
 
 
-def refuse_busy(needed_gib: float) -> None:
-    """Refuse a run that would fit its budget where others hold the card. Raises HardwareError."""
-    found = card()
-    if found is None or found.free >= needed_gib + _CONTEXT_GIB:
+def refuse_busy(needed_gib: float, *, is_planned: bool = False) -> None:
+    """Refuse a run that would fit its budget where others hold the card, or the card is smaller.
+
+    What `is_planned` may be for a larger card, elsewhere. Raises HardwareError.
+    """
+    found, needed = card(), needed_gib + _CONTEXT_GIB
+    if found is None or found.free >= needed:
         return
-    raise HardwareError(
-        f"the card is busy: {found}, and this run needs {needed_gib + _CONTEXT_GIB:.1f}; taken by"
-        f" {found.users}. End what takes it, wait for it, or plan for what is free with hw=auto"
-    )
+    if found.total >= needed:
+        raise HardwareError(
+            f"the card is busy: {found}, and this run needs {needed:.1f}; taken by {found.users}. End what"
+            " takes it, wait for it, or plan for what is free with hw=auto"
+        )
+    if not is_planned:
+        raise HardwareError(
+            f"the card is smaller than hw says: {found}, and this run needs {needed:.1f}; plan for what is"
+            " free with hw=auto"
+        )
 
 
 def card() -> Card | None:
@@ -95,15 +110,7 @@ def card() -> Card | None:
     if chosen in ("", "-1") or not (lines := _ask(chosen, f"--query-gpu={_CARD}")):
         return None
     name, total, free, capability = (cell.strip() for cell in lines[0].split(","))
-    apps = _ask(chosen, "--query-compute-apps=pid,process_name,used_memory")
-    users = [_user(line) for line in apps]
-    return Card(
-        name,
-        float(total) / _MIB_OF_GIB,
-        float(free) / _MIB_OF_GIB,
-        float(capability),
-        ", ".join(users) or "programs that nvidia-smi does not name",
-    )
+    return Card(chosen, name, float(total) / _MIB_OF_GIB, float(free) / _MIB_OF_GIB, float(capability))
 
 
 def refuse_too_large(name: str, weights_gib: float) -> None:
@@ -147,4 +154,5 @@ def _budgets() -> list[dict[str, Any]]:
     found = [
         yaml.safe_load(path.read_text(encoding="utf-8")) for path in (paths.CONF / "hw").glob("*.yaml")
     ]
-    return sorted((v for v in found if "usable_gib" in v), key=lambda values: values["usable_gib"])
+    of_one_card = (v for v in found if "usable_gib" in v and v.get("num_cards", 1) == 1)
+    return sorted(of_one_card, key=lambda values: float(values["usable_gib"]))

@@ -18,11 +18,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from accelerate.commands.estimate import estimate_training_usage
+import memory_peers
 
-from arabic_llm.config.schema import Precision, Quantization
+from arabic_llm.config.schema import Precision
 from arabic_llm.errors import ConfigError
-from arabic_llm.memory import weights
 from arabic_llm.memory.workload import (
     CUBLAS_WORKSPACE,
     MIB,
@@ -77,12 +76,6 @@ def workload(row: dict[str, str], shapes: dict[str, dict[str, Any]]) -> Workload
     )
 
 
-def rule_of_thumb(work: Workload) -> float:
-    """Return what `accelerate estimate-memory` says of training in 16 bits; it knows no batch."""
-    whole = weights.weight_bytes(work.architecture, Quantization.none, 4)
-    return max(estimate_training_usage(int(whole), "float16").values()) / MIB
-
-
 def error(predicted: float, measured: float) -> float:
     """Return the error in percent."""
     return 100 * (predicted / measured - 1)
@@ -92,16 +85,16 @@ def main(path: Path) -> None:
     """Print each row and the errors over all."""
     warnings.simplefilter("ignore")
     shapes = json.loads((path.parent / "architectures.json").read_text(encoding="utf-8"))
-    allocated, reserved, thumb = [], [], []
+    allocated, reserved, tried = [], [], []
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         work = workload(row, shapes)
+        tried.append((work, row))
         peak = rehearsal.peak(work)
         measured = [float(row[f"peak_{kind}_mib"]) for kind in ("allocated", "reserved")]
         allocated.append(error(peak.allocated / MIB, measured[0]))
         reserved.append(error(peak.reserved / MIB, measured[1]))
-        thumb.append(error(rule_of_thumb(work), measured[0]))
         ours = [peak.allocated / MIB, peak.reserved / MIB]
         name, errors = row["model"].rpartition("/")[2], (allocated[-1], reserved[-1])
         print(
@@ -110,8 +103,7 @@ def main(path: Path) -> None:
             f" reserved {ours[1]:7.0f} measured {measured[1]:7.0f} {errors[1]:+6.2f}%",
             flush=True,
         )
-    print("peers: fitcheck-llm 0.3.1 says of itself: worst 4.6% allocated, 13.9% of the process;")
-    print(f"       accelerate estimate-memory (of these rows): worst {max(map(abs, thumb)):.0f}% allocated")
+    print("\n".join(memory_peers.lines(tried)))
     print(
         f"allocated mean {sum(map(abs, allocated)) / len(allocated):.2f}%"
         f" worst {max(map(abs, allocated)):.2f}%, reserved worst {max(map(abs, reserved)):.2f}%"

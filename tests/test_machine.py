@@ -93,3 +93,27 @@ def test_the_plan_of_auto_is_that_of_the_card(card, program):
         "hw=auto is hw=4gb with 3.5 GiB of NVIDIA GeForce GTX 1650, 3.9 of 4.0 GiB free, in"
     )
     assert "of 3,584 that hw=4gb leaves" in said
+
+
+def test_a_plan_for_a_card_that_others_hold_is_refused_after_it_is_said(card, program):
+    ask = ("task=plan", "model=qwen2_1_5b", "adapter=qlora", "hw=4gb")
+    card("NVIDIA GeForce GTX 1650, 4096, 1500, 7.5", "77, /usr/bin/blender, 2500\\n")
+    status, said = program(*ask)
+    *_, fits, refused = said.splitlines()
+    assert (status, fits) == (2, "it fits")
+    busy = "error: the card is busy: NVIDIA GeForce GTX 1650, 1.5 of 4.0 GiB free, and this run needs 3.1;"
+    assert refused.startswith(f"{busy} taken by blender (process 77, 2.4 GiB). End what takes it, wait")
+    card("NVIDIA GeForce GTX 1650, 4096, 4000, 7.5")
+    assert program(*ask)[0] == 0
+    assert (
+        program(*ask[:2], "adapter=lora", "hw=80gb")[0] == 0
+    )  # planned here, for a card that is elsewhere
+    with pytest.raises(
+        HardwareError, match="smaller than hw says: .* 4.0 GiB .* needs 20.4; plan for what"
+    ):
+        machine.refuse_busy(20)
+
+
+def test_a_card_alone_is_never_the_budget_of_two(card):
+    card("NVIDIA RTX A5000, 24564, 23900, 8.6")
+    assert machine.settle(compose_config().hw).name == "16gb"

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
@@ -64,6 +65,11 @@ def to_config(cfg: DictConfig) -> RunConfig:
         return cast(RunConfig, OmegaConf.to_object(cfg))
     except (ValueError, OmegaConfBaseException) as error:
         raise ConfigError(str(error).splitlines()[0]) from error
+
+
+def typed() -> list[str]:
+    """Return the overrides of the command line that this run was started with, as they were typed."""
+    return list(HydraConfig.get().overrides.task)
 
 
 def did_you_mean(key: str, known: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
@@ -213,7 +214,12 @@ class HardwareConfig:
         for name in (*sizes, "num_cards"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise ValueError(f"hw.{name} must be positive, not {value}")
+                raise ValueError(f"hw.{name} must be positive, not {value:g}; raise it, or leave it out")
+        if (self.usable_gib or 0) > (self.card_gib or math.inf):
+            raise ValueError(
+                f"hw.usable_gib={self.usable_gib:g} is more than hw.card_gib={self.card_gib:g}, all that"
+                " the card has; lower it, or set hw.card_gib"
+            )
 
 
 @dataclass
@@ -258,6 +264,12 @@ class TrainingConfig(TaskConfig):
                 f"task.early_stopping_patience needs task.save_steps ({self.save_steps}) and"
                 f" task.eval_steps ({self.eval_steps}) to be the same"
             )
+
+    def num_steps(self, num_rows: int) -> int:
+        """Return the optimiser steps of a run: epochs become steps here, and nowhere else."""
+        if self.max_steps is not None:
+            return self.max_steps
+        return math.ceil(self.epochs * num_rows / self.effective_batch_size)
 
 
 @dataclass
@@ -304,4 +316,4 @@ class RunConfig:
             and length > self.model.max_length
         ):
             seen = f"{self.model.max_length} tokens that model={self.model.name} can see"
-            raise ValueError(f"task.max_length={length} is more than the {seen}")
+            raise ValueError(f"task.max_length={length} is more than the {seen}; lower it")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arabic_llm import files
-from arabic_llm.config.data_schema import SourceConfig
+from arabic_llm.config.data_schema import DataConfig, SourceConfig
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data import readers
 from arabic_llm.errors import DataError
@@ -39,19 +39,39 @@ def locate(source: SourceConfig, data_root: Path) -> Files:
 
     Raises DataError, which says where they may be put and what fetches them.
     """
+    if (found := here(source, data_root)) is not None:
+        return found
+    if source.hub_id is not None:
+        return _from_hub(source, candidates(source, data_root)[-1])
+    looked = " nor ".join(dict.fromkeys(map(str, candidates(source, data_root))))
+    raise DataError(f"data.path: no file {looked}; put it there, or set ARABIC_LLM_DATA or data.path")
+
+
+def here(source: SourceConfig, data_root: Path, *, verified: bool = True) -> Files | None:
+    """Return the files of a data set in a folder of yours, those of task=prepare `verified`; None: none.
+
+    Raises DataError when no place is named, and when a split has no file.
+    """
     if source.path is None and source.hub_id is None:
         raise DataError(f"data.path is not set; with data={source.name} write data.path=my.jsonl")
     for place in candidates(source, data_root):
         if place.is_file():
             return Files([place])
         if (place / PREPARED).is_file():
-            return _prepared(place)
+            return _prepared(place, verified=verified)
         if place.is_dir():
             return _inside(place, source)
-    if source.hub_id is not None:
-        return _from_hub(source, candidates(source, data_root)[-1])
-    looked = " nor ".join(dict.fromkeys(map(str, candidates(source, data_root))))
-    raise DataError(f"data.path: no file {looked}; put it there, or set ARABIC_LLM_DATA or data.path")
+    return None
+
+
+def sources_of(data: DataConfig) -> list[SourceConfig]:
+    """Return what is read: the sources of a mix that have a weight, or the data set itself.
+
+    A mix with a data.path is read from there: from the folder that task=prepare has made of it.
+    """
+    if not data.sources or data.path is not None:
+        return [data]
+    return [source for source in data.sources.values() if source.weight != 0]
 
 
 def candidates(source: SourceConfig, data_root: Path) -> list[Path]:
@@ -74,10 +94,13 @@ def files_hash(found: Files, cache_dir: Path) -> str:
     return fingerprint([files.known_sha256(path, cache_dir) for path in found.all()])
 
 
-def _prepared(folder: Path) -> Files:
-    """Return the files of a folder that task=prepare has written. Raises DataError when one has changed."""
+def _prepared(folder: Path, *, verified: bool) -> Files:
+    """Return the files of a folder that task=prepare has written.
+
+    Raises DataError when one has changed, where they are to be verified: every byte is read for it.
+    """
     splits = files.read_json(folder / PREPARED)["splits"]
-    for name, known in splits.items():
+    for name, known in splits.items() if verified else ():
         if not (folder / name).is_file() or files.sha256(folder / name) != known["sha256"]:
             raise DataError(f"{folder / name} is not what task=prepare wrote; prepare it again")
     train, dev, test = (

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from arabic_llm import files
 from arabic_llm.config.data_schema import DataConfig
-from arabic_llm.data import mix_report, selection, sources
+from arabic_llm.data import mix_report, places, selection, sources
 from arabic_llm.data.mix_report import MixReport
 from arabic_llm.data.mixing import Mix, MixedBucketSampler
 from arabic_llm.data.selection import KEPT, Chosen, Fate, Part
@@ -54,7 +54,7 @@ def choose(
     Raises DataError when no row is left to learn from.
     """
     parts = []
-    for source, of_source, found in zip(sources.sources_of(data), inputs, shards, strict=True):
+    for source, of_source, found in zip(places.sources_of(data), inputs, shards, strict=True):
         chunks = [(shard.given, shard.arrays("mended")[0], shard.ledger()) for shard in found]
         parts.append(sources.part_of(source, of_source, chunks))
     every = [shard for found in shards for shard in found]
@@ -111,7 +111,7 @@ def describe(
         _summary(part, found, shares.get(part.source.name) if len(prepared.parts) > 1 else None)
         for part, found in zip(prepared.parts, _counts(prepared), strict=True)
     )
-    plan = Plan(training.epochs, batch, num_steps)
+    plan = Plan(training.epochs, batch, num_steps, tokens=int(lengths.sum()))
     if mix.padding:
         whole = mix.padding[0]
         plan = replace(plan, padding=whole.in_order, padding_without_buckets=whole.without_buckets)

@@ -17,6 +17,7 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data import cleaning, contamination, formats, ledger, places, readers, selection, shapes
 from arabic_llm.data.cleaning import Chunk, Cleaned, Rules
 from arabic_llm.data.ledger import Ledger
+from arabic_llm.data.places import sources_of
 from arabic_llm.data.readers import Broken, Record
 from arabic_llm.data.reading.records import listed
 from arabic_llm.data.rows import Row
@@ -79,16 +80,6 @@ def load(data: DataConfig, data_root: Path, seed: int, test_items: Iterable[str]
     splits = {fate: [rows[row] for row in np.flatnonzero(chosen.fates == fate)] for fate in Fate}
     train, dev, test = (splits[fate] for fate in selection.KEPT)
     return Rows(data.name, train, dev, test, [part.ledger for part in parts])
-
-
-def sources_of(data: DataConfig) -> list[SourceConfig]:
-    """Return what is read: the sources of a mix that have a weight, or the data set itself.
-
-    A mix with a data.path is read from there: from the folder that task=prepare has made of it.
-    """
-    if not data.sources or data.path is not None:
-        return [data]
-    return [source for source in data.sources.values() if source.weight != 0]
 
 
 def is_signed(data: DataConfig) -> bool:

@@ -134,6 +134,7 @@ class Plan:
     num_steps: int
     padding: float | None = None  # share of a batch's positions, as planned
     padding_without_buckets: float | None = None
+    tokens: int | None = None  # of the rows, in an epoch, without a chat template's own
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,12 @@ from arabic_llm.config.schema import Device, HardwareConfig, RunConfig
 from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation.chat_lm import Limits
 from arabic_llm.evaluation.suites import Chosen
-from arabic_llm.memory import room, weights
+from arabic_llm.memory import judging, room, weights
 from arabic_llm.memory.plan import GIB
 from arabic_llm.memory.reading import Parts
 from arabic_llm.memory.room import Room
 from arabic_llm.models import load, placement
 from arabic_llm.models.placement import Placement
-
-_QUESTION = 1024  # tokens of a question with its examples: what does not hold it holds nothing
 
 
 @dataclass(frozen=True)
@@ -71,12 +69,11 @@ def refuse(config: RunConfig, fitted: Fit) -> None:
         size = weights.weight_bytes(held.architecture, config.adapter.quantization, each)
         machine.refuse_too_large(name, size / GIB)
         return
-    length = min(config.model.max_length, _QUESTION)
+    length = min(config.model.max_length, judging.QUESTION)
     least = fitted.own.worst(1, length, generates=fitted.generates)
     if not fitted.own.is_within(least):
-        cures = [] if held.nf4 else ["adapter.quantization=nf4"]
-        shorter = fitted.own.longest(1, length, generates=fitted.generates)
-        cures += [f"model.max_length={shorter}"] if shorter else []
+        ways = judging.cures(fitted.room, config.model, config.adapter, config.hw)
+        cures = [f"{key}={value}" for key, value in ways.items()]
         raise HardwareError(
             f"hw={config.hw.name} leaves {config.hw.usable_gib} GiB and judging {name} needs"
             f" {fitted.own.needed(least) / GIB:.2f} ({_parts(fitted, least)}) for one question of"

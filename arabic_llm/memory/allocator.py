@@ -7,6 +7,7 @@ best fit in one of two pools, blocks split where enough is left over, neighbours
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _ROUND = 512  # kMinBlockSize: every request is a multiple of it
@@ -118,3 +119,27 @@ class CachingAllocator:
         left.next = right
         if right is not None:
             right.previous = left
+
+
+def side_by_side(num_bytes: float) -> float:
+    """Return the bytes that one of many tensors of a size takes of the segments they fill.
+
+    What is left over of a piece stays with the block that is cut from it, up to 1 MiB.
+    """
+    size = max(_ROUND, -(-num_bytes // _ROUND) * _ROUND)
+    if size <= _SMALL:
+        return size
+    if size >= _OWN_SEGMENT:
+        whole, count = -(-size // _SEGMENT_ROUND) * _SEGMENT_ROUND, 1
+    else:
+        whole, count = _LARGE_SEGMENT, int(_LARGE_SEGMENT // size)
+    return size if whole - count * size > _SMALL else whole / count
+
+
+def in_a_hole(num_bytes: float, holes: Iterable[float]) -> float:
+    """Return the bytes that a tensor takes where others come and go that leave holes of these sizes."""
+    size = side_by_side(num_bytes)
+    if size <= _SMALL:
+        return size
+    closest = min((hole for hole in holes if hole >= size), default=size)
+    return closest if closest - size <= _SMALL else size

@@ -1,7 +1,8 @@
 """Peak memory of an optimiser step in closed form: what stays, and the worst moment of what comes and goes.
 
-What stays is counted from the shape. What comes and goes is a sum of products of sizes for each moment of a
-step; training/derive.py reads them off the real code into moments.json.
+What stays is counted from the shape. What comes and goes is so many tensors of each product of sizes at
+each moment of a step; training/derive.py reads them off the real code into moments.json. Each tensor takes the
+block that PyTorch's allocator gives to many of its size.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 
 from arabic_llm.config.schema import Precision
 from arabic_llm.memory import weights
-from arabic_llm.memory.allocator import CachingAllocator
+from arabic_llm.memory.allocator import in_a_hole, side_by_side
 from arabic_llm.memory.workload import Attention, Optimizer, Workload
 
 MOMENTS = Path(__file__).with_name("moments.json")
@@ -24,8 +26,8 @@ BYTES = {Precision.float32: 4, Precision.bfloat16: 2, Precision.float16: 2}
 _TILE_TOKENS, _TILE_WORDS = 4096, 32768  # of TRL's fused head
 MIN_8BIT = 4096  # weights of a tensor below which bitsandbytes keeps moments of 32 bits
 _BLOCK_8BIT = 256  # weights that share a scale
-_OF_THE_HEAD = ("tile", "slice", "slices")
-_SAMPLE = 16  # copies of a block's tensors that are laid out: several segments
+_SLICES = ("slice", "slices")
+_OF_THE_HEAD = ("tile", *_SLICES)
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,18 @@ class Parts:
 
 
 def predict(work: Workload) -> Parts:
-    """Return what the worst moment of an optimiser step holds."""
-    trained, nf4, kept = _weights(work)
-    float32 = 4
-    tensors = _trained_tensors(work)
-    round_up = _rounding(tuple(float32 * size for size in tensors))
-    gradients = trained * float32 * round_up
-    state = 0.0 if work.optimizer_on_host else trained * _moments_of_a_weight(work, tensors) * round_up
-    adapters = 0.0 if work.rank is None else trained * float32 * round_up
+    """Return what the worst moment of an optimiser step holds, in blocks of the allocator."""
+    nf4, kept = _weights(work)
+    trained = _trained_tensors(work)
+    float32 = _blocks({4 * size: number for size, number in trained.items()})
+    adapters = 0.0 if work.rank is None else float32
+    gradients = _gradients(work, trained)
+    state = 0.0 if work.optimizer_on_host else _blocks(_moments(work, trained))
     passing, logits = _worst_moment(work)
     # foreach AdamW makes the square roots of all second moments at once (torch/optim/adam.py);
     # bitsandbytes' kernels update in place
     is_foreach = work.optimizer is Optimizer.adamw and not work.optimizer_on_host
-    stepping = trained * float32 * round_up if is_foreach else 0.0
+    stepping = float32 if is_foreach else 0.0
     if work.fsdp:
         kept, adapters, gradients, state, stepping = (
             size / work.num_cards for size in (kept, adapters, gradients, state, stepping)
@@ -104,13 +105,20 @@ def sizes(work: Workload) -> dict[str, float]:
 
 
 def value(name: str, of: Mapping[str, float]) -> float:
-    """Return a product of sizes: "BTf" is batch x tokens x intermediate size."""
-    if name == "tile":
-        return min(of["B"] * of["S"], _TILE_TOKENS) * _TILE_WORDS
-    if name in ("slice", "slices"):  # of the head, cast to 16 bits; on the way back the next one as well
-        words = _TILE_WORDS if name == "slice" else 2 * _TILE_WORDS
-        return min(of["V"], words) * math.prod(of[letter] for letter in "KGh")
-    return math.prod(of[letter] for letter in name)
+    """Return the bytes of a tensor: "2BTf" is two times batch x tokens x intermediate size."""
+    share, letters = _split(name)
+    if letters == "tile":
+        return share * min(of["B"] * of["S"], _TILE_TOKENS) * _TILE_WORDS
+    if letters in _SLICES:  # of the head, cast to 16 bits; on the way back the next one as well
+        words = _TILE_WORDS if letters == "slice" else 2 * _TILE_WORDS
+        return share * min(of["V"], words) * math.prod(of[letter] for letter in "KGh")
+    return share * math.prod(of[letter] for letter in letters)
+
+
+@functools.cache
+def _split(name: str) -> tuple[float, str]:
+    letters = name.lstrip("0123456789.")
+    return float(name.removesuffix(letters)), letters
 
 
 def regime(work: Workload) -> str:
@@ -131,10 +139,30 @@ def regime(work: Workload) -> str:
     )
 
 
+def is_bound(work: Workload) -> bool:
+    """Return whether a larger set of the table stands for the layers that have an adapter."""
+    sets = weights.target_sets(work.architecture)
+    return work.rank is not None and _targets(work) != sets[_target_set(work)]
+
+
 def _trained(work: Workload) -> str:
     if work.rank is None:  # a tied table has the gradient of both its uses, and their sum
         return "full_tied" if work.architecture.tie_word_embeddings else "full"
-    return ("nf4" if work.nf4 else "lora") + ("_dora" if work.dora else "")
+    where = _target_set(work)
+    return ("nf4" if work.nf4 else "lora") + ("_dora" if work.dora else "") + f"_{where}" * (where != "all")
+
+
+def _target_set(work: Workload) -> str:
+    """Return the name of the smallest set in the table that holds all layers with an adapter."""
+    if work.dora:
+        return "all"
+    sets = weights.target_sets(work.architecture)
+    return next(name for name, layers in sets.items() if _targets(work) <= layers)
+
+
+def _targets(work: Workload) -> frozenset[str]:
+    named = frozenset(work.target_modules)
+    return frozenset(weights.linear_shapes(work.architecture)) if named == {weights.ALL_LINEAR} else named
 
 
 @functools.cache
@@ -146,65 +174,88 @@ def table() -> dict[str, Any]:
 
 def _worst_moment(work: Workload) -> tuple[float, float]:
     """Return the bytes of activations and of logits at the moment when they are most."""
-    own, moments = sizes(work), table()[regime(work)]
+    moments = table()[regime(work)]
+    blocks = _Blocks(sizes(work))
     more = work.architecture.num_hidden_layers - 1
     worst = (0.0, 0.0)
     for phase in ("forward", "backward", "end"):  # at its end nothing of the layers is left
-        layers = more * _total(moments.get(f"layer_{phase}", {}), own)
+        layers = more * blocks.total(moments.get(f"layer_{phase}", {}))
         for moment in moments[phase]:
-            logits = _total({n: s for n, s in moment.items() if "V" in n or n in _OF_THE_HEAD}, own)
-            worst = max(worst, (layers + _total(moment, own) - logits, logits), key=sum)
+            logits = blocks.total({n: s for n, s in moment.items() if "V" in n or n.endswith(_OF_THE_HEAD)})
+            worst = max(worst, (layers + blocks.total(moment) - logits, logits), key=sum)
     return worst
 
 
-def _total(vector: Mapping[str, float], own: Mapping[str, float]) -> float:
-    return sum(share * value(name, own) for name, share in vector.items())
+class _Blocks(dict[str, float]):
+    """Bytes that a tensor takes, by its name."""
+
+    def __init__(self, of: Mapping[str, float]) -> None:
+        super().__init__()
+        self._of = of
+
+    def __missing__(self, name: str) -> float:
+        self[name] = size = side_by_side(value(name, self._of))
+        return size
+
+    def total(self, tensors: Mapping[str, int]) -> float:
+        """Return what so many tensors of each name take."""
+        return sum(number * self[name] for name, number in tensors.items())
 
 
-def _weights(work: Workload) -> tuple[int, float, float]:
-    """Return the number of trained weights, and the bytes of those in 4 bits and of the others."""
+def _weights(work: Workload) -> tuple[float, float]:
+    """Return the bytes of the weights in 4 bits and of the others."""
     counts = weights.count(work.architecture)
-    trained = counts.total
-    if work.rank is not None:
-        trained = weights.adapter_parameters(
-            work.architecture, work.rank, work.target_modules, dora=work.dora
-        )
     each = BYTES[work.weights]
     away = weights.embedding_parameters(work.architecture) if work.embedding_on_host else 0
     if not work.nf4:
-        return trained, 0.0, float((counts.total - away) * each)
+        return 0.0, float((counts.total - away) * each)
     scale = weights.NF4_BYTES if work.double_quant else 0.5 + 4 / 64
-    return trained, counts.linear * scale, float((counts.embedding - away + counts.other) * each)
+    return counts.linear * scale, float((counts.embedding - away + counts.other) * each)
 
 
-def _trained_tensors(work: Workload) -> list[int]:
-    """Return the parameters of each tensor of a block that is trained."""
-    if work.rank is None:
-        return weights.block_tensors(work.architecture)
-    return weights.adapter_tensors(work.architecture, work.rank, work.target_modules, dora=work.dora)
+def _trained_tensors(work: Workload) -> dict[int, int]:
+    """Return how many tensors are trained, by the number of their parameters."""
+    a = work.architecture
+    if work.rank is not None:
+        block = weights.adapter_tensors(a, work.rank, work.target_modules, dora=work.dora)
+        return {size: a.num_hidden_layers * number for size, number in Counter(block).items()}
+    tables = 1 if a.tie_word_embeddings else 2
+    outside = Counter({weights.embedding_parameters(a): tables, a.hidden_size: 1})  # and the last norm
+    return outside + Counter(
+        {size: a.num_hidden_layers * n for size, n in Counter(weights.block_tensors(a)).items()}
+    )
+
+
+def _gradients(work: Workload, trained: Mapping[int, int]) -> float:
+    """Return the bytes of all gradients, each made where a tensor of its layer's way back has gone."""
+    moments, of = table()[regime(work)], sizes(work)
+    names = {name for phase in ("forward", "backward") for name in moments[f"layer_{phase}"]}
+    names.update(*moments["backward"])
+    holes = [side_by_side(value(name, of)) for name in names]
+    return sum(number * in_a_hole(4 * size, holes) for size, number in trained.items())
+
+
+def _moments(work: Workload, trained: Mapping[int, int]) -> dict[int, int]:
+    """Return how many tensors the optimiser keeps, by their bytes."""
+    found: Counter[int] = Counter()
+    if work.optimizer is Optimizer.sgd:
+        return found
+    for size, number in trained.items():
+        if work.optimizer is Optimizer.adamw or size < MIN_8BIT:
+            found[4 * size] += 2 * number
+        else:
+            found[size] += 2 * number
+            found[4 * -(-size // _BLOCK_8BIT)] += 2 * number
+    return found
 
 
 def moments_on_host(work: Workload) -> float:
     """Return the bytes of moments in the host's memory, which come to the card and go back in a step."""
     if not work.optimizer_on_host:
         return 0.0
-    return _weights(work)[0] * _moments_of_a_weight(work, _trained_tensors(work))
+    return float(sum(size * number for size, number in _moments(work, _trained_tensors(work)).items()))
 
 
-def _moments_of_a_weight(work: Workload, tensors: list[int]) -> float:
-    """Return the bytes that the moments of a trained weight take on average."""
-    if work.optimizer is Optimizer.sgd:
-        return 0.0
-    if work.optimizer is Optimizer.adamw:
-        return 8.0
-    in_8bit = sum(size for size in tensors if size >= MIN_8BIT) / sum(tensors)
-    return in_8bit * (2 + 2 * 4 / _BLOCK_8BIT) + (1 - in_8bit) * 8
-
-
-@functools.cache
-def _rounding(tensors: tuple[int, ...]) -> float:
-    """Return how much more the allocator's blocks hold than the tensors ask for, of so many bytes each."""
-    allocator = CachingAllocator()
-    for size in tensors * _SAMPLE:
-        allocator.malloc(size)
-    return allocator.allocated / (_SAMPLE * sum(tensors))
+def _blocks(tensors: Mapping[int, int]) -> float:
+    """Return the bytes of the blocks of so many tensors of each size."""
+    return sum(number * side_by_side(size) for size, number in tensors.items())

@@ -17,9 +17,10 @@ from arabic_llm.config.schema import (
     Quantization,
     TrainingConfig,
 )
-from arabic_llm.memory import closed_form
+from arabic_llm.errors import ConfigError
+from arabic_llm.memory import closed_form, weights
 from arabic_llm.memory.closed_form import Parts
-from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Loss, Optimizer, Workload
+from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Loss, Objective, Optimizer, Workload
 
 GIB = 2**30
 _HOPPER_GIB = 70  # cards from here on have cuBLAS workspaces of 32 MiB
@@ -47,6 +48,7 @@ class Ask:
     tokens: int  # a sequence
     effective_batch_size: int
     optimizer: schema.Optimizer
+    objective: Objective = Objective.sft
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,29 @@ class Plan:
         return self.parts.allocated + self.fragments
 
 
-def ask(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, task: TrainingConfig) -> Ask:
+def ask(
+    model: ModelConfig,
+    adapter: AdapterConfig,
+    hw: HardwareConfig,
+    task: TrainingConfig,
+    objective: Objective = Objective.sft,
+) -> Ask:
     """Return what a configured run wants."""
-    return Ask(model, adapter, hw, task.max_length, task.effective_batch_size, task.optimizer)
+    return Ask(model, adapter, hw, task.max_length, task.effective_batch_size, task.optimizer, objective)
+
+
+def refuse_wide(model: ModelConfig, adapter: AdapterConfig) -> None:
+    """Refuse an adapter whose rank is more than a layer's width: it would hold no less than the layer."""
+    shapes = weights.linear_shapes(model.architecture)
+    targets = shapes if adapter.target_modules == [weights.ALL_LINEAR] else adapter.target_modules
+    widths = {name: min(shapes[name]) for name in targets if name in shapes}
+    if not widths or (adapter.rank or 0) <= min(widths.values()):
+        return
+    name = min(widths, key=widths.__getitem__)
+    raise ConfigError(
+        f"adapter.rank={adapter.rank} is more than {widths[name]}, the width of {name} in"
+        f" model={model.name}: the adapter would hold no less than the layer; lower it"
+    )
 
 
 def best(wanted: Ask) -> Plan:
@@ -181,6 +203,7 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         workspace_bytes=workspace(hw),
         dora=adapter.use_dora,
         num_cards=hw.num_cards,
+        objective=wanted.objective,
     )
 
 

@@ -36,8 +36,14 @@ class Room:
         """Return how many sequences of so many tokens are judged at once; the last is at least tried."""
         if self.is_fixed:
             return self.most
-        sizes = [size for size in _halves(self.most) if self.fits(size, context, generates=generates)]
-        return max(sizes, default=1)
+        sizes = (size for size in self.sizes() if self.fits(size, context, generates=generates))
+        return next(sizes, 1)
+
+    def sizes(self) -> list[int]:
+        """Return the powers of 2 that may be judged at once, the largest first; or what was set by hand."""
+        if self.is_fixed:
+            return [self.most]
+        return [1 << power for power in reversed(range(self.most.bit_length()))]
 
     def fits(self, size: int, context: int, *, generates: bool) -> bool:
         """Return whether so many sequences of so many tokens stay within the budget."""
@@ -132,11 +138,3 @@ def masked(size: int, context: int) -> Iterator[Pass]:
     for tokens in (context, min(context, _SHORTEST_ROW)):
         rows = max(1, size * TOKENS_OF_A_SEQUENCE // tokens)
         yield Pass(rows, tokens, wanted=rows, masked=rows > 1)
-
-
-def _halves(size: int) -> Iterator[int]:
-    """Yield the powers of 2 up to a size."""
-    power = 1
-    while power <= size:
-        yield power
-        power *= 2

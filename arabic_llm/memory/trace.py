@@ -104,7 +104,7 @@ class LikeCuda(TorchFunctionMode):
     def checkpointed(self, checkpoint: Callable[..., Any]) -> Callable[..., Any]:
         """Return a checkpoint function whose layers, computed again, forget their casts when they end."""
 
-        def function(run: Callable[..., Any], *args: Any) -> Any:
+        def function(run: Callable[..., Any], *args: Any, **how: Any) -> Any:
             def layer(*inputs: Any, **options: Any) -> Any:
                 try:
                     return run(*inputs, **options)
@@ -112,7 +112,7 @@ class LikeCuda(TorchFunctionMode):
                     if not self._is_forward:
                         self._casts.clear()
 
-            return checkpoint(layer, *args)
+            return checkpoint(layer, *args, **how)
 
         return function
 

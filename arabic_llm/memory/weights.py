@@ -77,6 +77,18 @@ def linear_shapes(a: ArchitectureConfig) -> dict[str, tuple[int, int]]:
     return shapes | gates | {"down_proj": (inner, hidden)}
 
 
+def target_sets(a: ArchitectureConfig) -> dict[str, frozenset[str]]:
+    """Return the sets of layers that adapters are commonly put on, by name, the smallest first."""
+    every = frozenset(linear_shapes(a))
+    mlp = frozenset(name for name in every if name.startswith(("gate", "up", "down")))
+    return {
+        "qv": frozenset(("q_proj", "v_proj")),  # LoRA (2106.09685), section 4.2, and PEFT
+        "attention": every - mlp,
+        "mlp": mlp,
+        "all": every,  # QLoRA (2305.14314), section 4
+    }
+
+
 def adapter_tensors(
     a: ArchitectureConfig, rank: int, targets: Sequence[str] = (ALL_LINEAR,), *, dora: bool = False
 ) -> list[int]:

@@ -25,6 +25,15 @@ class Attention(Enum):
     flash = "flash"  # PyTorch's FlashAttention kernel: 16 bits, no padding, Ampere and later
 
 
+class Objective(Enum):
+    """What a pass computes a loss of, which decides whose code it runs."""
+
+    sft = "sft"  # the tokens of answers
+    classify = "classify"  # one class a text, by a head of its own
+    dpo = "dpo"  # pairs of answers, against the same model without its adapter (2305.18290)
+    orpo = "orpo"  # pairs of answers and the tokens of the better one, without a reference (2403.07691)
+
+
 class Loss(Enum):
     """Whether the logits of all positions exist at once."""
 
@@ -45,8 +54,8 @@ class Workload:
     """A model, how it is held, and the batch of one forward and backward pass."""
 
     architecture: ArchitectureConfig
-    batch_size: int  # sequences
-    tokens: int  # a sequence
+    batch_size: int  # sequences; of pairs two each
+    tokens: int  # a sequence: with prompt and answer
     nf4: bool  # linear layers in 4 bits
     double_quant: bool  # and their scales in 8
     weights: Precision  # of what is not in 4 bits
@@ -64,12 +73,19 @@ class Workload:
     widened: bool  # PEFT's prepare_model_for_kbit_training has cast what is not in 4 bits to float32
     keeps_output: bool  # the logits live until the step ends, as in a plain loop; Trainer drops them
     workspace_bytes: int  # of cuBLAS, a thread: 8.125 MiB, on Hopper and later 32
+    objective: Objective = Objective.sft
+    num_labels: int = 2  # classes, where that is the objective
     dora: bool = False  # the adapter has magnitudes too, and adds itself up with the weights of its layer
     device: str = "cuda"  # or cpu, whose kernels are others, and whose allocator rounds nothing
     optimizer_on_host: bool = False  # moments in memory of the host (bitsandbytes' paged optimisers)
     embedding_on_host: bool = False  # frozen, not tied to the head, and looked up there
     num_cards: int = 1  # that train together; all else is of one of them
     fsdp: bool = False  # weights, gradients and moments are shared out over them
+
+    @property
+    def sequences(self) -> int:
+        """Return how many sequences go through the model at once."""
+        return self.batch_size * (2 if self.objective in (Objective.dpo, Objective.orpo) else 1)
 
 
 # at::cuda::getChosenWorkspaceSize, torch 2.13: 2 buffers of 4 MiB and 8 of 16 KiB
@@ -94,8 +110,8 @@ def architecture(config: Mapping[str, Any]) -> ArchitectureConfig:
     family, known = config.get("model_type"), {f.name: f.default for f in fields(ArchitectureConfig)}
     shape = {
         "num_key_value_heads": config.get("num_attention_heads"),
-        "tie_word_embeddings": family == "gemma2",
-        "attention_bias": family == "qwen2",
+        "tie_word_embeddings": family in ("gemma2", "bert"),
+        "attention_bias": family in ("qwen2", "bert"),
         **{name: config[name] for name in known if name in config},
     }
     if family == "gemma2":

@@ -64,9 +64,13 @@ def attach(model: PreTrainedModel, adapter: AdapterConfig, base: Base, seed: int
             f"adapter.target_modules: this model has no '{missing[0]}'; there are: {', '.join(there)}"
         )
     set_seed(seed)  # PEFT draws the first matrix
-    adapted = get_peft_model(model, _lora_config(adapter, targets, model))
+    return in_float32(get_peft_model(model, _lora_config(adapter, targets, model)))
+
+
+def in_float32(adapted: PreTrainedModel) -> PreTrainedModel:
+    """Return the model with all that is trained in float32; a head comes in the type of its base."""
     for parameter in adapted.parameters():
-        if parameter.requires_grad:  # a head comes in the type of its base: small updates would be lost
+        if parameter.requires_grad:  # small updates would be lost
             parameter.data = parameter.data.float()
     return adapted
 
@@ -84,10 +88,10 @@ def with_adapter(
             raise CheckpointError(f"adapter.path: {folder} holds no adapter (no {name})")
     if (folder / files.SEAL).exists() and not files.is_whole(folder):
         raise CheckpointError(f"{folder}: a file of this adapter is missing or was changed after training")
-    task_type = files.read_json(folder / "adapter_config.json")["task_type"]
-    if _CLASSIFIER in (task_type, _task_type(model)) and task_type != _task_type(model):
+    trained_for = files.read_json(folder / "adapter_config.json")["task_type"]
+    if _CLASSIFIER in (trained_for, task_type(model)) and trained_for != task_type(model):
         raise CheckpointError(
-            f"adapter.path: {folder} was trained for {task_type}, not for {_task_type(model)}"
+            f"adapter.path: {folder} was trained for {trained_for}, not for {task_type(model)}"
         )
     about = files.read_json(folder / ABOUT) if (folder / ABOUT).exists() else {}
     if about and about["base_revision"] != base.revision:
@@ -182,16 +186,23 @@ def known_hashes(model: ModelConfig, adapter: AdapterConfig, cache_dir: Path) ->
     }
 
 
-def _task_type(model: PreTrainedModel) -> str:
+def is_classifier(model: PreTrainedModel) -> bool:
+    """Return whether a model, with its adapter or without, has a head of classes."""
+    return any(hasattr(model, name) for name in load.HEADS)
+
+
+def task_type(model: PreTrainedModel) -> str:
     """Return what PEFT calls the model's task; a classifier's head is trained and saved whole."""
-    return _CLASSIFIER if any(hasattr(model, name) for name in load.HEADS) else "CAUSAL_LM"
+    return _CLASSIFIER if is_classifier(model) else "CAUSAL_LM"
+
+
+def drawn_anew(model: PreTrainedModel) -> list[str] | None:
+    """Return what a model of tokens lacks, but for the head: trained and saved whole, as the head is."""
+    is_there = any(name.endswith(".pooler") for name, _ in model.named_modules())
+    return ["pooler"] if is_there else None
 
 
 def _lora_config(adapter: AdapterConfig, targets: list[str] | str, model: PreTrainedModel) -> LoraConfig:
-    # What a model of tokens lacks is drawn anew with the head: trained and saved whole, as the head is.
-    new = [
-        name for name in ("pooler",) if any(key.endswith(f".{name}") for key, _ in model.named_modules())
-    ]
     return LoraConfig(
         r=adapter.rank,
         lora_alpha=adapter.alpha,
@@ -199,8 +210,8 @@ def _lora_config(adapter: AdapterConfig, targets: list[str] | str, model: PreTra
         target_modules=targets,
         use_dora=adapter.use_dora,
         use_rslora=adapter.use_rslora,
-        task_type=_task_type(model),
-        modules_to_save=new or None,
+        task_type=task_type(model),
+        modules_to_save=drawn_anew(model),
     )
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
@@ -28,10 +27,10 @@ from arabic_llm import files, hub
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.config.schema import AdapterConfig, Method, ModelConfig, ModelKind, Quantization
-from arabic_llm.errors import ConfigError, UserError
+from arabic_llm.errors import UserError
 from arabic_llm.models.placement import Placement
+from arabic_llm.models.places import check_shape, place
 
-MODELS = Path("models")  # beside the user's project: models/<name>/
 _BIN = "pytorch_model.bin"  # weights of older repositories; torch.load reads tensors only
 _HASHED = ("*.safetensors", _BIN, "config.json", "tokenizer.json", "tokenizer.model", "vocab.txt")
 _AUTO_CLASSES = {ModelKind.causal: AutoModelForCausalLM, ModelKind.masked: AutoModelForMaskedLM}
@@ -72,11 +71,6 @@ def locate(model: ModelConfig, cache_dir: Path | None, *, network: bool = True) 
     return Base(folder, files_hash(folder, cache_dir) if cache_dir else "")
 
 
-def place(model: ModelConfig) -> Path:
-    """Return the folder where a model is looked for first, and downloaded to."""
-    return Path(model.path).expanduser() if model.path is not None else MODELS / model.name
-
-
 def repository(model: ModelConfig) -> hub.Repository:
     """Return the files of the hub that make up a model."""
     return hub.Repository(str(model.hub_id), model.revision, (*_WANTED, *model.extra_files))
@@ -107,7 +101,7 @@ def tokenizer_rules(model: ModelConfig) -> str:
 
 def _tokenizer_base(model: ModelConfig) -> Base:
     """Return a folder that holds the tokenizer of a model, whether its weights are there or not."""
-    given = Path(model.path).expanduser() if model.path is not None else MODELS / model.name
+    given = place(model)
     if not model.builtin and _has_tokenizer(given):
         return Base(given, "")
     if model.hub_id is not None and model.path is None and not given.exists():
@@ -117,21 +111,6 @@ def _tokenizer_base(model: ModelConfig) -> Base:
     return locate(model, None)
 
 
-def check_shape(model: ModelConfig, base: Base) -> None:
-    """Refuse a folder whose config.json is not the architecture that the model's YAML describes.
-
-    Raises ConfigError naming the first field that differs.
-    """
-    found = AutoConfig.from_pretrained(base.folder)
-    for key, expected in model.architecture.fields().items():
-        value = getattr(found, key, None)
-        if value is not None and value != expected:
-            raise ConfigError(
-                f"{base.folder}/config.json: {key} is {value}, but model={model.name} says {expected};"
-                f" set model.architecture.{key}={value}, or give the right model.path"
-            )
-
-
 def base_model(
     model: ModelConfig, base: Base, adapter: AdapterConfig, placement: Placement, head: Head | None = None
 ) -> PreTrainedModel:
@@ -139,7 +118,7 @@ def base_model(
 
     Full fine-tuning holds them in float32, so that small updates are not rounded away.
     """
-    check_shape(model, base)
+    check_shape(model, base.folder)
     # What is shared out goes to its card block by block: a card may not hold it whole.
     options: dict[str, Any] = {"device_map": {"": "cpu" if placement.fsdp else placement.device}}
     auto_class = _AUTO_CLASSES[model.kind] if head is None else AutoModelForSequenceClassification
@@ -151,7 +130,10 @@ def base_model(
             "pad_token_id": head.pad_token_id,  # a decoder's head reads the last token that is not this one
         }
     if adapter.quantization is Quantization.nf4:
-        options["quantization_config"] = nf4(placement.dtype)
+        drawn_anew = (
+            None if head is None else [*HEADS, "pooler.dense"]
+        )  # no file holds them: nothing to quantise
+        options["quantization_config"] = nf4(placement.dtype, drawn_anew)
     with _bar_if_large(base.folder):
         loaded: PreTrainedModel = auto_class.from_pretrained(
             base.folder, dtype=dtype_of(adapter, placement), **options
@@ -182,13 +164,17 @@ def dtype_of(adapter: AdapterConfig, placement: Placement) -> torch.dtype:
     return torch.float32 if adapter.method is Method.full else placement.dtype
 
 
-def nf4(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
-    """Return QLoRA's quantisation: NF4 with double quantisation (2305.14314, section 3)."""
+def nf4(compute_dtype: torch.dtype, kept: list[str] | None = None) -> BitsAndBytesConfig:
+    """Return QLoRA's quantisation: NF4 with double quantisation (2305.14314, section 3).
+
+    `kept` are modules that stay as they are; without any, transformers keeps the head.
+    """
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute_dtype,
+        llm_int8_skip_modules=kept,  # of 4 bits too
     )
 
 

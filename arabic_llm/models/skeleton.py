@@ -18,12 +18,13 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
     PreTrainedModel,
 )
 
 from arabic_llm.memory.weights import ALL_LINEAR
-from arabic_llm.memory.workload import Attention, Workload
-from arabic_llm.models import adapter
+from arabic_llm.memory.workload import Attention, Objective, Workload
+from arabic_llm.models import adapter, load
 
 _BLOCK, _BLOCK_OF_SCALES = 64, 256  # weights a scale, scales a scale (QLoRA, 2305.14314, section 3)
 _OUTPUTS_PADDED_TO = 32  # of the efficient kernel's logsumexp
@@ -31,24 +32,33 @@ _OUTPUTS_PADDED_TO = 32  # of the efficient kernel's logsumexp
 
 def build(work: Workload) -> PreTrainedModel:
     """Return the model of a workload in training mode, with its adapter, on the meta device."""
+    is_classifier = work.objective is Objective.classify
     config = AutoConfig.for_model(
-        **work.architecture.fields(), pad_token_id=None
-    )  # the default may lie outside a small vocabulary
+        **work.architecture.fields(),
+        pad_token_id=0 if is_classifier else None,  # the default may lie outside a small vocabulary
+        num_labels=work.num_labels,
+    )
     config.use_cache = False
     config._attn_implementation = "eager" if work.attention is Attention.eager else _fused(work)
     with torch.device("meta"):
-        kind = AutoModelForMaskedLM if work.architecture.model_type == "bert" else AutoModelForCausalLM
-        model = kind.from_config(config, dtype=getattr(torch, work.weights.name))
+        auto_class = AutoModelForSequenceClassification if is_classifier else AutoModelForCausalLM
+        if work.architecture.model_type == "bert" and not is_classifier:
+            auto_class = AutoModelForMaskedLM
+        model = auto_class.from_config(config, dtype=getattr(torch, work.weights.name))
         if work.nf4:
             _quantise(model, work)
         if work.rank is not None:
             model = _adapted(model, work)
     if work.checkpointing:
-        # What TRL and transformers 5 do.
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        model.enable_input_require_grads()
+        enable_checkpointing(model)
     model.train()
     return model
+
+
+def enable_checkpointing(model: PreTrainedModel) -> None:
+    """Let blocks be computed again on the way back, as TRL and transformers 5 do."""
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.enable_input_require_grads()
 
 
 def scales(parameter: nn.Parameter) -> Iterator[torch.Tensor]:
@@ -78,16 +88,23 @@ def _adapted(model: PreTrainedModel, work: Workload) -> PreTrainedModel:
         lora_dropout=work.dropout,
         use_dora=work.dora,
         target_modules=targets,
-        task_type="CAUSAL_LM",
+        task_type=adapter.task_type(model),
+        modules_to_save=adapter.drawn_anew(model),
     )
-    return get_peft_model(model, config)
+    return adapter.in_float32(get_peft_model(model, config))
 
 
 def _quantise(model: PreTrainedModel, work: Workload) -> None:
     """Replace every linear layer but the head by bitsandbytes' own, as transformers does when it loads."""
     compute = getattr(torch, work.compute.name)
+    kept = (
+        "lm_head",
+        "predictions.decoder",
+        *load.HEADS,
+        "pooler.dense",
+    )  # what no file holds is drawn in 16 bits
     for name, module in list(model.named_modules()):
-        if not isinstance(module, nn.Linear) or module is model.get_output_embeddings():
+        if not isinstance(module, nn.Linear) or name.endswith(kept):
             continue
         count = module.in_features * module.out_features
         four_bit = Linear4bit(  # type: ignore[no-untyped-call]
@@ -133,6 +150,16 @@ def _quant_state(module: nn.Linear, nested: bool, compute: torch.dtype) -> Quant
     return QuantState(absmax=outer, **options)  # type: ignore[no-untyped-call]
 
 
+def _grouped(query_bhtd: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> list[torch.Tensor]:
+    """Return queries, keys and values of as many heads; where a token is said, packed (pack_gqa)."""
+    groups = query_bhtd.shape[1] // key.shape[1]
+    if groups > 1 and query_bhtd.shape[2] == 1:
+        return [query_bhtd.reshape(query_bhtd.shape[0], -1, groups, query_bhtd.shape[3]), key, value]
+    if groups > 1:
+        key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+    return [query_bhtd, key, value]
+
+
 def _fused(work: Workload) -> str:
     """Return the name of an attention function that calls the kernel itself.
 
@@ -146,19 +173,20 @@ def _fused(work: Workload) -> str:
         value: torch.Tensor,
         attention_mask: torch.Tensor | None,
         scaling: float | None = None,
-        **_: Any,
+        **options: Any,
     ) -> tuple[torch.Tensor, None]:
+        dropout = options.get("dropout", 0.0)
         if work.attention is Attention.flash:
             # It reads grouped heads as they are, so nothing is repeated (enable_gqa).
             out = torch.ops.aten._scaled_dot_product_flash_attention(
-                query_bhtd, key, value, 0.0, True, False, scale=scaling
+                query_bhtd, key, value, dropout, True, False, scale=scaling
             )[0]
+        elif work.device == "cpu" and dropout:  # no kernel of a CPU drops: the plain formula, as on meta
+            out = nn.functional.scaled_dot_product_attention(
+                query_bhtd, key, value, attention_mask, dropout, scale=scaling
+            )
         else:
-            groups = query_bhtd.shape[1] // key.shape[1]
-            if groups > 1 and query_bhtd.shape[2] == 1:  # transformers' pack_gqa, of a token that is said
-                query_bhtd = query_bhtd.reshape(query_bhtd.shape[0], -1, groups, query_bhtd.shape[3])
-            elif groups > 1:
-                key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+            query_bhtd, key, value = _grouped(query_bhtd, key, value)
             bias = None
             if attention_mask is not None:  # bool -> what is added to the scores, in the query's type
                 bias = torch.zeros_like(attention_mask, dtype=query_bhtd.dtype)
@@ -170,7 +198,7 @@ def _fused(work: Workload) -> str:
             if bias is not None:
                 bias = bias.expand(-1, query_bhtd.shape[1], -1, -1)
             out = torch.ops.aten._scaled_dot_product_efficient_attention(
-                query_bhtd, key, value, bias, True, 0.0, bias is None, scale=scaling
+                query_bhtd, key, value, bias, True, dropout, bias is None, scale=scaling
             )[0]
         return out.transpose(1, 2).contiguous(), None
 

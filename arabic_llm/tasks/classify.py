@@ -169,7 +169,6 @@ def _rows(config: RunConfig) -> Labelled:
 def _announce(config: RunConfig, data: Labelled) -> None:
     """Say which rows there are, of which classes, and what is about to happen."""
     from arabic_llm.models import placement
-    from arabic_llm.training.schedule import num_steps
 
     task, place = sft.settings(config), placement.resolve(config.hw)
     for line in (*map(str, data.ledgers), *data.shares(), *data.notes()):
@@ -179,7 +178,7 @@ def _announce(config: RunConfig, data: Labelled) -> None:
         "plan: a head of %s classes on %s with adapter=%s: %s steps of %s texts (%s x %s), up to %s tokens;"
         " what it needs of the card is not planned for task=classify; %s",
         *(len(data.labels), config.model.name, config.adapter.name),
-        f"{num_steps(task, len(data.train)):,}",
+        f"{task.num_steps(len(data.train)):,}",
         *(task.effective_batch_size, accumulation, size, f"{task.max_length:,}", place.description),
     )
 

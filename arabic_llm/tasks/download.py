@@ -75,10 +75,10 @@ def run(config: RunConfig) -> None:
 
 def needs(config: RunConfig) -> Iterator[Need]:
     """Yield what a run reads."""
-    from arabic_llm.data import sources
+    from arabic_llm.data import places
 
     root = Path(config.data_root)
-    yield from (of_data(source, root) for source in sources.sources_of(config.data))
+    yield from (of_data(source, root) for source in places.sources_of(config.data))
     yield of_model(config.model)
     for name, settings in config.suite.tasks.items():
         yield of_suite_task(name, settings, root) if settings.data is None else of_data(settings.data, root)
@@ -106,9 +106,9 @@ def of_model(model: ModelConfig) -> Need:
     if model.builtin:
         return Need(name, note="built in")
     from arabic_llm import downloads
-    from arabic_llm.models import load
+    from arabic_llm.models import load, places
 
-    place, check = load.place(model), partial(load.locate, model, None, network=False)
+    place, check = places.place(model), partial(load.locate, model, None, network=False)
     if place.exists() and not downloads.is_ours(place):
         return Need(name, note=f"{place} is yours and stays as it is", check=check)
     if model.hub_id is None:

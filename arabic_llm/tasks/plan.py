@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
 
-import yaml
 from omegaconf import MISSING
 
 from arabic_llm import machine
-from arabic_llm.config import paths
+from arabic_llm.config.compose import identity, typed
 from arabic_llm.config.schema import (
-    ArchitectureConfig,
     Device,
     HardwareConfig,
-    Method,
-    ModelConfig,
-    ModelKind,
     Precision,
     RunConfig,
     TrainingConfig,
 )
-from arabic_llm.config.schema import Optimizer as AdamW
-from arabic_llm.errors import ConfigError
+from arabic_llm.errors import ConfigError, DataError
+from arabic_llm.memory import judging, ways_out
 from arabic_llm.memory import plan as planning
-from arabic_llm.memory import weights
 from arabic_llm.memory.closed_form import BYTES
 from arabic_llm.memory.plan import GIB, Ask, Plan
-from arabic_llm.memory.workload import MIB, Attention, Optimizer
+from arabic_llm.memory.workload import MIB, Attention, Objective, Optimizer
+from arabic_llm.models import places
 from arabic_llm.tasks import sft
 
 log = logging.getLogger(__name__)
@@ -48,33 +44,54 @@ _ROWS = {  # of the table, by the names of memory.closed_form.Parts
 _OPTIMIZERS = {Optimizer.adamw: "AdamW", Optimizer.adamw_8bit: "8-bit AdamW"}
 
 
+class Of(Enum):
+    """The task that is planned."""
+
+    sft = "sft"
+    classify = "classify"
+    dpo = "dpo"
+    orpo = "orpo"
+    evaluate = "evaluate"
+
+
 @dataclass
 class Config(TrainingConfig):
     """Schema of conf/task/plan.yaml."""
 
+    of: Of = MISSING  # which task
     exact: bool = MISSING  # rehearse the real code on the meta device besides: some seconds
 
 
 def plan(config: RunConfig) -> None:
-    """Print the plan. Writes nothing, reads no weights and, but for task.exact, imports no torch."""
+    """Print the plan. Writes nothing, reads no weights and, but for task.exact, imports no torch.
+
+    Raises HardwareError when it fits a card that is here, and others hold the memory now.
+    """
+    if isinstance(config.task, Config) and config.task.of is Of.evaluate:
+        config = machine.settled(config, whole=True)
+        for line in judging.plan(config.model, config.adapter, config.hw, typed()):
+            log.info("%s", line)
+        return
     config = machine.settled(config)
     wanted = checked(config)
     chosen = planning.best(wanted)
-    for line in (*table(chosen, wanted.hw), *_settings(chosen, config), *verdict(chosen, wanted)):
+    for line in (*table(chosen, wanted.hw), *_settings(chosen, config), *verdict(chosen, wanted, typed())):
         log.info("%s", line)
     if isinstance(config.task, Config) and config.task.exact:
         log.info("%s", _exact(chosen, wanted.hw))
+    if planning.fits(chosen, wanted.hw):
+        machine.refuse_busy(chosen.total / GIB, is_planned=True)
 
 
 def checked(config: RunConfig) -> Ask:
-    """Return what a run wants. Raises ConfigError for a rank wider than a layer, and for a CPU."""
-    task, adapter, shape = sft.settings(config), config.adapter, config.model.architecture
-    narrowest = min(shape.hidden_size, shape.num_key_value_heads * shape.head_dim, shape.intermediate_size)
-    if adapter.method is Method.lora and (adapter.rank or 0) > narrowest:
-        raise ConfigError(
-            f"adapter.rank={adapter.rank} is more than the {narrowest} outputs of the narrowest layer of"
-            f" model={config.model.name}; it would hold no less than the layer itself"
-        )
+    """Return what a run wants.
+
+    Raises ConfigError for a rank wider than a layer, a config.json of another shape, and for a CPU.
+    """
+    task = sft.settings(config)
+    planning.refuse_wide(config.model, config.adapter)
+    if (folder := places.folder(config.model)) is not None:
+        places.check_shape(config.model, folder)
     if task.effective_batch_size % config.hw.num_cards:
         raise ConfigError(
             f"task.effective_batch_size={task.effective_batch_size} cannot be shared evenly by the"
@@ -84,7 +101,8 @@ def checked(config: RunConfig) -> Ask:
         raise ConfigError(
             f"hw={config.hw.name}: what is planned is a GPU's memory in 16 bits; choose hw=4gb ... 80gb"
         )
-    return planning.ask(config.model, adapter, config.hw, task)
+    objective = Objective[config.task.of.name] if isinstance(config.task, Config) else Objective.sft
+    return planning.ask(config.model, config.adapter, config.hw, task, objective)
 
 
 def table(chosen: Plan, hw: HardwareConfig) -> list[str]:
@@ -104,8 +122,8 @@ def table(chosen: Plan, hw: HardwareConfig) -> list[str]:
     return lines
 
 
-def verdict(chosen: Plan, wanted: Ask) -> list[str]:
-    """Return whether it fits; where it does not, the largest settings that do, each as a command."""
+def verdict(chosen: Plan, wanted: Ask, typed: Sequence[str]) -> list[str]:
+    """Return whether it fits; where it does not, commands of runs that do, made of what was typed."""
     if planning.fits(chosen, wanted.hw):
         return ["it fits" if wanted.hw.usable_gib is not None else f"hw={wanted.hw.name} sets no budget"]
     over = chosen.total / GIB - (wanted.hw.usable_gib or 0)
@@ -114,86 +132,50 @@ def verdict(chosen: Plan, wanted: Ask) -> list[str]:
         lines = [
             "its tensors fit, the holes between them may not; task.exact=true decides. What surely does:"
         ]
-    return [*lines, *(f"  {command}" for command in ways_out(wanted))]
-
-
-def ways_out(wanted: Ask) -> list[str]:
-    """Return commands of runs that fit: shorter sequences, a lower rank, a smaller model, a larger card."""
-    found = []
-    if (tokens := planning.longest(wanted)) is not None:
-        found.append(_command(replace(wanted, tokens=tokens)))
-    if wanted.adapter.rank is not None and (rank := planning.largest_rank(wanted)) is not None:
-        found.append(_command(replace(wanted, adapter=replace(wanted.adapter, rank=rank))))
-    if wanted.optimizer is AdamW.adamw:
-        smaller = replace(wanted, optimizer=AdamW.adamw_8bit)
-        if planning.fits(planning.best(smaller), wanted.hw):
-            found.append(_command(smaller))
-    if (model := next(_smaller_models(wanted), None)) is not None:
-        found.append(_command(replace(wanted, model=model)))
-    if (hw := next(_larger_cards(wanted), None)) is not None:
-        found.append(_command(replace(wanted, hw=hw)))
-    return found
-
-
-def _command(wanted: Ask) -> str:
-    words = [f"model={wanted.model.name}", f"adapter={wanted.adapter.name}", f"hw={wanted.hw.name}"]
-    words += [f"task.max_length={wanted.tokens}"]
-    words += [] if wanted.optimizer is AdamW.adamw else [f"task.optimizer={wanted.optimizer.name}"]
-    words += [] if wanted.adapter.rank is None else [f"adapter.rank={wanted.adapter.rank}"]
-    return f"{_start(wanted.hw)} {' '.join(words)}"
-
-
-def _start(hw: HardwareConfig) -> str:
-    """Return how a run on so many cards is started."""
-    several = f"accelerate launch --num_processes {hw.num_cards}"
-    return f"{several if hw.num_cards > 1 else 'python'} -m arabic_llm.run"
-
-
-def _smaller_models(wanted: Ask) -> Iterator[ModelConfig]:
-    """Yield the models that fit, the one of most weights first; built-in ones are toys."""
-    fitting = []
-    for values in _options("model"):
-        shape = ArchitectureConfig(**values["architecture"])
-        model = replace(wanted.model, name=values["name"], architecture=shape)
-        is_usable = not (values.get("builtin") or values.get("kind") == ModelKind.masked.name)
-        is_usable &= values["max_length"] >= wanted.tokens
-        if is_usable and planning.fits(planning.best(replace(wanted, model=model)), wanted.hw):
-            fitting.append((weights.count(shape).total, model.name, model))
-    yield from (model for _, _, model in sorted(fitting, key=lambda entry: entry[:2], reverse=True))
-
-
-def _larger_cards(wanted: Ask) -> Iterator[HardwareConfig]:
-    names = [field.name for field in fields(HardwareConfig) if field.name not in ("device", "precision")]
-    budgets = [v for v in _options("hw") if v.get("usable_gib", 0) > (wanted.hw.usable_gib or 0)]
-    for values in sorted(budgets, key=lambda v: float(v["usable_gib"]) * v.get("num_cards", 1)):
-        hw = HardwareConfig(**{name: values[name] for name in names if name in values})
-        if planning.fits(planning.best(replace(wanted, hw=hw)), hw):
-            yield hw
-
-
-def _options(group: str) -> Iterator[dict[str, Any]]:
-    for path in sorted((paths.CONF / group).glob("*.yaml")):
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if "architecture" in values or group != "model":
-            yield values
+    return [*lines, *(f"  {command}" for command in ways_out.ways_out(wanted, typed))]
 
 
 def _settings(chosen: Plan, config: RunConfig) -> list[str]:
     task = sft.settings(config)
     kernels = {Attention.eager: "eager", Attention.efficient: "memory-efficient", Attention.flash: "flash"}
     tokens = task.effective_batch_size * task.max_length
-    steps = f"{task.epochs} epochs (dry_run=true task=sft counts rows and steps)"
-    if task.max_steps is not None:
-        steps = f"{task.max_steps:,} steps, up to {task.max_steps * tokens:,} tokens"
     cards = f"{config.hw.num_cards} cards x " if config.hw.num_cards > 1 else ""
     size = f"{cards}{chosen.accumulation} x {chosen.micro_batch_size}"
-    several = [f"start it with {_start(config.hw)} ..."] if config.hw.num_cards > 1 else []
+    several = (
+        [f"start it with {ways_out.start(config.hw.num_cards)} ..."] if config.hw.num_cards > 1 else []
+    )
     return [
-        f"a step: {size} sequences of up to {task.max_length:,} tokens (up to {tokens:,}); {steps}",
+        f"a step: {size} sequences of up to {task.max_length:,} tokens (up to {tokens:,})",
+        steps(config),
         f"gradient checkpointing {'on' if chosen.checkpointing else 'off'},"
         f" {kernels[chosen.work.attention]} attention, {_places(chosen)}",
         *several,
     ]
+
+
+def steps(config: RunConfig) -> str:
+    """Return the steps and tokens of a run, as far as a glance at its data says."""
+    from arabic_llm.data import extent  # what reads files, and not needed for a refusal
+
+    task, made = sft.settings(config), Path("data_proc") / config.data.name
+    a_step = task.effective_batch_size * task.max_length
+    if task.max_steps is not None:
+        return f"steps: {task.max_steps:,}, up to {task.max_steps * a_step:,} tokens"
+    try:
+        seen = extent.of(config.data, Path(config.data_root), made, identity(config), config.model.name)
+    except DataError as error:
+        return f"steps: {task.epochs:g} epochs of rows that are not counted yet ({error})"
+    rows = f"{seen.surely}{seen.rows:,} {'raw texts' if seen.are_texts else 'rows'}"
+    rows += f"{' before filters' if seen.surely else ''} ({seen.origin})"
+    if seen.are_texts:
+        packed = f"packed into sequences of {task.max_length:,} tokens, which dry_run=true task=sft counts"
+        return f"steps: {task.epochs:g} epochs of {rows}, {packed}"
+    num_steps = task.num_steps(seen.rows)
+    tokens = f"up to {num_steps * a_step:,} tokens"
+    if seen.tokens is not None:
+        tokens = f"{round(task.epochs * seen.tokens):,} tokens without the chat template's"
+    surely = seen.surely or "up to "  # rows longer than task.max_length may be left out yet
+    return f"steps: {surely}{num_steps:,} in {task.epochs:g} epochs of {rows}, {tokens}"
 
 
 def _places(chosen: Plan) -> str:

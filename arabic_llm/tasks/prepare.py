@@ -49,12 +49,12 @@ class Config(TaskConfig):
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
     """Return hashes of what a run reads: rows, tokenizer, and the benchmarks whose items are left out."""
-    from arabic_llm.data import sources
+    from arabic_llm.data import places, sources
     from arabic_llm.evaluation import local
     from arabic_llm.models import load
 
     _settings(config)
-    asks = any(source.cleaning.drop_test_items for source in sources.sources_of(config.data))
+    asks = any(source.cleaning.drop_test_items for source in places.sources_of(config.data))
     return {
         "data": sources.source_hash(config.data, Path(config.data_root), Path(config.cache_dir)),
         "tokenizer": fingerprint(load.tokenizer_rules(config.model)),
@@ -91,7 +91,7 @@ def run(config: RunConfig, directory: Path) -> float:
     files.write_json(directory / "ledger.json", [source.ledger.as_dict() for source in sources])
     said = lines(sources, plan, mix)
     files.write_text(directory / "summary.txt", "\n".join(said))
-    files.write_json(directory / places.PREPARED, _manifest(config, splits))
+    files.write_json(directory / places.PREPARED, _manifest(config, splits, plan))
     shutil.rmtree(work)
     for line in (*said, f"rows and card: {directory}"):
         log.info("%s", line)
@@ -119,12 +119,12 @@ def lines(sources: Sequence[SourceSummary], plan: Plan, mix: MixReport) -> list[
 
 def _prepare(config: RunConfig, folder: Path, engine: Engine) -> Prepared:
     """Return what becomes of every row; chunks that are in the folder already are not cleaned again."""
-    from arabic_llm.data import contamination, prepare, sources, staging
+    from arabic_llm.data import contamination, places, prepare, sources, staging
     from arabic_llm.data.cleaning import Rules
     from arabic_llm.data.shards import Work
     from arabic_llm.models import load
 
-    items, read = contamination.index(sft.test_items(config)), sources.sources_of(config.data)
+    items, read = contamination.index(sft.test_items(config)), places.sources_of(config.data)
     is_signed = sources.is_signed(config.data)
     rules = [Rules(source, items, config.seed, is_signed) for source in read]
     work = Work(rules, load.tokenizer_rules(config.model))
@@ -140,12 +140,13 @@ def _prepare(config: RunConfig, folder: Path, engine: Engine) -> Prepared:
     return prepare.choose(config.data, inputs, shards, config.seed)
 
 
-def _manifest(config: RunConfig, splits: list[SplitFile]) -> dict[str, object]:
+def _manifest(config: RunConfig, splits: list[SplitFile], plan: Plan) -> dict[str, object]:
     """Return what made the files: hashes of inputs and code, the configuration; not when, nor where."""
     code = sorted(path for room in _CODE for path in (PACKAGE / room).rglob("*.py"))
     return {
         "data": config.data.name,
         "splits": {split.name: {"rows": split.rows, "sha256": split.sha256} for split in splits},
+        "tokens": {"train": plan.tokens, "model": config.model.name},
         "inputs": inputs(config),
         "code": fingerprint([files.sha256(path) for path in code]),
         "config": {key: identity(config)[key] for key in ("data", "seed", "suite")},

@@ -169,9 +169,9 @@ def test_items(config: RunConfig, questions: set[str] | str | None = None) -> se
 
     Raises DataError when they cannot be read.
     """
-    from arabic_llm.data import sources
+    from arabic_llm.data import places
 
-    if not any(source.cleaning.drop_test_items for source in sources.sources_of(config.data)):
+    if not any(source.cleaning.drop_test_items for source in places.sources_of(config.data)):
         return set()
     items = suite_questions(config) if questions is None else questions
     if isinstance(items, str):

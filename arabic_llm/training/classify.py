@@ -1,4 +1,4 @@
-"""What a trained classifier says: the probability of each class, for each labelled text.
+"""Classes of texts: the loss that a classifier is trained on, and the probabilities that it gives.
 
 C classes, N rows.
 """
@@ -6,10 +6,12 @@ C classes, N rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
@@ -17,6 +19,14 @@ from arabic_llm.config.schema import Precision
 from arabic_llm.data.chat import TokenRow
 from arabic_llm.models.placement import Placement
 from arabic_llm.training.batches import Collate
+
+
+def loss(model: PreTrainedModel, inputs: dict[str, Any], num_rows: float) -> tuple[torch.Tensor, Any]:
+    """Return the cross-entropy of a batch's classes, summed, over so many rows, and the outputs."""
+    inputs = dict(inputs)
+    classes = inputs.pop("labels")
+    outputs = model(**inputs)
+    return cross_entropy(outputs.logits.float(), classes, reduction="sum") / num_rows, outputs
 
 
 def probabilities(

@@ -1,9 +1,10 @@
 """The closed form of a step's activations, read off the real code: `python -m arabic_llm.training.derive`.
 
 A model whose sizes are distinct primes is rehearsed with one layer and with two. The factors of a tensor's
-bytes then say which sizes it is a product of, so that what is alive at a moment is a sum of products, good
-for every model of the family. Of all moments those are kept that are the worst for some model, length,
-batch and rank; they stand in memory/moments.json, which the plan reads without torch.
+bytes then say which sizes it is a product of, so that what is alive at a moment is so many tensors of each
+product ("2BTf": two bytes for each token and each inner size), good for every model of the family. Of all
+moments those are kept that are the worst for some model, length, batch and rank; they stand in
+memory/moments.json, which the plan reads without torch.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import gc
 import itertools
 import json
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -21,22 +23,21 @@ import numpy.typing as npt
 
 from arabic_llm import files
 from arabic_llm.config.schema import ArchitectureConfig, Precision
-from arabic_llm.memory import closed_form, trace
+from arabic_llm.memory import closed_form, trace, weights
 from arabic_llm.memory.allocator import Block, CachingAllocator
 from arabic_llm.memory.workload import Attention, Loss, Optimizer, Workload
-from arabic_llm.models.adapter import LINEAR_MODULES
 from arabic_llm.training import rehearsal
 
 # size -> (prime, what a prime stands for as a share of the size): tokens 47, tokens - 1 = 2 x 23, head 28
 PRIMES = {"B": 19, "T": 47, "S": 23, "K": 3, "G": 5, "D": 7, "h": 101, "f": 103, "r": 13, "V": 107}
-_HALF = 2.0  # bytes
+_HALF = 2  # bytes
 _TILE = 32768  # words of TRL's tile; no other tensor has this factor
 _LENGTHS, _BATCHES, _RANKS = (256, 512, 1024, 2048, 4096, 8192), (1, 2, 8), (4, 16, 128)
 Vector = Counter[str]
 
 
 class Recorder(CachingAllocator):
-    """An allocator that knows what is alive as products of sizes, and keeps the worst moments."""
+    """An allocator that counts what is alive by products of sizes, and keeps the worst moments."""
 
     def __init__(self, sizes: list[dict[str, float]]) -> None:
         """Take the sizes of the models on which a moment may be the worst."""
@@ -47,14 +48,14 @@ class Recorder(CachingAllocator):
         self._values: dict[str, npt.NDArray[np.float64]] = {}
         self._total = np.zeros(len(sizes))
         self._worst, self._moments = np.zeros(len(sizes)), [Vector()] * len(sizes)
-        self._products: dict[int, tuple[str, float]] = {}
+        self._products: dict[int, str] = {}
 
     def malloc(self, num_bytes: int) -> Block:
         """Return the block, having looked at what it is made of."""
         block = super().malloc(num_bytes)
         if self.is_on:
-            self._products[id(block)] = name, share = product(num_bytes)
-            self._count_in(name, share)
+            self._products[id(block)] = name = product(num_bytes)
+            self._count_in(name, 1)
             better = self._total > self._worst
             if better.any():
                 self._worst = np.maximum(self._worst, self._total)
@@ -66,8 +67,7 @@ class Recorder(CachingAllocator):
     def release(self, block: Block) -> None:
         """Take the block back."""
         if id(block) in self._products:
-            name, share = self._products.pop(id(block))
-            self._count_in(name, -share)
+            self._count_in(self._products.pop(id(block)), -1)
         super().release(block)
 
     def take_moments(self) -> list[Vector]:
@@ -76,33 +76,36 @@ class Recorder(CachingAllocator):
         self._worst, self._moments = np.zeros(len(self._sizes)), [Vector()] * len(self._sizes)
         return [found[key] for key in sorted(found)]
 
-    def _count_in(self, name: str, share: float) -> None:
+    def _count_in(self, name: str, number: int) -> None:
         if name not in self._values:
             self._values[name] = np.array([closed_form.value(name, sizes) for sizes in self._sizes])
-        self.alive[name] += share  # type: ignore[assignment]
-        self._total += share * self._values[name]
+        self.alive[name] += number
+        self._total += number * self._values[name]
 
 
-def product(num_bytes: int) -> tuple[str, float]:
-    """Return which sizes a number of bytes is a product of ("BTf"), and the factor that is left over."""
+def product(num_bytes: int) -> str:
+    """Return which sizes a number of bytes is a product of, after the factor that is left over: "2BTf"."""
     name, rest = "", num_bytes
     for letter, prime in PRIMES.items():
         while rest % prime == 0:
             name, rest = name + letter, rest // prime
     if rest % _TILE == 0 and name == "BS":
-        return "tile", rest / _TILE / 2
+        return f"{rest / _TILE / 2:.15g}tile"
     if name == "KGhV" and rest == _HALF:  # TRL casts the head slice by slice
-        return "slice", _HALF
+        return f"{rest}slice"
     halves = {"S": 2, "D": 4}
     share = float(rest)
     for letter, factor in halves.items():
         share /= factor ** name.count(letter)
-    return name, share
+    return f"{share:.15g}{name}"
 
 
 def moments(work: Workload) -> dict[str, Any]:
     """Return the worst moments of a workload's regime by phase, and what each further layer adds."""
-    one, two = (_record(replace(work, architecture=_primes(work, layers))) for layers in (1, 2))
+    with mock.patch.multiple(trace, _QUERY_BLOCK=1, _FLASH_ROWS=1, _FLASH_COLUMNS=1):  # nothing rounded up
+        one, two = (
+            _record(replace(work, architecture=_primes(work.architecture, layers))) for layers in (1, 2)
+        )
     return {
         "forward": [dict(+moment) for moment in one["forward moments"]],  # +: without what is zero
         "backward": [_two_slices(+moment) for moment in one["layers moments"]],
@@ -114,7 +117,7 @@ def moments(work: Workload) -> dict[str, Any]:
 
 def _two_slices(moment: Vector) -> dict[str, Any]:
     """Return a moment of the way back: each slice of the head is cast before the last one is gone."""
-    return {"slices" if name == "slice" else name: share for name, share in moment.items()}
+    return {name.replace("slice", "slices"): number for name, number in moment.items()}
 
 
 def _record(work: Workload) -> dict[str, Any]:
@@ -133,9 +136,9 @@ def _record(work: Workload) -> dict[str, Any]:
     return seen
 
 
-def _primes(work: Workload, layers: int) -> ArchitectureConfig:
+def _primes(shape: ArchitectureConfig, layers: int) -> ArchitectureConfig:
     return replace(
-        work.architecture,
+        shape,
         hidden_size=PRIMES["h"] * PRIMES["K"] * PRIMES["G"],  # configurations want a multiple of the heads
         intermediate_size=PRIMES["f"],
         num_hidden_layers=layers,
@@ -173,7 +176,8 @@ def regimes() -> dict[str, Workload]:
         "gemma2": [(Attention.eager, False)],
         "glm": [(Attention.eager, False), (Attention.flash, False), (Attention.efficient, True)],
     }
-    trained = ("lora", "nf4", "lora dora", "nf4 dora", "full tied", "full")
+    adapted = [f"{what} {where}" for what in ("lora", "nf4") for where in ("qv", "attention", "mlp", "all")]
+    trained = (*adapted, "lora dora", "nf4 dora", "full tied", "full")
     dropouts, checkpointings = (0.0, 0.05), (False, True)
     for family, what, dropout, checkpointing in itertools.product(
         kernels, trained, dropouts, checkpointings
@@ -188,7 +192,9 @@ def regimes() -> dict[str, Workload]:
 
 def _workload(family: str, attention: Attention, padded: bool, what: str) -> Workload:
     nf4, full = "nf4" in what, "full" in what
-    shape = ArchitectureConfig(model_type=family, tie_word_embeddings="tied" in what)
+    shape = _primes(ArchitectureConfig(model_type=family, tie_word_embeddings="tied" in what), 1)
+    sets = weights.target_sets(shape)
+    targets = next((layers for name, layers in sets.items() if name in what.split()), sets["all"])
     return Workload(
         architecture=shape,
         batch_size=PRIMES["B"],
@@ -199,7 +205,7 @@ def _workload(family: str, attention: Attention, padded: bool, what: str) -> Wor
         compute=Precision.bfloat16,
         autocast=True,
         rank=None if full else PRIMES["r"],
-        target_modules=LINEAR_MODULES[family],
+        target_modules=tuple(sorted(targets)),
         dropout=0.0,
         attention=attention,
         checkpointing=False,
@@ -216,9 +222,10 @@ def _workload(family: str, attention: Attention, padded: bool, what: str) -> Wor
 
 def main() -> None:
     """Write moments.json."""
-    gc.freeze()  # a rehearsal looks for cycles of tensors: not among the libraries
-    with mock.patch.multiple(trace, _QUERY_BLOCK=1, _FLASH_ROWS=1, _FLASH_COLUMNS=1):
-        found = {name: moments(work) for name, work in sorted(regimes().items())}
+    asked = dict(sorted(regimes().items()))
+    # a rehearsal looks for cycles of tensors: not among the libraries
+    with ProcessPoolExecutor(initializer=gc.freeze) as processes:
+        found = dict(zip(asked, processes.map(moments, asked.values()), strict=True))
     files.write_text(closed_form.MOMENTS, json.dumps(found, separators=(",", ":"), sort_keys=True) + "\n")
 
 

@@ -13,7 +13,6 @@ from arabic_llm.memory.plan import Plan
 from arabic_llm.models import load, placement
 from arabic_llm.models.placement import Placement, micro_batch
 from arabic_llm.training import rehearsal
-from arabic_llm.training.schedule import num_steps
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,9 @@ class Fit:
 def fit(config: RunConfig, task: TrainingConfig) -> Fit:
     """Return where and how a run trains: with a budget, as its plan says.
 
-    Raises HardwareError when hw asks for a card that is not there.
+    Raises HardwareError when hw asks for a card that is not there, ConfigError for too large a rank.
     """
+    planning.refuse_wide(config.model, config.adapter)
     place = placement.resolve(config.hw)
     each, quantization = load.dtype_of(config.adapter, place).itemsize, config.adapter.quantization
     gib = weights.weight_bytes(config.model.architecture, quantization, each) / weights.GIB
@@ -78,7 +78,7 @@ def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Fit) ->
     where += f", {machine.free_gib():.1f} GiB free" if fitted.place.device == "cpu" else ""
     return (
         f"plan: {model.name} ({count:,.1f} M parameters) with adapter={adapter.name}{trained}"
-        f" on {num_rows:,} rows: {num_steps(task, num_rows):,} steps of {batch},"
+        f" on {num_rows:,} rows: {task.num_steps(num_rows):,} steps of {batch},"
         f" up to {task.max_length:,} tokens; {needs}; {where}"
     )
 

@@ -24,12 +24,13 @@ from arabic_llm.memory.workload import (
     MIB,
     Attention,
     Loss,
+    Objective,
     Optimizer,
     Peak,
     Workload,
     architecture,
 )
-from arabic_llm.models import skeleton
+from arabic_llm.models import adapter, skeleton
 from arabic_llm.models.placement import AMPERE
 from arabic_llm.training import rehearsal
 
@@ -38,6 +39,7 @@ MEMORY = "memory.json"
 _FAR_OFF = 5  # percent
 _HOPPER = 9  # compute capability from which cuBLAS has workspaces of 32 MiB
 _FAMILIES = ("llama", "qwen2", "gemma2", "glm")  # that the model on meta is built for
+_CLASSIFIERS = (*_FAMILIES, "bert")
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,8 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
     None where it is of no family that a rehearsal knows.
     """
     config, peft = model.config, getattr(model, "peft_config", {}).get("default")
-    if config.model_type not in _FAMILIES:
+    is_classifier = adapter.is_classifier(model)
+    if config.model_type not in (_CLASSIFIERS if is_classifier else _FAMILIES):
         return None
     shape = {name: value for name, value in config.to_dict().items() if value is not None}
     quantization = getattr(config, "quantization_config", None)
@@ -220,7 +223,7 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         attention=_attention(config, mixed, batch, major if on_cuda else None),
         checkpointing=args.gradient_checkpointing,
         optimizer=Optimizer.adamw_8bit if "8bit" in args.optim else Optimizer.adamw,
-        loss=Loss.tiled,
+        loss=Loss.full if is_classifier else Loss.tiled,
         padded=batch.padded,
         accumulates=args.gradient_accumulation_steps > 1,
         widened=False,
@@ -229,6 +232,8 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         device=args.device.type,
         dora=bool(peft and peft.use_dora),
         optimizer_on_host=on_cuda and "paged" in args.optim,
+        objective=Objective.classify if is_classifier else Objective.sft,
+        num_labels=config.num_labels,
     )
 
 

@@ -7,25 +7,24 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
 import torch
+from accelerate.utils import convert_outputs_to_fp32
 from torch import nn
 from torch.autograd.graph import _engine_run_backward
-from torch.fx.experimental import _config as symbolic
-from transformers import PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
-from trl.trainer import utils as trl_utils
+from transformers import PreTrainedModel, modeling_utils
 
 from arabic_llm.memory.allocator import Block, CachingAllocator
 from arabic_llm.memory.closed_form import MIN_8BIT
 from arabic_llm.memory.timeline import Exact, Moment, Timeline
 from arabic_llm.memory.trace import LikeCuda, Trace
-from arabic_llm.memory.workload import Attention, Loss, Optimizer, Peak, Workload
+from arabic_llm.memory.workload import Attention, Loss, Objective, Optimizer, Peak, Workload
 from arabic_llm.models import skeleton
+from arabic_llm.training import objectives
 
 _HALF = 2  # bytes of a weight as it is read from the disk
 
@@ -63,16 +62,16 @@ def rehearse(
     model = skeleton.build(work)
     trace = trace or Trace(allocator)
     with ExitStack() as stack:
-        if work.loss is Loss.tiled:
-            stack.enter_context(_tiled_head(model, work))
+        stack.enter_context(objectives.kernels(model, work))
         stack.enter_context(trace)
         _load(model, work, trace, allocator)
         stack.enter_context(torch.device("meta"))
         autocast = getattr(torch, work.compute.name) if work.autocast else None
         cuda = stack.enter_context(LikeCuda(autocast, work.device))
-        for module in model.modules():
-            if isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing:
-                module._gradient_checkpointing_func = cuda.checkpointed(module._gradient_checkpointing_func)
+        if work.checkpointing:  # once more, by a function that autocast's casts end in
+            checkpoint = cuda.checkpointed(modeling_utils.checkpoint)
+            stack.enter_context(mock.patch.object(modeling_utils, "checkpoint", checkpoint))
+            skeleton.enable_checkpointing(model)
         stage = _Stage(model, work, allocator, cuda, _optimizer(model, work))
         if isinstance(trace, Timeline):
             trace.follow(model, stage.optimizer)
@@ -108,17 +107,20 @@ class _Stage:
 
     def _pass(self, watch: Callable[[str], None]) -> Iterator[str]:
         watch("begins")
-        inputs = _batch(self.work)
         self._workspace_of_thread(0)
         embedding = self.model.get_input_embeddings()
         hook = embedding.register_forward_hook(lambda *io: _when_layers_end(io[2], watch))
-        with self.cuda.forward():
-            out = self.model(**inputs)
-            watch("casts")
+        inputs = _batch(self.work)
+        if self.work.objective is Objective.sft:
+            with self.cuda.forward():
+                out = self.model(**inputs)
+                watch("casts")
+            loss = out.loss
+            if not self.work.keeps_output:
+                del out
+        else:
+            loss = self._loss(watch)
         hook.remove()
-        loss = out.loss
-        if not self.work.keeps_output:
-            del out
         watch("forward")
         yield "forward"
         self._workspace_of_thread(1)
@@ -127,6 +129,20 @@ class _Stage:
         _engine_run_backward((loss,), (ones,), False, False, (), **options)
         watch("backward")
         yield "backward"
+
+    def _loss(self, watch: Callable[[str], None]) -> torch.Tensor:
+        """Return the loss of a trainer that calls the model as accelerate wraps it."""
+        inner = self.model.forward
+
+        def forward(*args: Any, **options: Any) -> Any:
+            with self.cuda.forward():
+                out = inner(*args, **options | _prepared(self.work))
+                if torch.is_grad_enabled():  # a reference has no gradient
+                    watch("casts")
+                return out
+
+        with mock.patch.object(self.model, "forward", convert_outputs_to_fp32(forward)):
+            return objectives.loss(self.model, self.work)
 
     def _peak_so_far(self) -> int:
         highest, self.allocator.peak_allocated = self.allocator.peak_allocated, self.allocator.allocated
@@ -145,8 +161,13 @@ def _when_layers_end(embedded: torch.Tensor, watch: Callable[[str], None]) -> No
 
 def _batch(work: Workload) -> dict[str, Any]:
     ids = torch.zeros(work.batch_size, work.tokens, dtype=torch.long)
-    positions = torch.zeros(1, work.tokens, dtype=torch.long)
-    inputs: dict[str, Any] = {"input_ids": ids, "labels": ids, "position_ids": positions}
+    inputs = {"input_ids": ids, "labels": ids} | _prepared(work)
+    return inputs | ({"fused_lm_head": True} if work.loss is Loss.tiled else {})
+
+
+def _prepared(work: Workload) -> dict[str, Any]:
+    """Return the positions and the mask that a model would make for itself."""
+    inputs: dict[str, Any] = {"position_ids": torch.zeros(1, work.tokens, dtype=torch.long)}
     # A mask made beforehand is taken as it is; transformers would look at the (absent) values for one.
     if work.architecture.model_type == "gemma2":
         inputs["attention_mask"] = {f"{kind}_attention": _mask(work) for kind in ("full", "sliding")}
@@ -154,14 +175,14 @@ def _batch(work: Workload) -> dict[str, Any]:
         inputs["attention_mask"] = {"full_attention": _mask(work)}
     else:
         inputs["attention_mask"] = _mask(work)
-    return inputs | ({"fused_lm_head": True} if work.loss is Loss.tiled else {})
+    return inputs
 
 
 def _mask(work: Workload) -> torch.Tensor | None:
     """Return what transformers.masking_utils makes (B1TT): bool, or for eager attention what is added."""
     if not (work.padded or work.attention is Attention.eager):
         return None
-    mask = torch.zeros(work.batch_size, 1, work.tokens, work.tokens, dtype=torch.bool)
+    mask = torch.zeros(work.sequences, 1, work.tokens, work.tokens, dtype=torch.bool)
     return mask.to(getattr(torch, work.weights.name)) if work.attention is Attention.eager else mask
 
 
@@ -235,43 +256,3 @@ class _EightBit(torch.optim.Optimizer):
                 if not is_small:
                     scales = torch.empty(-(-parameter.numel() // 256))
                     self.state[parameter][f"absmax_{moment}"] = scales
-
-
-class _Nothing:
-    """A kernel, its launch, its grid and its library; a mock would keep the tensors it is given."""
-
-    def __getitem__(self, _: Any) -> Any:
-        return self
-
-    def __call__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def cdiv(self, *_: int) -> int:
-        return 1
-
-
-@contextmanager
-def _tiled_head(model: PreTrainedModel, work: Workload) -> Iterator[None]:
-    """Put TRL's fused head on the model; its Triton kernels work in place, so that here they do nothing.
-
-    On a CPU it has none, and tensors of a tile's size instead.
-    """
-    chunked, nothing = "trl.kernels.chunked_logprob", _Nothing()
-    head = model.get_base_model() if hasattr(model, "get_base_model") else model
-    trl_utils.add_fused_lm_head(head, outputs=("log_probs", "entropy", "is_top1"))
-    if work.device == "cpu":
-        yield
-        return
-    with (
-        mock.patch(f"{chunked}.triton", nothing, create=True),
-        mock.patch.multiple(
-            chunked,
-            _forward_kernel=nothing,
-            _backward_kernel=nothing,
-            _addmm_fp32=nothing,
-            _use_triton=lambda _: True,
-        ),
-        mock.patch.object(trl_utils, "_use_triton", lambda _: True),
-        mock.patch.multiple(symbolic, meta_nonzero_assume_all_nonzero=True),
-    ):
-        yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,13 +32,6 @@ class Schedule:
         return [int(row) for row in self.order[first:last]]
 
 
-def num_steps(settings: TrainingConfig, num_rows: int) -> int:
-    """Return the optimiser steps of a run: epochs become steps here, and nowhere else."""
-    if settings.max_steps is not None:
-        return settings.max_steps
-    return math.ceil(settings.epochs * num_rows / settings.effective_batch_size)
-
-
 def sampler(
     settings: TrainingConfig,
     sources: Sequence[str],
@@ -52,7 +44,7 @@ def sampler(
     Batches run on across epochs, so that every step has the full batch, whatever hw is.
     """
     lengths = np.array([sum(pieces) for pieces in seq_lengths])
-    steps, batch = num_steps(settings, len(sources)), settings.effective_batch_size
+    steps, batch = settings.num_steps(len(sources)), settings.effective_batch_size
     return MixedBucketSampler(sources, lengths, mix, batch, steps, seed)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from trl import SFTTrainer
@@ -18,7 +17,7 @@ from arabic_llm import files, processes
 from arabic_llm.data.chat import IGNORED, TokenRow
 from arabic_llm.errors import HardwareError, TrainingError
 from arabic_llm.models import placement
-from arabic_llm.training import checkpoint, moments
+from arabic_llm.training import checkpoint, classify, moments
 from arabic_llm.training.measure import Measure
 from arabic_llm.training.schedule import Schedule
 
@@ -208,11 +207,8 @@ class GuardedClassifier(_Guards):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **counted: Any
     ) -> Any:
         """Return the cross-entropy of the classes, summed over the rows, divided by those of the step."""
-        inputs = dict(inputs)
-        classes = inputs.pop("labels")
-        outputs = model(**inputs)
-        total = cross_entropy(outputs.logits.float(), classes, reduction="sum")
-        loss = total / (counted.get("num_items_in_batch") or len(classes))
+        num_rows = counted.get("num_items_in_batch") or len(inputs["labels"])
+        loss, outputs = classify.loss(model, inputs, num_rows)
         return (loss, outputs) if return_outputs else loss
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> int:

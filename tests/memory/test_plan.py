@@ -1,6 +1,7 @@
 """The plan keeps what is learned, takes the fastest settings that fit, and says what would."""
 
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ import time
 import pytest
 from conftest import compose_config
 
+from arabic_llm import files
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import plan as planning
 from arabic_llm.memory.workload import Attention
@@ -68,14 +70,14 @@ def test_where_only_holes_are_in_the_way_a_rehearsal_decides():
     ask = wanted(*overrides, "hw.optimizer_on_host=false")
     best = planning.best(ask)
     assert not planning.fits(best, ask.hw)
-    assert "task.exact=true decides" in plan.verdict(best, ask)[0]
+    assert "task.exact=true decides" in plan.verdict(best, ask, [])[0]
     assert fit.fit(config, config.task).missing is None
 
 
 def test_qwen2_7b_does_not_fit_4_gb_and_what_would_is_said():
     ask = wanted("model=qwen2_7b", "adapter=qlora", "hw=4gb")
     best = planning.best(ask)
-    lines = plan.verdict(best, ask)
+    lines = plan.verdict(best, ask, [])
     # linear layers 3210 MiB, embedding and head 1039.5 MiB each: the project's facts; one is on the host
     assert best.parts.weights_4bit / 2**20 == pytest.approx(3210, abs=1)
     assert best.parts.weights_kept / 2**20 == pytest.approx(1039.5, abs=2)
@@ -95,15 +97,36 @@ def test_what_lies_on_the_host_costs_time_and_is_chosen_where_it_saves_more():
     assert not tied.work.embedding_on_host  # the head on the card is the same table
 
 
-def test_every_way_out_is_a_run_that_fits():
-    on_card = ("hw.optimizer_on_host=false", "hw.embedding_on_host=false")
-    ask = wanted("model=llama3_8b", "adapter=qlora", "hw=8gb", "adapter.rank=64", *on_card)
-    assert not planning.fits(planning.best(ask), ask.hw)
-    commands = plan.ways_out(ask)
-    assert len(commands) >= 3
+QWEN2_7B = ("model=qwen2_7b", "adapter=qlora", "hw=4gb")
+NOT_FITTING = {
+    "by hand": (*QWEN2_7B, "hw.optimizer_on_host=false", "hw.usable_gib=3", "hw.micro_batch_size=2"),
+    "arabic": (*QWEN2_7B, "data=local", 'data.path="بيانات/ملف ١.jsonl"', "adapter.dropout=0", "seed=5"),
+    "targets": (
+        *("model=glm4_9b", "adapter=qlora", "hw=8gb", "hw.card_gib=7", "hw.usable_gib=6.5"),
+        *("adapter.rank=64", "adapter.target_modules=[gate_up_proj,down_proj]", "task.max_length=2048"),
+    ),
+    "own folder": ("model=qwen2_1_5b", "model.path=mine", "hw=4gb", "hw.precision=float16", "adapter=dora"),
+    "on the card": (
+        *("model=llama3_8b", "adapter=qlora", "hw=8gb", "adapter.rank=64", "task.epochs=1"),
+        *("hw.optimizer_on_host=false", "hw.embedding_on_host=false", "task.optimizer=adamw"),
+    ),
+}
+
+
+@pytest.mark.parametrize("typed", NOT_FITTING.values(), ids=NOT_FITTING)
+def test_every_way_out_when_copied_is_a_run_that_fits(program, tmp_path, typed):
+    own = compose_config("model=qwen2_1_5b").model.architecture.fields()
+    files.write_json(tmp_path / "mine" / "config.json", own)
+    status, said = program("task=plan", *typed)
+    assert status == 0
+    assert "it does not fit" in said or "the holes between them may not" in said
+    commands = [line for line in said.splitlines() if "-m arabic_llm.run" in line]
+    assert commands
     for command in commands:
-        out = wanted(*re.findall(r"\S+=\S+", command))
-        assert planning.fits(planning.best(out), out.hw), command
+        overrides = shlex.split(command.partition("-m arabic_llm.run")[2])  # as a shell reads it
+        assert len(set(typed) - set(overrides)) <= 4, command  # the rest of what was typed stays
+        status, said = program("task=plan", *overrides)
+        assert "\nit fits\n" in said, command
 
 
 def test_a_larger_card_is_never_slower():
@@ -131,26 +154,112 @@ def test_the_kernel_of_attention_is_the_one_that_will_run():
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("override", "said"),
     [
-        (("adapter.rank=100",), "adapter.rank=100 is more than the 64 outputs"),
-        (("hw=cpu",), "hw=cpu: what is planned is a GPU's memory"),
-        (("adapter=none",), "adapter=none trains nothing"),
-        (("hw.usable_gib=0",), "hw.usable_gib must be positive, not 0"),
-        (("hw.usable_gib=-1",), "hw.usable_gib must be positive, not -1"),
+        ("hw.usable_gib=0", "hw.usable_gib must be positive, not 0; raise it, or leave it out"),
+        ("hw.usable_gib=-1", "hw.usable_gib must be positive, not -1; raise it, or leave it out"),
+        (
+            "hw.card_gib=2",
+            "hw.usable_gib=3.6 is more than hw.card_gib=2, all that the card has; lower it, or",
+        ),
+        (
+            "task.max_length=4096",
+            "task.max_length=4096 is more than the 2048 tokens that model=tiny can see;",
+        ),
+        (
+            "adapter.rank=65",
+            "adapter.rank=65 is more than 64, the width of k_proj in model=tiny: the adapter",
+        ),
+        (
+            "adapter.target_modules=[c_attn]",
+            "adapter.target_modules: this model has no 'c_attn'; there are: d",
+        ),
+        (
+            "hw.num_cards=3",
+            "task.effective_batch_size=16 cannot be shared evenly by the 3 cards of hw=4gb; s",
+        ),
+        ("model.path=nowhere", "model.path=nowhere: no config.json there; give the folder of the model"),
+        ("hw=cpu", "hw=cpu: what is planned is a GPU's memory in 16 bits; choose hw=4gb ... 80gb"),
+        ("adapter=none", "adapter=none trains nothing; choose lora, qlora, dora, rslora or full"),
     ],
 )
-def test_what_cannot_be_planned_is_refused(overrides, said):
-    with pytest.raises(ConfigError, match=said):
-        wanted(*overrides)
+def test_what_cannot_be_planned_is_refused_in_one_line(program, override, said):
+    chosen = () if override.startswith("hw=") else ("hw=4gb",)
+    model = () if "path" not in override else ("model=qwen2_0_5b",)
+    status, printed = program("task=plan", *chosen, *model, override)
+    assert status == 2
+    assert printed.startswith(f"error: {said}")
+    assert printed.count("\n") == 1
+
+
+def test_a_rank_counts_against_the_layers_it_is_for():
+    narrow = ("adapter.rank=100", "adapter.target_modules=[q_proj,down_proj]")
+    assert wanted(*narrow, "hw=4gb").adapter.rank == 100
+    with pytest.raises(ConfigError, match="adapter.rank=100 is more than 64, the width of k_proj"):
+        fit.fit((config := compose_config("hw=cpu", "adapter.rank=100")), config.task)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"hidden_size": None},
+            "config.json of mine: no 'hidden_size'; take the file of the model again, or",
+        ),
+        (
+            {"vocab_size": 99},
+            "mine/config.json: vocab_size is 99, but model=qwen2_0_5b says 151936; set model.",
+        ),
+        (
+            {"tie_word_embeddings": False},
+            "mine/config.json: tie_word_embeddings is False, but model=qwen2_0_5b",
+        ),
+        ({"head_dim": None}, None),  # as Qwen2's own file is
+    ],
+)
+def test_a_folder_of_another_shape_is_not_planned_for(program, tmp_path, change, said):
+    own = compose_config("model=qwen2_0_5b").model.architecture.fields()
+    (tmp_path / "mine").mkdir()
+    shape = {key: value for key, value in {**own, **change}.items() if value is not None}
+    files.write_json(tmp_path / "mine" / "config.json", shape)
+    status, printed = program("task=plan", "hw=4gb", "model=qwen2_0_5b", "model.path=mine")
+    assert status == (2 if said else 0)
+    assert printed.startswith(f"error: {said}") or said is None
+    assert said is None or printed.count("\n") == 1
+
+
+def test_a_torn_config_is_refused(program, tmp_path):
+    (tmp_path / "models" / "qwen2_0_5b").mkdir(parents=True)
+    (tmp_path / "models" / "qwen2_0_5b" / "config.json").write_text('{"hidden_size": 8')
+    status, printed = program("task=plan", "hw=4gb", "model=qwen2_0_5b")
+    assert status == 2
+    assert printed.startswith("error: models/qwen2_0_5b/config.json: no JSON (")
+
+
+def test_steps_are_counted_from_the_rows_that_are_there(program, tmp_path):
+    lines = [f'{{"prompt": "سؤال {n}", "response": "جواب {n}"}}\n' for n in range(100)]
+    (tmp_path / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
+    local = ("data=local", "data.path=rows.jsonl", "hw=4gb")
+    _, said = program("task=plan", *local)
+    assert "steps: up to 12 in 2 epochs of up to 90 rows before filters (rows.jsonl), up to 196," in said
+    assert program("task=prepare", "data=local", "data.path=rows.jsonl", "data.dedup=false")[0] == 0
+    tokens = files.read_json(tmp_path / "data_proc" / "local" / "prepared.json")["tokens"]["train"]
+    _, said = program("task=plan", *local, "data.dedup=false", "task.epochs=3")
+    counted = f"90 rows (data_proc/local/prepared.json), {3 * tokens:,} tokens without the chat template's"
+    assert f"steps: up to 17 in 3 epochs of {counted}" in said
+    _, said = program("task=plan", *local, "task.max_steps=7")
+    assert "steps: 7, up to 114,688 tokens" in said
+    _, said = program("task=plan", "data=cidar", "hw=4gb")
+    assert "rows that are not counted yet (data=cidar: nothing is at data_raw/cidar; task=download" in said
 
 
 def test_the_plan_is_printed_without_torch_and_leaves_nothing(tmp_path):
     program = (
         "import sys; sys.argv[1:] = ['task=plan', 'model=qwen2_1_5b', 'adapter=qlora', 'hw=4gb']\n"
         "from arabic_llm import run\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'peft', 'pandas', 'pyarrow', 'datasets'}\n"
         "try: run.main()\n"
-        "finally: print(sorted({'torch', 'transformers', 'numpy', 'peft'} & set(sys.modules)))\n"
+        "finally: print(sorted(heavy & set(sys.modules)))\n"
     )
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
@@ -159,6 +268,7 @@ def test_the_plan_is_printed_without_torch_and_leaves_nothing(tmp_path):
     assert done.stdout.splitlines()[-1] == "[]"
     assert "weights in 4 bits                       645 MiB" in done.stdout
     assert "it fits" in done.stdout
+    assert "steps: up to 611 in 2 epochs of up to 4,881 rows before filters (data=sample)" in done.stdout
     assert not any(tmp_path.rglob("*.json"))
 
 

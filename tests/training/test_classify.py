@@ -20,7 +20,7 @@ from arabic_llm.data.rows import Row
 from arabic_llm.errors import CheckpointError
 from arabic_llm.models import adapter, load, placement
 from arabic_llm.tracking import NoTracker
-from arabic_llm.training import callbacks, classify, sft
+from arabic_llm.training import callbacks, classify, measure, sft
 
 SHORT = (
     *("task=classify", "hw=cpu", "task.effective_batch_size=8", "task.max_steps=12", "task.eval_steps=6"),
@@ -161,6 +161,16 @@ def test_qlora_quantises_the_body_and_not_the_head():
     assert kinds["base_layer"] == "Linear4bit"
     head = lab.model.base_model.model.score.modules_to_save["default"]
     assert (type(head).__name__, head.weight.dtype) == ("Linear", torch.float32)
+
+
+@pytest.mark.parametrize("kind", ["lora", "full of an encoder", "qlora of an encoder"])
+def test_what_a_step_of_a_classifier_takes_is_predicted_within_five_percent(tmp_path, encoder, kind):
+    of_encoder = encoder if kind.endswith("encoder") else ()
+    lab = Lab((f"adapter={kind.split()[0]}", "task.max_steps=1", "task.eval_steps=9", *of_encoder))
+    lab.train(tmp_path)
+    found = files.read_json(tmp_path / measure.MEMORY)
+    assert found["predicted"] == pytest.approx(found["measured"], rel=0.05)
+    assert found["measured"] > sum(p.nbytes for p in lab.model.parameters())
 
 
 class Interrupt(NoTracker):

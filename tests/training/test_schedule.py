@@ -20,9 +20,9 @@ def plan(settings, num_rows, seed):
 
 
 def test_epochs_become_steps_once():
-    assert schedule.num_steps(settings("task.epochs=3", "task.effective_batch_size=16"), 100) == 19
-    assert schedule.num_steps(settings("task.epochs=0.5", "task.effective_batch_size=16"), 100) == 4
-    assert schedule.num_steps(settings("task.epochs=3", "task.max_steps=5"), 100) == 5
+    assert settings("task.epochs=3", "task.effective_batch_size=16").num_steps(100) == 19
+    assert settings("task.epochs=0.5", "task.effective_batch_size=16").num_steps(100) == 4
+    assert settings("task.epochs=3", "task.max_steps=5").num_steps(100) == 5
 
 
 def test_every_row_is_seen_once_before_any_is_seen_twice():

@@ -53,6 +53,13 @@ def training_rows(split: str) -> list[Row]:
     return rows
 
 
+def num_rows(split: str) -> int:
+    """Return how many rows training_rows gives, without writing them."""
+    facts = (fact for fact in all_facts() if fact.split == split)
+    asked = sum(len(_varieties(fact)) for fact in facts)
+    return asked + sum(1 for _ in dialect_sentences(split))
+
+
 def choice_items() -> Iterator[dict[str, Any]]:
     """Yield a four-choice question for each test fact: question, choices, gold (0..3), subject."""
     for number, fact in enumerate(filter(_can_be_a_choice, _test_facts())):
@@ -112,13 +119,17 @@ def _yaml(name: str) -> Any:
 
 
 def _asked(fact: Fact) -> Iterator[Row]:
-    varieties: Sequence[str] = VARIETIES
-    if fact.relation in _FORMULAIC:
-        varieties = draws(f"varieties/{fact}").sample(VARIETIES, 2)
-    for variety in varieties:
+    for variety in _varieties(fact):
         name = f"sample/{fact.relation}/{fact.x}/{variety}"
         subject = phrases()[fact.relation]["subject"]
         yield question_answer(name, _question(fact, variety), fact.y, subject)
+
+
+def _varieties(fact: Fact) -> Sequence[str]:
+    """Return the varieties of Arabic that a fact is asked in."""
+    if fact.relation in _FORMULAIC:
+        return draws(f"varieties/{fact}").sample(VARIETIES, 2)
+    return VARIETIES
 
 
 def _question(fact: Fact, variety: str) -> str:

@@ -1,0 +1,52 @@
+"""Where a base model lies, and whether its config.json has the shape that is planned for; without torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from arabic_llm.config.paths import PACKAGE
+from arabic_llm.config.schema import ModelConfig
+from arabic_llm.errors import ConfigError
+from arabic_llm.memory.workload import architecture
+
+MODELS = Path("models")  # beside the user's project: models/<name>/
+CONFIG = "config.json"
+
+
+def place(model: ModelConfig) -> Path:
+    """Return the folder where a model is looked for first, and downloaded to."""
+    return Path(model.path).expanduser() if model.path is not None else MODELS / model.name
+
+
+def folder(model: ModelConfig) -> Path | None:
+    """Return the folder, in the package or of yours, with the config.json of a model, or None.
+
+    Raises ConfigError for a model.path without one.
+    """
+    given = PACKAGE / "models" / model.name if model.builtin else place(model)
+    if (given / CONFIG).is_file():
+        return given
+    if model.path is not None:
+        raise ConfigError(f"model.path={model.path}: no {CONFIG} there; give the folder of the model")
+    return None
+
+
+def check_shape(model: ModelConfig, folder: Path) -> None:
+    """Refuse a folder whose config.json is not the architecture that the model's YAML describes.
+
+    Raises ConfigError naming the first field that is missing or differs.
+    """
+    path = folder / CONFIG
+    try:
+        found = architecture({**json.loads(path.read_text(encoding="utf-8")), "name": folder})
+    except ValueError as error:
+        raise ConfigError(f"{path}: no JSON ({error}); take the file of the model again") from error
+    except ConfigError as error:
+        raise ConfigError(f"{error}; take the file of the model again, or set model.path") from error
+    for key, expected in model.architecture.fields().items():
+        if (value := getattr(found, key)) is not None and value != expected:
+            raise ConfigError(
+                f"{path}: {key} is {value}, but model={model.name} says {expected};"
+                f" set model.architecture.{key}={value}, or give the right model.path"
+            )
