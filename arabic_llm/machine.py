@@ -45,21 +45,23 @@ class Card:
         return f"{self.name}, {self.free:.1f} of {self.total:.1f} GiB free"
 
 
-def settled(config: RunConfig) -> RunConfig:
-    """Return a run's configuration with the hardware that is there."""
-    return replace(config, hw=settle(config.hw))
+def settled(config: RunConfig, *, whole: bool = False) -> RunConfig:
+    """Return a run's configuration with the hardware that is there, the whole card or what is free."""
+    return replace(config, hw=settle(config.hw, whole=whole))
 
 
-def settle(hw: HardwareConfig) -> HardwareConfig:
+def settle(hw: HardwareConfig, *, whole: bool = False) -> HardwareConfig:
     """Return the hardware of a run: hw=auto becomes the shipped budget nearest to what the card has free.
 
+    Judging is planned for the whole card: a run that is carried on must make the same batches.
     Says what it became. Raises HardwareError when the card has less free than the smallest budget.
     """
     if hw.name != "auto" or hw.device is Device.cpu or hw.usable_gib is not None:
         return hw
     if (found := card()) is None:
         return hw
-    budgets = [values for values in _budgets() if float(values["usable_gib"]) <= found.free]
+    size = found.total if whole else found.free
+    budgets = [values for values in _budgets() if float(values["usable_gib"]) <= size]
     if not budgets:
         raise HardwareError(
             f"hw=auto: {found}, which is less than the smallest budget leaves; taken by {found.users}."
@@ -70,13 +72,12 @@ def settle(hw: HardwareConfig) -> HardwareConfig:
         hw,
         name=nearest["name"],
         card_gib=round(found.total, 1),
-        usable_gib=round(found.free - _CONTEXT_GIB, 2),
-        eval_batch_size=hw.eval_batch_size or nearest["eval_batch_size"],
+        usable_gib=round(size - _CONTEXT_GIB, 2),
         precision=_precision(hw, found),
     )
     log.info(
-        "hw=auto is hw=%s with %s GiB of %s%s",
-        *(settled.name, settled.usable_gib, found),
+        "hw=auto is hw=%s with %s GiB of %s%s%s",
+        *(settled.name, settled.usable_gib, found, " to judge with" if whole else ""),
         ", in float16: it has no bfloat16" if settled.precision is Precision.float16 else "",
     )
     return settled

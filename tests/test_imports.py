@@ -26,7 +26,7 @@ ALLOWED = {
     "models": {"memory", "hub"},
     "tracking": set(),
     "training": {"models", "memory", "data", "tracking", "machine"},
-    "evaluation": {"data", "text"},
+    "evaluation": {"data", "text", "models", "memory", "machine"},
     "reports": {"evaluation", "data"},
     "tasks": {
         *("data", "models", "memory", "training", "evaluation", "reports", "tracking", "tasks"),

@@ -35,7 +35,7 @@ def test_auto_becomes_the_nearest_budget_with_what_is_free_now(card, caplog):
     card("NVIDIA GeForce RTX 3070, 8192, 7900, 8.6")
     with caplog.at_level("INFO", logger="arabic_llm"):
         hw = machine.settle(compose_config().hw)
-    assert (hw.name, hw.usable_gib, hw.card_gib, hw.eval_batch_size) == ("8gb", 7.31, 8.0, 8)
+    assert (hw.name, hw.usable_gib, hw.card_gib, hw.eval_batch_size) == ("8gb", 7.31, 8.0, None)
     assert hw.precision is Precision.auto
     assert (
         caplog.messages[-1]

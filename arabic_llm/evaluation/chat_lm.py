@@ -21,9 +21,9 @@ from arabic_llm.errors import DataError, HardwareError
 from arabic_llm.evaluation import answers, scoring
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.prefixes import Request
+from arabic_llm.memory.room import TOKENS_OF_A_SEQUENCE, Room
 
 log = logging.getLogger(__name__)
-_TOKENS_A_SEQUENCE = 64  # of a batch: what a pass of the scorer may take is counted in tokens
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Limits:
     batch_size: int
     max_length: int
     items: int | None
+    room: Room | None = None  # what fits; none: always the batch
+
+    def at_once(self, context: int, *, generates: bool) -> int:
+        """Return how many sequences are run at once whose longest has so many tokens."""
+        return self.room.at_once(context, generates=generates) if self.room else self.batch_size
 
 
 class ChatLM(HFLM):  # type: ignore[misc]
@@ -48,7 +53,7 @@ class ChatLM(HFLM):  # type: ignore[misc]
             batch_size=limits.batch_size,
             max_length=limits.max_length,
         )
-        self._codec = codec
+        self._codec, self._limits = codec, limits
         self._answers = kept or Answers()
         opening = codec.tokenizer("", add_special_tokens=True)["input_ids"]
         self._opening = codec.tokenizer.decode(opening)
@@ -97,7 +102,8 @@ class ChatLM(HFLM):  # type: ignore[misc]
         missing.sort(key=lambda index: tuple(asked[index].read))  # neighbours share what they read
         missing = processes.share(missing, [len(asked[index].read) for index in missing])
         if scoring.can_share(self.model):
-            tokens = int(self.batch_size) * _TOKENS_A_SEQUENCE
+            longest = max((len(request.read) for request in asked), default=0)
+            tokens = self._limits.at_once(longest, generates=False) * TOKENS_OF_A_SEQUENCE
             scored = scoring.score(self.model, asked, missing, tokens)
         else:
             scored = self._scored_by_lm_eval(requests, missing, options)
@@ -131,7 +137,7 @@ class ChatLM(HFLM):  # type: ignore[misc]
         lengths = [len(self.tok_encode(text)) for text, _ in prompts]
         order = sorted(range(len(requests)), key=lambda index: (-lengths[index], prompts[index][0]))
         # Batches are those of a run in one process that was never stopped: padding may tip a word.
-        batches = list(_runs(order, int(self.batch_size)))
+        batches = list(self._batches(order, lengths, [how for _, how in prompts]))
         missing = self._answers.missing([[keys[index] for index in batch] for batch in batches])
         mine = [batches[at] for at in missing[processes.rank() :: processes.count()]]
         for batch in tqdm(mine, "generating", disable=disable_tqdm or not processes.is_main()):
@@ -139,6 +145,19 @@ class ChatLM(HFLM):  # type: ignore[misc]
             self._answers.add({keys[index]: text for index, text in zip(batch, said, strict=True)})
         self._answers.exchange([keys[index] for batch in mine for index in batch])
         return [self._answers[key] for key in keys]
+
+    def _batches(
+        self, order: list[int], lengths: list[int], settings: list[dict[str, Any]]
+    ) -> Iterator[list[int]]:
+        """Yield prompts, the longest first, in batches that fit with all that may be said to them."""
+        start = 0
+        while start < len(order):
+            first = order[start]
+            new: int = settings[first].get("max_gen_toks") or self.max_gen_toks
+            context = min(lengths[first] + new, self.max_length)
+            end = start + self._limits.at_once(context, generates=True)
+            yield order[start:end]
+            start = end
 
     def reached_limit(self, said: str, prompt: Any) -> bool:
         """Return whether the limit of tokens ended what was said to a prompt (text, settings).

@@ -27,6 +27,7 @@ from arabic_llm.errors import ConfigError, DataError, HardwareError
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import Limits
 from arabic_llm.evaluation.suites import Chosen
+from arabic_llm.memory.room import TOKENS_OF_A_SEQUENCE
 from arabic_llm.text.normalize import normalize
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,6 @@ log = logging.getLogger(__name__)
 SCORING = "pseudo-log-likelihood, words from left to right (2305.10588); plain prompts, encoder profile"
 NOT_APPLICABLE = "a masked language model scores given answers and says none of its own"
 _SCORED_TASKS = ("multiple_choice", "loglikelihood")
-_TOKENS_A_SEQUENCE = 64  # of a batch: what a pass may take is counted in tokens
 Answer = tuple[float, bool]  # summed log-probability, and whether each token is the likeliest in its place
 
 
@@ -80,6 +80,14 @@ def applicable(chosen: Sequence[Chosen], name: str) -> tuple[list[Chosen], dict[
     return kept, dict(sorted(others.items()))
 
 
+def likelihoods(
+    logits_rv: torch.Tensor, at: torch.Tensor, tokens: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return log-probabilities of tokens in rows of logits, and whether each is the likeliest."""
+    normalisers = logits_rv.logsumexp(-1)
+    return logits_rv[at, tokens] - normalisers[at], logits_rv.argmax(-1)[at] == tokens
+
+
 class MaskedLM(LM):  # type: ignore[misc]
     """lm-eval's model class: what it asks of a causal model, answered by one that sees both sides."""
 
@@ -94,13 +102,15 @@ class MaskedLM(LM):  # type: ignore[misc]
         super().__init__()
         self._model, self._tokenizer = model, tokenizer
         self._room = limits.max_length - 2  # for CLS and SEP
-        self._tokens = limits.batch_size * _TOKENS_A_SEQUENCE
+        self._limits, self._tokens = limits, 0  # of a pass
         self._answers = kept or Answers()
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[Answer]:
         """Return (pseudo-log-likelihood, whether each token is the likeliest) of answers after contexts."""
         questions = [self.question(*request.args) for request in requests]
         keys = [fingerprint([q.ids, [[m.start, m.stop] for m in q.masked]]) for q in questions]
+        longest = max((len(question.ids) for question in questions), default=0)
+        self._tokens = self._limits.at_once(longest, generates=False) * TOKENS_OF_A_SEQUENCE
         missing = self._answers.missing([[key] for key in keys])
         mine = processes.share(missing, [len(questions[index].ids) for index in missing])
         is_hidden = disable_tqdm or not processes.is_main()
@@ -196,9 +206,8 @@ class MaskedLM(LM):  # type: ignore[misc]
             log.info("out of memory: going on with %s rows at once", len(rows) // 2)
         else:
             at, tokens = torch.tensor([(row, token) for row, _, token in pairs], device=logits_rv.device).T
-            normalisers = logits_rv.logsumexp(-1)
-            values = (logits_rv[at, tokens] - normalisers[at]).tolist()
-            return list(zip(values, (logits_rv.argmax(-1)[at] == tokens).tolist(), strict=True))
+            logprobs, is_likeliest = likelihoods(logits_rv, at, tokens)
+            return list(zip(logprobs.tolist(), is_likeliest.tolist(), strict=True))
         half = len(rows) // 2
         first = [pair for pair in pairs if pair[0] < half]
         rest = [(row - half, index, token) for row, index, token in pairs if row >= half]
@@ -212,7 +221,7 @@ class MaskedLM(LM):  # type: ignore[misc]
             ids_rt[at, : _length(row)] = np.frombuffer(row.ids, dtype=np.int64)
             is_read_rt[at, : _length(row)] = 1
         device = self._model.device
-        with torch.inference_mode(), _head_only_at(self._model, [row.place for row in rows]):
+        with torch.inference_mode(), head_only_at(self._model, [row.place for row in rows]):
             logits = self._model(
                 input_ids=torch.from_numpy(ids_rt).to(device),
                 attention_mask=torch.from_numpy(is_read_rt).to(device),
@@ -221,7 +230,7 @@ class MaskedLM(LM):  # type: ignore[misc]
 
 
 @contextmanager
-def _head_only_at(model: PreTrainedModel, places: Sequence[int]) -> Iterator[None]:
+def head_only_at(model: PreTrainedModel, places: Sequence[int]) -> Iterator[None]:
     """Give the decoder one place of each row: over all of them it costs more than half of BERT-base."""
     rows = torch.arange(len(places), device=model.device)
     at = torch.tensor(places, device=model.device)

@@ -16,11 +16,11 @@ from transformers import DynamicCache, PreTrainedModel
 
 from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation.prefixes import Request, Trie, Wanted
+from arabic_llm.memory.room import CPU_TREE
 
 log = logging.getLogger(__name__)
 Ids = npt.NDArray[np.int64]
 _WORTH_CACHING = 16  # shared tokens; fewer are cheaper run again in each pass than in one of their own
-_CPU_TREE = 256  # tokens: in a tree all meet all, also those that do not see each other; a CPU feels that
 _FEWEST_TOKENS = 16
 Answer = tuple[float, bool]  # summed log-probability, and whether greedy decoding would say the same
 Scored = tuple[int, Answer]  # index of the request, its answer
@@ -47,6 +47,14 @@ def score(
         yield from _Run(model, requests, asked, tokens).visit(0, None, 0)
 
 
+def likelihoods(
+    logits: torch.Tensor, rows: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return log-probabilities of targets in rows of logits (W, V), and whether each is the likeliest."""
+    normalisers = logits.float().logsumexp(-1)
+    return logits[rows, targets].float() - normalisers[rows], logits.argmax(-1)[rows] == targets
+
+
 class _Run:
     """One walk over a trie: the cache holds the path to where it stands."""
 
@@ -63,7 +71,7 @@ class _Run:
 
     @property
     def tree_tokens(self) -> int:
-        return min(self.tokens, _CPU_TREE) if self.model.device.type == "cpu" else self.tokens
+        return min(self.tokens, CPU_TREE) if self.model.device.type == "cpu" else self.tokens
 
     def visit(self, low: int, high: int | None, depth: int) -> Iterator[Scored]:
         """Answer what is wanted of rows [low, high), whose first `depth` ids are in the cache."""
@@ -136,11 +144,9 @@ class _Run:
         if not flat:
             return []
         rows, targets = torch.tensor([(at, one.target) for at, one in flat], device=logits.device).T
-        normalisers = logits.float().logsumexp(-1)
-        logprobs = (logits[rows, targets].float() - normalisers[rows]).tolist()
-        is_greedy = (logits.argmax(-1)[rows] == targets).tolist()
+        logprobs, is_greedy = likelihoods(logits, rows, targets)
         answered: list[Scored] = []
-        for (_, one), logprob, greedy in zip(flat, logprobs, is_greedy, strict=True):
+        for (_, one), logprob, greedy in zip(flat, logprobs.tolist(), is_greedy.tolist(), strict=True):
             self.logprobs[one.request][one.at] = logprob
             self.greedy[one.request] &= greedy
             self.missing[one.request] -= 1

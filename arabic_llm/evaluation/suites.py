@@ -83,6 +83,15 @@ class Chosen:
         )
 
 
+def num_items(chosen: Sequence[Chosen], limit: int | None) -> int:
+    """Return how many items are asked, of at most so many a leaf."""
+    return sum(
+        min(len(documents), entry.limit(limit) or len(documents))
+        for entry in chosen
+        for documents in entry.documents.values()
+    )
+
+
 class MissingBenchmarkError(DataError):
     """A benchmark has neither a local copy here nor a hub that answers."""
 

@@ -208,7 +208,6 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
     precision = _precision(hw)
     of_pairs = wanted.objective in PAIRS
     padded = of_pairs or micro_batch_size > 1  # sequences of a batch differ in length
-    on_large_card = (hw.usable_gib or 0) >= _HOPPER_GIB
     return Workload(
         architecture=wanted.model.architecture,
         batch_size=micro_batch_size,
@@ -230,12 +229,17 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         accumulates=wanted.effective_batch_size > micro_batch_size,
         widened=False,
         keeps_output=False,
-        workspace_bytes=_HOPPER_WORKSPACE if on_large_card else CUBLAS_WORKSPACE,
+        workspace_bytes=workspace(hw),
         dora=adapter.use_dora,
         num_cards=hw.num_cards,
         objective=wanted.objective,
         num_labels=wanted.num_labels,
     )
+
+
+def workspace(hw: HardwareConfig) -> int:
+    """Return the bytes of a workspace of cuBLAS."""
+    return _HOPPER_WORKSPACE if (hw.usable_gib or 0) >= _HOPPER_GIB else CUBLAS_WORKSPACE
 
 
 def _precision(hw: HardwareConfig) -> Precision:

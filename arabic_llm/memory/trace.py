@@ -194,6 +194,11 @@ def _softmax_backward(args: tuple[Any, ...]) -> list[int]:
     return [args[0].numel() * args[0].element_size()]
 
 
+def _logsumexp(args: tuple[Any, ...]) -> list[int]:
+    # logsumexp_out_impl, aten/src/ATen/native/ReduceOps.cpp: `(self - maxes_squeezed).exp_()`
+    return [args[0].numel() * args[0].element_size()]
+
+
 def _gemm_4bit(args: tuple[Any, ...]) -> list[int]:
     # bitsandbytes 0.50.2, backends/cuda/ops.py: above some 1500 rows it dequantises, then multiplies
     return [args[2][0] * args[2][1] * args[0].element_size()]
@@ -229,5 +234,6 @@ _INSIDE: dict[str, Callable[[tuple[Any, ...]], list[int]]] = {
     "aten._softmax_backward_data": _softmax_backward,
     "aten._scaled_dot_product_efficient_attention_backward": _efficient_backward,
     "aten._scaled_dot_product_flash_attention_backward": _flash_backward,
+    "aten.logsumexp": _logsumexp,
     "bitsandbytes.gemm_4bit": _gemm_4bit,
 }

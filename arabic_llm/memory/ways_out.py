@@ -129,6 +129,13 @@ def _larger_cards(wanted: Ask, typed: Sequence[str]) -> Iterator[HardwareConfig]
             yield hw
 
 
+def cards() -> Iterator[tuple[str, HardwareConfig]]:
+    """Yield the shipped budgets by name, the smallest first."""
+    budgets = [values for values in _options("hw") if "usable_gib" in values]
+    for values in sorted(budgets, key=lambda v: float(v["usable_gib"]) * v.get("num_cards", 1)):
+        yield values["name"], HardwareConfig(**_plain(values))
+
+
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values of a hw file but for device: of the shipped ones only hw=cpu names one."""
     return {name: value for name, value in values.items() if name != "device"}

@@ -15,8 +15,9 @@ import torch
 from arabic_llm import processes
 from arabic_llm.config.schema import Device, HardwareConfig, Precision
 from arabic_llm.errors import ConfigError, HardwareError
+from arabic_llm.memory.room import most_at_once
 
-_CPU_BATCH, _CPU_EVAL_BATCH = 16, 32
+_CPU_BATCH = 16
 AMPERE = 8  # first compute capability with bfloat16 in hardware
 _MIB = 2**20
 _ASKED = re.compile(r"ried to allocate ([\d.]+) ?(\w+)")  # as CUDA's allocator and the CPU's say it
@@ -58,13 +59,13 @@ def resolve(hw: HardwareConfig) -> Placement:
     own = _own_card()
     free_gib, total_gib = (size / 2**30 for size in torch.cuda.mem_get_info())
     # The card's size, not what is free now: a run that is carried on must get the same batches.
-    micro, evaluation = _batches(hw.usable_gib or total_gib)
+    micro = _micro_batch_of(hw.usable_gib or total_gib)
     free = f"{free_gib:.1f} of {total_gib:.1f} GiB free"
     return Placement(
         device=own,
         precision=_gpu_precision(hw),
         micro_batch_size=hw.micro_batch_size or micro,
-        eval_batch_size=hw.eval_batch_size or evaluation,
+        eval_batch_size=hw.eval_batch_size or most_at_once(hw, total_gib),
         gradient_checkpointing=bool(hw.gradient_checkpointing),
         optimizer_on_host=bool(hw.optimizer_on_host),
         description=f"{_cards(hw)}{torch.cuda.get_device_name()}, {free}",
@@ -140,7 +141,7 @@ def _on_cpu(hw: HardwareConfig) -> Placement:
         device="cpu",
         precision=precision,
         micro_batch_size=hw.micro_batch_size or _CPU_BATCH,
-        eval_batch_size=hw.eval_batch_size or _CPU_EVAL_BATCH,
+        eval_batch_size=hw.eval_batch_size or most_at_once(hw),
         gradient_checkpointing=bool(hw.gradient_checkpointing),
         description=f"CPU, {torch.get_num_threads()} threads{_processes()}",
         fsdp=bool(hw.fsdp) and processes.count() > 1,
@@ -186,9 +187,6 @@ def precision_of(major: int) -> Precision:
     return Precision.bfloat16 if major >= AMPERE else Precision.float16
 
 
-def _batches(gib: float) -> tuple[int, int]:
-    """Return (micro-batch, evaluation batch) for so much memory, as the hw files set them."""
-    for limit, sizes in ((6, (1, 4)), (12, (2, 8)), (20, (4, 16)), (48, (8, 32))):
-        if gib < limit:
-            return sizes
-    return 16, 64
+def _micro_batch_of(gib: float) -> int:
+    """Return the micro-batch for so much memory, where no plan has a say."""
+    return next((size for limit, size in ((6, 1), (12, 2), (20, 4), (48, 8)) if gib < limit), 16)

@@ -17,6 +17,7 @@ from transformers import (
     AttentionInterface,
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     PreTrainedModel,
 )
@@ -41,6 +42,8 @@ def build(work: Workload) -> PreTrainedModel:
     config._attn_implementation = "eager" if work.attention is Attention.eager else _fused(work)
     with torch.device("meta"):
         auto_class = AutoModelForSequenceClassification if is_classifier else AutoModelForCausalLM
+        if work.architecture.model_type == "bert" and not is_classifier:
+            auto_class = AutoModelForMaskedLM
         model = auto_class.from_config(config, dtype=getattr(torch, work.weights.name))
         if work.nf4:
             _quantise(model, work)
@@ -67,6 +70,14 @@ def scales(parameter: nn.Parameter) -> Iterator[torch.Tensor]:
                 yield tensor
 
 
+def tensors(model: PreTrainedModel) -> Iterator[torch.Tensor]:
+    """Yield all that a model holds; what is tied comes twice."""
+    for parameter in model.parameters():
+        yield from scales(parameter)
+        yield parameter
+    yield from model.buffers()
+
+
 def _adapted(model: PreTrainedModel, work: Workload) -> PreTrainedModel:
     targets = list(work.target_modules)
     if targets == [ALL_LINEAR]:
@@ -88,7 +99,12 @@ def _adapted(model: PreTrainedModel, work: Workload) -> PreTrainedModel:
 def _quantise(model: PreTrainedModel, work: Workload) -> None:
     """Replace every linear layer but the head by bitsandbytes' own, as transformers does when it loads."""
     compute = getattr(torch, work.compute.name)
-    kept = ("lm_head", *load.HEADS, "pooler.dense")  # what no file holds is drawn in 16 bits
+    kept = (
+        "lm_head",
+        "predictions.decoder",
+        *load.HEADS,
+        "pooler.dense",
+    )  # what no file holds is drawn in 16 bits
     for name, module in list(model.named_modules()):
         if not isinstance(module, nn.Linear) or name.endswith(kept):
             continue
@@ -136,6 +152,16 @@ def _quant_state(module: nn.Linear, nested: bool, compute: torch.dtype) -> Quant
     return QuantState(absmax=outer, **options)  # type: ignore[no-untyped-call]
 
 
+def _grouped(query_bhtd: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> list[torch.Tensor]:
+    """Return queries, keys and values of as many heads; where a token is said, packed (pack_gqa)."""
+    groups = query_bhtd.shape[1] // key.shape[1]
+    if groups > 1 and query_bhtd.shape[2] == 1:
+        return [query_bhtd.reshape(query_bhtd.shape[0], -1, groups, query_bhtd.shape[3]), key, value]
+    if groups > 1:
+        key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+    return [query_bhtd, key, value]
+
+
 def _fused(work: Workload) -> str:
     """Return the name of an attention function that calls the kernel itself.
 
@@ -162,9 +188,7 @@ def _fused(work: Workload) -> str:
                 query_bhtd, key, value, attention_mask, dropout, scale=scaling
             )
         else:
-            groups = query_bhtd.shape[1] // key.shape[1]
-            if groups > 1:
-                key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+            query_bhtd, key, value = _grouped(query_bhtd, key, value)
             bias = None
             if attention_mask is not None:  # bool -> what is added to the scores, in the query's type
                 bias = torch.zeros_like(attention_mask, dtype=query_bhtd.dtype)

@@ -89,6 +89,27 @@ def _size(num_bytes: int | None) -> str:
     return "" if num_bytes is None else f"{num_bytes / _MIB:,.1f} MiB"
 
 
+def of_judging(found: dict[str, dict[str, Any]]) -> Markup:
+    """Return the HTML of what judgements took, by their names; nothing where nothing was measured."""
+    lines = [Markup("<li>{}</li>").format(_judged(name, one)) for name, one in found.items() if one]
+    if not lines:
+        return Markup("")
+    return Markup("<h2>Memory of judging</h2>\n<section><ul>{}</ul></section>").format(
+        Markup("").join(lines)
+    )
+
+
+def _judged(name: str, found: dict[str, Any]) -> str:
+    widest, measured, predicted = found["widest"], found["measured"], found["predicted"]
+    behind = f" behind {widest['cached']:,}" if widest["cached"] else ""
+    where = "GPU" if found["device"] == "cuda" else "CPU"
+    return (
+        f"the {name} model, {where}: {measured / _MIB:,.1f} MiB measured, {predicted / _MIB:,.1f} MiB"
+        f" predicted ({100 * (predicted / measured - 1):+.1f}%); its widest pass was"
+        f" {widest['rows']} x {widest['tokens']:,} tokens{behind}"
+    )
+
+
 def curves(found: dict[str, Any]) -> str:
     """Return a panel for what was predicted and one for what was measured, where there is one."""
     panels = [

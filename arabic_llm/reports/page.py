@@ -39,6 +39,7 @@ class Study:
     metrics: Sequence[dict[str, Any]] = ()
     outcome: dict[str, Any] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)  # of a training step
+    judging: dict[str, dict[str, Any]] = field(default_factory=dict)  # the memory of it, of each side
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def study(report: Study) -> str:
         all_rows=[(tables.cells(r), tables.baseline_cells(r)) for r in report.rows],
         charts={name: Markup(svg) for name, svg in charts.items()},  # noqa: S704 (our own SVG)
         forgetting=forgetting.section(report.forgetting, report.followed),
-        memory=memory.section(report.memory),
+        memory=memory.section(report.memory) + memory.of_judging(report.judging),
         examples=changed_items(report.base, report.tuned),
     )
 

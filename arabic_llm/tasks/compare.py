@@ -88,6 +88,9 @@ def report(
         forgetting=found,
         mistakes=mistakes.section(*mistakes_of, base, config.seed),
         followed=followed,
+        judging={
+            side: _read(directory / "evaluation" / side / "memory.json") for side in ("base", "tuned")
+        },
         **training,
     )
     files.write_text(directory / "comparison.md", tables.markdown(rows))
@@ -109,10 +112,14 @@ def _some(tasks: list[str]) -> str:
     return ", ".join(named) + (f" and {others} more tasks" if others > 0 else "")
 
 
+def _read(memory: Path) -> dict[str, Any]:
+    """Return what was measured of memory; nothing where nothing was."""
+    return files.read_json(memory) if memory.exists() else {}
+
+
 def _training(directory: Path, trained: Path) -> dict[str, Any]:
-    memory = directory / "training" / "memory.json"
     return {
-        "memory": files.read_json(memory) if memory.exists() else {},
+        "memory": _read(directory / "training" / "memory.json"),
         "lint": files.read_json(trained / "lint.json"),
         "ledgers": files.read_json(trained / "ledger.json"),
         "outcome": files.read_json(trained / "outcome.json"),

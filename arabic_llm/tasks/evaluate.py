@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,15 @@ from arabic_llm.config.schema import ModelKind, RunConfig, TaskConfig
 from arabic_llm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from arabic_llm.data.chat import Codec
+    from arabic_llm.evaluation.fit import Fit
     from arabic_llm.evaluation.mistakes import Sorted
     from arabic_llm.evaluation.perturbed import Condition
     from arabic_llm.evaluation.scores import Evaluation
     from arabic_llm.evaluation.suites import Chosen
+    from arabic_llm.models.load import Base
 
 log = logging.getLogger(__name__)
 SHARES_WORK = True  # accelerate launch: each process answers its part of the items
@@ -61,13 +65,16 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
 
 def plan(config: RunConfig) -> None:
     """Say what a run would do. Writes nothing."""
-    from arabic_llm.evaluation import suites
+    from arabic_llm import machine
+    from arabic_llm.evaluation import fit, suites
 
+    config = machine.settled(config, whole=True)
     chosen, _ = _fitting(config, suites.load(config.suite, Path(config.data_root)))
     for entry in chosen:
-        sizes = [len(documents) for documents in entry.documents.values()]
-        items = sum(min(size, entry.limit(config.suite.limit) or size) for size in sizes)
+        items = suites.num_items([entry], config.suite.limit)
         log.info("plan: %s on %s: %s items", config.model.name, entry.name, f"{items:,}")
+    fitted = fit.fit(config, chosen, adapted=config.adapter.path is not None)
+    log.info("%s", fit.line(config, fitted, suites.num_items(chosen, config.suite.limit)))
 
 
 def run(config: RunConfig, directory: Path) -> float:
@@ -75,81 +82,105 @@ def run(config: RunConfig, directory: Path) -> float:
     from arabic_llm import machine
     from arabic_llm.reports import tables
 
-    config = machine.settled(config)
+    config = machine.settled(config, whole=True)
     trained = Path(config.adapter.path) if config.adapter.path else None
-    evaluation = judge(config, trained)
+    evaluation = judge(config, trained, directory / "evaluation")
     processes.from_main(lambda: leave(config, evaluation, directory / "evaluation"))
     log.info("\n%s", tables.scores_terminal(evaluation.scores))
     return mean_score(config, evaluation)
 
 
-def judge(config: RunConfig, trained: Path | None, asked: Asked | None = None) -> Evaluation:
-    """Return the evaluation of the base model, or of what was trained from it."""
-    from importlib.metadata import version
-
+def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | None = None) -> Evaluation:
+    """Return the evaluation of the base model, or of what was trained; folder gets what memory it took."""
     from arabic_llm.data import chat
-    from arabic_llm.evaluation import harness, scores, suites
-    from arabic_llm.evaluation.answers import Answers
-    from arabic_llm.evaluation.chat_lm import Limits
+    from arabic_llm.evaluation import fit, scores, suites
     from arabic_llm.models import adapter, load, placement
 
-    place, cache = placement.resolve(config.hw), Path(config.cache_dir)
+    cache = Path(config.cache_dir)
     asked_for = asked.chosen if asked else suites.load(config.suite, Path(config.data_root))
     chosen, how = _fitting(config, asked_for)
     base = load.locate(config.model, cache)
     is_masked = config.model.kind is ModelKind.masked
     codec = load.tokenizer(base) if is_masked else chat.prepare(load.tokenizer(base), config.model)
-    model_identity = {
-        "name": config.model.hub_id or config.model.name,
-        "revision": base.revision,
-        "quantization": config.adapter.quantization.name,
-        "dtype": str(load.dtype_of(config.adapter, place)).removeprefix("torch."),
-        "template": codec.template_hash if isinstance(codec, chat.Codec) else None,
-        "trained": adapter.trained_hash(trained) if trained else None,
-    }
-    judged = {
-        "tasks": {entry.name: entry.judged() for entry in chosen},
-        "limit": config.suite.limit,
-        "overall": asked.overall if asked else suites.overall(config.suite, chosen),
-        "lm_eval": version("lm_eval"),
-        **how,
-    }
     what = "base" if trained is None else "tuned"
-    if asked and asked.condition:
-        judged["perturbation"] = asdict(asked.condition)
+    if is_perturbed := asked is not None and asked.condition is not None:
+        how["perturbation"] = asdict(asked.condition)
         what = f"{asked.condition.name}: {what}"
-    about = {"model": model_identity, "judged": judged, "items": [f.name for f in fields(scores.Item)]}
+    overall = asked.overall if asked else suites.overall(config.suite, chosen)
+    fitted = fit.fit(config, chosen, adapted=trained is not None)
+    identity = _identity(config, base, codec, trained), _judged(config, chosen, overall) | how
+    about = {"model": identity[0], "judged": identity[1], "items": [f.name for f in fields(scores.Item)]}
     kept = cache / "evaluations" / fingerprint(about)
     if processes.from_main(lambda: scores.exists(kept)):
         evaluation = scores.read(kept)
         log.info("%s model: judged before, read from %s", what, kept)
     else:
-        cure = (
-            f"set hw.eval_batch_size={max(1, place.eval_batch_size // 2)}, or take a smaller model or qlora"
+        if not is_perturbed:  # else the weights are here, and the questions hardly longer
+            log.info("%s", fit.line(config, fitted, suites.num_items(chosen, config.suite.limit)))
+            fit.refuse(config, fitted)
+        weights = partial(adapter.load_trained, config.model, base, config.adapter, fitted.place, trained)
+        model = asked.weights if asked else weights
+        evaluation = _answers(
+            *(config, fitted, model, (codec, chosen)), identity, None if is_perturbed else folder
         )
-        with placement.enough_memory(f"judging the {what} model", f"{cure}; what was answered is kept"):
-            evaluation = harness.evaluate(
-                asked.weights()
-                if asked
-                else adapter.load_trained(config.model, base, config.adapter, place, trained),
-                codec,
-                chosen,
-                Limits(place.eval_batch_size, config.model.max_length, config.suite.limit),
-                (model_identity, judged),
-                Answers(cache / "answers" / f"{fingerprint(model_identity)}.jsonl"),
-            )
         if asked is None:  # else others share the weights
             placement.release()
         if processes.is_main():
             scores.write(evaluation, kept)
-        log.info(
-            "%s model: judged on %s items in %.0f s",
-            what,
-            len(evaluation.items),
-            evaluation.seconds,
-        )
+        said = f"{len(evaluation.items)} items in {evaluation.seconds:.0f} s"
+        log.info("%s model: judged on %s", what, said)
     traits = {name: {"language": t.language, "skill": t.skill} for name, t in config.suite.tasks.items()}
     return replace(evaluation, traits=traits)  # as the suite describes its tasks now
+
+
+def _answers(
+    config: RunConfig,
+    fitted: Fit,
+    weights: Callable[[], PreTrainedModel],
+    asked: tuple[Codec | PreTrainedTokenizerBase, list[Chosen]],
+    identity: tuple[dict[str, Any], dict[str, Any]],
+    folder: Path | None,
+) -> Evaluation:
+    """Return what a model answers now; what it needs of memory is measured into the folder."""
+    from arabic_llm.evaluation import fit, harness, measure
+    from arabic_llm.evaluation.answers import Answers
+    from arabic_llm.models import placement
+
+    kept = Answers(Path(config.cache_dir) / "answers" / f"{fingerprint(identity[0])}.jsonl")
+    with placement.enough_memory(f"judging {config.model.name}", fit.cure(fitted)):
+        model = weights()
+        with measure.watching(model, folder):
+            return harness.evaluate(model, *asked, fit.limits(config, fitted), identity, kept)
+
+
+def _identity(
+    config: RunConfig, base: Base, codec: Codec | PreTrainedTokenizerBase, trained: Path | None
+) -> dict[str, Any]:
+    """Return what makes a model the one that is judged."""
+    from arabic_llm.data import chat
+    from arabic_llm.models import adapter, load, placement
+
+    dtype = load.dtype_of(config.adapter, placement.resolve(config.hw))
+    return {
+        "name": config.model.hub_id or config.model.name,
+        "revision": base.revision,
+        "quantization": config.adapter.quantization.name,
+        "dtype": str(dtype).removeprefix("torch."),
+        "template": codec.template_hash if isinstance(codec, chat.Codec) else None,
+        "trained": adapter.trained_hash(trained) if trained else None,
+    }
+
+
+def _judged(config: RunConfig, chosen: list[Chosen], overall: str | None) -> dict[str, Any]:
+    """Return what is asked, in which versions."""
+    from importlib.metadata import version
+
+    return {
+        "tasks": {entry.name: entry.judged() for entry in chosen},
+        "limit": config.suite.limit,
+        "overall": overall,
+        "lm_eval": version("lm_eval"),
+    }
 
 
 def leave(config: RunConfig, evaluation: Evaluation, folder: Path) -> Sorted:

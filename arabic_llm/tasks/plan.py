@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,7 +22,7 @@ from arabic_llm.config.schema import (
     TrainingConfig,
 )
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.memory import closed_form, ways_out
+from arabic_llm.memory import closed_form, judging, ways_out
 from arabic_llm.memory import plan as planning
 from arabic_llm.memory.closed_form import BYTES
 from arabic_llm.memory.plan import GIB, Ask, Plan
@@ -55,12 +56,22 @@ _TRAINERS = {  # of what no task runs yet
 _OPTIMIZERS = {Optimizer.adamw: "AdamW", Optimizer.adamw_8bit: "8-bit AdamW"}
 
 
+class Of(Enum):
+    """The task that is planned."""
+
+    sft = "sft"
+    classify = "classify"
+    dpo = "dpo"
+    orpo = "orpo"
+    evaluate = "evaluate"
+
+
 @dataclass
 class Config(TrainingConfig):
     """Schema of conf/task/plan.yaml."""
 
     model_kinds: ClassVar[tuple[ModelKind, ...]] = tuple(ModelKind)
-    of: Objective = MISSING  # which training
+    of: Of = MISSING  # which task
     exact: bool = MISSING  # rehearse the real code on the meta device besides: some seconds
 
 
@@ -69,6 +80,11 @@ def plan(config: RunConfig) -> None:
 
     Raises HardwareError when it fits a card that is here, and others hold the memory now.
     """
+    if isinstance(config.task, Config) and config.task.of is Of.evaluate:
+        config = machine.settled(config, whole=True)
+        for line in judging.plan(config.model, config.adapter, config.hw, typed()):
+            log.info("%s", line)
+        return
     config = machine.settled(config)
     wanted = checked(config)
     chosen = planning.best(wanted)
@@ -98,7 +114,7 @@ def checked(config: RunConfig) -> Ask:
         raise ConfigError(
             f"hw={config.hw.name}: what is planned is a GPU's memory in 16 bits; choose hw=4gb ... 80gb"
         )
-    objective = config.task.of if isinstance(config.task, Config) else Objective.sft
+    objective = Objective[config.task.of.name] if isinstance(config.task, Config) else Objective.sft
     if config.model.kind is ModelKind.masked and objective is not Objective.classify:
         raise ConfigError(f"model={config.model.name} is a masked language model: set task.of=classify")
     wanted = planning.ask(config.model, config.adapter, config.hw, task, objective)

@@ -72,10 +72,12 @@ def plan(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the mean drop of the suite's first scores over all perturbations and rates, a share of 1."""
+    from arabic_llm import machine
     from arabic_llm.evaluation import perturbed, suites
     from arabic_llm.models import adapter, load, placement
     from arabic_llm.reports import robustness
 
+    config = machine.settled(config, whole=True)
     known, left_out = _perturbations(config)
     trained = Path(config.adapter.path) if config.adapter.path else None
     base, place = load.locate(config.model, Path(config.cache_dir)), placement.resolve(config.hw)
@@ -89,14 +91,15 @@ def run(config: RunConfig, directory: Path) -> float:
         cache(lambda: adapter.load_trained(config.model, base, config.adapter, place, trained)),
         suites.overall(config.suite, chosen),
     )
-    clean = evaluate.judge(config, trained, asked)
-    evaluate.leave(config, clean, directory / "evaluation" / "clean")
+    folder = directory / "evaluation"
+    clean = evaluate.judge(config, trained, folder / "clean", asked)
+    evaluate.leave(config, clean, folder / "clean")
     # The judge is asked about the clean questions alone: about all it would be asked fifty times as much.
     unjudged = replace(config, judge=JudgeConfig())
     drops, answers = [], []
     for condition, asked_so, texts in _conditions(config, known, asked):
-        found = evaluate.judge(config, trained, asked_so)
-        evaluate.leave(unjudged, found, directory / "evaluation" / condition.name)
+        found = evaluate.judge(config, trained, folder / condition.name, asked_so)
+        evaluate.leave(unjudged, found, folder / condition.name)
         drops += perturbed.drops(clean, found, condition, _tokens(tokenizer, texts))
         changed = perturbed.changed_answers(clean, found)
         answers.append((condition, list(islice(changed, robustness.NUM_ANSWERS))))

@@ -36,13 +36,13 @@ def run(config: RunConfig, directory: Path) -> float:
     """Return the tuned model's mean score, a share of 1; the report is `<directory>/report.html`."""
     from arabic_llm import machine, tracking
 
-    config = machine.settled(config)
+    judged, config = machine.settled(config, whole=True), machine.settled(config)
     tracker = tracking.start(config.tracking, directory, identity(config))
     folder = directory / "evaluation"
-    base = evaluate.judge(config, None)
+    base = evaluate.judge(judged, None, folder / "base")
     before = processes.from_main(lambda: evaluate.leave(config, base, folder / "base"))
     trained = sft.fine_tune(config, directory, tracker)
-    tuned = evaluate.judge(config, trained)
+    tuned = evaluate.judge(judged, trained, folder / "tuned")
     after = processes.from_main(lambda: evaluate.leave(config, tuned, folder / "tuned"))
     rows = processes.from_main(
         lambda: compare.report(config, (base, tuned), (before, after), directory, trained)

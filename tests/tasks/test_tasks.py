@@ -50,6 +50,18 @@ def test_a_study_ends_with_its_table_and_the_path_of_its_report(study):
     assert choice["verdict"] in ("better", "worse", "within noise")
 
 
+def test_each_judgement_of_a_study_is_planned_and_measured(study):
+    said, directory = study
+    plans = [line for line in said.splitlines() if line.startswith("plan: judging tiny (float32")]
+    assert [", with its adapter" in line for line in plans] == [False, True]
+    assert said.count("memory of judging, ") == 2
+    page = (directory / "report.html").read_text(encoding="utf-8")
+    for side in ("base", "tuned"):
+        found = json.loads((directory / "evaluation" / side / "memory.json").read_text())
+        assert found["predicted"] == pytest.approx(found["measured"], rel=0.05)
+        assert f"the {side} model, CPU: {found['measured'] / 2**20:,.1f} MiB measured" in page
+
+
 def test_the_report_is_one_file_and_reads_right_to_left(study):
     _, directory = study
     page = (directory / "report.html").read_text(encoding="utf-8")
@@ -146,6 +158,7 @@ def test_evaluations_and_token_rows_are_shared_between_runs(beside):
     assert status == 0
     assert "base model: judged before" in said
     assert "tuned model: judged on" in said
+    assert said.count("plan: judging") == said.count("memory of judging") == 1  # nothing of the base's
 
 
 def test_evaluate_and_compare_say_what_the_study_said(study, beside):

@@ -1,0 +1,110 @@
+"""Whether judging fits where it runs: how much at once, the line that says so, what refuses it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from arabic_llm import machine
+from arabic_llm.config.schema import Device, HardwareConfig, RunConfig
+from arabic_llm.errors import HardwareError
+from arabic_llm.evaluation.chat_lm import Limits
+from arabic_llm.evaluation.suites import Chosen
+from arabic_llm.memory import judging, room, weights
+from arabic_llm.memory.plan import GIB
+from arabic_llm.memory.reading import Parts
+from arabic_llm.memory.room import Room
+from arabic_llm.models import load, placement
+from arabic_llm.models.placement import Placement
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Where and how a model is judged."""
+
+    place: Placement
+    room: Room  # what the batches are made for
+    own: Room  # of the model that is judged: with what was trained, or without
+    generates: bool  # some of the tasks
+
+
+def fit(config: RunConfig, chosen: Sequence[Chosen], *, adapted: bool) -> Fit:
+    """Return where and how a model is judged on some tasks, with its adapter or without.
+
+    Raises HardwareError when hw asks for a card that is not there.
+    """
+    place = placement.resolve(config.hw)
+    hw = _settings(config.hw, place)
+    both = replace(room.room(config.model, config.adapter, hw), most=place.eval_batch_size)
+    own = replace(both, held=room.hold(config.model, config.adapter, hw, adapted=adapted))
+    kinds = {task.OUTPUT_TYPE for entry in chosen for task in entry.leaves.values()}
+    return Fit(place, both, own, "generate_until" in kinds)
+
+
+def limits(config: RunConfig, fitted: Fit) -> Limits:
+    """Return how much is judged at once, and how many items of each task."""
+    return Limits(fitted.room.most, config.model.max_length, config.suite.limit, fitted.room)
+
+
+def cure(fitted: Fit) -> str:
+    """Return what to do where memory runs out after all."""
+    half = max(1, fitted.room.most // 2)
+    return f"set hw.eval_batch_size={half}, or take a smaller model or qlora; what was answered is kept"
+
+
+def _settings(hw: HardwareConfig, place: Placement) -> HardwareConfig:
+    """Return hw with what the machine says; on a CPU a budget is met as if the card were there."""
+    if place.device != "cpu":
+        return replace(hw, precision=place.precision)
+    if hw.usable_gib is not None:
+        return hw
+    return replace(hw, precision=place.precision, device=Device.cpu)
+
+
+def refuse(config: RunConfig, fitted: Fit) -> None:
+    """Raise HardwareError where not one question fits, the card is taken, or memory holds no weights."""
+    held, name = fitted.own.held, config.model.name
+    if fitted.place.device == "cpu":
+        each = load.dtype_of(config.adapter, fitted.place).itemsize
+        size = weights.weight_bytes(held.architecture, config.adapter.quantization, each)
+        machine.refuse_too_large(name, size / GIB)
+        return
+    length = min(config.model.max_length, judging.QUESTION)
+    least = fitted.own.worst(1, length, generates=fitted.generates)
+    if not fitted.own.is_within(least):
+        ways = judging.cures(fitted.room, config.model, config.adapter, config.hw)
+        cures = [f"{key}={value}" for key, value in ways.items()]
+        raise HardwareError(
+            f"hw={config.hw.name} leaves {config.hw.usable_gib} GiB and judging {name} needs"
+            f" {fitted.own.needed(least) / GIB:.2f} ({_parts(fitted, least)}) for one question of"
+            f" {length:,} tokens:"
+            f" take {', '.join((*cures, 'a smaller model'))} or a larger hw"
+        )
+    machine.refuse_busy(fitted.own.needed(least) / GIB)
+
+
+def line(config: RunConfig, fitted: Fit, num_items: int) -> str:
+    """Return what is about to be judged, in batches of how many, and what they need at most."""
+    held, model, most = fitted.own.held, config.model, fitted.room.most
+    kind = "nf4" if held.nf4 else held.dtype.name
+    kind += ", with its adapter" if held.rank is not None else ""
+    said = f"plan: judging {model.name} ({kind}) on {num_items:,} items: batches of {most}"
+    longest = [
+        fitted.room.longest(size, model.max_length, generates=fitted.generates) for size in (most, 1)
+    ]
+    length = longest[0] or longest[1] or model.max_length
+    said += f", contexts up to {length:,} tokens"
+    if longest[0] < model.max_length:
+        said += f" (one at a time up to {longest[1]:,} of the {model.max_length:,} it reads)"
+    worst = fitted.own.worst(most if longest[0] else 1, length, generates=fitted.generates)
+    budget = "" if config.hw.usable_gib is None else f" of {config.hw.usable_gib} that hw leaves"
+    needs = f"needs up to {fitted.own.needed(worst) / GIB:.2f} GiB{budget}"
+    return f"{said}: {needs}: {_parts(fitted, worst)}; {fitted.place.description}"
+
+
+def _parts(fitted: Fit, parts: Parts) -> str:
+    """Return what the figures are of, in GiB; the workspace and the holes are with the activations."""
+    held = parts.weights_4bit + parts.weights_kept + parts.adapters
+    passing = fitted.own.needed(parts) - held - parts.cache - parts.logits
+    sizes = {"weights": held, "cache": parts.cache, "activations": passing, "logits": parts.logits}
+    return ", ".join(f"{name} {size / GIB:.2f}" for name, size in sizes.items())

@@ -1,0 +1,201 @@
+"""Memory of judging, predicted and measured: what its widest pass takes, and was to take.
+
+On a card the measure is torch's own count over all of the judging. On a CPU it is the bytes of all tensors
+alive while the model runs a pass; only passes that are wider than all before by a twentieth are counted, a
+dozen at most, so that judging is not slowed. The prediction is a rehearsal of that very pass on meta.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from arabic_llm import files, processes
+from arabic_llm.config.schema import Precision
+from arabic_llm.evaluation import rehearsal
+from arabic_llm.memory import reading
+from arabic_llm.memory.reading import Held, Pass
+from arabic_llm.memory.timeline import Exact
+from arabic_llm.memory.trace import Trace
+from arabic_llm.memory.workload import CUBLAS_WORKSPACE, MIB, architecture
+from arabic_llm.models import skeleton
+
+log = logging.getLogger(__name__)
+MEMORY = "memory.json"
+_FAR_OFF = 5  # percent
+_WIDER, _MOST_WATCHED = 1.05, 12
+_HOPPER = 9  # compute capability from which cuBLAS has workspaces of 32 MiB
+_FAMILIES = ("llama", "qwen2", "gemma2", "glm", "bert")  # that the model on meta is built for
+
+
+@dataclass(frozen=True)
+class Found:
+    """What judging took at its worst, and what was predicted of it."""
+
+    device: str
+    widest: Pass
+    measured: int  # bytes in tensors
+    measured_reserved: int | None  # taken from the card
+    predicted: int
+    predicted_reserved: int | None
+
+    @property
+    def error(self) -> float:
+        """Return how far the prediction is off, in percent of what was measured."""
+        return 100 * (self.predicted / self.measured - 1)
+
+    def __str__(self) -> str:
+        """Return both in a line."""
+        behind = f" behind {self.widest.cached:,}" if self.widest.cached else ""
+        said = (
+            f"memory of judging, {self.widest.rows} x {self.widest.tokens:,} tokens{behind} in its widest"
+            f" pass: {_mib(self.measured)} measured, {_mib(self.predicted)} predicted ({self.error:+.1f}%)"
+        )
+        if self.measured_reserved is not None:
+            said += f"; of the card {_mib(self.measured_reserved)}"
+        return said + (
+            f"; the prediction is more than {_FAR_OFF}% off" if abs(self.error) > _FAR_OFF else ""
+        )
+
+
+@contextmanager
+def watching(model: PreTrainedModel, folder: Path | None) -> Iterator[None]:
+    """Say what judging takes, in the main process, and leave it in a folder; without one look away."""
+    if folder is None or not processes.is_main():
+        yield
+    elif (held := hold(model)) is None:
+        yield
+        log.info("memory of judging: not planned for models of %s", model.config.model_type)
+    else:
+        watch = Watch(model, held)
+        with watch.looking():
+            yield
+        if (found := watch.found()) is not None:
+            files.write_json(folder / MEMORY, asdict(found))
+            log.info("%s", found)
+
+
+class Watch:
+    """Looks at the passes of a model that is judged, and changes none of them."""
+
+    def __init__(self, model: PreTrainedModel, held: Held) -> None:
+        """Take the model, and how it lies on its device."""
+        self._model, self._held = model, held
+        self._widest, self._most, self._num_watched = Pass(0, 0), 0.0, 0
+        self._counted: dict[Pass, int] = {}  # on a CPU
+        self._counting = ExitStack()
+        self._trace: Trace | None = None
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Look on."""
+        # PEFT calls the forward of what it wraps without its hooks, and generates with it alone.
+        inner = self._model.get_base_model() if hasattr(self._model, "get_base_model") else self._model
+        if not self._held.on_cpu:
+            torch.cuda.reset_peak_memory_stats()
+        with ExitStack() as hooks:
+            for module in {self._model, inner}:
+                for hook in (
+                    module.register_forward_pre_hook(self._before, with_kwargs=True),
+                    module.register_forward_hook(self._after, always_call=True),
+                ):
+                    hooks.callback(hook.remove)
+            yield
+
+    def found(self) -> Found | None:
+        """Return what was found; None where nothing ran."""
+        if not self._most:
+            return None
+        if not self._held.on_cpu:
+            predicted = rehearsal.peak(self._held, self._widest)
+            measured = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+            return Found("cuda", self._widest, *measured, predicted.allocated, predicted.reserved)
+        widest = max(self._counted, key=self._counted.__getitem__)
+        predicted = rehearsal.peak(self._held, widest)
+        return Found("cpu", widest, self._counted[widest], None, predicted.by_phase["forward"], None)
+
+    def _before(self, _module: Any, _args: Any, inputs: dict[str, Any]) -> None:
+        """Note the shape of a pass that is wider than all before; on a CPU begin to count."""
+        shape = shape_of(self._held, inputs)
+        size = reading.predict(self._held, shape).allocated
+        if size <= self._most * (_WIDER if self._held.on_cpu else 1) or self._trace is not None:
+            return
+        self._widest, self._most = shape, size
+        if self._held.on_cpu and self._num_watched < _MOST_WATCHED:
+            self._num_watched += 1
+            self._count(inputs)
+
+    def _count(self, inputs: dict[str, Any]) -> None:
+        """Count every tensor from here to the end of the pass; what is alive already is counted first."""
+        self._trace = Trace(Exact())
+        layers = getattr(inputs.get("past_key_values"), "layers", ())
+        cached = [t for layer in layers if layer.is_initialized for t in (layer.keys, layer.values)]
+        masks = inputs.get("attention_mask")
+        given = [*inputs.values(), *(masks.values() if isinstance(masks, dict) else ())]
+        for tensor in (*skeleton.tensors(self._model), *cached, *given):
+            if isinstance(tensor, torch.Tensor):
+                self._trace.see(tensor)
+        # Inference mode would hide what operations are made of. Without it they are the same.
+        self._counting.enter_context(torch.inference_mode(mode=False))
+        self._counting.enter_context(torch.no_grad())
+        self._counting.enter_context(self._trace)
+
+    def _after(self, _module: Any, _inputs: Any, _output: Any) -> None:
+        """End the count of a pass."""
+        if self._trace is not None:
+            self._counting.close()
+            self._counted[self._widest] = self._trace.allocator.peak_allocated
+            self._trace = None
+
+
+def hold(model: PreTrainedModel) -> Held | None:
+    """Return how a model lies on its device, read off itself; None for families that nobody predicts."""
+    config, peft = model.config, getattr(model, "peft_config", {}).get("default")
+    if config.model_type not in _FAMILIES:
+        return None
+    on_cpu = model.device.type == "cpu"
+    is_hopper = not on_cpu and torch.cuda.get_device_capability()[0] >= _HOPPER
+    shape = {name: value for name, value in config.to_dict().items() if value is not None}
+    return Held(
+        architecture=architecture(shape),
+        nf4=getattr(config, "quantization_config", None) is not None,
+        dtype=Precision[str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")],
+        rank=peft and peft.r,
+        target_modules=tuple(sorted(peft.target_modules)) if peft else (),
+        dora=bool(peft and peft.use_dora),
+        on_cpu=on_cpu,
+        workspace_bytes=32 * MIB if is_hopper else CUBLAS_WORKSPACE,
+    )
+
+
+def shape_of(held: Held, inputs: dict[str, Any]) -> Pass:
+    """Return the shape of a pass, from what the model is called with."""
+    rows, tokens = inputs["input_ids"].shape
+    cache, cached, lying = inputs.get("past_key_values"), 0, 0
+    if cache is not None and (cached := int(cache.get_seq_length())):
+        keys = cache.layers[0].keys
+        lying = keys.untyped_storage().nbytes() // (keys.nbytes // keys.shape[-2])
+    kept = inputs.get("logits_to_keep", 1 if held.is_masked_model else 0)
+    is_scored = held.is_masked_model or isinstance(kept, torch.Tensor)
+    mask = inputs.get("attention_mask")
+    is_plain = isinstance(mask, torch.Tensor) and mask.dim() == 2  # noqa: PLR2004 (ones, zeros for padding)
+    return Pass(
+        rows,
+        tokens,
+        cached,
+        lying,
+        wanted=kept.numel() if isinstance(kept, torch.Tensor) else rows * (kept or tokens),
+        masked=mask is not None and not (is_plain and (tokens == 1 or bool(mask.all()))),
+        is_scored=is_scored,
+    )
+
+
+def _mib(size: int) -> str:
+    return f"{size / MIB:,.0f} MiB"

@@ -1,0 +1,138 @@
+"""A pass of judging without weights or a GPU: the code that will run, on meta, every byte counted.
+
+B rows, N new tokens of each, P cached before them, W places whose logits are wanted.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+from arabic_llm.evaluation import masked_lm, scoring
+from arabic_llm.memory.allocator import CachingAllocator
+from arabic_llm.memory.reading import Held, Pass, has_mask
+from arabic_llm.memory.timeline import Exact
+from arabic_llm.memory.trace import LikeCuda, Trace
+from arabic_llm.memory.workload import Attention, Loss, Optimizer, Peak, Workload
+from arabic_llm.models import skeleton
+
+
+def peak(held: Held, shape: Pass) -> Peak:
+    """Return the peaks of a pass and of what is read off its logits."""
+    model = skeleton.build(workload(held, shape))
+    model.eval()
+    allocator = Exact() if held.on_cpu else CachingAllocator()
+    trace = Trace(allocator)
+    with ExitStack() as stack:
+        stack.enter_context(torch.no_grad())  # inference mode would hide what operations are made of
+        stack.enter_context(trace)
+        for tensor in skeleton.tensors(model):
+            trace.see(tensor)
+        stack.enter_context(torch.device("meta"))
+        stack.enter_context(LikeCuda(None, "cpu" if held.on_cpu else "cuda"))
+        if not held.on_cpu:
+            allocator.malloc(held.workspace_bytes)
+        run = _masked if held.is_masked_model else _causal
+        forward = run(model, held, shape, allocator)
+        phases = {"forward": forward, "logits": allocator.peak_allocated}
+    return Peak(allocator.peak_allocated, allocator.peak_reserved, phases, not allocator.is_over)
+
+
+def _causal(model: PreTrainedModel, held: Held, shape: Pass, allocator: CachingAllocator) -> int:
+    """Run a pass of evaluation/scoring.py or of generation, and return the peak without its logits."""
+    cache = _cache(held, shape)
+    allocator.reset_peaks()
+    logits = model(**_inputs(held, shape), past_key_values=cache, use_cache=True).logits
+    forward = allocator.peak_allocated
+    if shape.is_scored:
+        scoring.likelihoods(logits[0], *torch.zeros(2, shape.wanted, dtype=torch.long))
+    else:  # transformers.GenerationMixin._sample
+        logits[:, -1].to(copy=True, dtype=torch.float32).argmax(-1)
+    return forward
+
+
+def _masked(model: PreTrainedModel, held: Held, shape: Pass, allocator: CachingAllocator) -> int:
+    """Run a pass of evaluation/masked_lm.py, and return the peak without what is read off."""
+    ids = torch.zeros(shape.rows, shape.tokens, dtype=torch.long)
+    mask = (
+        torch.zeros(shape.rows, 1, shape.tokens, shape.tokens, dtype=torch.bool) if shape.masked else None
+    )
+    allocator.reset_peaks()
+    with masked_lm.head_only_at(model, [0] * shape.rows):
+        logits = model(input_ids=ids, attention_mask=mask).logits
+    forward = allocator.peak_allocated
+    masked_lm.likelihoods(logits.float(), *torch.zeros(2, shape.rows, dtype=torch.long))
+    return forward
+
+
+def workload(held: Held, shape: Pass) -> Workload:
+    """Return what a skeleton is built from; all that is of training is left out."""
+    if held.is_eager:
+        attention = Attention.eager
+    else:
+        attention = Attention.efficient if has_mask(held, shape) or held.on_cpu else Attention.flash
+    return Workload(
+        architecture=held.architecture,
+        batch_size=shape.rows,
+        tokens=shape.tokens,
+        nf4=held.nf4,
+        double_quant=held.nf4,
+        weights=held.dtype,
+        compute=held.dtype,
+        autocast=False,
+        rank=held.rank,
+        target_modules=held.target_modules,
+        dropout=0.0,
+        attention=attention,
+        checkpointing=False,
+        optimizer=Optimizer.sgd,
+        loss=Loss.full,
+        padded=shape.masked,
+        accumulates=False,
+        widened=False,
+        keeps_output=False,
+        workspace_bytes=held.workspace_bytes,
+        dora=held.dora,
+        device="cpu" if held.on_cpu else "cuda",
+    )
+
+
+def _inputs(held: Held, shape: Pass) -> dict[str, Any]:
+    """Return what the model is called with: ids, positions, who sees whom, whose logits are wanted."""
+    ids = torch.zeros(shape.rows, shape.tokens, dtype=torch.long)
+    mask = None
+    if has_mask(held, shape):
+        mask = torch.zeros(shape.rows, 1, shape.tokens, shape.cached + shape.tokens, dtype=torch.bool)
+        mask = _added(mask, held) if held.is_eager else mask
+    masks: Any = mask
+    if held.architecture.model_type == "gemma2":
+        masks = {"full_attention": mask, "sliding_attention": None if mask is None else mask.clone()}
+    elif held.architecture.model_type == "qwen2":
+        masks = {"full_attention": mask}
+    places = torch.zeros(shape.wanted, dtype=torch.long) if shape.is_scored else 1
+    return {
+        "input_ids": ids,
+        "position_ids": ids,
+        "attention_mask": masks,
+        "logits_to_keep": places,
+    }
+
+
+def _added(mask: torch.Tensor, held: Held) -> torch.Tensor:
+    return mask.to(getattr(torch, held.dtype.name))
+
+
+def _cache(held: Held, shape: Pass) -> DynamicCache:
+    """Return a cache of P tokens a row, in a storage of as many as lie there."""
+    a, cache = held.architecture, DynamicCache()
+    if not shape.lying:
+        return cache
+    size = (shape.rows, a.num_key_value_heads, shape.lying, a.head_dim)
+    for layer in range(a.num_hidden_layers):
+        states = (torch.zeros(size, dtype=getattr(torch, held.dtype.name)) for _ in range(2))
+        cache.update(*states, layer)
+        cache.layers[layer].crop(shape.cached - shape.lying)
+    return cache

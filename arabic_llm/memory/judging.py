@@ -1,0 +1,85 @@
+"""The plan of judging, as a person reads it: what it needs at most, in batches of how many, what fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from arabic_llm.config.schema import AdapterConfig, HardwareConfig, ModelConfig, Quantization
+from arabic_llm.memory import room, ways_out
+from arabic_llm.memory.closed_form import BYTES
+from arabic_llm.memory.plan import GIB
+from arabic_llm.memory.room import Room
+from arabic_llm.memory.workload import MIB
+
+QUESTION = 1024  # tokens of a question with its examples: what does not hold it holds nothing
+_ROWS = {  # of the table, by the names of memory.reading.Parts
+    "weights_4bit": "weights in 4 bits",
+    "weights_kept": "weights kept in {bits} bits",
+    "adapters": "adapters (float32)",
+    "cache": "cache of keys and values",
+    "activations": "activations",
+    "logits": "logits, with float32 copies",
+    "workspace": "workspace (cuBLAS)",
+}
+
+
+def plan(
+    model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, typed: Sequence[str]
+) -> Iterator[str]:
+    """Yield the lines of the plan: of the model with its adapter, that chooses answers and says some."""
+    found = room.room(model, adapter, hw)
+    contexts = {size: found.longest(size, model.max_length, generates=True) for size in found.sizes()}
+    size = next((size for size, length in contexts.items() if length), 1)
+    length = contexts[size] or min(QUESTION, model.max_length)
+    worst = found.worst(size, length, generates=True)
+    for name, text in _ROWS.items():
+        yield from _row(text.format(bits=8 * BYTES[found.held.dtype]), getattr(worst, name))
+    yield from _row("between blocks", found.needed(worst) - worst.allocated)
+    budget = f" of {found.budget_bytes / MIB:,.0f} that hw={hw.name} leaves" if found.budget_bytes else ""
+    yield f"{'total':34}{found.needed(worst) / MIB:9,.0f} MiB{budget}"
+    if hw.card_gib is not None and hw.usable_gib is not None:
+        yield from _row("CUDA context, outside the budget", (hw.card_gib - hw.usable_gib) * GIB)
+    yield f"the above: {size} at once, contexts of {length:,} tokens of the {model.max_length:,} it reads"
+    for size, length in contexts.items():
+        if length and not found.is_fixed:
+            yield f"{size} at once: contexts up to {length:,} tokens"
+    yield from _verdict(found, model, adapter, hw, typed)
+
+
+def cures(found: Room, model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig) -> dict[str, object]:
+    """Return settings of which each makes a question fit: 4-bit weights, a shorter question."""
+    ways: dict[str, object] = {}
+    four_bit = replace(adapter, quantization=Quantization.nf4)
+    if not found.held.nf4 and _holds(room.room(model, four_bit, hw), model):
+        ways["adapter.quantization"] = Quantization.nf4.name
+    if shorter := found.longest(1, min(QUESTION, model.max_length), generates=True):
+        ways["model.max_length"] = shorter
+    return ways
+
+
+def _verdict(
+    found: Room, model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, typed: Sequence[str]
+) -> Iterator[str]:
+    """Yield whether a question fits, and where it does not, commands of judgements that do."""
+    if _holds(found, model):
+        yield "it fits" if found.budget_bytes is not None else f"hw={hw.name} sets no budget"
+        return
+    yield "it does not fit, not even one question at a time. What does:"
+    kept = [override for override in typed if not override.lstrip("+~").startswith("task")]
+    for key, value in cures(found, model, adapter, hw).items():
+        yield f"  {ways_out.command(hw.num_cards, kept, {'task': 'evaluate', key: value})}"
+    for name, settings in ways_out.cards():
+        if _holds(room.room(model, adapter, settings), model):
+            yield f"  {ways_out.command(settings.num_cards, kept, {'task': 'evaluate', 'hw': name})}"
+            break
+
+
+def _holds(found: Room, model: ModelConfig) -> bool:
+    """Return whether a question with its examples fits."""
+    return found.fits(1, min(QUESTION, model.max_length), generates=True)
+
+
+def _row(text: str, size: float) -> Iterator[str]:
+    if size:
+        yield f"{text:34}{size / MIB:9,.0f} MiB"

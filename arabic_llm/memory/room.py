@@ -1,0 +1,140 @@
+"""How many sequences are judged at once on a budget: the most that fit, the longest contexts that do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+from arabic_llm.config.schema import AdapterConfig, Device, HardwareConfig, Method, ModelConfig, Precision
+from arabic_llm.config.schema import Quantization as Quantized
+from arabic_llm.memory import reading
+from arabic_llm.memory.plan import FRAGMENTS, GIB, workspace
+from arabic_llm.memory.reading import Held, Parts, Pass
+
+TOKENS_OF_A_SEQUENCE = 64  # what a pass of the scorer may take is counted in tokens
+CPU_TREE = 256  # tokens: in a tree all meet all, also those that do not see each other; a CPU feels that
+_MOST = ((6, 4), (12, 8), (20, 16), (48, 32))  # sequences below so many GiB
+_MOST_OF_ALL, _MOST_ON_CPU = 64, 32
+_SHORTEST_ROW = 4  # tokens: two of text between those that open and close it
+_STEP = 64  # tokens; a multiple of it is found
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a model that is judged may take. Nothing in it depends on what is free at the moment.
+
+    A run that is carried on must make the same batches: padding, and with it rounding, hangs on them.
+    """
+
+    held: Held
+    most: int  # sequences at once, however short they are
+    budget_bytes: float | None
+    is_fixed: bool  # set by hand: hw.eval_batch_size
+
+    def at_once(self, context: int, *, generates: bool) -> int:
+        """Return how many sequences of so many tokens are judged at once; the last is at least tried."""
+        if self.is_fixed:
+            return self.most
+        sizes = (size for size in self.sizes() if self.fits(size, context, generates=generates))
+        return next(sizes, 1)
+
+    def sizes(self) -> list[int]:
+        """Return the powers of 2 that may be judged at once, the largest first; or what was set by hand."""
+        if self.is_fixed:
+            return [self.most]
+        return [1 << power for power in reversed(range(self.most.bit_length()))]
+
+    def fits(self, size: int, context: int, *, generates: bool) -> bool:
+        """Return whether so many sequences of so many tokens stay within the budget."""
+        return self.is_within(self.worst(size, context, generates=generates))
+
+    def is_within(self, parts: Parts) -> bool:
+        """Return whether a pass stays within the budget."""
+        return self.budget_bytes is None or self.needed(parts) <= self.budget_bytes
+
+    def needed(self, parts: Parts) -> float:
+        """Return the bytes that are taken from the card, with the holes between blocks; a CPU has none."""
+        holes = 0.0 if self.held.on_cpu else FRAGMENTS * (parts.activations + parts.logits)
+        return parts.allocated + holes
+
+    def longest(self, size: int, max_length: int, *, generates: bool) -> int:
+        """Return the tokens of the longest contexts of which so many fit at once; 0: there are none."""
+        if self.fits(size, max_length, generates=generates):
+            return max_length
+        found, low, high = 0, 1, max_length // _STEP
+        while low <= high:
+            middle = (low + high) // 2
+            if self.fits(size, middle * _STEP, generates=generates):
+                found, low = middle * _STEP, middle + 1
+            else:
+                high = middle - 1
+        return found
+
+    def worst(self, size: int, context: int, *, generates: bool) -> Parts:
+        """Return what the worst pass holds, of so many sequences of so many tokens, scored or said too."""
+        if self.held.is_masked_model:
+            shapes = masked(size, context)
+        else:
+            shapes = scoring(self.held, size, context)
+            shapes = chain(shapes, generation(size, context) if generates else ())
+        return max((reading.predict(self.held, shape) for shape in shapes), key=self.needed)
+
+
+def room(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig) -> Room:
+    """Return what a model may take that is judged on hw, before and after it was trained alike.
+
+    Budgets are of cards: on a CPU they are met as if the card were there.
+    """
+    held = hold(model, adapter, hw, adapted=adapter.rank is not None)
+    budget = None if hw.usable_gib is None else hw.usable_gib * GIB
+    return Room(held, hw.eval_batch_size or most_at_once(hw), budget, hw.eval_batch_size is not None)
+
+
+def hold(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, *, adapted: bool) -> Held:
+    """Return a model as it lies on hw to be judged, with its adapter or without."""
+    on_cpu = hw.device is Device.cpu and hw.usable_gib is None
+    precision = hw.precision
+    if adapter.method is Method.full:
+        precision = Precision.float32
+    elif precision is Precision.auto:  # bfloat16 or float16: as many bytes
+        precision = Precision.float32 if on_cpu else Precision.bfloat16
+    return Held(
+        architecture=model.architecture,
+        nf4=adapter.quantization is Quantized.nf4,
+        dtype=precision,
+        rank=adapter.rank if adapted else None,
+        target_modules=tuple(adapter.target_modules) if adapted else (),
+        dora=adapter.use_dora and adapted,
+        on_cpu=on_cpu,
+        workspace_bytes=workspace(hw),
+    )
+
+
+def most_at_once(hw: HardwareConfig, card_gib: float | None = None) -> int:
+    """Return the sequences that are judged at once on hw, or on a card of which it says nothing."""
+    gib = hw.usable_gib or card_gib
+    if gib is None:
+        return _MOST_ON_CPU
+    return next((most for limit, most in _MOST if gib < limit), _MOST_OF_ALL)
+
+
+def scoring(held: Held, size: int, context: int) -> Iterator[Pass]:
+    """Yield the widest pass of the scorer: a tree behind a whole context, after another such tree."""
+    tokens = size * TOKENS_OF_A_SEQUENCE
+    wanted = min(tokens, CPU_TREE) if held.on_cpu else tokens
+    yield Pass(1, tokens, context, context + tokens, wanted, masked=True)
+
+
+def generation(size: int, context: int) -> Iterator[Pass]:
+    """Yield the passes of generation that may hold most: the prompt's, and that of the last token."""
+    padded = size > 1
+    yield Pass(size, context, 0, 0, size, padded, is_scored=False)
+    yield Pass(size, 1, context - 1, context - 1, size, padded, is_scored=False)
+
+
+def masked(size: int, context: int) -> Iterator[Pass]:
+    """Yield the widest passes of a masked model: of as many tokens, long rows or many short ones."""
+    for tokens in (context, min(context, _SHORTEST_ROW)):
+        rows = max(1, size * TOKENS_OF_A_SEQUENCE // tokens)
+        yield Pass(rows, tokens, wanted=rows, masked=rows > 1)
