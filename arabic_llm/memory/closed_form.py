@@ -10,23 +10,17 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from arabic_llm.config.schema import Precision
-from arabic_llm.memory import weights
+from arabic_llm.memory import resident, weights
 from arabic_llm.memory.allocator import in_a_hole, side_by_side
 from arabic_llm.memory.workload import Attention, Objective, Optimizer, Workload
 
 MOMENTS = Path(__file__).with_name("moments.json")
-BYTES = {Precision.float32: 4, Precision.bfloat16: 2, Precision.float16: 2}
 _TILE_TOKENS, _TILE_WORDS = 4096, 32768  # of TRL's fused head
-MIN_8BIT = 4096  # weights of a tensor below which bitsandbytes keeps moments of 32 bits
-MIN_PAGED = 100_000  # and from which its paged optimisers put them in the host's memory (get_state_buffer)
-_BLOCK_8BIT = 256  # weights that share a scale
 _SLICES = ("slice", "slices")
 _OF_THE_HEAD = ("tile", *_SLICES)
 _OF_A_LAYER, _OF_NO_LAYER = "KGDhfr", "BTSV"  # letters of sizes: of weights, of tokens and words
@@ -53,13 +47,13 @@ class Parts:
 
 def predict(work: Workload) -> Parts:
     """Return what the worst moment of an optimiser step holds, in blocks of the allocator."""
-    nf4, kept = _weights(work)
-    trained = _trained_tensors(work)
-    each = BYTES[_precision(work)]
-    whole = _blocks({each * size: number for size, number in trained.items()})
+    nf4, kept = resident.weights_held(work)
+    trained = resident.trained_tensors(work)
+    each = resident.BYTES[resident.precision(work)]
+    whole = resident.blocks({each * size: number for size, number in trained.items()})
     adapters = 0.0 if work.rank is None else whole
     gradients = _gradients(work, trained)
-    state = _blocks(_optimizer_tensors(work, trained) - _moments_on_host(work, trained))
+    state = resident.blocks(resident.moments(work, trained) - resident.moments_away(work, trained))
     passing, logits = _worst_moment(work)
     # foreach AdamW makes the square roots of all second moments at once (torch/optim/adam.py);
     # bitsandbytes' kernels update in place, and shares are updated one after another
@@ -87,7 +81,9 @@ def _gathered(work: Workload) -> float:
     block = sum(weights.block_tensors(a))
     root = weights.count(a).total - a.num_hidden_layers * block
     grown = 2 if work.rank is None else 1
-    return float((2 * block + root) * grown * BYTES[work.compute if work.autocast else work.weights])
+    return float(
+        (2 * block + root) * grown * resident.BYTES[work.compute if work.autocast else work.weights]
+    )
 
 
 def sizes(work: Workload) -> dict[str, float]:
@@ -232,96 +228,11 @@ class _Blocks(dict[str, float]):
         return sum(number * self[name] for name, number in tensors.items())
 
 
-def _weights(work: Workload) -> tuple[float, float]:
-    """Return the bytes of the weights in 4 bits and of the others."""
-    counts = _count(work)
-    each = BYTES[work.weights]
-    away = weights.embedding_parameters(work.architecture) if work.embedding_on_host else 0
-    if not work.nf4:
-        return 0.0, _blocks({each * size: n for size, n in _own_tensors(work).items()}) - away * each
-    scale = weights.NF4_BYTES if work.double_quant else 0.5 + 4 / 64
-    return counts.linear * scale, float((counts.embedding - away + counts.other) * each)
-
-
-def _precision(work: Workload) -> Precision:
-    """Return the type of what is trained."""
-    return Precision.float32 if work.rank is None else work.adapter
-
-
-def _trained_tensors(work: Workload) -> dict[int, int]:
-    """Return how many tensors are trained, by the number of their parameters."""
-    if work.rank is None:
-        return _own_tensors(work)
-    a = work.architecture
-    block = weights.adapter_tensors(a, work.rank, work.target_modules, dora=work.dora)
-    return _head(work) + Counter({size: a.num_hidden_layers * n for size, n in Counter(block).items()})
-
-
-def _own_tensors(work: Workload) -> Counter[int]:
-    """Return how many tensors a model has without an adapter, by the number of their parameters."""
-    a = work.architecture
-    outside = _head(work) + Counter(weights.outside_tensors(a))
-    if work.objective is not Objective.classify and not a.tie_word_embeddings:
-        outside[weights.embedding_parameters(a)] += 1
-    block = Counter(weights.block_tensors(a))
-    return outside + Counter({size: a.num_hidden_layers * n for size, n in block.items()})
-
-
-def _head(work: Workload) -> Counter[int]:
-    """Return the tensors of a head of classes."""
-    is_there = work.objective is Objective.classify
-    return Counter(weights.head_tensors(work.architecture, work.num_labels) if is_there else ())
-
-
-def _count(work: Workload) -> weights.Parameters:
-    if work.objective is Objective.classify:
-        return weights.count_classifier(work.architecture, work.num_labels)
-    return weights.count(work.architecture)
-
-
 def _gradients(work: Workload, trained: Mapping[int, int]) -> float:
     """Return the bytes of all gradients, each made where a tensor of its layer's tokens has gone."""
     moments, of = _moments(work), sizes(work)
     names = {name for phase in ("forward", "backward") for name in moments[f"layer_{phase}"]}
     names.update(*moments["backward"])
     holes = [side_by_side(value(name, of)) for name in names if "T" in name]
-    each = BYTES[_precision(work)]
+    each = resident.BYTES[resident.precision(work)]
     return sum(number * in_a_hole(each * size, holes) for size, number in trained.items())
-
-
-def _optimizer_tensors(work: Workload, trained: Mapping[int, int]) -> Counter[int]:
-    """Return how many tensors the optimiser keeps, by their bytes."""
-    found: Counter[int] = Counter()
-    if work.optimizer is Optimizer.sgd:
-        return found
-    for size, number in trained.items():
-        if work.optimizer is Optimizer.adamw:
-            found[BYTES[_precision(work)] * size] += 2 * number
-        elif size < MIN_8BIT:
-            found[4 * size] += 2 * number
-        else:
-            found[size] += 2 * number
-            found[4 * -(-size // _BLOCK_8BIT)] += 2 * number
-    return found
-
-
-def moments_on_host(work: Workload) -> float:
-    """Return the bytes of moments in the host's memory, which come to the card and go back in a step."""
-    if not work.optimizer_on_host:
-        return 0.0
-    return float(
-        sum(size * number for size, number in _moments_on_host(work, _trained_tensors(work)).items())
-    )
-
-
-def _moments_on_host(work: Workload, trained: Mapping[int, int]) -> Counter[int]:
-    """Return how many moments a paged optimiser puts in the host's memory, by their bytes."""
-    if not work.optimizer_on_host:
-        return Counter()
-    each = 1 if work.optimizer is Optimizer.adamw_8bit else BYTES[_precision(work)]
-    return Counter({each * size: 2 * number for size, number in trained.items() if size >= MIN_PAGED})
-
-
-def _blocks(tensors: Mapping[int, int]) -> float:
-    """Return the bytes of the blocks of so many tensors of each size."""
-    return sum(number * side_by_side(size) for size, number in tensors.items())

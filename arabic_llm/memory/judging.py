@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from arabic_llm.config.schema import AdapterConfig, HardwareConfig, ModelConfig, Quantization
 from arabic_llm.memory import room, ways_out
-from arabic_llm.memory.closed_form import BYTES
 from arabic_llm.memory.plan import GIB
+from arabic_llm.memory.resident import BYTES
 from arabic_llm.memory.room import Room
 from arabic_llm.memory.workload import MIB
 

@@ -24,8 +24,8 @@ from arabic_llm.config.schema import (
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.memory import closed_form, judging, ways_out
 from arabic_llm.memory import plan as planning
-from arabic_llm.memory.closed_form import BYTES
 from arabic_llm.memory.plan import GIB, Ask, Plan
+from arabic_llm.memory.resident import BYTES
 from arabic_llm.memory.workload import MIB, PAIRS, Attention, Loss, Objective, Optimizer
 from arabic_llm.models import places
 from arabic_llm.tasks import sft
