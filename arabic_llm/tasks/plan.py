@@ -158,21 +158,19 @@ def verdict(chosen: Plan, wanted: Ask, typed: Sequence[str]) -> list[str]:
 
 
 def _settings(chosen: Plan, config: RunConfig) -> list[str]:
-    task = sft.settings(config)
+    task, objective = sft.settings(config), chosen.work.objective
     kernels = {Attention.eager: "eager", Attention.efficient: "memory-efficient", Attention.flash: "flash"}
-    tokens = task.effective_batch_size * task.max_length
+    tokens = task.effective_batch_size * task.max_length * (2 if objective in PAIRS else 1)
     cards = f"{config.hw.num_cards} cards x " if config.hw.num_cards > 1 else ""
     size = f"{cards}{chosen.accumulation} x {chosen.micro_batch_size}"
     several = (
         [f"start it with {ways_out.start(config.hw.num_cards)} ..."] if config.hw.num_cards > 1 else []
     )
-    objective = chosen.work.objective
-    tokens *= chosen.work.sequences // chosen.work.batch_size
     return [
         *([_TRAINERS[objective]] if objective in _TRAINERS else []),
         f"a step: {size} {_UNITS.get(objective, 'sequences')} of up to {task.max_length:,} tokens"
         f"{', prompt and answer' if objective in PAIRS else ''} (up to {tokens:,})",
-        steps(config),
+        steps(config, tokens),
         f"gradient checkpointing {'on' if chosen.checkpointing else 'off'},"
         f" {kernels[chosen.work.attention]} attention, {_places(chosen)}",
         *several,
@@ -191,12 +189,11 @@ def bound(chosen: Plan) -> list[str]:
     ]
 
 
-def steps(config: RunConfig) -> str:
-    """Return the steps and tokens of a run, as far as a glance at its data says."""
+def steps(config: RunConfig, a_step: int) -> str:
+    """Return the steps of a run and its tokens, `a_step` each, as far as a glance at its data says."""
     from arabic_llm.data import extent  # what reads files, and not needed for a refusal
 
     task, made = sft.settings(config), Path("data_proc") / config.data.name
-    a_step = task.effective_batch_size * task.max_length
     if task.max_steps is not None:
         return f"steps: {task.max_steps:,}, up to {task.max_steps * a_step:,} tokens"
     try:
