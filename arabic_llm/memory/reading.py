@@ -88,9 +88,9 @@ def predict(held: Held, shape: Pass) -> Parts:
     layers = a.num_hidden_layers
     cache = max(layers * grown, grown + (layers - 1) * lying)
     activations, logits = _block(held, shape), 0.0
-    head, made = _head(held, shape)
-    if layers * grown + head + made > cache + activations:
-        cache, activations, logits = layers * grown, head, made
+    made = _logits(held, shape)
+    if layers * grown + made > cache + activations:
+        cache, activations, logits = layers * grown, 0.0, made
     return Parts(
         counts.linear * weights.NF4_BYTES if held.nf4 else 0.0,
         float(kept * e),
@@ -108,18 +108,15 @@ def _of_a_layer(held: Held, shape: Pass, tokens: int) -> int:
     return 2 * shape.rows * tokens * a.num_key_value_heads * a.head_dim * BYTES[held.dtype]
 
 
-def _head(held: Held, shape: Pass) -> tuple[float, float]:
-    """Return the bytes of hidden states and of logits, which are made only where they are wanted.
+def _logits(held: Held, shape: Pass) -> float:
+    """Return the bytes of logits, which are made only where they are wanted.
 
     evaluation/scoring.py sums them up in float32, generation copies those of the last place to float32.
     Gemma-2 divides, bends and multiplies them: two at a time, which is never more.
     """
-    a, e = held.architecture, BYTES[held.dtype]
-    made = shape.wanted * a.vocab_size
-    if shape.is_scored:
-        copies = _SUMMED if e < _FLOAT32 else 1
-        return 0.0, float(made * (e + copies * _FLOAT32))
-    return 0.0, float(made * (e + _FLOAT32))
+    e = BYTES[held.dtype]
+    copies = _SUMMED if shape.is_scored and e < _FLOAT32 else 1
+    return float(shape.wanted * held.architecture.vocab_size * (e + copies * _FLOAT32))
 
 
 def _block(held: Held, shape: Pass) -> float:
