@@ -24,14 +24,13 @@ from arabic_llm.memory import reading
 from arabic_llm.memory.reading import Held, Pass
 from arabic_llm.memory.timeline import Exact
 from arabic_llm.memory.trace import Trace
-from arabic_llm.memory.workload import CUBLAS_WORKSPACE, MIB, architecture
+from arabic_llm.memory.workload import architecture, mib, workspace
 from arabic_llm.models import skeleton
 
 log = logging.getLogger(__name__)
 MEMORY = "memory.json"
 _FAR_OFF = 5  # percent
 _WIDER, _MOST_WATCHED = 1.05, 12
-_HOPPER = 9  # compute capability from which cuBLAS has workspaces of 32 MiB
 _FAMILIES = ("llama", "qwen2", "gemma2", "glm", "bert")  # that the model on meta is built for
 
 
@@ -56,10 +55,10 @@ class Found:
         behind = f" behind {self.widest.cached:,}" if self.widest.cached else ""
         said = (
             f"memory of judging, {self.widest.rows} x {self.widest.tokens:,} tokens{behind} in its widest"
-            f" pass: {_mib(self.measured)} measured, {_mib(self.predicted)} predicted ({self.error:+.1f}%)"
+            f" pass: {mib(self.measured)} measured, {mib(self.predicted)} predicted ({self.error:+.1f}%)"
         )
         if self.measured_reserved is not None:
-            said += f"; of the card {_mib(self.measured_reserved)}"
+            said += f"; of the card {mib(self.measured_reserved)}"
         return said + (
             f"; the prediction is more than {_FAR_OFF}% off" if abs(self.error) > _FAR_OFF else ""
         )
@@ -161,7 +160,7 @@ def hold(model: PreTrainedModel) -> Held | None:
     if config.model_type not in _FAMILIES:
         return None
     on_cpu = model.device.type == "cpu"
-    is_hopper = not on_cpu and torch.cuda.get_device_capability()[0] >= _HOPPER
+    major = 0 if on_cpu else torch.cuda.get_device_capability()[0]
     shape = {name: value for name, value in config.to_dict().items() if value is not None}
     return Held(
         architecture=architecture(shape),
@@ -171,7 +170,7 @@ def hold(model: PreTrainedModel) -> Held | None:
         target_modules=tuple(sorted(peft.target_modules)) if peft else (),
         dora=bool(peft and peft.use_dora),
         on_cpu=on_cpu,
-        workspace_bytes=32 * MIB if is_hopper else CUBLAS_WORKSPACE,
+        workspace_bytes=workspace(major),
     )
 
 
@@ -195,7 +194,3 @@ def shape_of(held: Held, inputs: dict[str, Any]) -> Pass:
         masked=mask is not None and not (is_plain and (tokens == 1 or bool(mask.all()))),
         is_scored=is_scored,
     )
-
-
-def _mib(size: int) -> str:
-    return f"{size / MIB:,.0f} MiB"

@@ -22,6 +22,7 @@ from arabic_llm.memory import closed_form, resident, weights
 from arabic_llm.memory.closed_form import Parts
 from arabic_llm.memory.workload import (
     CUBLAS_WORKSPACE,
+    HOPPER_WORKSPACE,
     PAIRS,
     Attention,
     Loss,
@@ -31,8 +32,7 @@ from arabic_llm.memory.workload import (
 )
 
 GIB = 2**30
-_HOPPER_GIB = 70  # cards from here on have cuBLAS workspaces of 32 MiB
-_HOPPER_WORKSPACE = 32 * 2**20
+_HOPPER_GIB = 70  # cards from here on are Hoppers
 # A pass costs what this many more tokens would: kernels are started, 4-bit weights unpacked.
 _TOKENS_OF_A_PASS = 1024
 _TOKENS_OF_A_LOOKUP = 64  # on the host: the ids go there, the vectors come back, and the card waits
@@ -229,7 +229,7 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         accumulates=wanted.effective_batch_size > micro_batch_size,
         widened=False,
         keeps_output=False,
-        workspace_bytes=workspace(hw),
+        workspace_bytes=workspace_on(hw),
         dora=adapter.use_dora,
         num_cards=hw.num_cards,
         objective=wanted.objective,
@@ -237,9 +237,9 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
     )
 
 
-def workspace(hw: HardwareConfig) -> int:
+def workspace_on(hw: HardwareConfig) -> int:
     """Return the bytes of a workspace of cuBLAS."""
-    return _HOPPER_WORKSPACE if (hw.usable_gib or 0) >= _HOPPER_GIB else CUBLAS_WORKSPACE
+    return HOPPER_WORKSPACE if (hw.usable_gib or 0) >= _HOPPER_GIB else CUBLAS_WORKSPACE
 
 
 def _precision(hw: HardwareConfig) -> Precision:

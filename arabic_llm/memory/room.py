@@ -9,7 +9,7 @@ from itertools import chain
 from arabic_llm.config.schema import AdapterConfig, Device, HardwareConfig, Method, ModelConfig, Precision
 from arabic_llm.config.schema import Quantization as Quantized
 from arabic_llm.memory import reading
-from arabic_llm.memory.plan import FRAGMENTS, GIB, workspace
+from arabic_llm.memory.plan import FRAGMENTS, GIB, workspace_on
 from arabic_llm.memory.reading import Held, Parts, Pass
 
 TOKENS_OF_A_SEQUENCE = 64  # what a pass of the scorer may take is counted in tokens
@@ -107,7 +107,7 @@ def hold(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, *, adap
         target_modules=tuple(adapter.target_modules) if adapted else (),
         dora=adapter.use_dora and adapted,
         on_cpu=on_cpu,
-        workspace_bytes=workspace(hw),
+        workspace_bytes=workspace_on(hw),
     )
 
 

@@ -93,7 +93,18 @@ class Workload:
 
 
 # at::cuda::getChosenWorkspaceSize, torch 2.13: 2 buffers of 4 MiB and 8 of 16 KiB
-CUBLAS_WORKSPACE = 2 * 4096 * 1024 + 8 * 16 * 1024
+CUBLAS_WORKSPACE, HOPPER_WORKSPACE = 2 * 4096 * 1024 + 8 * 16 * 1024, 32 * MIB
+_HOPPER = 9  # compute capability
+
+
+def workspace(major: int) -> int:
+    """Return the bytes of a workspace of cuBLAS on a card of that compute capability."""
+    return HOPPER_WORKSPACE if major >= _HOPPER else CUBLAS_WORKSPACE
+
+
+def mib(size: int | None) -> str:
+    """Return a size as people say it."""
+    return "?" if size is None else f"{size / MIB:,.0f} MiB"
 
 
 @dataclass(frozen=True)

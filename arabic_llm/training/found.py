@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from arabic_llm.memory.plan import Plan
 from arabic_llm.memory.timeline import Moment
-from arabic_llm.memory.workload import MIB
+from arabic_llm.memory.workload import mib
 
 _FAR_OFF = 5  # percent
 _ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # torch's, of today and of before
@@ -123,8 +123,3 @@ def reserves_by_default(environment: Mapping[str, str]) -> bool:
     Expandable segments and other settings of it have rules of their own.
     """
     return not any(environment.get(name) for name in _ALLOCATOR)
-
-
-def mib(size: int | None) -> str:
-    """Return a size as people say it."""
-    return "?" if size is None else f"{size / MIB:,.0f} MiB"

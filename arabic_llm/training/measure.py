@@ -23,7 +23,6 @@ from arabic_llm.config.schema import Precision
 from arabic_llm.memory.plan import Plan
 from arabic_llm.memory.timeline import KINDS, Exact, Moment, Timeline
 from arabic_llm.memory.workload import (
-    CUBLAS_WORKSPACE,
     MIB,
     Attention,
     Loss,
@@ -32,16 +31,17 @@ from arabic_llm.memory.workload import (
     Peak,
     Workload,
     architecture,
+    mib,
+    workspace,
 )
 from arabic_llm.models import adapter, skeleton
 from arabic_llm.models.load import HostEmbedding
 from arabic_llm.models.placement import AMPERE
 from arabic_llm.training import rehearsal
-from arabic_llm.training.found import Batch, Found, Planned, Taken, mib, reserves_by_default, worst_passes
+from arabic_llm.training.found import Batch, Found, Planned, Taken, reserves_by_default, worst_passes
 
 log = logging.getLogger(__name__)
 MEMORY = "memory.json"
-_HOPPER = 9  # compute capability from which cuBLAS has workspaces of 32 MiB
 _FAMILIES = ("llama", "qwen2", "gemma2", "glm")  # that the model on meta is built for
 _CLASSIFIERS = (*_FAMILIES, "bert")
 
@@ -239,7 +239,6 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
     mixed = Precision.bfloat16 if args.bf16 else Precision.float16 if args.fp16 else None
     on_cuda = args.device.type == "cuda"
     major = torch.cuda.get_device_capability()[0] if on_cuda else 0
-    hopper = 32 * MIB if major >= _HOPPER else CUBLAS_WORKSPACE
     return Workload(
         architecture=architecture(shape),
         batch_size=batch.size,
@@ -261,7 +260,7 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         accumulates=args.gradient_accumulation_steps > 1 and not batch.is_first,
         widened=False,
         keeps_output=False,
-        workspace_bytes=hopper if on_cuda else 0,
+        workspace_bytes=workspace(major) if on_cuda else 0,
         device=args.device.type,
         dora=bool(peft and peft.use_dora),
         optimizer_on_host=on_cuda and "paged" in args.optim,
