@@ -100,7 +100,7 @@ def test_the_real_command_ends_with_what_is_missing_and_what_fetches_it(program,
     assert plan.startswith(
         "plan: qwen2_7b (7,615.6 M parameters) with adapter=qlora (40.37 M trained) on 4,"
     )
-    assert "needs 5.30 GiB of 3.6 that hw leaves, which is too much" in plan
+    assert "needs 5.42 GiB of 3.6 that hw leaves, which is too much" in plan
     assert error.startswith("error: the weights of Qwen/Qwen2-7B are not here and cannot be reached")
     assert error.endswith("hf download Qwen/Qwen2-7B --revision main --local-dir models/qwen2_7b")
 

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 
 from httpx2 import Client, HTTPError, HTTPStatusError, Response
@@ -93,12 +93,15 @@ def _fetch(prompts: Sequence[str], settings: JudgeConfig, kept: Answers) -> None
                 )
             )
 
+        asked = {pool.submit(reply, prompt): prompt for prompt in prompts}
         try:
-            replies = tqdm(pool.map(reply, prompts), "asking the judge", len(prompts), unit="mistake")
-            for prompt, text in zip(prompts, replies, strict=True):
-                kept.add({_key(settings, prompt): text})
+            for future in tqdm(as_completed(asked), "asking the judge", len(prompts), unit="mistake"):
+                kept.add({_key(settings, asked.pop(future)): future.result()})
         except BaseException:
             pool.shutdown(cancel_futures=True)
+            for future, prompt in asked.items():  # what came beside the one that failed
+                if not future.cancelled() and future.exception() is None:
+                    kept.add({_key(settings, prompt): future.result()})
             raise
 
 

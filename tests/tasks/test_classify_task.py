@@ -100,7 +100,7 @@ def test_a_dry_run_says_rows_classes_and_steps_and_writes_nothing(program, tmp_p
 
 @pytest.mark.parametrize(
     ("usable", "said"),
-    [("3.6", "(1 x 8), up to 128 tokens; needs 0."), ("0.03", "(4 x 2), up to 128 tokens; needs 0.")],
+    [("3.6", "(1 x 8), up to 128 tokens; needs 0."), ("0.035", "(4 x 2), up to 128 tokens; needs 0.")],
 )
 def test_a_budget_decides_how_a_classifier_is_trained(program, usable, said):
     budget = ("hw=4gb", "hw.device=cpu", f"hw.usable_gib={usable}")
