@@ -88,18 +88,21 @@ def line(config: RunConfig, fitted: Fit, num_items: int) -> str:
     held, model, most = fitted.own.held, config.model, fitted.room.most
     kind = "nf4" if held.nf4 else held.dtype.name
     kind += ", with its adapter" if held.rank is not None else ""
-    said = f"plan: judging {model.name} ({kind}) on {num_items:,} items: batches of {most}"
-    longest = [
+    said = f"plan: judging {model.name} ({kind}) on {num_items:,} items"
+    at_once, alone = (
         fitted.room.longest(size, model.max_length, generates=fitted.generates) for size in (most, 1)
-    ]
-    length = longest[0] or longest[1] or model.max_length
-    said += f", contexts up to {length:,} tokens"
-    if longest[0] < model.max_length:
-        said += f" (one at a time up to {longest[1]:,} of the {model.max_length:,} it reads)"
-    worst = fitted.own.worst(most if longest[0] else 1, length, generates=fitted.generates)
+    )
+    length = at_once or alone or min(model.max_length, judging.QUESTION)
+    worst = fitted.own.worst(most if at_once else 1, length, generates=fitted.generates)
     budget = "" if config.hw.usable_gib is None else f" of {config.hw.usable_gib} that hw leaves"
-    needs = f"needs up to {fitted.own.needed(worst) / GIB:.2f} GiB{budget}"
-    return f"{said}: {needs}: {_parts(fitted, worst)}; {fitted.place.description}"
+    needs = f"{fitted.own.needed(worst) / GIB:.2f} GiB{budget}"
+    if not alone:
+        needs = f": one question of {length:,} tokens needs {needs}, which is too much"
+    else:
+        shorter = f" (one at a time up to {alone:,} of the {model.max_length:,} it reads)"
+        contexts = f"contexts up to {length:,} tokens{shorter if at_once < model.max_length else ''}"
+        needs = f": batches of {most if at_once else 1}, {contexts}: needs up to {needs}"
+    return f"{said}{needs}: {_parts(fitted, worst)}; {fitted.place.description}"
 
 
 def _parts(fitted: Fit, parts: Parts) -> str:

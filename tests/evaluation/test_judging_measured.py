@@ -96,6 +96,8 @@ def test_a_model_of_which_not_one_question_fits_is_refused_in_a_line_with_the_cu
     )
     with pytest.raises(HardwareError, match=expected):
         fit.refuse(config, fitted)
+    assert "one question of 1,024 tokens needs 15." in fit.line(config, fitted, 12)
+    assert "GiB of 7.4 that hw leaves, which is too much" in fit.line(config, fitted, 12)
     fit.refuse(*on_a_card("model=llama3_8b", "adapter=qlora", "hw=8gb"))
 
 
