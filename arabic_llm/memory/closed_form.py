@@ -145,6 +145,15 @@ def stands_for(work: Workload) -> list[str] | None:
     return None if work.rank is None or layers == _targets(work) else sorted(layers)
 
 
+def is_upper_bound(work: Workload) -> bool:
+    """Return whether more is said than is needed: for fewer layers, or for weights that FSDP shares out.
+
+    FSDP gathers weights in 16 bits, so that autocast casts none, and activations behind the table of tokens
+    are of 16 bits: the moments are of whole weights, which are cast, and have float32 behind the table.
+    """
+    return work.fsdp or stands_for(work) is not None
+
+
 def _trained(work: Workload) -> str:
     if work.rank is None:  # a tied table has the gradient of both its uses, and their sum
         has_head = work.objective is not Objective.classify

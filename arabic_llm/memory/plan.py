@@ -129,9 +129,10 @@ def fits(plan: Plan, hw: HardwareConfig) -> bool:
     return hw.usable_gib is None or plan.total <= hw.usable_gib * GIB
 
 
-def hangs_on_holes(plan: Plan, hw: HardwareConfig) -> bool:
-    """Return whether the tensors fit and only the holes between them may not: a rehearsal decides."""
-    return not fits(plan, hw) and plan.parts.allocated <= (hw.usable_gib or 0) * GIB
+def is_open(plan: Plan, hw: HardwareConfig) -> bool:
+    """Return whether a rehearsal decides: more is said than is needed, or only holes may not fit."""
+    fit_without_holes = plan.parts.allocated <= (hw.usable_gib or 0) * GIB
+    return not fits(plan, hw) and (fit_without_holes or closed_form.is_upper_bound(plan.work))
 
 
 def longest(wanted: Ask) -> int | None:

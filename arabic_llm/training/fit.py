@@ -111,7 +111,7 @@ def _missing(config: RunConfig, chosen: Plan) -> str | None:
     """Return why a run does not fit its budget, or None when it does."""
     if planning.fits(chosen, config.hw):
         return None
-    if planning.hangs_on_holes(chosen, config.hw):
+    if planning.is_open(chosen, config.hw):
         budget = int((config.hw.usable_gib or 0) * planning.GIB)
         if rehearsal.peak(chosen.work, budget).fits:
             return None

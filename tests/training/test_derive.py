@@ -132,6 +132,14 @@ def test_an_adapter_on_other_layers_never_takes_more_than_the_closed_form_says(n
     assert rehearsal.peak(work).allocated < closed_form.predict(work).allocated
 
 
+@pytest.mark.parametrize("rank", [None, 16])
+def test_weights_shared_out_never_take_more_than_the_closed_form_says(rank):
+    work = replace(workload("qwen2_0_5b", (512, 4, 16, 0.0, False, False)), num_cards=2, fsdp=True)
+    work = replace(work, rank=rank, weights=Precision.bfloat16 if rank else Precision.float32)
+    assert closed_form.is_upper_bound(work)
+    assert rehearsal.peak(work).allocated < closed_form.predict(work).allocated
+
+
 def test_the_table_is_what_the_code_of_today_gives():
     work = workload("qwen2_1_5b", SETTINGS[1])
     now = derive.moments(derive.regimes()[closed_form.regime(work)])
