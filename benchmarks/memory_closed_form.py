@@ -46,6 +46,7 @@ def main(count: int, layers: int | None, seed: int) -> None:
             batch_size=draw.choice((1, 2, 4, 8)),
             tokens=draw.choice((256, 512, 1024, 2048, 4096, 8192)),
             rank=None if "full" in name else draw.choice((4, 8, 16, 32, 64, 128)),
+            accumulates=draw.choice((False, True)),
             workspace_bytes=CUBLAS_WORKSPACE,
         )
         real, form = rehearsal.peak(work).allocated, closed_form.predict(work).allocated
@@ -53,6 +54,7 @@ def main(count: int, layers: int | None, seed: int) -> None:
         worst = max(worst, abs(off))
         setting = (
             f"{work.batch_size} x {work.tokens:<5} rank {work.rank or '-':<4} {closed_form.regime(work)}"
+            f"{', accumulates' * work.accumulates}"
         )
         print(f"{values['name']:12} {real / MIB:8,.0f} MiB {off:+6.2f}%  {setting}", flush=True)
     print(f"worst {worst:.2f}% of {count}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,6 @@ def predict(work: Workload) -> Parts:
     adapters = 0.0 if work.rank is None else whole
     gradients = _gradients(work, trained)
     state = resident.blocks(resident.moments(work, trained) - resident.moments_away(work, trained))
-    passing, logits = _worst_moment(work)
     # foreach AdamW makes the square roots of all second moments at once (torch/optim/adam.py);
     # bitsandbytes' kernels update in place, and shares are updated one after another
     is_foreach = work.optimizer is Optimizer.adamw and not work.optimizer_on_host and not work.fsdp
@@ -63,12 +62,12 @@ def predict(work: Workload) -> Parts:
         kept, adapters, gradients, state = (
             size / work.num_cards for size in (kept, adapters, gradients, state)
         )
-        passing += _gathered(work)
-    elif work.num_cards > 1:
-        gradients *= 2  # DistributedDataParallel sums them up in buckets beside them
-    if stepping > passing + logits:
-        passing, logits = stepping, 0.0
-    return Parts(nf4, kept, adapters, gradients, state, passing, logits, 2.0 * work.workspace_bytes)
+    buckets = gradients if work.num_cards > 1 and not work.fsdp else 0.0  # DistributedDataParallel's own
+    moments = [*_moments_of_a_pass(work, gradients), (stepping, 0.0, gradients)]
+    passing, logits, gradients = max(moments, key=sum)
+    passing += _gathered(work) if work.fsdp else 0.0
+    stays = (nf4, kept, adapters, gradients + buckets, state)
+    return Parts(*stays, passing, logits, 2.0 * work.workspace_bytes)
 
 
 def _gathered(work: Workload) -> float:
@@ -182,19 +181,32 @@ def table() -> dict[str, Any]:
     return found
 
 
-def _worst_moment(work: Workload) -> tuple[float, float]:
-    """Return the bytes of activations and of logits at the moment when they are most."""
+def _moments_of_a_pass(work: Workload, gradients: float) -> Iterator[tuple[float, float, float]]:
+    """Yield the bytes of activations, of logits and of gradients at the moments that may be the worst.
+
+    Gradients of an earlier pass are there all the time. Without one they come on the way back, as what the
+    layers have kept goes: the worst is its beginning or its end. That of the table of tokens comes last,
+    and until then it is one of the moment's own tensors.
+    """
     moments = _moments(work)
     blocks = _Blocks(sizes(work))
     more = work.architecture.num_hidden_layers - 1
-    worst = (0.0, 0.0)
+    before, after = 0.0, gradients
+    if work.accumulates:
+        before = gradients
+    elif work.rank is None:
+        after -= side_by_side(
+            weights.embedding_parameters(work.architecture) * resident.BYTES[work.weights]
+        )
     # a loss outside of autocast is a phase of its own; at the end nothing of the layers is left
     for phase in ("forward", "loss", "backward", "end"):
         layers = more * blocks.total(moments.get(f"layer_{phase}", {}))
         for moment in moments.get(phase, ()):
             logits = blocks.total({n: s for n, s in moment.items() if "V" in n or n.endswith(_OF_THE_HEAD)})
-            worst = max(worst, (layers + blocks.total(moment) - logits, logits), key=sum)
-    return worst
+            passing = blocks.total(moment) - logits
+            yield layers + passing, logits, after if phase == "end" else before
+            if phase == "backward":
+                yield passing, logits, after
 
 
 def _moments(work: Workload) -> dict[str, Any]:
