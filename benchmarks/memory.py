@@ -126,11 +126,6 @@ def _mib(row: dict[str, str], name: str) -> float:
         raise ConfigError(f"{name} is '{text}', not a number of MiB") from None
 
 
-def error(predicted: float, measured: float) -> float:
-    """Return the error in percent."""
-    return 100 * (predicted / measured - 1)
-
-
 def main(path: Path) -> None:
     """Print each row and the errors over all."""
     warnings.simplefilter("ignore")
@@ -146,8 +141,8 @@ def main(path: Path) -> None:
             raise ConfigError(f"{path}:{number}: {problem}") from problem
         tried.append((work, row))
         peak = rehearsal.peak(work)
-        allocated.append(error(peak.allocated / MIB, measured[0]))
-        reserved.append(error(peak.reserved / MIB, measured[1]))
+        allocated.append(memory_peers.error(peak.allocated / MIB, measured[0]))
+        reserved.append(memory_peers.error(peak.reserved / MIB, measured[1]))
         ours = [peak.allocated / MIB, peak.reserved / MIB]
         name, errors = row["model"].rpartition("/")[2], (allocated[-1], reserved[-1])
         print(

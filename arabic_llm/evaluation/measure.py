@@ -22,16 +22,15 @@ from arabic_llm.config.schema import Precision
 from arabic_llm.evaluation import rehearsal
 from arabic_llm.memory import reading
 from arabic_llm.memory.reading import Held, Pass
+from arabic_llm.memory.said import far_off, mib
 from arabic_llm.memory.timeline import Exact
 from arabic_llm.memory.trace import Trace
-from arabic_llm.memory.workload import architecture, mib, workspace
+from arabic_llm.memory.workload import architecture, workspace
 from arabic_llm.models import skeleton
 
 log = logging.getLogger(__name__)
 MEMORY = "memory.json"
-_FAR_OFF = 5  # percent
 _WIDER, _MOST_WATCHED = 1.05, 12
-_FAMILIES = ("llama", "qwen2", "gemma2", "glm", "bert")  # that the model on meta is built for
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,7 @@ class Found:
         )
         if self.measured_reserved is not None:
             said += f"; of the card {mib(self.measured_reserved)}"
-        return said + (
-            f"; the prediction is more than {_FAR_OFF}% off" if abs(self.error) > _FAR_OFF else ""
-        )
+        return said + far_off(self.error)
 
 
 @contextmanager
@@ -157,7 +154,7 @@ class Watch:
 def hold(model: PreTrainedModel) -> Held | None:
     """Return how a model lies on its device, read off itself; None for families that nobody predicts."""
     config, peft = model.config, getattr(model, "peft_config", {}).get("default")
-    if config.model_type not in _FAMILIES:
+    if config.model_type not in skeleton.FAMILIES:
         return None
     on_cpu = model.device.type == "cpu"
     major = 0 if on_cpu else torch.cuda.get_device_capability()[0]

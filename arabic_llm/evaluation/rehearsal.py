@@ -103,26 +103,21 @@ def workload(held: Held, shape: Pass) -> Workload:
 def _inputs(held: Held, shape: Pass) -> dict[str, Any]:
     """Return what the model is called with: ids, positions, who sees whom, whose logits are wanted."""
     ids = torch.zeros(shape.rows, shape.tokens, dtype=torch.long)
-    mask = None
-    if has_mask(held, shape):
-        mask = torch.zeros(shape.rows, 1, shape.tokens, shape.cached + shape.tokens, dtype=torch.bool)
-        mask = _added(mask, held) if held.is_eager else mask
-    masks: Any = mask
-    if held.architecture.model_type == "gemma2":
-        masks = {"full_attention": mask, "sliding_attention": None if mask is None else mask.clone()}
-    elif held.architecture.model_type == "qwen2":
-        masks = {"full_attention": mask}
     places = torch.zeros(shape.wanted, dtype=torch.long) if shape.is_scored else 1
     return {
         "input_ids": ids,
         "position_ids": ids,
-        "attention_mask": masks,
+        "attention_mask": skeleton.masks(held.architecture.model_type, lambda: _mask(held, shape)),
         "logits_to_keep": places,
     }
 
 
-def _added(mask: torch.Tensor, held: Held) -> torch.Tensor:
-    return mask.to(getattr(torch, held.dtype.name))
+def _mask(held: Held, shape: Pass) -> torch.Tensor | None:
+    """Return who sees whom (B1NL): bool, or for eager attention what is added."""
+    if not has_mask(held, shape):
+        return None
+    mask = torch.zeros(shape.rows, 1, shape.tokens, shape.cached + shape.tokens, dtype=torch.bool)
+    return mask.to(getattr(torch, held.dtype.name)) if held.is_eager else mask
 
 
 def _cache(held: Held, shape: Pass) -> DynamicCache:

@@ -6,11 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from arabic_llm.config.schema import AdapterConfig, HardwareConfig, ModelConfig, Quantization
-from arabic_llm.memory import room, ways_out
-from arabic_llm.memory.plan import GIB
+from arabic_llm.memory import room, said, ways_out
 from arabic_llm.memory.resident import BYTES
 from arabic_llm.memory.room import Room
-from arabic_llm.memory.workload import MIB
 
 QUESTION = 1024  # tokens of a question with its examples: what does not hold it holds nothing
 _ROWS = {  # of the table, by the names of memory.reading.Parts
@@ -33,13 +31,9 @@ def plan(
     size = next((size for size, length in contexts.items() if length), 1)
     length = contexts[size] or min(QUESTION, model.max_length)
     worst = found.worst(size, length, generates=True)
-    for name, text in _ROWS.items():
-        yield from _row(text.format(bits=8 * BYTES[found.held.dtype]), getattr(worst, name))
-    yield from _row("between blocks", found.needed(worst) - worst.allocated)
-    budget = f" of {found.budget_bytes / MIB:,.0f} that hw={hw.name} leaves" if found.budget_bytes else ""
-    yield f"{'total':34}{found.needed(worst) / MIB:9,.0f} MiB{budget}"
-    if hw.card_gib is not None and hw.usable_gib is not None:
-        yield from _row("CUDA context, outside the budget", (hw.card_gib - hw.usable_gib) * GIB)
+    bits, needed = 8 * BYTES[found.held.dtype], found.needed(worst)
+    rows = [(text.format(bits=bits), getattr(worst, name)) for name, text in _ROWS.items()]
+    yield from said.table([*rows, ("between blocks", needed - worst.allocated)], needed, hw)
     yield f"the above: {size} at once, contexts of {length:,} tokens of the {model.max_length:,} it reads"
     for size, length in contexts.items():
         if length and not found.is_fixed:
@@ -78,8 +72,3 @@ def _verdict(
 def _holds(found: Room, model: ModelConfig) -> bool:
     """Return whether a question with its examples fits."""
     return found.fits(1, min(QUESTION, model.max_length), generates=True)
-
-
-def _row(text: str, size: float) -> Iterator[str]:
-    if size:
-        yield f"{text:34}{size / MIB:9,.0f} MiB"

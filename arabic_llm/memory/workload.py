@@ -102,11 +102,6 @@ def workspace(major: int) -> int:
     return HOPPER_WORKSPACE if major >= _HOPPER else CUBLAS_WORKSPACE
 
 
-def mib(size: int | None) -> str:
-    """Return a size as people say it."""
-    return "?" if size is None else f"{size / MIB:,.0f} MiB"
-
-
 @dataclass(frozen=True)
 class Peak:
     """Bytes at the worst moment of a step."""

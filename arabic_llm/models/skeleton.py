@@ -5,7 +5,7 @@ Every shape and type is the real one, no byte is held, and no file is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ from arabic_llm.memory.workload import Attention, Objective, Workload
 from arabic_llm.models import adapter, load
 
 _BLOCK, _BLOCK_OF_SCALES = 64, 256  # weights a scale, scales a scale (QLoRA, 2305.14314, section 3)
-_OUTPUTS_PADDED_TO = 32  # of the efficient kernel's logsumexp
+FAMILIES = ("llama", "qwen2", "gemma2", "glm", "bert")  # whose models that are there are rehearsed
 
 
 def build(work: Workload) -> PreTrainedModel:
@@ -76,6 +76,16 @@ def tensors(model: PreTrainedModel) -> Iterator[torch.Tensor]:
         yield from scales(parameter)
         yield parameter
     yield from model.buffers()
+
+
+def masks(model_type: str, make: Callable[[], torch.Tensor | None]) -> Any:
+    """Return masks as a family's layers take them, each made for itself.
+
+    One made beforehand is taken as it is; transformers would look at the (absent) values for it.
+    """
+    if model_type == "gemma2":
+        return {f"{kind}_attention": make() for kind in ("full", "sliding")}
+    return {"full_attention": make()} if model_type == "qwen2" else make()
 
 
 def _adapted(model: PreTrainedModel, work: Workload) -> PreTrainedModel:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from arabic_llm.evaluation.scores import Evaluation
     from arabic_llm.evaluation.suites import Chosen
     from arabic_llm.models.load import Base
+    from arabic_llm.models.placement import Placement
 
 log = logging.getLogger(__name__)
 SHARES_WORK = True  # accelerate launch: each process answers its part of the items
@@ -108,7 +109,7 @@ def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | 
         what = f"{asked.condition.name}: {what}"
     overall = asked.overall if asked else suites.overall(config.suite, chosen)
     fitted = fit.fit(config, chosen, adapted=trained is not None)
-    identity = _identity(config, base, codec, trained), _judged(config, chosen, overall) | how
+    identity = _identity(config, fitted.place, base, codec, trained), _judged(config, chosen, overall) | how
     about = {"model": identity[0], "judged": identity[1], "items": [f.name for f in fields(scores.Item)]}
     kept = cache / "evaluations" / fingerprint(about)
     if processes.from_main(lambda: scores.exists(kept)):
@@ -154,18 +155,21 @@ def _answers(
 
 
 def _identity(
-    config: RunConfig, base: Base, codec: Codec | PreTrainedTokenizerBase, trained: Path | None
+    config: RunConfig,
+    place: Placement,
+    base: Base,
+    codec: Codec | PreTrainedTokenizerBase,
+    trained: Path | None,
 ) -> dict[str, Any]:
     """Return what makes a model the one that is judged."""
     from arabic_llm.data import chat
-    from arabic_llm.models import adapter, load, placement
+    from arabic_llm.models import adapter, load
 
-    dtype = load.dtype_of(config.adapter, placement.resolve(config.hw))
     return {
         "name": config.model.hub_id or config.model.name,
         "revision": base.revision,
         "quantization": config.adapter.quantization.name,
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": str(load.dtype_of(config.adapter, place)).removeprefix("torch."),
         "template": codec.template_hash if isinstance(codec, chat.Codec) else None,
         "trained": adapter.trained_hash(trained) if trained else None,
     }

@@ -22,7 +22,7 @@ from arabic_llm.config.schema import (
     TrainingConfig,
 )
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.memory import closed_form, judging, ways_out
+from arabic_llm.memory import closed_form, judging, said, ways_out
 from arabic_llm.memory import plan as planning
 from arabic_llm.memory.plan import GIB, Ask, Plan
 from arabic_llm.memory.resident import BYTES
@@ -81,6 +81,10 @@ def plan(config: RunConfig) -> None:
     Raises HardwareError when it fits a card that is here, and others hold the memory now.
     """
     if isinstance(config.task, Config) and config.task.of is Of.evaluate:
+        if config.task.exact:
+            raise ConfigError(
+                "task.exact=true rehearses a training step; leave it out with task.of=evaluate"
+            )
         config = machine.settled(config, whole=True)
         for line in judging.plan(config.model, config.adapter, config.hw, typed()):
             log.info("%s", line)
@@ -133,15 +137,7 @@ def table(chosen: Plan, hw: HardwareConfig) -> list[str]:
     }
     rows = [(text.format(**words), getattr(chosen.parts, name)) for name, text in _ROWS.items()]
     rows.append(("between blocks", chosen.fragments))
-    lines = [f"{name:34}{size / MIB:9,.0f} MiB" for name, size in rows if size]
-    budget = (
-        "" if hw.usable_gib is None else f" of {hw.usable_gib * GIB / MIB:,.0f} that hw={hw.name} leaves"
-    )
-    lines.append(f"{'total':34}{chosen.total / MIB:9,.0f} MiB{budget}")
-    if hw.card_gib is not None and hw.usable_gib is not None:
-        kept = (hw.card_gib - hw.usable_gib) * GIB / MIB
-        lines.append(f"{'CUDA context, outside the budget':34}{kept:9,.0f} MiB")
-    return lines
+    return said.table(rows, chosen.total, hw)
 
 
 def verdict(chosen: Plan, wanted: Ask, typed: Sequence[str]) -> list[str]:

@@ -67,12 +67,13 @@ def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Fit) ->
     batch = f"{task.effective_batch_size} sequences ({accumulation} x {size})"
     trained = ""
     if adapter.rank is not None and adapter.target_modules == ["all-linear"] and not adapter.use_dora:
-        millions = weights.adapter_parameters(model.architecture, adapter.rank) / 1e6
-        if fitted.num_labels is not None:
-            millions = (
-                weights.trained_of_classifier(model.architecture, adapter.rank, fitted.num_labels) / 1e6
-            )
-        trained = f" ({millions:,.2f} M trained)"
+        shape, labels = model.architecture, fitted.num_labels
+        number = (
+            weights.adapter_parameters(shape, adapter.rank)
+            if labels is None
+            else weights.trained_of_classifier(shape, adapter.rank, labels)
+        )
+        trained = f" ({number / 1e6:,.2f} M trained)"
     head = "" if fitted.num_labels is None else f", a head of {fitted.num_labels} classes"
     count = weights.count(model.architecture).total / 1e6
     if fitted.plan is None:

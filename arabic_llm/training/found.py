@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from arabic_llm.memory.plan import Plan
+from arabic_llm.memory.said import FAR_OFF, far_off, mib
 from arabic_llm.memory.timeline import Moment
-from arabic_llm.memory.workload import mib
 
-_FAR_OFF = 5  # percent
 _ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # torch's, of today and of before
 
 
@@ -102,9 +101,7 @@ class Found:
             said += f", {mib(self.predicted)} predicted ({self.error:+.1f}%)"
         if self.measured_reserved is not None:
             said += f"; of the card {mib(self.measured_reserved)}, {mib(self.predicted_reserved)} predicted"
-        if self.error is not None and abs(self.error) > _FAR_OFF:
-            said += f"; the prediction is more than {_FAR_OFF}% off"
-        return said + self._beside_the_plan()
+        return said + far_off(self.error or 0) + self._beside_the_plan()
 
     def _beside_the_plan(self) -> str:
         if (plan := self.planned) is None:
@@ -113,8 +110,8 @@ class Found:
         if self.device == "cpu":
             return f"; the plan, {mib(plan.total)} for {of}, is of the card that hw names, not of this CPU"
         said = f"; the plan had said up to {mib(plan.allocated)}, {mib(plan.total)} of the card, for {of}"
-        is_low = self.measured > plan.allocated * (1 + _FAR_OFF / 100)
-        return said + (f", which is more than {_FAR_OFF}% too low" if is_low else "")
+        is_low = self.measured > plan.allocated * (1 + FAR_OFF / 100)
+        return said + (f", which is more than {FAR_OFF}% too low" if is_low else "")
 
 
 def reserves_by_default(environment: Mapping[str, str]) -> bool:

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 from arabic_llm import files, processes
 from arabic_llm.config.schema import Precision
 from arabic_llm.memory.plan import Plan
+from arabic_llm.memory.said import mib
 from arabic_llm.memory.timeline import KINDS, Exact, Moment, Timeline
 from arabic_llm.memory.workload import (
     MIB,
@@ -31,7 +32,6 @@ from arabic_llm.memory.workload import (
     Peak,
     Workload,
     architecture,
-    mib,
     workspace,
 )
 from arabic_llm.models import adapter, skeleton
@@ -42,8 +42,6 @@ from arabic_llm.training.found import Batch, Found, Planned, Taken, reserves_by_
 
 log = logging.getLogger(__name__)
 MEMORY = "memory.json"
-_FAMILIES = ("llama", "qwen2", "gemma2", "glm")  # that the model on meta is built for
-_CLASSIFIERS = (*_FAMILIES, "bert")
 
 
 class Measure(TrainerCallback):  # type: ignore[misc]
@@ -205,8 +203,7 @@ class _Tensors:
             if isinstance(module, FSDPModule):
                 module.reshard()  # an evaluation leaves its last weights whole, and their shares unseen
         self._timeline = Timeline(Exact(), model.config.vocab_size)
-        beside = (tensor for p in model.parameters() for tensor in skeleton.scales(p))
-        for tensor in (*model.parameters(), *beside, *model.buffers()):
+        for tensor in skeleton.tensors(model):
             self._timeline.see(tensor)
         self._timeline.follow(model, optimizer)
         self._timeline.allocator.reset_peaks()
@@ -229,7 +226,7 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
     """
     config, peft = model.config, getattr(model, "peft_config", {}).get("default")
     is_classifier = adapter.is_classifier(model)
-    if config.model_type not in (_CLASSIFIERS if is_classifier else _FAMILIES):
+    if config.model_type not in skeleton.FAMILIES:
         return None
     shape = {name: value for name, value in config.to_dict().items() if value is not None}
     quantization = getattr(config, "quantization_config", None)

@@ -67,7 +67,11 @@ def rehearse(
         if work.fsdp:
             stack.enter_context(several.shared_out(model, work))
         stack.enter_context(trace)
-        (_see if work.fsdp else _load)(model, work, trace, allocator)
+        if work.fsdp:  # weights are read on the host, and only shares of them go to the card
+            for tensor in skeleton.tensors(model):
+                trace.see(tensor)
+        else:
+            _load(model, work, trace, allocator)
         stack.enter_context(torch.device("meta"))
         autocast = getattr(torch, work.compute.name) if work.autocast else None
         cuda = stack.enter_context(LikeCuda(autocast, work.device))
@@ -173,15 +177,8 @@ def _batch(work: Workload) -> dict[str, Any]:
 
 def _prepared(work: Workload) -> dict[str, Any]:
     """Return the positions and the mask that a model would make for itself."""
-    inputs: dict[str, Any] = {"position_ids": torch.zeros(1, work.tokens, dtype=torch.long)}
-    # A mask made beforehand is taken as it is; transformers would look at the (absent) values for one.
-    if work.architecture.model_type == "gemma2":
-        inputs["attention_mask"] = {f"{kind}_attention": _mask(work) for kind in ("full", "sliding")}
-    elif work.architecture.model_type == "qwen2":
-        inputs["attention_mask"] = {"full_attention": _mask(work)}
-    else:
-        inputs["attention_mask"] = _mask(work)
-    return inputs
+    masks = skeleton.masks(work.architecture.model_type, lambda: _mask(work))
+    return {"position_ids": torch.zeros(1, work.tokens, dtype=torch.long), "attention_mask": masks}
 
 
 def _mask(work: Workload) -> torch.Tensor | None:
@@ -191,12 +188,6 @@ def _mask(work: Workload) -> torch.Tensor | None:
     mask = torch.zeros(work.sequences, 1, work.tokens, work.tokens, dtype=torch.bool)
     added = Precision.float32 if work.widened else work.weights  # to the scores: of the embeddings' type
     return mask.to(getattr(torch, added.name)) if work.attention is Attention.eager else mask
-
-
-def _see(model: PreTrainedModel, _work: Workload, trace: Trace, _allocator: CachingAllocator) -> None:
-    """Account for shares of weights: these are read on the host, and only shares go to the card."""
-    for tensor in (*model.parameters(), *model.buffers()):
-        trace.see(tensor)
 
 
 def _load(model: PreTrainedModel, work: Workload, trace: Trace, allocator: CachingAllocator) -> None:

@@ -260,6 +260,10 @@ def test_adapters_in_bfloat16_take_half_and_are_proposed_where_that_is_enough(pr
             "adapter.dtype=float16",
             "adapter.dtype=float16 is no type to train in: small updates would be lost",
         ),
+        (
+            "task.of=evaluate task.exact=true",
+            "task.exact=true rehearses a training step; leave it out with",
+        ),
         ("adapter=none", "adapter=none trains nothing; choose lora, qlora, dora, rslora or full"),
     ],
 )
@@ -270,6 +274,25 @@ def test_what_cannot_be_planned_is_refused_in_one_line(program, override, said):
     assert status == 2
     assert printed.startswith(f"error: {said}")
     assert printed.count("\n") == 1
+
+
+def test_judging_is_planned_with_its_table_and_with_a_command_that_fits(program):
+    asked = ("task=plan", "task.of=evaluate", "model=qwen2_7b", "hw=16gb")
+    status, printed = program(*asked, "adapter=qlora")
+    assert status == 0
+    rows = dict(re.findall(r"^(.+?) {2,}([\d,]+) MiB", printed, re.MULTILINE))
+    sizes = {name: int(size.replace(",", "")) for name, size in rows.items()}
+    total = sizes.pop("total")
+    del sizes["CUDA context, outside the budget"]
+    assert total == pytest.approx(sum(sizes.values()), abs=len(sizes))
+    assert printed.endswith("it fits\n")
+    _, printed = program(*asked[:-1], "hw=8gb", "adapter=lora")
+    assert "it does not fit, not even one question at a time. What does:\n" in printed
+    commands = re.findall(r"arabic_llm.run (.*)", printed)
+    assert commands
+    for command in commands:
+        _, printed = program(*command.replace("task=evaluate", "task=plan task.of=evaluate").split())
+        assert printed.endswith("it fits\n")
 
 
 def test_a_rank_counts_against_the_layers_it_is_for():
