@@ -6,7 +6,8 @@ import pytest
 from conftest import compose_config
 
 from arabic_llm import hub
-from arabic_llm.data import places, sources
+from arabic_llm.data import sources
+from arabic_llm.data.reading import locate
 from arabic_llm.errors import DataError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -45,7 +46,7 @@ def test_a_data_set_in_the_hubs_cache_is_read_shard_by_shard(cache, tmp_path):
 
 def test_a_folder_of_the_users_comes_before_the_cache(cache, tmp_path):
     folder = data_set(tmp_path / "data_raw" / "local")
-    found = places.locate(compose_config(*REMOTE).data, tmp_path / "data_raw")
+    found = locate.locate(compose_config(*REMOTE).data, tmp_path / "data_raw")
     assert [path.parent.parent for path in found.train] == [folder, folder]
 
 
@@ -60,7 +61,7 @@ def test_the_same_files_have_one_hash_wherever_they_lie(tmp_path):
 
 def test_what_is_nowhere_is_said_with_place_and_command(cache, tmp_path):
     with pytest.raises(DataError) as error:
-        places.locate(compose_config(*REMOTE).data, tmp_path / "data_raw")
+        locate.locate(compose_config(*REMOTE).data, tmp_path / "data_raw")
     place = tmp_path / "data_raw" / "local"
     assert str(error.value) == (
         f"data=local: school/questions is not here and cannot be reached (HF_HUB_OFFLINE is set; unset it"
@@ -74,7 +75,7 @@ def test_what_is_nowhere_is_said_with_place_and_command(cache, tmp_path):
 def test_a_folder_without_data_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty: holds no data file \(\*\.jsonl, "):
-        places.locate(compose_config("data=local", f"data.path={tmp_path}/empty").data, tmp_path)
+        locate.locate(compose_config("data=local", f"data.path={tmp_path}/empty").data, tmp_path)
 
 
 def test_a_cache_that_holds_only_a_part_is_not_taken_for_the_whole(cache):

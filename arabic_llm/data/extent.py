@@ -10,7 +10,8 @@ from typing import Any
 
 from arabic_llm import files
 from arabic_llm.config.data_schema import DataConfig, Shape, SourceConfig
-from arabic_llm.data import formats, places, readers, shapes
+from arabic_llm.data import formats, readers, shapes
+from arabic_llm.data.reading import locate
 from arabic_llm.data.reading.records import Broken, Record
 from arabic_llm.data.sample import questions
 from arabic_llm.errors import DataError
@@ -45,7 +46,7 @@ def of(data: DataConfig, data_root: Path, made: Path, config: dict[str, Any], mo
     `made` is where task=prepare leaves it; what lies there counts where it was made of this `config`, the
     run's values by group. Raises DataError, which says what is missing and what would count it.
     """
-    sources = places.sources_of(data)
+    sources = locate.sources_of(data)
     if _is_made_of(made, sources, config):
         return _prepared(made, model)
     parts = [_part(source, data_root, model, data.name) for source in sources]
@@ -60,15 +61,15 @@ def of(data: DataConfig, data_root: Path, made: Path, config: dict[str, Any], mo
 
 def _is_made_of(folder: Path, sources: list[SourceConfig], config: dict[str, Any]) -> bool:
     """Return whether task=prepare has left there the very rows that this configuration gives."""
-    if not (folder / places.PREPARED).is_file():
+    if not (folder / locate.PREPARED).is_file():
         return False
-    before = files.read_json(folder / places.PREPARED)["config"]
+    before = files.read_json(folder / locate.PREPARED)["config"]
     reads_suite = any(source.cleaning.drop_test_items for source in sources)
     return all(before[key] == config[key] for key in ("data", "seed", *["suite"] * reads_suite))
 
 
 def _prepared(folder: Path, model: str) -> Extent:
-    said = files.read_json(folder / places.PREPARED)
+    said = files.read_json(folder / locate.PREPARED)
     train = {name: split["rows"] for name, split in said["splits"].items() if name.endswith("train.jsonl")}
     tokens = said.get("tokens", {})  # absent from folders of earlier versions
     known = tokens.get("train") if tokens.get("model") == model else None
@@ -76,7 +77,7 @@ def _prepared(folder: Path, model: str) -> Extent:
     are_texts = isinstance(first, Record) and bool(
         first.values.get("text") and not first.values.get("label")
     )
-    return Extent(sum(train.values()), "", str(folder / places.PREPARED), are_texts, known)
+    return Extent(sum(train.values()), "", str(folder / locate.PREPARED), are_texts, known)
 
 
 def _part(source: SourceConfig, data_root: Path, model: str, whole: str) -> _Part:
@@ -84,8 +85,8 @@ def _part(source: SourceConfig, data_root: Path, model: str, whole: str) -> _Par
     if source.builtin:
         rows = questions.num_rows("train")
         return _Part(Extent(_bounded(rows, source), "up to ", f"data={source.name}"), True, True)
-    if (found := places.here(source, data_root, verified=False)) is None:
-        looked = " nor ".join(dict.fromkeys(map(str, places.candidates(source, data_root))))
+    if (found := locate.here(source, data_root, verified=False)) is None:
+        looked = " nor ".join(dict.fromkeys(map(str, locate.candidates(source, data_root))))
         cure = f"task=download data={whole} brings it" if source.hub_id else "put it there"
         raise DataError(f"data={source.name}: nothing is at {looked}; {cure}, or set data.path")
     if found.are_prepared:

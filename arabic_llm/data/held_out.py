@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from arabic_llm.config.data_schema import HeldOutConfig, SourceConfig
-from arabic_llm.data import near, ngrams, places, sources
+from arabic_llm.data import near, ngrams, sources
 from arabic_llm.data.contamination import LONG_RUN
 from arabic_llm.data.readers import Broken, Record
+from arabic_llm.data.reading import locate
 from arabic_llm.data.records import as_row
 from arabic_llm.data.rows import Row
 from arabic_llm.data.selection import Fate
@@ -62,7 +63,7 @@ def locate(held_out: HeldOutConfig, data_root: Path) -> dict[str, Path]:
             log.info("no held-out text in %s: its loss is not followed", language)
             continue
         ours, source = [_OURS / f"{language}.txt"], SourceConfig(name=language, path=typed)
-        candidates = ours if typed == _BUILTIN else places.candidates(source, data_root)
+        candidates = ours if typed == _BUILTIN else locate.candidates(source, data_root)
         path = next((place for place in candidates if place.is_file()), None)
         if path is None:
             looked = " nor ".join(dict.fromkeys(map(str, candidates)))
@@ -73,7 +74,7 @@ def locate(held_out: HeldOutConfig, data_root: Path) -> dict[str, Path]:
 
 def texts_hash(held_out: HeldOutConfig, data_root: Path, cache_dir: Path) -> str:
     """Return a hash of the files; large ones are read once."""
-    return places.files_hash(places.Files(list(locate(held_out, data_root).values())), cache_dir)
+    return locate.files_hash(locate.Files(list(locate(held_out, data_root).values())), cache_dir)
 
 
 def _texts(path: Path) -> Iterator[str]:

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from arabic_llm import files
 from arabic_llm.config.data_schema import DataConfig
-from arabic_llm.data import mix_report, places, selection, sources
+from arabic_llm.data import mix_report, selection, sources
 from arabic_llm.data.mix_report import MixReport
 from arabic_llm.data.mixing import Mix, MixedBucketSampler
+from arabic_llm.data.reading import locate
 from arabic_llm.data.selection import KEPT, Chosen, Fate, Part
 from arabic_llm.data.shards import Shard
 from arabic_llm.data.summary import Counts, Plan, Share, SourceSummary, SplitFile, count
@@ -54,7 +55,7 @@ def choose(
     Raises DataError when no row is left to learn from.
     """
     parts = []
-    for source, of_source, found in zip(places.sources_of(data), inputs, shards, strict=True):
+    for source, of_source, found in zip(locate.sources_of(data), inputs, shards, strict=True):
         chunks = [(shard.given, shard.arrays("mended")[0], shard.ledger()) for shard in found]
         parts.append(sources.part_of(source, of_source, chunks))
     every = [shard for found in shards for shard in found]

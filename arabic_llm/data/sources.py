@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from arabic_llm.config.data_schema import ColumnsConfig, DataConfig, SourceConfig
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.data import cleaning, contamination, formats, ledger, places, readers, selection, shapes
+from arabic_llm.data import cleaning, contamination, formats, ledger, readers, selection, shapes
 from arabic_llm.data.cleaning import Chunk, Cleaned, Rules
 from arabic_llm.data.ledger import Ledger
-from arabic_llm.data.places import sources_of
 from arabic_llm.data.readers import Broken, Record
+from arabic_llm.data.reading import locate
+from arabic_llm.data.reading.locate import sources_of
 from arabic_llm.data.reading.records import listed
 from arabic_llm.data.rows import Row
 from arabic_llm.data.sample import questions
@@ -91,7 +92,7 @@ def inputs_of(source: SourceConfig, data_root: Path) -> list[Input]:
     """Return the files of a source, those that are a split of their own last."""
     if source.builtin:
         return [Input(None, Fate.train), Input(None, Fate.dev)]
-    found = places.locate(source, data_root)
+    found = locate.locate(source, data_root)
     if isinstance(source, DataConfig) and source.sources and not found.are_prepared:
         raise ConfigError(
             f"data.path={source.path}: data={source.name} is a mix; task=prepare makes its folder"
@@ -147,10 +148,10 @@ def refuse_nothing(data: DataConfig, parts: list[Part], chosen: selection.Chosen
     places = ", ".join(part.place for part in parts)
     if num_rows:
         raise DataError(
-            f"{places}: all {num_rows} rows would be dev or test; lower data.dev_share"
+            f"{locate}: all {num_rows} rows would be dev or test; lower data.dev_share"
             f" ({data.dev_share}) or data.test_share ({data.test_share})"
         )
-    raise DataError(f"{places}: no row is left: {'; '.join(str(part.ledger) for part in parts)}")
+    raise DataError(f"{locate}: no row is left: {'; '.join(str(part.ledger) for part in parts)}")
 
 
 def source_hash(data: DataConfig, data_root: Path, cache_dir: Path) -> str:
@@ -160,7 +161,7 @@ def source_hash(data: DataConfig, data_root: Path, cache_dir: Path) -> str:
         if source.builtin:
             hashes.append(content_hash(questions.training_rows("train")))
         else:
-            hashes.append(places.files_hash(places.locate(source, data_root), cache_dir))
+            hashes.append(locate.files_hash(locate.locate(source, data_root), cache_dir))
     return hashes[0] if len(hashes) == 1 else fingerprint(hashes)
 
 

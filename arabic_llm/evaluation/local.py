@@ -12,7 +12,8 @@ from datasets import Dataset
 from arabic_llm import files
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.suite_schema import SuiteConfig, SuiteTask
-from arabic_llm.data import places, readers, sources
+from arabic_llm.data import readers, sources
+from arabic_llm.data.reading import locate
 from arabic_llm.data.reading.records import Broken, Record
 from arabic_llm.data.reading.tables import read_tsv
 from arabic_llm.errors import DataError
@@ -157,7 +158,7 @@ def copies_hash(suite: SuiteConfig, data_root: Path) -> str | None:
     """Return a hash of the suite's local copies, or None where it has none here."""
     tasks = suite.tasks.values()
     paths = [data_root / task.path for task in tasks if task.path is not None]
-    paths += [places.candidates(task.data, data_root)[-1] for task in tasks if task.data is not None]
+    paths += [locate.candidates(task.data, data_root)[-1] for task in tasks if task.data is not None]
     copies = [
         file
         for path in paths

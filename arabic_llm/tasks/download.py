@@ -75,10 +75,10 @@ def run(config: RunConfig) -> None:
 
 def needs(config: RunConfig) -> Iterator[Need]:
     """Yield what a run reads."""
-    from arabic_llm.data import places
+    from arabic_llm.data.reading import locate
 
     root = Path(config.data_root)
-    yield from (of_data(source, root) for source in places.sources_of(config.data))
+    yield from (of_data(source, root) for source in locate.sources_of(config.data))
     yield of_model(config.model)
     for name, settings in config.suite.tasks.items():
         yield of_suite_task(name, settings, root) if settings.data is None else of_data(settings.data, root)
@@ -87,17 +87,17 @@ def needs(config: RunConfig) -> Iterator[Need]:
 def of_data(source: SourceConfig, root: Path) -> Need:
     """Return what a run needs of one data set."""
     from arabic_llm import downloads
-    from arabic_llm.data import places
+    from arabic_llm.data.reading import locate
 
-    name, found = f"data={source.name}", places.candidates(source, root)
+    name, found = f"data={source.name}", locate.candidates(source, root)
     if source.builtin:
         return Need(name, note="built in")
-    check = partial(places.locate, source, root)
+    check = partial(locate.locate, source, root)
     if yours := [place for place in found if place.exists() and not downloads.is_ours(place)]:
         return Need(name, note=f"{yours[0]} is yours and stays as it is", check=check)
     if source.hub_id is None:
         return Need(name, note="not from the hub", check=check)
-    return Need(name, ((places.repository(source), found[-1]),), check=check)
+    return Need(name, ((locate.repository(source), found[-1]),), check=check)
 
 
 def of_model(model: ModelConfig) -> Need:
@@ -108,7 +108,7 @@ def of_model(model: ModelConfig) -> Need:
     from arabic_llm import downloads
     from arabic_llm.models import load, places
 
-    place, check = places.place(model), partial(load.locate, model, None, network=False)
+    place, check = locate.place(model), partial(load.locate, model, None, network=False)
     if place.exists() and not downloads.is_ours(place):
         return Need(name, note=f"{place} is yours and stays as it is", check=check)
     if model.hub_id is None:

@@ -49,12 +49,13 @@ class Config(TaskConfig):
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
     """Return hashes of what a run reads: rows, tokenizer, and the benchmarks whose items are left out."""
-    from arabic_llm.data import places, sources
+    from arabic_llm.data import sources
+    from arabic_llm.data.reading import locate
     from arabic_llm.evaluation import local
     from arabic_llm.models import load
 
     _settings(config)
-    asks = any(source.cleaning.drop_test_items for source in places.sources_of(config.data))
+    asks = any(source.cleaning.drop_test_items for source in locate.sources_of(config.data))
     return {
         "data": sources.source_hash(config.data, Path(config.data_root), Path(config.cache_dir)),
         "tokenizer": fingerprint(load.tokenizer_rules(config.model)),
@@ -75,7 +76,8 @@ def plan(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the number of training rows; they lie in the directory, with their card, README.md."""
-    from arabic_llm.data import places, prepare
+    from arabic_llm.data import prepare
+    from arabic_llm.data.reading import locate
     from arabic_llm.data.summary import Summary
     from arabic_llm.reports import card
 
@@ -91,7 +93,7 @@ def run(config: RunConfig, directory: Path) -> float:
     files.write_json(directory / "ledger.json", [source.ledger.as_dict() for source in sources])
     said = lines(sources, plan, mix)
     files.write_text(directory / "summary.txt", "\n".join(said))
-    files.write_json(directory / places.PREPARED, _manifest(config, splits, plan))
+    files.write_json(directory / locate.PREPARED, _manifest(config, splits, plan))
     shutil.rmtree(work)
     for line in (*said, f"rows and card: {directory}"):
         log.info("%s", line)
@@ -119,12 +121,13 @@ def lines(sources: Sequence[SourceSummary], plan: Plan, mix: MixReport) -> list[
 
 def _prepare(config: RunConfig, folder: Path, engine: Engine) -> Prepared:
     """Return what becomes of every row; chunks that are in the folder already are not cleaned again."""
-    from arabic_llm.data import contamination, places, prepare, sources, staging
+    from arabic_llm.data import contamination, prepare, sources, staging
     from arabic_llm.data.cleaning import Rules
+    from arabic_llm.data.reading import locate
     from arabic_llm.data.shards import Work
     from arabic_llm.models import load
 
-    items, read = contamination.index(sft.test_items(config)), places.sources_of(config.data)
+    items, read = contamination.index(sft.test_items(config)), locate.sources_of(config.data)
     is_signed = sources.is_signed(config.data)
     rules = [Rules(source, items, config.seed, is_signed) for source in read]
     work = Work(rules, load.tokenizer_rules(config.model))

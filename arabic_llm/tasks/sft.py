@@ -192,9 +192,9 @@ def test_items(config: RunConfig, questions: set[str] | str | None = None) -> se
 
     Raises DataError when they cannot be read.
     """
-    from arabic_llm.data import places
+    from arabic_llm.data.reading import locate
 
-    if not any(source.cleaning.drop_test_items for source in places.sources_of(config.data)):
+    if not any(source.cleaning.drop_test_items for source in locate.sources_of(config.data)):
         return set()
     items = suite_questions(config) if questions is None else questions
     if isinstance(items, str):

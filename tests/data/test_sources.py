@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import DATA, compose_config, needs_data
 
-from arabic_llm.data import places, sources
+from arabic_llm.data import sources
+from arabic_llm.data.reading import locate
 from arabic_llm.errors import DataError
 
 
@@ -124,7 +125,7 @@ def test_a_file_is_found_as_typed_or_under_the_root_and_both_are_named(tmp_path)
     with pytest.raises(
         DataError, match=r"no file arastories/MSA\.csv nor .*arastories/MSA\.csv; .*ARABIC_LLM_DATA"
     ):
-        places.locate(data, tmp_path)
+        locate.locate(data, tmp_path)
 
 
 def test_the_sample_keeps_facts_of_the_test_out_of_training():

@@ -319,7 +319,7 @@ def test_a_dry_run_names_places_and_asks_nobody(hub, suite, program, tmp_path):
 
 def test_a_run_with_a_network_reads_from_the_hub_by_itself(hub, served, tmp_path):
     (served / "data" / "test-0.jsonl").unlink()
-    from arabic_llm.data import places
+    from arabic_llm.data.reading import locate
 
-    found = places.locate(compose_config(*DATA).data, tmp_path / "data_raw")
+    found = locate.locate(compose_config(*DATA).data, tmp_path / "data_raw")
     assert [path.name for path in found.train] == ["train-0.jsonl", "train-1.jsonl"]
