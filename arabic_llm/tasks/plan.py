@@ -193,13 +193,13 @@ def bound(chosen: Plan) -> list[str]:
 
 def steps(config: RunConfig, a_step: int) -> str:
     """Return the steps of a run and its tokens, `a_step` each, as far as a glance at its data says."""
-    from arabic_llm.data import extent  # what reads files, and not needed for a refusal
+    from arabic_llm.data.reading import row_count  # what reads files, and not needed for a refusal
 
     task, made = sft.settings(config), Path("data_proc") / config.data.name
     if task.max_steps is not None:
         return f"steps: {task.max_steps:,}, up to {task.max_steps * a_step:,} tokens"
     try:
-        seen = extent.of(config.data, Path(config.data_root), made, identity(config), config.model.name)
+        seen = row_count.of(config.data, Path(config.data_root), made, identity(config), config.model.name)
     except DataError as error:
         return f"steps: {task.epochs:g} epochs of rows that are not counted yet ({error})"
     rows = f"{seen.surely}{seen.rows:,} {'raw texts' if seen.are_texts else 'rows'}"

@@ -8,7 +8,7 @@ import pytest
 from conftest import compose_config
 
 from arabic_llm.config.compose import identity
-from arabic_llm.data import extent
+from arabic_llm.data.reading import row_count
 from arabic_llm.data.sample import questions
 from arabic_llm.errors import DataError
 
@@ -18,7 +18,7 @@ ALL = ("data.dev_share=0", "data.test_share=0")  # nothing is drawn
 
 def seen(folder, *overrides):
     config = compose_config(f"data_root={folder}", *overrides)
-    return extent.of(config.data, folder, folder / "made", identity(config), config.model.name)
+    return row_count.of(config.data, folder, folder / "made", identity(config), config.model.name)
 
 
 def test_the_sample_is_counted_without_being_written():
@@ -55,7 +55,7 @@ def test_each_kind_of_file_is_counted(tmp_path, kind):
 
 def test_a_large_file_is_counted_in_part(tmp_path, monkeypatch):
     in_format(tmp_path, "jsonl", [PAIR] * 1000)
-    monkeypatch.setattr(extent, "_HEAD_BYTES", 2**12)
+    monkeypatch.setattr(row_count, "_HEAD_BYTES", 2**12)
     found = seen(tmp_path, "data=local", "data.path=rows.jsonl", *ALL)
     assert found.surely == "about "
     assert found.rows == pytest.approx(1000, rel=0.05)
@@ -76,7 +76,7 @@ def test_raw_texts_are_told(tmp_path):
 
 def test_what_a_glance_does_not_count_says_what_does(tmp_path, monkeypatch):
     in_format(tmp_path, "json", [PAIR] * 100)
-    monkeypatch.setattr(extent, "_PARSED_BYTES", 1000)
+    monkeypatch.setattr(row_count, "_PARSED_BYTES", 1000)
     with pytest.raises(DataError, match=r"rows.json must be read to count its rows: dry_run=true task=sft"):
         seen(tmp_path, "data=local", "data.path=rows.json")
     with pytest.raises(DataError, match=r"data=cidar: nothing is at .*/cidar; task=download data=cidar br"):
