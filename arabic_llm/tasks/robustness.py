@@ -153,16 +153,16 @@ def _write(report: Report, directory: Path) -> float:
 
 def _perturbations(config: RunConfig) -> tuple[dict[str, Perturbation], list[str]]:
     """Return the perturbations asked for, in their order, and a line for each that cannot be had."""
-    from arabic_llm.data import spellings
+    from arabic_llm.data.reading import lexicons
 
     known, left_out = {}, []
     for name in dict.fromkeys(_settings(config).perturbations):
         if name in perturb.PERTURBATIONS:
             known[name] = perturb.PERTURBATIONS[name]
         elif name != perturb.DIACRITICS_ADDED:
-            known[name] = perturb.phrases(spellings.dialect_words(name.removeprefix("dialect_")))
+            known[name] = perturb.phrases(lexicons.dialect_words(name.removeprefix("dialect_")))
         elif path := _diacritised_text(config):
-            known[name] = perturb.words(spellings.diacritised_words(path))
+            known[name] = perturb.words(lexicons.diacritised_words(path))
         else:
             text = _settings(config).diacritised_text
             left_out.append(f"{name}: no diacritised text at {Path(config.data_root) / text}")

@@ -86,11 +86,11 @@ def test_where_words_of_the_context_are_wanted_the_context_stays():
 
 
 def test_a_sentence_whose_dialect_is_asked_is_not_said_in_another(tmp_path):
-    from arabic_llm.data import spellings
+    from arabic_llm.data.reading import lexicons
     from arabic_llm.text import perturb
 
     chosen = suites.load(compose_config("suite=sample").suite, tmp_path)
-    gulf = perturb.phrases(spellings.dialect_words("gulf"))
+    gulf = perturb.phrases(lexicons.dialect_words("gulf"))
     entries, texts = perturbed.ask_as(chosen, Condition("dialect_gulf", 1.0, 17), gulf, None)
     assert [entry.name for entry in entries] == ["sample_choice", "sample_short", "sample_known"]
     assert "sample_dialect" not in texts

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from conftest import DATA, needs_data
 
-from arabic_llm.data import spellings
+from arabic_llm.data.reading import lexicons
 from arabic_llm.data.sample import corpus, questions
 from arabic_llm.text import perturb
 from arabic_llm.text.normalize import DIACRITICS, TATWEEL, normalize
@@ -20,7 +20,7 @@ FORMS = perturb.common_forms([MARKED])
 ALL = {
     **perturb.PERTURBATIONS,
     "diacritics_added": perturb.words(FORMS),
-    **{f"dialect_{v}": perturb.phrases(spellings.dialect_words(v)) for v in perturb.VARIETIES},
+    **{f"dialect_{v}": perturb.phrases(lexicons.dialect_words(v)) for v in perturb.VARIETIES},
 }
 each = pytest.mark.parametrize("name", perturb.NAMES)
 
@@ -224,14 +224,14 @@ def test_only_words_that_are_read_in_one_way_are_diacritised_and_their_last_vowe
 
 @pytest.mark.parametrize("variety", perturb.VARIETIES)
 def test_a_dialect_has_some_words_of_its_own_and_none_said_as_in_the_standard_language(variety):
-    words = spellings.dialect_words(variety)
+    words = lexicons.dialect_words(variety)
     assert len(words) > 60
     assert all(said and said != word and said == said.strip() for word, said in words.items())
 
 
 @needs_data
 def test_learned_diacritics_are_mostly_right_on_text_that_was_not_learned_from():
-    forms = spellings.diacritised_words(DATA / "tashkeela" / "val.txt")
+    forms = lexicons.diacritised_words(DATA / "tashkeela" / "val.txt")
     held_out = (DATA / "tashkeela" / "test.txt").read_text(encoding="utf-8").splitlines()[:300]
     truth = perturb.common_forms(held_out)
     both = forms.keys() & truth.keys()
