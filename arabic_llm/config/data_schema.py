@@ -12,7 +12,7 @@ from arabic_llm.text.normalize import PROFILES, STEPS
 
 
 class Shape(Enum):
-    """How rows are made of records that are no rows yet (data/shapes.py)."""
+    """How rows are made of records that are no rows yet (data/reading/converters.py)."""
 
     message_trees = "message_trees"  # OpenAssistant: a message a record; a tree's best-ranked conversation
     message_tree_pairs = "message_tree_pairs"  # of the same: best-ranked reply against the worst

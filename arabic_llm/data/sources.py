@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from arabic_llm.config.data_schema import ColumnsConfig, DataConfig, SourceConfig
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.data import cleaning, contamination, formats, ledger, readers, selection, shapes
+from arabic_llm.data import cleaning, contamination, formats, ledger, readers, selection
 from arabic_llm.data.cleaning import Chunk, Cleaned, Rules
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.readers import Broken, Record
-from arabic_llm.data.reading import locate
+from arabic_llm.data.reading import converters, locate
 from arabic_llm.data.reading.locate import sources_of
 from arabic_llm.data.reading.records import listed
 from arabic_llm.data.rows import Row
@@ -132,7 +132,7 @@ def chunks_of(put: Input, source: SourceConfig) -> Iterator[Chunk]:
         columns = source.columns
     else:
         if source.shape is not None:
-            records = shapes.reshape(source.shape, records, source.language)
+            records = converters.reshape(source.shape, records, source.language)
         head = _head(records)
         columns = _columns(put.path, [item for item in head if isinstance(item, Record)], source)
         found = chain(head, records)

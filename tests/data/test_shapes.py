@@ -7,8 +7,9 @@ import pytest
 from conftest import DATA, needs_data
 
 from arabic_llm.config.data_schema import ColumnsConfig, Shape
-from arabic_llm.data import formats, readers, records, shapes
+from arabic_llm.data import formats, readers, records
 from arabic_llm.data.readers import Broken, Record
+from arabic_llm.data.reading import converters
 
 # A tree: two ranked replies to the first question; to the better one, two further questions.
 #   q ─┬─ bad (rank 1)
@@ -41,7 +42,7 @@ def tree(**changes):
 
 def reshaped(shape, rows, language="ar"):
     found = [Record(f"my.jsonl:{number}", row) for number, row in enumerate(rows, 1)]
-    return [*shapes.reshape(shape, found, language)]
+    return [*converters.reshape(shape, found, language)]
 
 
 def conversations(rows, language="ar"):
@@ -248,13 +249,13 @@ def test_numbered_turns_become_a_conversation():
 @pytest.mark.parametrize("shape", Shape)
 def test_what_a_reader_found_broken_stays_so(shape):
     before = Broken("my.jsonl:1", "not UTF-8")
-    assert [*shapes.reshape(shape, [before], "ar")] == [before]
+    assert [*converters.reshape(shape, [before], "ar")] == [before]
 
 
 @needs_data
 def test_the_paragraphs_of_arcd_are_read_whole():
     found = {
-        name: [*shapes.paragraphs(readers.read(DATA / "arcd" / f"arcd-{name}.json"))]
+        name: [*converters.paragraphs(readers.read(DATA / "arcd" / f"arcd-{name}.json"))]
         for name in ("train", "test")
     }
     assert {name: len(rows) for name, rows in found.items()} == {"train": 231, "test": 234}

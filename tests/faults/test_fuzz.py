@@ -16,7 +16,8 @@ from conftest import compose_config
 from mutations import exchange_values, mutated_file
 
 from arabic_llm.config.data_schema import BadRow, ColumnsConfig, DataConfig, Shape
-from arabic_llm.data import readers, shapes, sources
+from arabic_llm.data import readers, sources
+from arabic_llm.data.reading import converters
 from arabic_llm.errors import DataError
 
 ROWS = [
@@ -117,7 +118,7 @@ def outcome(data: DataConfig, path: Path) -> str:
     ledger = rows.ledger
     found = readers.read(path)
     if data.shape:
-        found = shapes.reshape(data.shape, found, data.language)
+        found = converters.reshape(data.shape, found, data.language)
     assert ledger.rows_in == ledger.kept + ledger.dropped.total() == len(list(found))
     assert len(rows.train) + len(rows.dev) == ledger.kept
     assert data.on_bad_row is BadRow.drop or not ledger.dropped.keys() - {

@@ -10,8 +10,8 @@ from typing import Any
 
 from arabic_llm import files
 from arabic_llm.config.data_schema import DataConfig, Shape, SourceConfig
-from arabic_llm.data import formats, readers, shapes
-from arabic_llm.data.reading import locate
+from arabic_llm.data import formats, readers
+from arabic_llm.data.reading import converters, locate
 from arabic_llm.data.reading.records import Broken, Record
 from arabic_llm.data.sample import questions
 from arabic_llm.errors import DataError
@@ -128,7 +128,7 @@ def _count(path: Path, source: SourceConfig) -> tuple[int, bool]:
 
 def _records(path: Path, source: SourceConfig) -> Iterator[Record | Broken]:
     records = readers.read(path)
-    return records if source.shape is None else shapes.reshape(source.shape, records, source.language)
+    return records if source.shape is None else converters.reshape(source.shape, records, source.language)
 
 
 def _holds_texts(path: Path, source: SourceConfig) -> bool:
