@@ -52,7 +52,7 @@ class Engine(Enum):
 class ColumnsConfig:
     """Which column of the file holds what.
 
-    What is not set is recognised (data/formats.py); beside prompt and response nothing is.
+    What is not set is recognised (data/reading/formats.py); beside prompt and response nothing is.
     """
 
     messages: str | None = None  # a list of {role, content} or {from, value}

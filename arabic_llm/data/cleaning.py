@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arabic_llm.config.data_schema import BadRow, BidiControls, CleaningConfig, ColumnsConfig, SourceConfig
-from arabic_llm.data import contamination, filters, near, records
+from arabic_llm.data import contamination, filters, near
 from arabic_llm.data.contamination import Items
 from arabic_llm.data.ledger import Ledger
-from arabic_llm.data.readers import Broken, Record
+from arabic_llm.data.reading import row_builder
+from arabic_llm.data.reading.readers import Broken, Record
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.errors import DataError
 from arabic_llm.text.normalize import normalize
@@ -60,7 +61,7 @@ def clean(chunk: Chunk, rules: Rules) -> Cleaned:
     """Return the rows of a chunk. Raises DataError at a bad one, unless data.on_bad_row is drop."""
     ledger, rows, mended = Ledger(rules.source.name), list[Row](), list[bool]()
     for item in chunk.items:
-        row = records.as_row(item, chunk.columns) if isinstance(item, Record) else item
+        row = row_builder.as_row(item, chunk.columns) if isinstance(item, Record) else item
         if isinstance(row, Broken):
             _refuse(row, rules.source.on_bad_row)
             ledger.drop(row.reason.partition(":")[0], row.place)

@@ -15,9 +15,9 @@ import numpy as np
 from arabic_llm.config.data_schema import HeldOutConfig, SourceConfig
 from arabic_llm.data import near, ngrams, sources
 from arabic_llm.data.contamination import LONG_RUN
-from arabic_llm.data.readers import Broken, Record
 from arabic_llm.data.reading import locate
-from arabic_llm.data.records import as_row
+from arabic_llm.data.reading.readers import Broken, Record
+from arabic_llm.data.reading.row_builder import as_row
 from arabic_llm.data.rows import Row
 from arabic_llm.data.selection import Fate
 from arabic_llm.errors import DataError

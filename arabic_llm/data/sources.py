@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from arabic_llm.config.data_schema import ColumnsConfig, DataConfig, SourceConfig
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.data import cleaning, contamination, formats, ledger, readers, selection
+from arabic_llm.data import cleaning, contamination, ledger, selection
 from arabic_llm.data.cleaning import Chunk, Cleaned, Rules
 from arabic_llm.data.ledger import Ledger
-from arabic_llm.data.readers import Broken, Record
-from arabic_llm.data.reading import converters, locate
+from arabic_llm.data.reading import converters, formats, locate, readers
 from arabic_llm.data.reading.locate import sources_of
+from arabic_llm.data.reading.readers import Broken, Record
 from arabic_llm.data.reading.records import listed
 from arabic_llm.data.rows import Row
 from arabic_llm.data.sample import questions

@@ -8,8 +8,9 @@ import pytest
 from conftest import DATA, compose_config, needs_data
 
 from arabic_llm.config.data_schema import BadRow, ColumnsConfig, DataConfig
-from arabic_llm.data import formats, records, sources
-from arabic_llm.data.readers import Broken, Record
+from arabic_llm.data import sources
+from arabic_llm.data.reading import formats, row_builder
+from arabic_llm.data.reading.readers import Broken, Record
 from arabic_llm.data.rows import Message
 from arabic_llm.errors import DataError
 
@@ -38,7 +39,7 @@ def refusal(*rows, **given):
 
 
 def read(row, **given):
-    return records.as_row(Record("my.jsonl:1", row), recognised(row, **given).columns)
+    return row_builder.as_row(Record("my.jsonl:1", row), recognised(row, **given).columns)
 
 
 def load(tmp_path, rows, **settings):
@@ -227,7 +228,7 @@ def test_a_format_nobody_knows_shows_the_columns_the_row_and_the_cure():
 def test_a_row_that_fits_nothing_is_a_bad_row_where_others_fit():
     rows = [{"instruction": Q, "output": A}, {"note": "ملاحظة"}]
     assert recognised(*rows).name == "Alpaca"
-    broken = records.as_row(Record("my.jsonl:2", rows[1]), recognised(*rows).columns)
+    broken = row_builder.as_row(Record("my.jsonl:2", rows[1]), recognised(*rows).columns)
     assert broken == Broken("my.jsonl:2", "'instruction' is empty")
 
 

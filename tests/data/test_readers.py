@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from arabic_llm.data.readers import Broken, Record, read
+from arabic_llm.data.reading.readers import Broken, Record, read
 from arabic_llm.errors import DataError
 
 

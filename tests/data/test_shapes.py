@@ -7,9 +7,8 @@ import pytest
 from conftest import DATA, needs_data
 
 from arabic_llm.config.data_schema import ColumnsConfig, Shape
-from arabic_llm.data import formats, readers, records
-from arabic_llm.data.readers import Broken, Record
-from arabic_llm.data.reading import converters
+from arabic_llm.data.reading import converters, formats, readers, row_builder
+from arabic_llm.data.reading.readers import Broken, Record
 
 # A tree: two ranked replies to the first question; to the better one, two further questions.
 #   q ─┬─ bad (rank 1)
@@ -73,7 +72,7 @@ def test_what_a_shape_yields_is_recognised():
     assert str(formats.recognise(Path("my.jsonl"), [row], ColumnsConfig())) == "messages (messages)"
     found = formats.recognise(Path("my.jsonl"), [pair], ColumnsConfig())
     assert str(found) == "preference pairs (messages, chosen, rejected)"
-    read = records.as_row(pair, found.columns)
+    read = row_builder.as_row(pair, found.columns)
     assert ([m.content for m in read.messages], read.rejected) == (["ما عاصمة مصر؟", "القاهرة"], "دمشق")
 
 
@@ -236,12 +235,12 @@ def test_numbered_turns_become_a_conversation():
         "question3": None,
     }
     (found,) = reshaped(Shape.numbered_turns, [row])
-    read = records.as_row(found, ColumnsConfig(messages="messages"))
+    read = row_builder.as_row(found, ColumnsConfig(messages="messages"))
     assert [m.content for m in read.messages] == ["س", "ج", "و؟", "نعم"]
     assert broken(Shape.numbered_turns, [{"question": "س"}]) == [Broken("my.jsonl:1", "no 'question1'")]
     (half,) = reshaped(Shape.numbered_turns, [{"question1": "س"}])
     assert (
-        records.as_row(half, ColumnsConfig(messages="messages")).reason
+        row_builder.as_row(half, ColumnsConfig(messages="messages")).reason
         == "'messages' holds a turn without role and content"
     )
 

@@ -45,7 +45,7 @@ class _UnusableError(Exception):
 def reshape(
     shape: Shape, found: Iterable[Record | Broken], language: str | None
 ) -> Iterator[Record | Broken]:
-    """Yield the rows of one file's records, in a format that data/formats.py recognises.
+    """Yield the rows of one file's records, in a format that data/reading/formats.py recognises.
 
     What is broken stays so, and what cannot become a row is broken with its reason. Of message trees,
     only messages in `language` are read (None: all of them), and a file's are held in memory.

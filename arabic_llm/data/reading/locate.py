@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from arabic_llm import files
 from arabic_llm.config.data_schema import DataConfig, SourceConfig
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.data import readers
+from arabic_llm.data.reading import readers
 from arabic_llm.errors import DataError
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import Any
 
 from arabic_llm import files
 from arabic_llm.config.data_schema import DataConfig, Shape, SourceConfig
-from arabic_llm.data import formats, readers
-from arabic_llm.data.reading import converters, locate
+from arabic_llm.data.reading import converters, formats, locate, readers
 from arabic_llm.data.reading.records import Broken, Record
 from arabic_llm.data.sample import questions
 from arabic_llm.errors import DataError

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from arabic_llm.data.reading.csv_files import read_csv, read_tsv
 from arabic_llm.data.reading.json_files import read_json, read_json_lines
 from arabic_llm.data.reading.lines import read_texts
 from arabic_llm.data.reading.parquet import read_parquet
 from arabic_llm.data.reading.records import Broken, Record
-from arabic_llm.data.reading.tables import read_csv, read_tsv
 from arabic_llm.data.reading.workbooks import read_workbook
 from arabic_llm.errors import DataError
 
