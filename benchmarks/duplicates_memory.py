@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from arabic_llm.data import near
+from arabic_llm.data.cleaning.rules import near_copies
 
 NUM_ROWS = 1_000_000
 COPY_EVERY = 3  # row 2, 5, 8 ... repeats the row before it, with up to 10 of its 112 entries changed
@@ -23,11 +23,11 @@ SEED = 17
 def main() -> None:
     num_rows = int(sys.argv[1]) if len(sys.argv) > 1 else NUM_ROWS
     with tempfile.TemporaryDirectory() as folder:
-        shape = (num_rows, near.NUM_PERMUTATIONS)
+        shape = (num_rows, near_copies.NUM_PERMUTATIONS)
         signed = np.memmap(Path(folder) / "signatures", np.uint32, "w+", shape=shape)
         plant(signed)
         start = time.process_time()
-        repeats = near.duplicates(signed)
+        repeats = near_copies.duplicates(signed)
         took = time.process_time() - start
     copies = np.arange(COPY_EVERY - 1, num_rows, COPY_EVERY)
     assert (repeats[copies] == copies - 1).all()
@@ -48,7 +48,7 @@ def plant(signed: np.memmap) -> None:
         block[:] = draw.integers(0, 1 << 32, block.shape, dtype=np.uint32)
         copies = block[COPY_EVERY - 1 :: COPY_EVERY]
         copies[:] = block[COPY_EVERY - 2 :: COPY_EVERY][: len(copies)]
-        changed = draw.integers(0, near.NUM_PERMUTATIONS, (len(copies), 10))
+        changed = draw.integers(0, near_copies.NUM_PERMUTATIONS, (len(copies), 10))
         np.put_along_axis(
             copies, changed, draw.integers(0, 1 << 32, changed.shape, dtype=np.uint32), axis=1
         )

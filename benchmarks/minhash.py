@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from arabic_llm.data import near
+from arabic_llm.data.cleaning.rules import near_copies
 from arabic_llm.text.normalize import normalize
 
 DATA = Path(os.environ.get("ARABIC_LLM_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -80,7 +80,7 @@ def from_raw_text(raw: list[str]) -> None:
     start = time.process_time()
     texts = [normalize(text, "matching") for text in raw]
     normalised = time.process_time()
-    near.signatures(texts, SEED)
+    near_copies.signatures(texts, SEED)
     ours_took = time.process_time() - start
     theirs_took, _ = datatrove(raw, *own_words)
     print(
@@ -126,8 +126,8 @@ def measure(texts: list[str]) -> tuple[dict[str, float], dict[str, Pairs]]:
 
 def ours(texts: list[str]) -> tuple[float, Pairs]:
     start = time.process_time()
-    signed = near.signatures(texts, SEED)
-    keys = [near.band_keys(signed, band) for band in range(near.NUM_BANDS)]
+    signed = near_copies.signatures(texts, SEED)
+    keys = [near_copies.band_keys(signed, band) for band in range(near_copies.NUM_BANDS)]
     took = time.process_time() - start
     return took, pairs(
         ((i, key), row) for i, band in enumerate(keys) for row, key in enumerate(band.tolist())
@@ -149,7 +149,7 @@ def datatrove(
 
 def bucket_rows(folder: Path) -> Iterator[tuple[object, int]]:
     """Yield (bucket and its 8 hashes, row) from datatrove's bucket files."""
-    record = np.dtype([("hashes", "<u8", near.BAND_SIZE), ("row", "<u4")])
+    record = np.dtype([("hashes", "<u8", near_copies.BAND_SIZE), ("row", "<u4")])
     for path in sorted(folder.rglob("*.minhash.sig")):
         for hashes, row in np.fromfile(path, record).tolist():
             yield (path.parent.name, tuple(hashes)), row
@@ -170,7 +170,7 @@ def jaccard(texts: list[str], pair: tuple[int, int]) -> float:
 
 def shingles(text: str) -> set[tuple[str, ...]]:
     words = text.split()
-    return set(zip(*(words[i:] for i in range(near.NGRAM_WORDS)), strict=False))
+    return set(zip(*(words[i:] for i in range(near_copies.NGRAM_WORDS)), strict=False))
 
 
 def with_copies(texts: list[str], most_edits: int) -> list[str]:

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from arabic_llm.config.data_schema import HeldOutConfig, SourceConfig
-from arabic_llm.data import near, ngrams, sources
-from arabic_llm.data.contamination import LONG_RUN
+from arabic_llm.data import sources
+from arabic_llm.data.cleaning.rules import near_copies, ngrams
+from arabic_llm.data.cleaning.rules.contamination import LONG_RUN
 from arabic_llm.data.reading import locate
 from arabic_llm.data.reading.readers import Broken, Record
 from arabic_llm.data.reading.row_builder import as_row
@@ -102,7 +103,7 @@ def _unseen(pieces: Sequence[str], rows: Sequence[Row]) -> list[str]:
     hashes, counts = ngrams.words([_words(piece) for piece in pieces]).ngrams(LONG_RUN)
     seen = np.zeros(len(hashes), np.bool_)
     texts = [row.words() for row in rows]
-    for start, stop in near.blocks(texts):
+    for start, stop in near_copies.blocks(texts):
         block = ngrams.words([_words(text) for text in texts[start:stop]])
         seen |= np.isin(hashes, block.ngrams(LONG_RUN)[0])
     of_piece = np.repeat(np.arange(len(pieces)), counts)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arabic_llm.config.data_schema import DataConfig, SourceConfig
-from arabic_llm.data import near
+from arabic_llm.data.cleaning.rules import near_copies
 from arabic_llm.data.ledger import Ledger
 
 # Shapes: R rows of all sources, source after source; P permutations of near.signatures.
@@ -137,7 +137,7 @@ def _drop_near_copies(
 ) -> None:
     if similarity is not None:
         rows = _first_to_be_kept_first(chosen, rows)
-        originals = near.duplicates(signatures, similarity, rows)
+        originals = near_copies.duplicates(signatures, similarity, rows)
         repeats = np.flatnonzero(originals >= 0)
         _drop(chosen, repeats, originals[repeats], Fate.near_copy)
 

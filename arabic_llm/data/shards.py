@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arabic_llm import files
-from arabic_llm.data import cleaning
-from arabic_llm.data.cleaning import Chunk, Cleaned, Rules
+from arabic_llm.data.cleaning.rules import rules
+from arabic_llm.data.cleaning.rules.rules import Chunk, Cleaned, Rules
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.rows import Row
 from arabic_llm.data.selection import Fate
@@ -91,7 +91,7 @@ class Cleaner:
     def __call__(self, order: Order) -> int:
         """Write the shard of a chunk; return how many records the chunk had."""
         rules = self._rules[order.source]
-        cleaned = cleaning.clean(order.chunk, rules)
+        cleaned = rules.clean(order.chunk, rules)
         order.shard.write(cleaned, count(cleaned.rows, self._num_tokens, rules.source.language))
         return len(order.chunk.items)
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from arabic_llm.config.data_schema import ColumnsConfig, DataConfig, SourceConfig
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.data import cleaning, contamination, ledger, selection
-from arabic_llm.data.cleaning import Chunk, Cleaned, Rules
+from arabic_llm.data import ledger, selection
+from arabic_llm.data.cleaning.rules import contamination, rules
+from arabic_llm.data.cleaning.rules.rules import Chunk, Cleaned, Rules
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.reading import converters, formats, locate, readers
 from arabic_llm.data.reading.locate import sources_of
@@ -67,14 +68,14 @@ def load(data: DataConfig, data_root: Path, seed: int, test_items: Iterable[str]
     parts, chunks = list[Part](), list[Cleaned]()
     for source in sources_of(data):
         rules, inputs = Rules(source, items, seed, is_signed(data)), inputs_of(source, data_root)
-        found = [(put, cleaning.clean(chunk, rules)) for put in inputs for chunk in chunks_of(put, source)]
+        found = [(put, rules.clean(chunk, rules)) for put in inputs for chunk in chunks_of(put, source)]
         parts.append(
             part_of(source, inputs, [(put.given, chunk.mended, chunk.ledger) for put, chunk in found])
         )
         chunks += [chunk for _, chunk in found]
     rows = [row for chunk in chunks for row in chunk.rows]
-    digests = cleaning.joined([chunk.digests for chunk in chunks])
-    signatures = cleaning.joined([chunk.signatures for chunk in chunks])
+    digests = rules.joined([chunk.digests for chunk in chunks])
+    signatures = rules.joined([chunk.signatures for chunk in chunks])
     chosen = selection.choose(data, parts, digests, signatures, seed)
     chosen.account(parts, lambda row: rows[row].id)
     refuse_nothing(data, parts, chosen)

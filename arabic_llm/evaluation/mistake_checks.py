@@ -17,7 +17,7 @@ from arabic_llm.text.normalize import normalize
 from arabic_llm.text.numbers import in_words
 
 # Fewer letters than this in the script that was wanted: an answer in another language. 0.3 and not a half,
-# as in data/filters.py: a Chinese word has one or two letters, an English one five.
+# as in data/cleaning/filters.py: a Chinese word has one or two letters, an English one five.
 _SCRIPT_SHARE = 0.3
 _REPETITION = 0.5  # 4-grams said before: stories of some 270 words reach 0.35 (data/base/cleaning)
 _SHARED_WORDS = 0.5  # F1 above it: "جامعة القاهرة" for "جامعة دمشق" shares a half, and is another place

@@ -4,10 +4,10 @@ import csv
 import json
 
 import pytest
+from arabic_llm.data.cleaning.rules.contamination import contaminated, index, reasons_to_drop
 from conftest import DATA, needs_data
 
-from arabic_llm.data import near
-from arabic_llm.data.contamination import contaminated, index, reasons_to_drop
+from arabic_llm.data.cleaning.rules import near_copies
 from arabic_llm.data.rows import Message, Row, question_answer
 from arabic_llm.text.normalize import normalize
 
@@ -69,7 +69,7 @@ def test_a_row_of_nothing_and_a_suite_of_nothing_match_nothing():
 
 
 def test_many_rows_together_are_judged_as_each_alone(monkeypatch):
-    monkeypatch.setattr(near, "_BLOCK_CHARACTERS", 100)  # a row or two
+    monkeypatch.setattr(near_copies, "_BLOCK_CHARACTERS", 100)  # a row or two
     items = index([" ".join(WORDS), " ".join(WORDS[3:10]), "ما عاصمة فرنسا"])
     rows = [text(*WORDS[start : start + length]) for start in range(8) for length in (0, 4, 7, 12, 13, 20)]
     rows += [question_answer("r", "ما عاصمة فرنسا", "باريس"), question_answer("r", "قل", "ما عاصمة فرنسا")]

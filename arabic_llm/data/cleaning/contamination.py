@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from arabic_llm.data import near, ngrams
+from arabic_llm.data.cleaning.rules import near_copies, ngrams
 from arabic_llm.data.rows import Row
 from arabic_llm.text.normalize import normalize
 
@@ -74,7 +74,7 @@ def _suspects(texts: Sequence[str], items: Items) -> NDArray[np.bool_]:
     suspect = np.zeros(len(texts), np.bool_)
     looked_for = ((_SHORTEST_RUN, items.openings), (LONG_RUN, items.runs.get(LONG_RUN, frozenset())))
     wanted = [(length, np.fromiter(hashes, np.uint64)) for length, hashes in looked_for if hashes]
-    for start, stop in near.blocks(texts):
+    for start, stop in near_copies.blocks(texts):
         words = ngrams.words(texts[start:stop])
         for length, known in wanted:
             hashes, counts = words.ngrams(length)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arabic_llm.config.data_schema import BadRow, BidiControls, CleaningConfig, ColumnsConfig, SourceConfig
-from arabic_llm.data import contamination, filters, near
-from arabic_llm.data.contamination import Items
+from arabic_llm.data.cleaning.rules import contamination, filters, near_copies
+from arabic_llm.data.cleaning.rules.contamination import Items
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.reading import row_builder
 from arabic_llm.data.reading.readers import Broken, Record
@@ -92,7 +92,7 @@ def _known_apart(rows: Sequence[Row], mended: Sequence[bool], rules: Rules, ledg
             ledger.drop(reason, row.id)
     signed = np.zeros((len(kept), 0), np.uint32)
     if rules.are_signed:
-        signed = near.signatures([" ".join(filter(None, matched[n])) for n in kept], rules.seed)
+        signed = near_copies.signatures([" ".join(filter(None, matched[n])) for n in kept], rules.seed)
     keys = b"".join(_digest(rows[n], matched[n]) for n in kept)
     return Cleaned(
         [rows[n] for n in kept],
