@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from arabic_llm.data.cleaning.rules import near_copies
+from arabic_llm.data.cleaning import near_copies
 
 NUM_ROWS = 1_000_000
 COPY_EVERY = 3  # row 2, 5, 8 ... repeats the row before it, with up to 10 of its 112 entries changed

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from arabic_llm.data.cleaning.rules import near_copies
+from arabic_llm.data.cleaning import near_copies
 from arabic_llm.text.normalize import normalize
 
 DATA = Path(os.environ.get("ARABIC_LLM_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -14,8 +14,8 @@ import numpy as np
 
 from arabic_llm.config.data_schema import HeldOutConfig, SourceConfig
 from arabic_llm.data import sources
-from arabic_llm.data.cleaning.rules import near_copies, ngrams
-from arabic_llm.data.cleaning.rules.contamination import LONG_RUN
+from arabic_llm.data.cleaning import near_copies, ngrams
+from arabic_llm.data.cleaning.contamination import LONG_RUN
 from arabic_llm.data.reading import locate
 from arabic_llm.data.reading.readers import Broken, Record
 from arabic_llm.data.reading.row_builder import as_row
@@ -39,7 +39,7 @@ def load(held_out: HeldOutConfig, data_root: Path, rows: Sequence[Row]) -> dict[
     Raises DataError for a file that is missing or broken, or of which too little is left.
     """
     found = {}
-    for language, path in locate(held_out, data_root).items():
+    for language, path in paths_of(held_out, data_root).items():
         cut = (textwrap.wrap(text, _PIECE, break_on_hyphens=False) for text in _texts(path))
         pieces = sorted({*chain(*cut)}, key=lambda piece: hashlib.sha256(piece.encode()).digest())
         unseen = pieces if path.parent == _OURS else _unseen(pieces, rows)
@@ -56,7 +56,7 @@ def load(held_out: HeldOutConfig, data_root: Path, rows: Sequence[Row]) -> dict[
     return found
 
 
-def locate(held_out: HeldOutConfig, data_root: Path) -> dict[str, Path]:
+def paths_of(held_out: HeldOutConfig, data_root: Path) -> dict[str, Path]:
     """Return language -> file; a language without a text is said. Raises DataError for a missing file."""
     found = {}
     for language, typed in held_out.texts.items() if held_out.num_bytes else ():
@@ -75,7 +75,7 @@ def locate(held_out: HeldOutConfig, data_root: Path) -> dict[str, Path]:
 
 def texts_hash(held_out: HeldOutConfig, data_root: Path, cache_dir: Path) -> str:
     """Return a hash of the files; large ones are read once."""
-    return locate.files_hash(locate.Files(list(locate(held_out, data_root).values())), cache_dir)
+    return locate.files_hash(locate.Files(list(paths_of(held_out, data_root).values())), cache_dir)
 
 
 def _texts(path: Path) -> Iterator[str]:

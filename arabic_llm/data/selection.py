@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arabic_llm.config.data_schema import DataConfig, SourceConfig
-from arabic_llm.data.cleaning.rules import near_copies
+from arabic_llm.data.cleaning import near_copies
 from arabic_llm.data.ledger import Ledger
 
 # Shapes: R rows of all sources, source after source; P permutations of near.signatures.

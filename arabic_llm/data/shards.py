@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arabic_llm import files
-from arabic_llm.data.cleaning.rules import rules
-from arabic_llm.data.cleaning.rules.rules import Chunk, Cleaned, Rules
+from arabic_llm.data.cleaning.rules import Chunk, Cleaned, Rules, clean
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.rows import Row
 from arabic_llm.data.selection import Fate
@@ -91,7 +90,7 @@ class Cleaner:
     def __call__(self, order: Order) -> int:
         """Write the shard of a chunk; return how many records the chunk had."""
         rules = self._rules[order.source]
-        cleaned = rules.clean(order.chunk, rules)
+        cleaned = clean(order.chunk, rules)
         order.shard.write(cleaned, count(cleaned.rows, self._num_tokens, rules.source.language))
         return len(order.chunk.items)
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from arabic_llm.config.data_schema import ColumnsConfig, DataConfig, SourceConfig
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data import ledger, selection
-from arabic_llm.data.cleaning.rules import contamination, rules
-from arabic_llm.data.cleaning.rules.rules import Chunk, Cleaned, Rules
+from arabic_llm.data.cleaning import contamination
+from arabic_llm.data.cleaning.rules import Chunk, Cleaned, Rules, clean, joined
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.reading import converters, formats, locate, readers
 from arabic_llm.data.reading.locate import sources_of
@@ -68,14 +68,14 @@ def load(data: DataConfig, data_root: Path, seed: int, test_items: Iterable[str]
     parts, chunks = list[Part](), list[Cleaned]()
     for source in sources_of(data):
         rules, inputs = Rules(source, items, seed, is_signed(data)), inputs_of(source, data_root)
-        found = [(put, rules.clean(chunk, rules)) for put in inputs for chunk in chunks_of(put, source)]
+        found = [(put, clean(chunk, rules)) for put in inputs for chunk in chunks_of(put, source)]
         parts.append(
             part_of(source, inputs, [(put.given, chunk.mended, chunk.ledger) for put, chunk in found])
         )
         chunks += [chunk for _, chunk in found]
     rows = [row for chunk in chunks for row in chunk.rows]
-    digests = rules.joined([chunk.digests for chunk in chunks])
-    signatures = rules.joined([chunk.signatures for chunk in chunks])
+    digests = joined([chunk.digests for chunk in chunks])
+    signatures = joined([chunk.signatures for chunk in chunks])
     chosen = selection.choose(data, parts, digests, signatures, seed)
     chosen.account(parts, lambda row: rows[row].id)
     refuse_nothing(data, parts, chosen)
@@ -149,10 +149,10 @@ def refuse_nothing(data: DataConfig, parts: list[Part], chosen: selection.Chosen
     places = ", ".join(part.place for part in parts)
     if num_rows:
         raise DataError(
-            f"{locate}: all {num_rows} rows would be dev or test; lower data.dev_share"
+            f"{places}: all {num_rows} rows would be dev or test; lower data.dev_share"
             f" ({data.dev_share}) or data.test_share ({data.test_share})"
         )
-    raise DataError(f"{locate}: no row is left: {'; '.join(str(part.ledger) for part in parts)}")
+    raise DataError(f"{places}: no row is left: {'; '.join(str(part.ledger) for part in parts)}")
 
 
 def source_hash(data: DataConfig, data_root: Path, cache_dir: Path) -> str:

@@ -108,7 +108,7 @@ def of_model(model: ModelConfig) -> Need:
     from arabic_llm import downloads
     from arabic_llm.models import load, places
 
-    place, check = locate.place(model), partial(load.locate, model, None, network=False)
+    place, check = places.place(model), partial(load.locate, model, None, network=False)
     if place.exists() and not downloads.is_ours(place):
         return Need(name, note=f"{place} is yours and stays as it is", check=check)
     if model.hub_id is None:

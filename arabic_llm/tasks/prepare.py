@@ -122,8 +122,8 @@ def lines(sources: Sequence[SourceSummary], plan: Plan, mix: MixReport) -> list[
 def _prepare(config: RunConfig, folder: Path, engine: Engine) -> Prepared:
     """Return what becomes of every row; chunks that are in the folder already are not cleaned again."""
     from arabic_llm.data import prepare, sources, staging
-    from arabic_llm.data.cleaning.rules import contamination
-    from arabic_llm.data.cleaning.rules.rules import Rules
+    from arabic_llm.data.cleaning import contamination
+    from arabic_llm.data.cleaning.rules import Rules
     from arabic_llm.data.reading import locate
     from arabic_llm.data.shards import Work
     from arabic_llm.models import load

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import DATA, needs_data
 
-from arabic_llm.data.cleaning.rules import near_copies, ngrams
+from arabic_llm.data.cleaning import near_copies, ngrams
 from arabic_llm.text.normalize import normalize
 
 SEED = 17

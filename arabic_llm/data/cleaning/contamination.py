@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from arabic_llm.data.cleaning.rules import near_copies, ngrams
+from arabic_llm.data.cleaning import near_copies, ngrams
 from arabic_llm.data.rows import Row
 from arabic_llm.text.normalize import normalize
 

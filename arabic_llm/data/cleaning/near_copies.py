@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from arabic_llm.data.cleaning.rules import ngrams
+from arabic_llm.data.cleaning import ngrams
 
 # Shapes: R rows, P permutations = NUM_BANDS * BAND_SIZE, G n-grams of a block, E edges (pairs of rows).
 NGRAM_WORDS = 5

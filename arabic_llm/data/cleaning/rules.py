@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arabic_llm.config.data_schema import BadRow, BidiControls, CleaningConfig, ColumnsConfig, SourceConfig
-from arabic_llm.data.cleaning.rules import contamination, filters, near_copies
-from arabic_llm.data.cleaning.rules.contamination import Items
+from arabic_llm.data.cleaning import contamination, filters, near_copies
+from arabic_llm.data.cleaning.contamination import Items
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.reading import row_builder
 from arabic_llm.data.reading.readers import Broken, Record
