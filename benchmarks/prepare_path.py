@@ -29,7 +29,6 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import datasets
-from arabic_llm.data.cleaning.rules import Rules
 from arabic_rows import SEED, Row, real_rows, spliced_rows
 from tokenizers import Tokenizer
 
@@ -38,6 +37,7 @@ from arabic_llm.config.data_schema import BidiControls, CleaningConfig, DataConf
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.data import prepare, sources, staging
 from arabic_llm.data.cleaning import contamination
+from arabic_llm.data.cleaning.rules import Rules
 from arabic_llm.data.shards import Work
 from arabic_llm.text.normalize import normalize
 

@@ -28,8 +28,8 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.config.schema import AdapterConfig, Method, ModelConfig, ModelKind, Quantization
 from arabic_llm.errors import UserError
+from arabic_llm.models.folders import check_shape, place
 from arabic_llm.models.placement import Placement
-from arabic_llm.models.places import check_shape, place
 
 _BIN = "pytorch_model.bin"  # weights of older repositories; torch.load reads tensors only
 _HASHED = ("*.safetensors", _BIN, "config.json", "tokenizer.json", "tokenizer.model", "vocab.txt")

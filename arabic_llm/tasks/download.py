@@ -106,9 +106,9 @@ def of_model(model: ModelConfig) -> Need:
     if model.builtin:
         return Need(name, note="built in")
     from arabic_llm import downloads
-    from arabic_llm.models import load, places
+    from arabic_llm.models import folders, load
 
-    place, check = places.place(model), partial(load.locate, model, None, network=False)
+    place, check = folders.place(model), partial(load.locate, model, None, network=False)
     if place.exists() and not downloads.is_ours(place):
         return Need(name, note=f"{place} is yours and stays as it is", check=check)
     if model.hub_id is None:

@@ -27,7 +27,7 @@ from arabic_llm.memory import plan as planning
 from arabic_llm.memory.plan import GIB, Ask, Plan
 from arabic_llm.memory.resident import BYTES
 from arabic_llm.memory.workload import MIB, PAIRS, Attention, Loss, Objective, Optimizer
-from arabic_llm.models import places
+from arabic_llm.models import folders
 from arabic_llm.tasks import sft
 
 log = logging.getLogger(__name__)
@@ -107,8 +107,8 @@ def checked(config: RunConfig) -> Ask:
     """
     task = sft.settings(config)
     planning.refuse_wide(config.model, config.adapter)
-    if (folder := places.folder(config.model)) is not None:
-        places.check_shape(config.model, folder)
+    if (folder := folders.folder(config.model)) is not None:
+        folders.check_shape(config.model, folder)
     if task.effective_batch_size % config.hw.num_cards:
         raise ConfigError(
             f"task.effective_batch_size={task.effective_batch_size} cannot be shared evenly by the"

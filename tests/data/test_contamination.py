@@ -4,10 +4,10 @@ import csv
 import json
 
 import pytest
-from arabic_llm.data.cleaning.contamination import contaminated, index, reasons_to_drop
 from conftest import DATA, needs_data
 
 from arabic_llm.data.cleaning import near_copies
+from arabic_llm.data.cleaning.contamination import contaminated, index, reasons_to_drop
 from arabic_llm.data.rows import Message, Row, question_answer
 from arabic_llm.text.normalize import normalize
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from arabic_llm.data.cleaning.rules import Rules
 from conftest import compose_config
 
 from arabic_llm import files
 from arabic_llm.data import sources, staging
 from arabic_llm.data.cleaning import contamination
+from arabic_llm.data.cleaning.rules import Rules
 from arabic_llm.data.shards import Work
 from arabic_llm.errors import HardwareError
 

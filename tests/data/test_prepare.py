@@ -111,9 +111,8 @@ def test_a_bad_row_stops_it_at_its_line_also_in_another_process(program, raw, mo
 
 
 def test_an_input_that_was_finished_is_not_read_again(tmp_path, raw, monkeypatch):
-    from arabic_llm.data.cleaning.rules import Rules
-
     from arabic_llm.data.cleaning import contamination
+    from arabic_llm.data.cleaning.rules import Rules
     from arabic_llm.data.shards import Work
     from arabic_llm.models import load
 

@@ -14,7 +14,7 @@ from arabic_llm import files
 from arabic_llm.config.paths import CONF, PACKAGE
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory.weights import count
-from arabic_llm.models import load, placement, places
+from arabic_llm.models import folders, load, placement
 from arabic_llm.models.load import MissingModelError
 
 TINY = PACKAGE / "models" / "tiny"
@@ -115,7 +115,7 @@ def test_a_missing_shard_is_named(qwen, tmp_path):
 
 def test_a_folder_of_another_shape_is_refused_with_the_field(qwen, tmp_path):
     with pytest.raises(ConfigError, match="hidden_size is 192, but model=qwen2_7b says 3584"):
-        places.check_shape(qwen, TINY)
+        folders.check_shape(qwen, TINY)
 
 
 def test_the_hash_of_weights_is_kept_and_follows_the_bytes(tmp_path):
