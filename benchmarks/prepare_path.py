@@ -35,10 +35,10 @@ from tokenizers import Tokenizer
 from arabic_llm import files
 from arabic_llm.config.data_schema import BidiControls, CleaningConfig, DataConfig
 from arabic_llm.config.paths import PACKAGE
-from arabic_llm.data import prepare, sources, staging
 from arabic_llm.data.cleaning import contamination
 from arabic_llm.data.cleaning.rules import Rules
-from arabic_llm.data.shards import Work
+from arabic_llm.data.preparing import on_disk, sources, staging
+from arabic_llm.data.preparing.shards import Work
 from arabic_llm.text.normalize import normalize
 
 TARGET = 3.0
@@ -151,9 +151,9 @@ def ours(path: Path, out: Path) -> int:
     rules = Rules(data, contamination.index(()), SEED, are_signed=False)
     inputs = [sources.inputs_of(data, path.parent)]
     shards = staging.stage(Work([rules], TOKENIZER), inputs, out / ".work", 1)
-    prepared = prepare.choose(data, inputs, shards, SEED)
-    prepare.write(prepared, out)
-    (found,), _, _ = prepare.describe(data, prepared, prepare.Training(1, 16, SEED))
+    prepared = on_disk.choose(data, inputs, shards, SEED)
+    on_disk.write(prepared, out)
+    (found,), _, _ = on_disk.describe(data, prepared, on_disk.Training(1, 16, SEED))
     return found.counts.tokens
 
 

@@ -14,7 +14,7 @@ from typing import Any
 def main() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     from arabic_llm import run  # noqa: F401
-    from arabic_llm.data import staging  # noqa: F401
+    from arabic_llm.data.preparing import staging  # noqa: F401
     from arabic_llm.evaluation import harness, statistics, suites  # noqa: F401
     from arabic_llm.models import adapter, placement  # noqa: F401
     from arabic_llm.reports import card, page  # noqa: F401

@@ -6,7 +6,7 @@ import pytest
 from conftest import compose_config
 
 from arabic_llm import hub
-from arabic_llm.data import sources
+from arabic_llm.data.preparing import sources
 from arabic_llm.data.reading import locate
 from arabic_llm.errors import DataError
 

@@ -241,7 +241,7 @@ def test_help_lists_every_option_and_no_schema(tmp_path):
 
 
 def test_our_own_bug_keeps_its_traceback(program, monkeypatch):
-    from arabic_llm.data import sources
+    from arabic_llm.data.preparing import sources
 
     monkeypatch.setattr(sources, "load", lambda *_: 1 / 0)
     monkeypatch.setattr(sys, "argv", ["arabic_llm.run", "tracking=none"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from arabic_llm.data.summary import LENGTH_BINS, Counts, Summary, word_unit
+from arabic_llm.data.preparing.summary import LENGTH_BINS, Counts, Summary, word_unit
 from arabic_llm.reports import card_metadata, figures
 from arabic_llm.reports.markdown import code, escaped, percent, table
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
+from arabic_llm.data.preparing.summary import SplitFile, Summary
 from arabic_llm.data.reading.records import shown
-from arabic_llm.data.summary import SplitFile, Summary
 
 PREFERENCES = "pref_"  # the beginning of the names of preference files
 MIXED_LICENSES = "LICENSE.md"  # the file that names each source's, where they are not one

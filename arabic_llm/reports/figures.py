@@ -17,7 +17,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from arabic_llm.data.summary import LENGTH_BINS, SourceSummary
+from arabic_llm.data.preparing.summary import LENGTH_BINS, SourceSummary
 from arabic_llm.evaluation.statistics import Difference
 from arabic_llm.reports.markdown import percent
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from arabic_llm.data.chat import TokenRow
-    from arabic_llm.data.labelled import Labelled
+    from arabic_llm.data.preparing.labelled import Labelled
     from arabic_llm.models.load import Base, Head
     from arabic_llm.reports.classification import Classified
     from arabic_llm.tracking import Tracker
@@ -80,7 +80,7 @@ def fine_tune(config: RunConfig, data: Labelled, fitted: Fit, directory: Path, t
     Raises HardwareError for a run that its card, or its budget, does not hold.
     """
     from arabic_llm.data import tokens
-    from arabic_llm.data.mixing import Mix
+    from arabic_llm.data.preparing.mixing import Mix
     from arabic_llm.models import adapter, load
     from arabic_llm.training import fit
     from arabic_llm.training import sft as training
@@ -168,7 +168,7 @@ def judge(config: RunConfig, data: Labelled, trained: Path, directory: Path) -> 
 
 
 def _rows(config: RunConfig) -> Labelled:
-    from arabic_llm.data import labelled
+    from arabic_llm.data.preparing import labelled
 
     return labelled.load(config.data, Path(config.data_root), config.seed)
 
@@ -237,7 +237,7 @@ def _counted_letters(config: RunConfig, data: Labelled) -> list[int]:
     """Return the answers of the TF-IDF baseline; what one run has fitted on these rows, others read."""
     from importlib.metadata import version
 
-    from arabic_llm.data.sources import content_hash
+    from arabic_llm.data.preparing.sources import content_hash
     from arabic_llm.evaluation import baselines
 
     rows = [content_hash(data.train), content_hash(data.test), data.labels]

@@ -39,7 +39,7 @@ class Config(TaskConfig):
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
     """Return hashes of what a run reads: rows and tokenizer (None: not here yet)."""
-    from arabic_llm.data import sources
+    from arabic_llm.data.preparing import sources
     from arabic_llm.models import load
 
     return {

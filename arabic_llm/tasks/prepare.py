@@ -24,9 +24,9 @@ from arabic_llm.errors import ConfigError
 from arabic_llm.tasks import sft
 
 if TYPE_CHECKING:
-    from arabic_llm.data.mix_report import MixReport
-    from arabic_llm.data.prepare import Prepared, Training
-    from arabic_llm.data.summary import Plan, SourceSummary, SplitFile
+    from arabic_llm.data.preparing.mix_report import MixReport
+    from arabic_llm.data.preparing.on_disk import Prepared, Training
+    from arabic_llm.data.preparing.summary import Plan, SourceSummary, SplitFile
 
 log = logging.getLogger(__name__)
 _CODE = ("data", "text")  # what decides which rows come out
@@ -49,7 +49,7 @@ class Config(TaskConfig):
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
     """Return hashes of what a run reads: rows, tokenizer, and the benchmarks whose items are left out."""
-    from arabic_llm.data import sources
+    from arabic_llm.data.preparing import sources
     from arabic_llm.data.reading import locate
     from arabic_llm.evaluation import local
     from arabic_llm.models import load
@@ -65,26 +65,26 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
 
 def plan(config: RunConfig) -> None:
     """Say what a run would do: rows found, filters, mix, tokens, steps. Writes nothing that stays."""
-    from arabic_llm.data import prepare
+    from arabic_llm.data.preparing import on_disk
 
     with TemporaryDirectory(prefix="arabic-llm-") as folder:
         prepared = _prepare(config, Path(folder), Engine.processes)  # no other machine sees the folder
-        sources, plan, mix = prepare.describe(config.data, prepared, _training(config))
+        sources, plan, mix = on_disk.describe(config.data, prepared, _training(config))
     for line in lines(sources, plan, mix):
         log.info("%s", line)
 
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the number of training rows; they lie in the directory, with their card, README.md."""
-    from arabic_llm.data import prepare
+    from arabic_llm.data.preparing import on_disk
+    from arabic_llm.data.preparing.summary import Summary
     from arabic_llm.data.reading import locate
-    from arabic_llm.data.summary import Summary
     from arabic_llm.reports import card
 
     work = directory / ".work"
     prepared = _prepare(config, work, config.data.engine)
-    splits = prepare.write(prepared, directory)
-    sources, plan, mix = prepare.describe(config.data, prepared, _training(config))
+    splits = on_disk.write(prepared, directory)
+    sources, plan, mix = on_disk.describe(config.data, prepared, _training(config))
     command = files.read_json(directory / "manifest.json")["command"]
     name, tokenizer = config.data.name, config.model.name
     summary = Summary(name, command, tokenizer, config.seed, sources, tuple(splits), plan)
@@ -102,7 +102,7 @@ def run(config: RunConfig, directory: Path) -> float:
 
 def lines(sources: Sequence[SourceSummary], plan: Plan, mix: MixReport) -> list[str]:
     """Return what the user reads of a data set: ledgers, tokens, mix, steps."""
-    from arabic_llm.data.summary import word_unit
+    from arabic_llm.data.preparing.summary import word_unit
 
     said = [f"{source.name}: filters {', '.join(source.filters)}" for source in sources]
     said += [str(source.ledger) for source in sources]
@@ -121,11 +121,11 @@ def lines(sources: Sequence[SourceSummary], plan: Plan, mix: MixReport) -> list[
 
 def _prepare(config: RunConfig, folder: Path, engine: Engine) -> Prepared:
     """Return what becomes of every row; chunks that are in the folder already are not cleaned again."""
-    from arabic_llm.data import prepare, sources, staging
     from arabic_llm.data.cleaning import contamination
     from arabic_llm.data.cleaning.rules import Rules
+    from arabic_llm.data.preparing import on_disk, sources, staging
+    from arabic_llm.data.preparing.shards import Work
     from arabic_llm.data.reading import locate
-    from arabic_llm.data.shards import Work
     from arabic_llm.models import load
 
     items, read = contamination.index(sft.test_items(config)), locate.sources_of(config.data)
@@ -136,12 +136,12 @@ def _prepare(config: RunConfig, folder: Path, engine: Engine) -> Prepared:
     if engine is Engine.datatrove:
         if find_spec("datatrove") is None:
             raise ConfigError("data.engine=datatrove needs datatrove: pip install 'arabic-llm[scale]'")
-        from arabic_llm.data import executors
+        from arabic_llm.data.preparing import executors
 
         executors.clean(work, inputs, folder, config.hw)
     num_processes = config.hw.num_processes or len(os.sched_getaffinity(0))
     shards = staging.stage(work, inputs, folder, num_processes)
-    return prepare.choose(config.data, inputs, shards, config.seed)
+    return on_disk.choose(config.data, inputs, shards, config.seed)
 
 
 def _manifest(config: RunConfig, splits: list[SplitFile], plan: Plan) -> dict[str, object]:
@@ -159,7 +159,7 @@ def _manifest(config: RunConfig, splits: list[SplitFile], plan: Plan) -> dict[st
 
 
 def _training(config: RunConfig) -> Training:
-    from arabic_llm.data.prepare import Training
+    from arabic_llm.data.preparing.on_disk import Training
 
     task = _settings(config)
     return Training(task.epochs, task.effective_batch_size, config.seed)

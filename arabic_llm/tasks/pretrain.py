@@ -48,7 +48,7 @@ def run(config: RunConfig, directory: Path) -> float:
     """Return the loss on held-out documents, in nats a token, of the model in `<directory>/model`."""
     from arabic_llm import machine, tracking
     from arabic_llm.data import chat, tokens
-    from arabic_llm.data.mixing import Mix
+    from arabic_llm.data.preparing.mixing import Mix
     from arabic_llm.data.sample import corpus
     from arabic_llm.models import adapter, fresh, placement
     from arabic_llm.training import sft

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from arabic_llm.data.chat import TokenRow
-    from arabic_llm.data.mixing import Mix
+    from arabic_llm.data.preparing.mixing import Mix
+    from arabic_llm.data.preparing.sources import Rows
     from arabic_llm.data.rows import Row
-    from arabic_llm.data.sources import Rows
     from arabic_llm.tracking import Tracker
     from arabic_llm.training.sft import Outcome
 
@@ -58,7 +58,7 @@ def run(config: RunConfig, directory: Path) -> float:
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
     """Return hashes of what a run reads: rows, base model, earlier adapter (None: not here yet)."""
-    from arabic_llm.data import held_out, sources
+    from arabic_llm.data.preparing import held_out, sources
     from arabic_llm.models import adapter
 
     root, cache = Path(config.data_root), Path(config.cache_dir)
@@ -100,7 +100,8 @@ def plan(config: RunConfig) -> None:
 
 def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     """Return the folder of the trained adapter (or weights); a finished one is not trained again."""
-    from arabic_llm.data import chat, held_out, lint, tokens
+    from arabic_llm.data import chat, lint, tokens
+    from arabic_llm.data.preparing import held_out
     from arabic_llm.models import adapter, load, placement
     from arabic_llm.training import drift, fit, sft
 
@@ -182,7 +183,7 @@ def rows_of(config: RunConfig, questions: set[str] | str | None = None) -> Rows:
 
     Raises DataError when the suite's items are to be left out and cannot be read.
     """
-    from arabic_llm.data import sources
+    from arabic_llm.data.preparing import sources
 
     return sources.load(config.data, Path(config.data_root), config.seed, test_items(config, questions))
 
@@ -204,7 +205,7 @@ def test_items(config: RunConfig, questions: set[str] | str | None = None) -> se
 
 def mix_of(config: RunConfig, rows: Sequence[Row | TokenRow]) -> Mix:
     """Return the mix. Raises ConfigError when these rows cannot give it: before a model is loaded."""
-    from arabic_llm.data.mixing import Mix
+    from arabic_llm.data.preparing.mixing import Mix
 
     mix = Mix.of(config.data)
     mix.shares(Counter(row.source for row in rows))
@@ -215,7 +216,7 @@ def mix_lines(config: RunConfig, rows: Sequence[TokenRow], mix: Mix) -> list[str
     """Return what the mix comes to in a run on these rows; nothing for one source in one bucket."""
     if mix.num_buckets == 1 and len({row.source for row in rows}) == 1:
         return []
-    from arabic_llm.data import mix_report
+    from arabic_llm.data.preparing import mix_report
     from arabic_llm.training import batches, schedule
 
     task = settings(config)

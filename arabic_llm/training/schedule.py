@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from arabic_llm.config.schema import TrainingConfig
 from arabic_llm.data.chat import IGNORED
-from arabic_llm.data.mixing import Mix, MixedBucketSampler
+from arabic_llm.data.preparing.mixing import Mix, MixedBucketSampler
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ import pytest
 from conftest import compose_config
 
 from arabic_llm import files
-from arabic_llm.data import sources, staging
 from arabic_llm.data.cleaning import contamination
 from arabic_llm.data.cleaning.rules import Rules
-from arabic_llm.data.shards import Work
+from arabic_llm.data.preparing import sources, staging
+from arabic_llm.data.preparing.shards import Work
 from arabic_llm.errors import HardwareError
 
 needs_datatrove = pytest.mark.skipif(
@@ -87,7 +87,7 @@ def test_two_workers_of_the_local_executor_make_the_same_bytes(program, tmp_path
 def test_either_engine_carries_on_what_the_other_began_and_reads_no_finished_input(
     tmp_path, raw, monkeypatch
 ):
-    from arabic_llm.data import executors
+    from arabic_llm.data.preparing import executors
 
     monkeypatch.chdir(tmp_path)
     work, inputs, hw = staged("hw.num_processes=2", "hw.executor.num_tasks=2")
@@ -148,7 +148,7 @@ def test_nothing_outlives_a_killed_run_and_another_engine_ends_it(program, tmp_p
 def test_a_killed_worker_ends_the_run_in_one_line_and_the_same_command_makes_the_same_bytes(
     tmp_path, raw, monkeypatch
 ):
-    from arabic_llm.data import executors
+    from arabic_llm.data.preparing import executors
 
     monkeypatch.chdir(tmp_path)
     for name in "bc":

@@ -7,9 +7,9 @@ import pytest
 from conftest import DATA, compose_config, needs_data
 
 from arabic_llm.config.data_schema import BidiControls, CleaningConfig
-from arabic_llm.data import sources
 from arabic_llm.data.cleaning import filters
 from arabic_llm.data.ledger import Ledger
+from arabic_llm.data.preparing import sources
 from arabic_llm.data.rows import Message, Row, question_answer
 from arabic_llm.errors import ConfigError
 

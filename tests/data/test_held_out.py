@@ -5,8 +5,8 @@ import json
 import pytest
 from conftest import compose_config
 
-from arabic_llm.data import held_out
-from arabic_llm.data.held_out import _OURS
+from arabic_llm.data.preparing import held_out
+from arabic_llm.data.preparing.held_out import _OURS
 from arabic_llm.data.rows import Row
 from arabic_llm.errors import DataError
 

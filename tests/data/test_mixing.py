@@ -8,8 +8,8 @@ import pytest
 from conftest import compose_config
 
 from arabic_llm.config.data_schema import DataConfig, SourceConfig
-from arabic_llm.data import mix_report
-from arabic_llm.data.mixing import Mix, MixedBucketSampler
+from arabic_llm.data.preparing import mix_report
+from arabic_llm.data.preparing.mixing import Mix, MixedBucketSampler
 from arabic_llm.errors import ConfigError
 
 K12 = Mix({"belle": 2, "oasst": 1, "cidar": 5}, {"belle": "zh", "oasst": "zh", "cidar": "ar"}, {"zh": 0.7})

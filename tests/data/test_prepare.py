@@ -4,7 +4,7 @@ import pytest
 from conftest import compose_config
 
 from arabic_llm import files
-from arabic_llm.data import sources, staging
+from arabic_llm.data.preparing import sources, staging
 from arabic_llm.data.rows import Row
 from arabic_llm.errors import DataError
 
@@ -113,7 +113,7 @@ def test_a_bad_row_stops_it_at_its_line_also_in_another_process(program, raw, mo
 def test_an_input_that_was_finished_is_not_read_again(tmp_path, raw, monkeypatch):
     from arabic_llm.data.cleaning import contamination
     from arabic_llm.data.cleaning.rules import Rules
-    from arabic_llm.data.shards import Work
+    from arabic_llm.data.preparing.shards import Work
     from arabic_llm.models import load
 
     config = compose_config(*overrides(raw))

@@ -6,7 +6,7 @@ import json
 import pytest
 from conftest import DATA, compose_config, needs_data
 
-from arabic_llm.data import sources
+from arabic_llm.data.preparing import sources
 from arabic_llm.data.reading.lines import LONGEST_LINE_BYTES
 from arabic_llm.data.reading.readers import READERS, Broken, Record, read
 from arabic_llm.errors import DataError

@@ -6,7 +6,7 @@ import pytest
 from conftest import DATA, compose_config
 
 from arabic_llm.config.data_schema import DataConfig, SourceConfig
-from arabic_llm.data import sources
+from arabic_llm.data.preparing import sources
 from arabic_llm.errors import ConfigError, DataError
 
 WORDS = "في مدينة بعيدة عاش تاجر له ثلاثة أولاد يحبون السفر".split()  # noqa: SIM905

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import DATA, compose_config, needs_data
 
-from arabic_llm.data import sources
+from arabic_llm.data.preparing import sources
 from arabic_llm.data.reading import locate
 from arabic_llm.errors import DataError
 

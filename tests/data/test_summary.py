@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from arabic_llm.data.ledger import Ledger, total
-from arabic_llm.data.summary import (
+from arabic_llm.data.preparing.summary import (
     LENGTH_BINS,
     Counts,
     Plan,

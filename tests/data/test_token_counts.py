@@ -6,7 +6,7 @@ import pytest
 from conftest import compose_config
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 
-from arabic_llm.data.token_counts import TokenCounter, finest_cut
+from arabic_llm.data.preparing.token_counts import TokenCounter, finest_cut
 from arabic_llm.models import load
 
 CHARACTERS = [*"abZ'sت\u0629\u0651\u064b7٣.,!؟_()\"-😀中文\n\t\u200c\u00a0\u2028\u3000", *" " * 10]

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from test_harness import by_name
 
 from arabic_llm.config.suite_schema import Aggregate, SuiteTask
-from arabic_llm.data import sources
+from arabic_llm.data.preparing import sources
 from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation import aggregate, harness, suites
 from arabic_llm.evaluation.chat_lm import Limits

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from arabic_llm.data.ledger import Ledger
-from arabic_llm.data.summary import Counts, Plan, Share, SourceSummary, SplitFile, Summary, count
+from arabic_llm.data.preparing.summary import Counts, Plan, Share, SourceSummary, SplitFile, Summary, count
 from arabic_llm.reports import card, card_metadata
 from arabic_llm.reports.markdown import code, escaped, percent
 

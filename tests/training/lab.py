@@ -8,8 +8,9 @@ from typing import Any
 
 from conftest import compose_config
 
-from arabic_llm.data import chat, held_out, sources, tokens
-from arabic_llm.data.mixing import Mix
+from arabic_llm.data import chat, tokens
+from arabic_llm.data.preparing import held_out, sources
+from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.models import adapter, load, placement
 from arabic_llm.tracking import NoTracker
 from arabic_llm.training import batches, drift, schedule, sft

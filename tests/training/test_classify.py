@@ -15,7 +15,7 @@ from lab import learned
 
 from arabic_llm import files
 from arabic_llm.data import chat, tokens
-from arabic_llm.data.mixing import Mix
+from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.rows import Row
 from arabic_llm.errors import CheckpointError
 from arabic_llm.models import adapter, load, placement

@@ -10,7 +10,7 @@ from lab import Lab, learned
 from test_sft import Interrupt, losses
 
 from arabic_llm import files
-from arabic_llm.data import held_out
+from arabic_llm.data.preparing import held_out
 from arabic_llm.training import callbacks, drift
 
 FEW = ("task.held_out.num_bytes=1500",)

@@ -5,7 +5,7 @@ import pytest
 from conftest import compose_config
 
 from arabic_llm.data.chat import IGNORED
-from arabic_llm.data.mixing import Mix
+from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.training import schedule
 
 

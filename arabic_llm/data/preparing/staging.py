@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from arabic_llm import files
 from arabic_llm.config.data_schema import SourceConfig
-from arabic_llm.data import sources
-from arabic_llm.data.shards import Cleaner, Order, Shard, Work
-from arabic_llm.data.sources import Input
+from arabic_llm.data.preparing import sources
+from arabic_llm.data.preparing.shards import Cleaner, Order, Shard, Work
+from arabic_llm.data.preparing.sources import Input
 from arabic_llm.errors import HardwareError
 
 Apply = Callable[[Iterator[Order]], Iterator[int]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from arabic_llm.data.mixing import MixedBucketSampler
+from arabic_llm.data.preparing.mixing import MixedBucketSampler
 
 
 @dataclass(frozen=True)

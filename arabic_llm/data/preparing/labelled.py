@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arabic_llm.config.data_schema import BadRow, DataConfig
-from arabic_llm.data import sources
 from arabic_llm.data.ledger import Ledger
+from arabic_llm.data.preparing import sources
 from arabic_llm.data.reading.records import listed, shown
 from arabic_llm.data.rows import Row
 from arabic_llm.data.sample import questions

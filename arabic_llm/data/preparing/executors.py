@@ -29,9 +29,9 @@ from tqdm import tqdm
 from arabic_llm import files
 from arabic_llm.config.data_schema import ExecutorKind
 from arabic_llm.config.schema import HardwareConfig
-from arabic_llm.data import staging
-from arabic_llm.data.shards import Cleaner, Order, Work
-from arabic_llm.data.sources import Input
+from arabic_llm.data.preparing import staging
+from arabic_llm.data.preparing.shards import Cleaner, Order, Work
+from arabic_llm.data.preparing.sources import Input
 from arabic_llm.errors import ConfigError, DataError, HardwareError
 
 log = logging.getLogger(__name__)

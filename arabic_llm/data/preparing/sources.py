@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 
 from arabic_llm.config.data_schema import ColumnsConfig, DataConfig, SourceConfig
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.data import ledger, selection
+from arabic_llm.data import ledger
 from arabic_llm.data.cleaning import contamination
 from arabic_llm.data.cleaning.rules import Chunk, Cleaned, Rules, clean, joined
 from arabic_llm.data.ledger import Ledger
+from arabic_llm.data.preparing import selection
+from arabic_llm.data.preparing.selection import Fate, Part
 from arabic_llm.data.reading import converters, formats, locate, readers
 from arabic_llm.data.reading.locate import sources_of
 from arabic_llm.data.reading.readers import Broken, Record
 from arabic_llm.data.reading.records import listed
 from arabic_llm.data.rows import Row
 from arabic_llm.data.sample import questions
-from arabic_llm.data.selection import Fate, Part
 from arabic_llm.errors import ConfigError, DataError
 
 Mended = NDArray[np.bool_]

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from arabic_llm import files
 from arabic_llm.config.data_schema import DataConfig
-from arabic_llm.data import mix_report, selection, sources
-from arabic_llm.data.mix_report import MixReport
-from arabic_llm.data.mixing import Mix, MixedBucketSampler
+from arabic_llm.data.preparing import mix_report, selection, sources
+from arabic_llm.data.preparing.mix_report import MixReport
+from arabic_llm.data.preparing.mixing import Mix, MixedBucketSampler
+from arabic_llm.data.preparing.selection import KEPT, Chosen, Fate, Part
+from arabic_llm.data.preparing.shards import Shard
+from arabic_llm.data.preparing.summary import Counts, Plan, Share, SourceSummary, SplitFile, count
 from arabic_llm.data.reading import locate
-from arabic_llm.data.selection import KEPT, Chosen, Fate, Part
-from arabic_llm.data.shards import Shard
-from arabic_llm.data.summary import Counts, Plan, Share, SourceSummary, SplitFile, count
 
 Fates = NDArray[np.int8]
 _LABELLED = (b'"label": "', b'"subject": "')  # as Row.as_dict writes them

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from arabic_llm.config.data_schema import HeldOutConfig, SourceConfig
-from arabic_llm.data import sources
 from arabic_llm.data.cleaning import near_copies, ngrams
 from arabic_llm.data.cleaning.contamination import LONG_RUN
+from arabic_llm.data.preparing import sources
+from arabic_llm.data.preparing.selection import Fate
 from arabic_llm.data.reading import locate
 from arabic_llm.data.reading.readers import Broken, Record
 from arabic_llm.data.reading.row_builder import as_row
 from arabic_llm.data.rows import Row
-from arabic_llm.data.selection import Fate
 from arabic_llm.errors import DataError
 from arabic_llm.text.normalize import normalize
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from arabic_llm import files
 from arabic_llm.data.cleaning.rules import Chunk, Cleaned, Rules, clean
 from arabic_llm.data.ledger import Ledger
+from arabic_llm.data.preparing.selection import Fate
+from arabic_llm.data.preparing.summary import count_words
+from arabic_llm.data.preparing.token_counts import TokenCounter
 from arabic_llm.data.rows import Row
-from arabic_llm.data.selection import Fate
-from arabic_llm.data.summary import count_words
-from arabic_llm.data.token_counts import TokenCounter
 
 
 @dataclass(frozen=True)
