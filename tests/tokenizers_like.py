@@ -8,8 +8,8 @@ from conftest import DATA, model_config
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from arabic_llm.data import chat
 from arabic_llm.data.sample import corpus
+from arabic_llm.data.tokens.token_rows import chat
 
 # model -> (kind, control tokens, what opens a text by itself, BOS)
 _FAMILIES = {

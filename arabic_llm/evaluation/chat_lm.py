@@ -14,9 +14,9 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from arabic_llm import processes
-from arabic_llm.data import chat
-from arabic_llm.data.chat import Codec
 from arabic_llm.data.rows import Message
+from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens.token_rows import chat
 from arabic_llm.errors import DataError, HardwareError
 from arabic_llm.evaluation import answers, scoring
 from arabic_llm.evaluation.answers import Answers
@@ -62,7 +62,7 @@ class ChatLM(HFLM):  # type: ignore[misc]
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        """Return the conversation as data/chat.py renders it (lm-eval calls this)."""
+        """Return the conversation as data/tokens/chat.py renders it (lm-eval calls this)."""
         messages = [Message(turn["role"], turn["content"]) for turn in chat_history]
         return chat.render(self._codec, messages, add_generation_prompt=add_generation_prompt)
 

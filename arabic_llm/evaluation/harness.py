@@ -15,7 +15,7 @@ from lm_eval.evaluator import evaluate as harness_evaluate
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.data.chat import Codec
+from arabic_llm.data.tokens.chat import Codec
 from arabic_llm.evaluation import aggregate, local, suites
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits

@@ -17,8 +17,8 @@ from arabic_llm.tasks import sft
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from arabic_llm.data.chat import TokenRow
     from arabic_llm.data.preparing.labelled import Labelled
+    from arabic_llm.data.tokens.chat import TokenRow
     from arabic_llm.models.load import Base, Head
     from arabic_llm.reports.classification import Classified
     from arabic_llm.tracking import Tracker
@@ -79,8 +79,8 @@ def fine_tune(config: RunConfig, data: Labelled, fitted: Fit, directory: Path, t
 
     Raises HardwareError for a run that its card, or its budget, does not hold.
     """
-    from arabic_llm.data import tokens
     from arabic_llm.data.preparing.mixing import Mix
+    from arabic_llm.data.tokens.token_rows import token_rows
     from arabic_llm.models import adapter, load
     from arabic_llm.training import fit
     from arabic_llm.training import sft as training
@@ -92,7 +92,7 @@ def fine_tune(config: RunConfig, data: Labelled, fitted: Fit, directory: Path, t
     place = fitted.place
     base, tokenizer, head = _base(config, data)
     train, dev = (_encoded(config, data, name, tokenizer) for name in ("train", "dev"))
-    material = training.Material(train, dev, tokens.data_hash(train), Mix.of(config.data))
+    material = training.Material(train, dev, token_rows.data_hash(train), Mix.of(config.data))
     model, outcome = training.train(
         adapter.attach(
             load.base_model(config.model, base, config.adapter, place, head),
@@ -191,7 +191,7 @@ def _announce(config: RunConfig, data: Labelled, fitted: Fit) -> None:
 
 def _base(config: RunConfig, data: Labelled) -> tuple[Base, PreTrainedTokenizerBase, Head]:
     """Return where the base model lies, its tokenizer, and the head that it gets."""
-    from arabic_llm.data import chat
+    from arabic_llm.data.tokens.token_rows import chat
     from arabic_llm.models import load
 
     base = load.locate(config.model, Path(config.cache_dir))
@@ -205,7 +205,7 @@ def _encoded(
     config: RunConfig, data: Labelled, split: str, tokenizer: PreTrainedTokenizerBase
 ) -> list[TokenRow]:
     """Return the rows of a split as token rows, and say how many were cut."""
-    from arabic_llm.data import chat
+    from arabic_llm.data.tokens.token_rows import chat
 
     rows, length = getattr(data, split), sft.settings(config).max_length
     encoded = [

@@ -17,7 +17,7 @@ from arabic_llm.errors import ConfigError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from arabic_llm.data.chat import Codec
+    from arabic_llm.data.tokens.chat import Codec
     from arabic_llm.evaluation.fit import Fit
     from arabic_llm.evaluation.mistakes import Sorted
     from arabic_llm.evaluation.perturbed import Condition
@@ -93,7 +93,7 @@ def run(config: RunConfig, directory: Path) -> float:
 
 def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | None = None) -> Evaluation:
     """Return the evaluation of the base model, or of what was trained; folder gets what memory it took."""
-    from arabic_llm.data import chat
+    from arabic_llm.data.tokens.token_rows import chat
     from arabic_llm.evaluation import fit, scores, suites
     from arabic_llm.models import adapter, load, placement
 
@@ -162,7 +162,7 @@ def _identity(
     trained: Path | None,
 ) -> dict[str, Any]:
     """Return what makes a model the one that is judged."""
-    from arabic_llm.data import chat
+    from arabic_llm.data.tokens.token_rows import chat
     from arabic_llm.models import adapter, load
 
     return {

@@ -16,7 +16,7 @@ from arabic_llm.errors import ConfigError
 from arabic_llm.tasks import sft
 
 if TYPE_CHECKING:
-    from arabic_llm.data.chat import Codec, TokenRow
+    from arabic_llm.data.tokens.chat import Codec, TokenRow
     from arabic_llm.reports.page import ShownRow
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def plan(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the share of supervised tokens; the page is `<directory>/inspection.html`."""
-    from arabic_llm.data import chat, lint, tokens
+    from arabic_llm.data.tokens.token_rows import chat, lint, token_rows
     from arabic_llm.models import load
     from arabic_llm.reports import page
 
@@ -63,8 +63,8 @@ def run(config: RunConfig, directory: Path) -> float:
     rows = sft.rows_of(config)
     base = load.locate(config.model, Path(config.cache_dir))
     codec = chat.prepare(load.tokenizer(base), config.model)
-    encoded = tokens.encode(codec, rows.train, config.data, task.max_length, Path(config.cache_dir))
-    tokens.refuse_great_loss([encoded.ledger], config.data, task.max_length)
+    encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, Path(config.cache_dir))
+    token_rows.refuse_great_loss([encoded.ledger], config.data, task.max_length)
     seen = lint.lint(codec, rows.train, encoded, "not looked for by task=inspect")
     step = max(1, len(encoded.rows) // task.rows)
     shown = [_shown(codec, row) for row in encoded.rows[::step][: task.rows]]
@@ -83,7 +83,7 @@ def run(config: RunConfig, directory: Path) -> float:
 
 
 def _shown(codec: Codec, row: TokenRow) -> ShownRow:
-    from arabic_llm.data import chat
+    from arabic_llm.data.tokens.token_rows import chat
     from arabic_llm.reports.page import ShownRow, ShownRun
 
     control = set(codec.tokenizer.all_special_ids)

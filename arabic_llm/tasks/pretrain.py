@@ -47,9 +47,9 @@ def plan(config: RunConfig) -> None:
 def run(config: RunConfig, directory: Path) -> float:
     """Return the loss on held-out documents, in nats a token, of the model in `<directory>/model`."""
     from arabic_llm import machine, tracking
-    from arabic_llm.data import chat, tokens
     from arabic_llm.data.preparing.mixing import Mix
     from arabic_llm.data.sample import corpus
+    from arabic_llm.data.tokens.token_rows import chat, token_rows
     from arabic_llm.models import adapter, fresh, placement
     from arabic_llm.training import sft
 
@@ -60,10 +60,10 @@ def run(config: RunConfig, directory: Path) -> float:
     rows = list(corpus.documents(task.num_documents, config.seed))
     tokenizer = fresh.train_tokenizer((row.words() for row in rows), config.model.architecture.vocab_size)
     codec = chat.prepare(tokenizer, config.model)
-    encoded = tokens.encode(codec, rows, config.data, task.max_length, Path(config.cache_dir)).rows
+    encoded = token_rows.encode(codec, rows, config.data, task.max_length, Path(config.cache_dir)).rows
     held_out = round(len(encoded) * config.data.dev_share)
     material = sft.Material(
-        encoded[held_out:], encoded[:held_out], tokens.data_hash(encoded), Mix.of(config.data)
+        encoded[held_out:], encoded[:held_out], token_rows.data_hash(encoded), Mix.of(config.data)
     )
     log.info("%s; %s tokens", f"{len(rows):,} documents", f"{sum(len(r.input_ids) for r in encoded):,}")
     model, outcome = sft.train(

@@ -23,10 +23,10 @@ from arabic_llm.errors import ConfigError, DataError, UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from arabic_llm.data.chat import TokenRow
     from arabic_llm.data.preparing.mixing import Mix
     from arabic_llm.data.preparing.sources import Rows
     from arabic_llm.data.rows import Row
+    from arabic_llm.data.tokens.chat import TokenRow
     from arabic_llm.tracking import Tracker
     from arabic_llm.training.sft import Outcome
 
@@ -72,7 +72,7 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
 def plan(config: RunConfig) -> None:
     """Say what a run would do: rows, tokens, steps, bytes of the weights. Writes nothing."""
     from arabic_llm import machine
-    from arabic_llm.data import chat, tokens
+    from arabic_llm.data.tokens.token_rows import chat, token_rows
     from arabic_llm.models import load
     from arabic_llm.training import fit
 
@@ -89,8 +89,8 @@ def plan(config: RunConfig) -> None:
         log.info("tokens unknown: %s", error)
         return
     codec = chat.prepare(load.tokenizer(base), config.model)
-    encoded = tokens.encode(codec, rows.train, config.data, settings(config).max_length, None)
-    tokens.refuse_great_loss([encoded.ledger], config.data, settings(config).max_length)
+    encoded = token_rows.encode(codec, rows.train, config.data, settings(config).max_length, None)
+    token_rows.refuse_great_loss([encoded.ledger], config.data, settings(config).max_length)
     total = sum(len(row.input_ids) for row in encoded.rows)
     log.info("%s", encoded.ledger)
     log.info("%s tokens an epoch in %s sequences", f"{total:,}", f"{len(encoded.rows):,}")
@@ -100,8 +100,8 @@ def plan(config: RunConfig) -> None:
 
 def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     """Return the folder of the trained adapter (or weights); a finished one is not trained again."""
-    from arabic_llm.data import chat, lint, tokens
     from arabic_llm.data.preparing import held_out
+    from arabic_llm.data.tokens.token_rows import chat, lint, token_rows
     from arabic_llm.models import adapter, load, placement
     from arabic_llm.training import drift, fit, sft
 
@@ -121,9 +121,9 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     base = load.locate(config.model, cache)
     codec = chat.prepare(load.tokenizer(base), config.model)
     with processes.main_first():
-        train = tokens.encode(codec, rows.train, config.data, task.max_length, cache)
-        dev = tokens.encode(codec, rows.dev, config.data, task.max_length, cache)
-    tokens.refuse_great_loss([train.ledger, dev.ledger], config.data, task.max_length)
+        train = token_rows.encode(codec, rows.train, config.data, task.max_length, cache)
+        dev = token_rows.encode(codec, rows.dev, config.data, task.max_length, cache)
+    token_rows.refuse_great_loss([train.ledger, dev.ledger], config.data, task.max_length)
     mix = mix_of(config, train.rows)
     seen = lint.lint(codec, rows.train, train, questions)
     for line in seen.lines():
@@ -243,7 +243,7 @@ def followed(task: TrainingConfig) -> HeldOutConfig:
 
 def suite_questions(config: RunConfig) -> set[str] | str:
     """Return the normalised questions of the suite, or why they could not be read."""
-    from arabic_llm.data.lint import question_key
+    from arabic_llm.data.tokens.lint import question_key
     from arabic_llm.evaluation import suites
 
     try:

@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 from trl import pack_dataset
 
-from arabic_llm.data.chat import IGNORED, TokenRow
+from arabic_llm.data.tokens.chat import IGNORED, TokenRow
 
 _INTEGERS = List(Value("int32"))  # what packing gives its lengths: all parts of a data set have one type
 

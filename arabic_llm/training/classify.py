@@ -16,7 +16,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from arabic_llm.config.schema import Precision
-from arabic_llm.data.chat import TokenRow
+from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.models.placement import Placement
 from arabic_llm.training.batches import Collate
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from arabic_llm.config.schema import TrainingConfig
-from arabic_llm.data.chat import IGNORED
 from arabic_llm.data.preparing.mixing import Mix, MixedBucketSampler
+from arabic_llm.data.tokens.chat import IGNORED
 
 
 @dataclass(frozen=True)

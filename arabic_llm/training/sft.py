@@ -16,10 +16,10 @@ from trl import SFTConfig
 
 from arabic_llm import files, processes
 from arabic_llm.config.schema import Optimizer, Precision, TrainingConfig
-from arabic_llm.data.chat import TokenRow
 from arabic_llm.data.preparing import mix_report
 from arabic_llm.data.preparing.mix_report import MixReport
 from arabic_llm.data.preparing.mixing import Mix
+from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError
 from arabic_llm.memory.plan import Plan
 from arabic_llm.models.placement import Placement, micro_batch

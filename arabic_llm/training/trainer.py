@@ -14,7 +14,7 @@ from transformers import Trainer
 from trl import SFTTrainer
 
 from arabic_llm import files, processes
-from arabic_llm.data.chat import IGNORED, TokenRow
+from arabic_llm.data.tokens.chat import IGNORED, TokenRow
 from arabic_llm.errors import HardwareError, TrainingError
 from arabic_llm.models import placement
 from arabic_llm.training import checkpoint, classify, moments

@@ -8,9 +8,9 @@ from typing import Any
 
 from conftest import compose_config
 
-from arabic_llm.data import chat, tokens
 from arabic_llm.data.preparing import held_out, sources
 from arabic_llm.data.preparing.mixing import Mix
+from arabic_llm.data.tokens.token_rows import chat, token_rows
 from arabic_llm.models import adapter, load, placement
 from arabic_llm.tracking import NoTracker
 from arabic_llm.training import batches, drift, schedule, sft
@@ -49,7 +49,7 @@ class Lab:
         self.model = adapter.attach(model, self.config.adapter, self.base, self.config.seed)
 
     def _encode(self, rows):
-        return tokens.encode(self.codec, rows, self.config.data, self.config.task.max_length, None).rows
+        return token_rows.encode(self.codec, rows, self.config.data, self.config.task.max_length, None).rows
 
     def plan(self) -> schedule.Schedule:
         """Return which rows each step sees."""
@@ -59,7 +59,7 @@ class Lab:
 
     def train(self, directory: Path):
         """Train and return (model, outcome)."""
-        rows_hash = tokens.data_hash(self.train_rows)
+        rows_hash = token_rows.data_hash(self.train_rows)
         texts = held_out.load(self.config.task.held_out, Path(), []) if self.follows else {}
         followed = drift.encode(self.codec, texts)
         material = sft.Material(self.train_rows, self.dev_rows, rows_hash, self.mix, followed)

@@ -7,7 +7,7 @@ import torch
 from conftest import model_config
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from arabic_llm.data.chat import IGNORED, TokenRow
+from arabic_llm.data.tokens.chat import IGNORED, TokenRow
 from arabic_llm.training import batches
 
 

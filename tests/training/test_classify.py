@@ -14,9 +14,9 @@ from conftest import compose_config
 from lab import learned
 
 from arabic_llm import files
-from arabic_llm.data import chat, tokens
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.rows import Row
+from arabic_llm.data.tokens.token_rows import chat, token_rows
 from arabic_llm.errors import CheckpointError
 from arabic_llm.models import adapter, load, placement
 from arabic_llm.tracking import NoTracker
@@ -64,7 +64,7 @@ class Lab:
 
     def train(self, directory: Path):
         """Train and return (model, outcome)."""
-        material = sft.Material(self.rows, self.rows[::4], tokens.data_hash(self.rows), Mix())
+        material = sft.Material(self.rows, self.rows[::4], token_rows.data_hash(self.rows), Mix())
         run = sft.Run(directory, self.config.seed, self.tracker)
         return sft.train(self.model, self.tokenizer, material, self.config.task, self.place, run)
 

@@ -10,9 +10,9 @@ import torch
 from lab import Lab, learned
 
 from arabic_llm import files
-from arabic_llm.data.chat import IGNORED
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.sample import corpus
+from arabic_llm.data.tokens.chat import IGNORED
 from arabic_llm.tracking import NoTracker
 from arabic_llm.training import batches, callbacks
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from conftest import compose_config
 
-from arabic_llm.data.chat import IGNORED
 from arabic_llm.data.preparing.mixing import Mix
+from arabic_llm.data.tokens.chat import IGNORED
 from arabic_llm.training import schedule
 
 

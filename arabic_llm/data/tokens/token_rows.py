@@ -17,14 +17,14 @@ from tqdm import tqdm
 from arabic_llm import files
 from arabic_llm.config.data_schema import DataConfig
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.data import chat
-from arabic_llm.data.chat import Codec, TokenRow
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing.sources import content_hash
 from arabic_llm.data.rows import Row
+from arabic_llm.data.tokens.chat import Codec, TokenRow
+from arabic_llm.data.tokens.token_rows import chat
 from arabic_llm.errors import DataError
 
-_ENCODING = 2  # raised when data/chat.py makes other ids or labels of the same rows
+_ENCODING = 2  # raised when data/tokens/chat.py makes other ids or labels of the same rows
 _COLUMNS = ("id", "input_ids", "labels", "kind", "was_cut", "source")
 
 
