@@ -1,1 +1,1 @@
-"""TODO."""
+"""Which rows stay, by what they say: profiles, filters, copies, items of a test."""
