@@ -11,8 +11,8 @@ from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation.chat_lm import Limits
 from arabic_llm.evaluation.suites import Chosen
 from arabic_llm.memory import judging, room, weights
+from arabic_llm.memory.inference_peak import Parts
 from arabic_llm.memory.plan import GIB
-from arabic_llm.memory.reading import Parts
 from arabic_llm.memory.room import Room
 from arabic_llm.models import load, placement
 from arabic_llm.models.placement import Placement

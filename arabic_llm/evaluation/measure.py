@@ -20,8 +20,8 @@ from transformers import PreTrainedModel
 from arabic_llm import files, processes
 from arabic_llm.config.schema import Precision
 from arabic_llm.evaluation import rehearsal
-from arabic_llm.memory import reading
-from arabic_llm.memory.reading import Held, Pass
+from arabic_llm.memory import inference_peak
+from arabic_llm.memory.inference_peak import Held, Pass
 from arabic_llm.memory.said import far_off, mib
 from arabic_llm.memory.timeline import Exact
 from arabic_llm.memory.trace import Trace
@@ -120,7 +120,7 @@ class Watch:
     def _before(self, _module: Any, _args: Any, inputs: dict[str, Any]) -> None:
         """Note the shape of a pass that is wider than all before; on a CPU begin to count."""
         shape = shape_of(self._held, inputs)
-        size = reading.predict(self._held, shape).allocated
+        size = inference_peak.predict(self._held, shape).allocated
         if size <= self._most * (_WIDER if self._held.on_cpu else 1) or self._trace is not None:
             return
         self._widest, self._most = shape, size

@@ -8,9 +8,9 @@ from itertools import chain
 
 from arabic_llm.config.schema import AdapterConfig, Device, HardwareConfig, Method, ModelConfig, Precision
 from arabic_llm.config.schema import Quantization as Quantized
-from arabic_llm.memory import reading
+from arabic_llm.memory import inference_peak
+from arabic_llm.memory.inference_peak import Held, Parts, Pass
 from arabic_llm.memory.plan import FRAGMENTS, GIB, workspace_on
-from arabic_llm.memory.reading import Held, Parts, Pass
 
 TOKENS_OF_A_SEQUENCE = 64  # what a pass of the scorer may take is counted in tokens
 CPU_TREE = 256  # tokens: in a tree all meet all, also those that do not see each other; a CPU feels that
@@ -78,7 +78,7 @@ class Room:
         else:
             shapes = scoring(self.held, size, context)
             shapes = chain(shapes, generation(size, context) if generates else ())
-        return max((reading.predict(self.held, shape) for shape in shapes), key=self.needed)
+        return max((inference_peak.predict(self.held, shape) for shape in shapes), key=self.needed)
 
 
 def room(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig) -> Room:

@@ -9,8 +9,8 @@ from arabic_llm.config import paths
 from arabic_llm.config.schema import ModelKind, Precision
 from arabic_llm.evaluation import rehearsal
 from arabic_llm.memory import room
+from arabic_llm.memory.inference_peak import Held, Pass, predict
 from arabic_llm.memory.plan import GIB
-from arabic_llm.memory.reading import Held, Pass, predict
 from arabic_llm.memory.workload import MIB
 
 MODELS = [model_config(path.stem) for path in sorted((paths.CONF / "model").glob("*.yaml"))]
