@@ -19,7 +19,7 @@ import yaml
 
 from arabic_llm.config import paths
 from arabic_llm.config.schema import ArchitectureConfig
-from arabic_llm.memory import closed_form
+from arabic_llm.memory import training_peak
 from arabic_llm.memory.workload import CUBLAS_WORKSPACE, MIB
 from arabic_llm.training import derive, rehearsal
 
@@ -49,11 +49,11 @@ def main(count: int, layers: int | None, seed: int) -> None:
             accumulates=draw.choice((False, True)),
             workspace_bytes=CUBLAS_WORKSPACE,
         )
-        real, form = rehearsal.peak(work).allocated, closed_form.predict(work).allocated
+        real, form = rehearsal.peak(work).allocated, training_peak.predict(work).allocated
         off = 100 * (form / real - 1)
         worst = max(worst, abs(off))
         setting = (
-            f"{work.batch_size} x {work.tokens:<5} rank {work.rank or '-':<4} {closed_form.regime(work)}"
+            f"{work.batch_size} x {work.tokens:<5} rank {work.rank or '-':<4} {training_peak.regime(work)}"
             f"{', accumulates' * work.accumulates}"
         )
         print(f"{values['name']:12} {real / MIB:8,.0f} MiB {off:+6.2f}%  {setting}", flush=True)

@@ -18,8 +18,8 @@ from arabic_llm.config.schema import (
     TrainingConfig,
 )
 from arabic_llm.errors import ConfigError
-from arabic_llm.memory import closed_form, resident, weights
-from arabic_llm.memory.closed_form import Parts
+from arabic_llm.memory import resident, training_peak, weights
+from arabic_llm.memory.training_peak import Parts
 from arabic_llm.memory.workload import (
     CUBLAS_WORKSPACE,
     HOPPER_WORKSPACE,
@@ -136,7 +136,7 @@ def fits(plan: Plan, hw: HardwareConfig) -> bool:
 def is_open(plan: Plan, hw: HardwareConfig) -> bool:
     """Return whether a rehearsal decides: more is said than is needed, or only holes may not fit."""
     fit_without_holes = plan.parts.allocated <= (hw.usable_gib or 0) * GIB
-    return not fits(plan, hw) and (fit_without_holes or closed_form.is_upper_bound(plan.work))
+    return not fits(plan, hw) and (fit_without_holes or training_peak.is_upper_bound(plan.work))
 
 
 def longest(wanted: Ask) -> int | None:
@@ -185,7 +185,7 @@ def _settings(wanted: Ask) -> Iterator[Plan]:
             continue  # FSDP has places of its own
         work = workload(wanted, size, checkpointing=checkpointing)
         work = replace(work, optimizer_on_host=optimizer, embedding_on_host=embedding, fsdp=fsdp)
-        yield Plan(size, batch // size, checkpointing, work, closed_form.predict(work))
+        yield Plan(size, batch // size, checkpointing, work, training_peak.predict(work))
 
 
 def _choices(set_by_hand: bool | None) -> tuple[bool, ...]:

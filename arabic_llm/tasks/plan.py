@@ -22,7 +22,7 @@ from arabic_llm.config.schema import (
     TrainingConfig,
 )
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.memory import closed_form, judging, said, ways_out
+from arabic_llm.memory import judging, said, training_peak, ways_out
 from arabic_llm.memory import plan as planning
 from arabic_llm.memory.plan import GIB, Ask, Plan
 from arabic_llm.memory.resident import BYTES
@@ -148,7 +148,7 @@ def verdict(chosen: Plan, wanted: Ask, typed: Sequence[str]) -> list[str]:
     lines = [f"it does not fit: {over:.2f} GiB are missing. What does:"]
     if planning.is_open(chosen, wanted.hw):
         why = "an upper bound does not fit"
-        if not closed_form.is_upper_bound(chosen.work):
+        if not training_peak.is_upper_bound(chosen.work):
             why = "its tensors fit, the holes between them may not"
         lines = [f"{why}; task.exact=true decides. What surely does:"]
     return [*lines, *(f"  {command}" for command in ways_out.ways_out(wanted, typed))]
@@ -182,7 +182,7 @@ def bound(chosen: Plan) -> list[str]:
             "an upper bound: with weights shared out by FSDP the real code needs less (by 8 to 23% where it"
             " was tried); task.exact=true rehearses it"
         ]
-    if (names := closed_form.stands_for(chosen.work)) is None:
+    if (names := training_peak.stands_for(chosen.work)) is None:
         return []
     own = ", ".join(chosen.work.target_modules)
     return [

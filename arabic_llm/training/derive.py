@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from arabic_llm import files
 from arabic_llm.config.schema import ArchitectureConfig, Precision
-from arabic_llm.memory import closed_form, trace, weights
+from arabic_llm.memory import trace, training_peak, weights
 from arabic_llm.memory.allocator import Block, CachingAllocator
 from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective, Optimizer, Workload
 from arabic_llm.training import rehearsal
@@ -80,7 +80,7 @@ class Recorder(CachingAllocator):
 
     def _count_in(self, name: str, number: int) -> None:
         if name not in self._values:
-            self._values[name] = np.array([closed_form.value(name, sizes) for sizes in self._sizes])
+            self._values[name] = np.array([training_peak.value(name, sizes) for sizes in self._sizes])
         self.alive[name] += number
         self._total += number * self._values[name]
 
@@ -201,7 +201,7 @@ def regimes() -> dict[str, Workload]:
             work = replace(
                 _workload(family, attention, padded, what), dropout=dropout, checkpointing=checkpointing
             )
-            found[closed_form.regime(work)] = work
+            found[training_peak.regime(work)] = work
     return found | _of_pairs(kernels) | _of_classes(kernels)
 
 
@@ -215,7 +215,7 @@ def _of_pairs(kernels: Kernels) -> dict[str, Workload]:
         attention, _ = kernels[family][-1]
         work = _workload(family, attention, True, what)
         work = replace(work, objective=objective, loss=losses[objective], checkpointing=checkpointing)
-        found[closed_form.regime(work)] = work
+        found[training_peak.regime(work)] = work
     return found
 
 
@@ -231,7 +231,7 @@ def _of_classes(kernels: Kernels) -> dict[str, Workload]:
                 _workload(family, attention, padded, what), dropout=dropout, checkpointing=checkpointing
             )
             work = replace(work, objective=Objective.classify, loss=Loss.full, num_labels=PRIMES["C"])
-            found[closed_form.regime(work)] = work
+            found[training_peak.regime(work)] = work
     return found
 
 
@@ -275,7 +275,7 @@ def main() -> None:
         f"{json.dumps(name)}:{json.dumps(of, separators=(',', ':'), sort_keys=True)}"
         for name, of in found.items()
     )
-    files.write_text(closed_form.MOMENTS, "{\n" + ",\n".join(lines) + "\n}\n")  # a regime a line
+    files.write_text(training_peak.MOMENTS, "{\n" + ",\n".join(lines) + "\n}\n")  # a regime a line
 
 
 if __name__ == "__main__":
