@@ -21,7 +21,7 @@ from arabic_llm.errors import DataError, HardwareError
 from arabic_llm.evaluation import answers, scoring
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.prefixes import Request
-from arabic_llm.memory.room import TOKENS_OF_A_SEQUENCE, Room
+from arabic_llm.memory.eval_batching import TOKENS_OF_A_SEQUENCE, Room
 
 log = logging.getLogger(__name__)
 

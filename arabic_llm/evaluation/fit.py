@@ -10,10 +10,10 @@ from arabic_llm.config.schema import Device, HardwareConfig, RunConfig
 from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation.chat_lm import Limits
 from arabic_llm.evaluation.suites import Chosen
-from arabic_llm.memory import judging, room, weights
+from arabic_llm.memory import eval_batching, judging, weights
+from arabic_llm.memory.eval_batching import Room
 from arabic_llm.memory.inference_peak import Parts
 from arabic_llm.memory.plan import GIB
-from arabic_llm.memory.room import Room
 from arabic_llm.models import load, placement
 from arabic_llm.models.placement import Placement
 
@@ -35,8 +35,8 @@ def fit(config: RunConfig, chosen: Sequence[Chosen], *, adapted: bool) -> Fit:
     """
     place = placement.resolve(config.hw)
     hw = _settings(config.hw, place)
-    both = replace(room.room(config.model, config.adapter, hw), most=place.eval_batch_size)
-    own = replace(both, held=room.hold(config.model, config.adapter, hw, adapted=adapted))
+    both = replace(eval_batching.room(config.model, config.adapter, hw), most=place.eval_batch_size)
+    own = replace(both, held=eval_batching.hold(config.model, config.adapter, hw, adapted=adapted))
     kinds = {task.OUTPUT_TYPE for entry in chosen for task in entry.leaves.values()}
     return Fit(place, both, own, "generate_until" in kinds)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from arabic_llm.config.schema import AdapterConfig, HardwareConfig, ModelConfig, Quantization
-from arabic_llm.memory import room, said, ways_out
+from arabic_llm.memory import eval_batching, said, ways_out
+from arabic_llm.memory.eval_batching import Room
 from arabic_llm.memory.resident import BYTES
-from arabic_llm.memory.room import Room
 
 QUESTION = 1024  # tokens of a question with its examples: what does not hold it holds nothing
 _ROWS = {  # of the table, by the names of memory.reading.Parts
@@ -26,7 +26,7 @@ def plan(
     model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, typed: Sequence[str]
 ) -> Iterator[str]:
     """Yield the lines of the plan: of the model with its adapter, that chooses answers and says some."""
-    found = room.room(model, adapter, hw)
+    found = eval_batching.room(model, adapter, hw)
     contexts = {size: found.longest(size, model.max_length, generates=True) for size in found.sizes()}
     size = next((size for size, length in contexts.items() if length), 1)
     length = contexts[size] or min(QUESTION, model.max_length)
@@ -45,7 +45,7 @@ def cures(found: Room, model: ModelConfig, adapter: AdapterConfig, hw: HardwareC
     """Return settings of which each makes a question fit: 4-bit weights, a shorter question."""
     ways: dict[str, object] = {}
     four_bit = replace(adapter, quantization=Quantization.nf4)
-    if not found.held.nf4 and _holds(room.room(model, four_bit, hw), model):
+    if not found.held.nf4 and _holds(eval_batching.room(model, four_bit, hw), model):
         ways["adapter.quantization"] = Quantization.nf4.name
     if shorter := found.longest(1, min(QUESTION, model.max_length), generates=True):
         ways["model.max_length"] = shorter
@@ -64,7 +64,7 @@ def _verdict(
     for key, value in cures(found, model, adapter, hw).items():
         yield f"  {ways_out.command(hw.num_cards, kept, {'task': 'evaluate', key: value})}"
     for name, settings in ways_out.cards():
-        if _holds(room.room(model, adapter, settings), model):
+        if _holds(eval_batching.room(model, adapter, settings), model):
             yield f"  {ways_out.command(settings.num_cards, kept, {'task': 'evaluate', 'hw': name})}"
             break
 

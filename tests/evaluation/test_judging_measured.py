@@ -12,7 +12,7 @@ from arabic_llm.data.tokens.token_rows import chat
 from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation import fit, harness, masked_lm, measure, suites
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
-from arabic_llm.memory import room
+from arabic_llm.memory import eval_batching
 from arabic_llm.memory.plan import GIB
 from arabic_llm.models import adapter, load, placement
 
@@ -68,7 +68,7 @@ def test_a_masked_model_is_measured_too(tmp_path):
 
 def test_prompts_are_said_in_batches_that_fit(tiny_codec):
     config = compose_config("hw=cpu")
-    own = room.room(config.model, config.adapter, config.hw)
+    own = eval_batching.room(config.model, config.adapter, config.hw)
     budget = own.needed(own.worst(2, 1200, generates=True))
     narrow = replace(own, most=4, budget_bytes=budget)
     base = load.locate(config.model, None)

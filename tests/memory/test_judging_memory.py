@@ -8,7 +8,7 @@ from conftest import compose_config, model_config
 from arabic_llm.config import paths
 from arabic_llm.config.schema import ModelKind, Precision
 from arabic_llm.evaluation import rehearsal
-from arabic_llm.memory import room
+from arabic_llm.memory import eval_batching
 from arabic_llm.memory.inference_peak import Held, Pass, predict
 from arabic_llm.memory.plan import GIB
 from arabic_llm.memory.workload import MIB
@@ -67,7 +67,7 @@ def test_a_masked_model_is_known_too(nf4):
 
 def of(*overrides):
     config = compose_config("task=evaluate", *overrides)
-    return room.room(config.model, config.adapter, config.hw), config.model.max_length
+    return eval_batching.room(config.model, config.adapter, config.hw), config.model.max_length
 
 
 @pytest.mark.parametrize(
