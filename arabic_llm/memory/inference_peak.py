@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from arabic_llm.config.schema import ArchitectureConfig, Precision
 from arabic_llm.memory import weights
-from arabic_llm.memory.resident import BYTES
+from arabic_llm.memory.static import BYTES
 from arabic_llm.memory.workload import CUBLAS_WORKSPACE
 
 _FLOAT32 = 4

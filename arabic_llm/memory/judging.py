@@ -8,7 +8,7 @@ from dataclasses import replace
 from arabic_llm.config.schema import AdapterConfig, HardwareConfig, ModelConfig, Quantization
 from arabic_llm.memory import eval_batching, said, ways_out
 from arabic_llm.memory.eval_batching import Room
-from arabic_llm.memory.resident import BYTES
+from arabic_llm.memory.static import BYTES
 
 QUESTION = 1024  # tokens of a question with its examples: what does not hold it holds nothing
 _ROWS = {  # of the table, by the names of memory.reading.Parts

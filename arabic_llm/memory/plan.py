@@ -18,7 +18,7 @@ from arabic_llm.config.schema import (
     TrainingConfig,
 )
 from arabic_llm.errors import ConfigError
-from arabic_llm.memory import resident, training_peak, weights
+from arabic_llm.memory import static, training_peak, weights
 from arabic_llm.memory.training_peak import Parts
 from arabic_llm.memory.workload import (
     CUBLAS_WORKSPACE,
@@ -199,7 +199,7 @@ def _cost(plan: Plan) -> float:
     a_pass = _TOKENS_OF_A_PASS + tokens + (_TOKENS_OF_A_LOOKUP if work.embedding_on_host else 0)
     if work.fsdp:
         a_pass *= _SHARED_OUT
-    moved = resident.moments_on_host(work) / GIB
+    moved = static.moments_on_host(work) / GIB
     return plan.accumulation * a_pass + _TOKENS_OF_A_GIB * moved + work.optimizer_on_host
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from arabic_llm.memory import resident, weights
+from arabic_llm.memory import static, weights
 from arabic_llm.memory.allocator import in_a_hole, side_by_side
 from arabic_llm.memory.workload import Attention, Objective, Optimizer, Workload
 
@@ -47,13 +47,13 @@ class Parts:
 
 def predict(work: Workload) -> Parts:
     """Return what the worst moment of an optimiser step holds, in blocks of the allocator."""
-    nf4, kept = resident.weights_held(work)
-    trained = resident.trained_tensors(work)
-    each = resident.BYTES[resident.precision(work)]
-    whole = resident.blocks({each * size: number for size, number in trained.items()})
+    nf4, kept = static.weights_held(work)
+    trained = static.trained_tensors(work)
+    each = static.BYTES[static.precision(work)]
+    whole = static.blocks({each * size: number for size, number in trained.items()})
     adapters = 0.0 if work.rank is None else whole
     gradients = _gradients(work, trained)
-    state = resident.blocks(resident.moments(work, trained) - resident.moments_away(work, trained))
+    state = static.blocks(static.moments(work, trained) - static.moments_away(work, trained))
     # foreach AdamW makes the square roots of all second moments at once (torch/optim/adam.py);
     # bitsandbytes' kernels update in place, and shares are updated one after another
     is_foreach = work.optimizer is Optimizer.adamw and not work.optimizer_on_host and not work.fsdp
@@ -80,9 +80,7 @@ def _gathered(work: Workload) -> float:
     block = sum(weights.block_tensors(a))
     root = weights.count(a).total - a.num_hidden_layers * block
     grown = 2 if work.rank is None else 1
-    return float(
-        (2 * block + root) * grown * resident.BYTES[work.compute if work.autocast else work.weights]
-    )
+    return float((2 * block + root) * grown * static.BYTES[work.compute if work.autocast else work.weights])
 
 
 def sizes(work: Workload) -> dict[str, float]:
@@ -195,9 +193,7 @@ def _moments_of_a_pass(work: Workload, gradients: float) -> Iterator[tuple[float
     if work.accumulates:
         before = gradients
     elif work.rank is None:
-        after -= side_by_side(
-            weights.embedding_parameters(work.architecture) * resident.BYTES[work.weights]
-        )
+        after -= side_by_side(weights.embedding_parameters(work.architecture) * static.BYTES[work.weights])
     # a loss outside of autocast is a phase of its own; at the end nothing of the layers is left
     for phase in ("forward", "loss", "backward", "end"):
         layers = more * blocks.total(moments.get(f"layer_{phase}", {}))
@@ -255,5 +251,5 @@ def _gradients(work: Workload, trained: Mapping[int, int]) -> float:
     names = {name for phase in ("forward", "backward") for name in moments[f"layer_{phase}"]}
     names.update(*moments["backward"])
     holes = [side_by_side(value(name, of)) for name in names if "T" in name]
-    each = resident.BYTES[resident.precision(work)]
+    each = static.BYTES[static.precision(work)]
     return sum(number * in_a_hole(each * size, holes) for size, number in trained.items())

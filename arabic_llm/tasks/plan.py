@@ -25,7 +25,7 @@ from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.memory import judging, said, training_peak, ways_out
 from arabic_llm.memory import plan as planning
 from arabic_llm.memory.plan import GIB, Ask, Plan
-from arabic_llm.memory.resident import BYTES
+from arabic_llm.memory.static import BYTES
 from arabic_llm.memory.workload import MIB, PAIRS, Attention, Loss, Objective, Optimizer
 from arabic_llm.models import folders
 from arabic_llm.tasks import sft

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, modeling_utils
 
 from arabic_llm.config.schema import Precision
 from arabic_llm.memory.allocator import Block, CachingAllocator
-from arabic_llm.memory.resident import MIN_8BIT, MIN_PAGED
+from arabic_llm.memory.static import MIN_8BIT, MIN_PAGED
 from arabic_llm.memory.timeline import Exact, Moment, Timeline
 from arabic_llm.memory.trace import LikeCuda, Trace
 from arabic_llm.memory.workload import Attention, Loss, Objective, Optimizer, Peak, Workload

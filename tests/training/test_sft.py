@@ -13,7 +13,7 @@ from lab import Lab, learned
 
 from arabic_llm import files
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError, TrainingError
-from arabic_llm.memory.resident import MIN_8BIT
+from arabic_llm.memory.static import MIN_8BIT
 from arabic_llm.training import batches, callbacks, checkpoint, sft
 
 
