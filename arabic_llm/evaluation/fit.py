@@ -10,10 +10,10 @@ from arabic_llm.config.schema import Device, HardwareConfig, RunConfig
 from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation.chat_lm import Limits
 from arabic_llm.evaluation.suites import Chosen
-from arabic_llm.memory import eval_batching, judging, weights
+from arabic_llm.memory import eval_batching, eval_plan, weights
 from arabic_llm.memory.eval_batching import Room
 from arabic_llm.memory.inference_peak import Parts
-from arabic_llm.memory.plan import GIB
+from arabic_llm.memory.training_plan import GIB
 from arabic_llm.models import load, placement
 from arabic_llm.models.placement import Placement
 
@@ -69,10 +69,10 @@ def refuse(config: RunConfig, fitted: Fit) -> None:
         size = weights.weight_bytes(held.architecture, config.adapter.quantization, each)
         machine.refuse_too_large(name, size / GIB)
         return
-    length = min(config.model.max_length, judging.QUESTION)
+    length = min(config.model.max_length, eval_plan.QUESTION)
     least = fitted.own.worst(1, length, generates=fitted.generates)
     if not fitted.own.is_within(least):
-        ways = judging.cures(fitted.room, config.model, config.adapter, config.hw)
+        ways = eval_plan.cures(fitted.room, config.model, config.adapter, config.hw)
         cures = [f"{key}={value}" for key, value in ways.items()]
         raise HardwareError(
             f"hw={config.hw.name} leaves {config.hw.usable_gib} GiB and judging {name} needs"
@@ -92,7 +92,7 @@ def line(config: RunConfig, fitted: Fit, num_items: int) -> str:
     at_once, alone = (
         fitted.room.longest(size, model.max_length, generates=fitted.generates) for size in (most, 1)
     )
-    length = at_once or alone or min(model.max_length, judging.QUESTION)
+    length = at_once or alone or min(model.max_length, eval_plan.QUESTION)
     worst = fitted.own.worst(most if at_once else 1, length, generates=fitted.generates)
     budget = "" if config.hw.usable_gib is None else f" of {config.hw.usable_gib} that hw leaves"
     needs = f"{fitted.own.needed(worst) / GIB:.2f} GiB{budget}"

@@ -10,7 +10,7 @@ from arabic_llm.config.schema import AdapterConfig, Device, HardwareConfig, Meth
 from arabic_llm.config.schema import Quantization as Quantized
 from arabic_llm.memory import inference_peak
 from arabic_llm.memory.inference_peak import Held, Parts, Pass
-from arabic_llm.memory.plan import FRAGMENTS, GIB, workspace_on
+from arabic_llm.memory.training_plan import FRAGMENTS, GIB, workspace_on
 
 TOKENS_OF_A_SEQUENCE = 64  # what a pass of the scorer may take is counted in tokens
 CPU_TREE = 256  # tokens: in a tree all meet all, also those that do not see each other; a CPU feels that

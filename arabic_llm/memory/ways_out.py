@@ -19,9 +19,9 @@ from arabic_llm.config.schema import (
     Precision,
 )
 from arabic_llm.errors import ConfigError
-from arabic_llm.memory import plan as planning
+from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory import weights
-from arabic_llm.memory.plan import Ask
+from arabic_llm.memory.training_plan import Ask
 from arabic_llm.memory.workload import PAIRS, Objective
 
 _OF_A_CARD = ("name", "usable_gib", "card_gib", "eval_batch_size")  # another card has its own

@@ -22,10 +22,10 @@ from arabic_llm.config.schema import (
     TrainingConfig,
 )
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.memory import judging, said, training_peak, ways_out
-from arabic_llm.memory import plan as planning
-from arabic_llm.memory.plan import GIB, Ask, Plan
+from arabic_llm.memory import eval_plan, said, training_peak, ways_out
+from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory.static import BYTES
+from arabic_llm.memory.training_plan import GIB, Ask, Plan
 from arabic_llm.memory.workload import MIB, PAIRS, Attention, Loss, Objective, Optimizer
 from arabic_llm.models import folders
 from arabic_llm.tasks import sft
@@ -86,7 +86,7 @@ def plan(config: RunConfig) -> None:
                 "task.exact=true rehearses a training step; leave it out with task.of=evaluate"
             )
         config = machine.settled(config, whole=True)
-        for line in judging.plan(config.model, config.adapter, config.hw, typed()):
+        for line in eval_plan.plan(config.model, config.adapter, config.hw, typed()):
             log.info("%s", line)
         return
     config = machine.settled(config)

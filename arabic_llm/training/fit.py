@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from arabic_llm import machine, processes
 from arabic_llm.config.schema import Device, Precision, RunConfig, TrainingConfig
 from arabic_llm.errors import HardwareError
-from arabic_llm.memory import plan as planning
+from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory import weights
-from arabic_llm.memory.plan import Plan
+from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.workload import Objective
 from arabic_llm.models import load, placement
 from arabic_llm.models.placement import Placement, micro_batch

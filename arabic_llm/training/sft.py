@@ -21,7 +21,7 @@ from arabic_llm.data.preparing.mix_report import MixReport
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError
-from arabic_llm.memory.plan import Plan
+from arabic_llm.memory.training_plan import Plan
 from arabic_llm.models.placement import Placement, micro_batch
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import batches, callbacks, checkpoint, measure, schedule

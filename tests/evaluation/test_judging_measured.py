@@ -13,7 +13,7 @@ from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation import fit, harness, masked_lm, measure, suites
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.memory import eval_batching
-from arabic_llm.memory.plan import GIB
+from arabic_llm.memory.training_plan import GIB
 from arabic_llm.models import adapter, load, placement
 
 

@@ -10,7 +10,7 @@ from arabic_llm.config.schema import ModelKind, Precision
 from arabic_llm.evaluation import rehearsal
 from arabic_llm.memory import eval_batching
 from arabic_llm.memory.inference_peak import Held, Pass, predict
-from arabic_llm.memory.plan import GIB
+from arabic_llm.memory.training_plan import GIB
 from arabic_llm.memory.workload import MIB
 
 MODELS = [model_config(path.stem) for path in sorted((paths.CONF / "model").glob("*.yaml"))]

@@ -11,7 +11,7 @@ from conftest import compose_config
 
 from arabic_llm import files
 from arabic_llm.errors import ConfigError
-from arabic_llm.memory import plan as planning
+from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory.workload import Attention
 from arabic_llm.tasks import plan
 from arabic_llm.training import fit
