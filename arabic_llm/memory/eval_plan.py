@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from arabic_llm.config.schema import AdapterConfig, HardwareConfig, ModelConfig, Quantization
-from arabic_llm.memory import eval_batching, said, ways_out
+from arabic_llm.memory import eval_batching, said, suggestions
 from arabic_llm.memory.eval_batching import Room
 from arabic_llm.memory.static import BYTES
 
@@ -62,10 +62,10 @@ def _verdict(
     yield "it does not fit, not even one question at a time. What does:"
     kept = [override for override in typed if not override.lstrip("+~").startswith("task")]
     for key, value in cures(found, model, adapter, hw).items():
-        yield f"  {ways_out.command(hw.num_cards, kept, {'task': 'evaluate', key: value})}"
-    for name, settings in ways_out.cards():
+        yield f"  {suggestions.command(hw.num_cards, kept, {'task': 'evaluate', key: value})}"
+    for name, settings in suggestions.cards():
         if _holds(eval_batching.room(model, adapter, settings), model):
-            yield f"  {ways_out.command(settings.num_cards, kept, {'task': 'evaluate', 'hw': name})}"
+            yield f"  {suggestions.command(settings.num_cards, kept, {'task': 'evaluate', 'hw': name})}"
             break
 
 

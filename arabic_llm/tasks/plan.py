@@ -22,7 +22,7 @@ from arabic_llm.config.schema import (
     TrainingConfig,
 )
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.memory import eval_plan, said, training_peak, ways_out
+from arabic_llm.memory import eval_plan, said, suggestions, training_peak
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory.static import BYTES
 from arabic_llm.memory.training_plan import GIB, Ask, Plan
@@ -151,7 +151,7 @@ def verdict(chosen: Plan, wanted: Ask, typed: Sequence[str]) -> list[str]:
         if not training_peak.is_upper_bound(chosen.work):
             why = "its tensors fit, the holes between them may not"
         lines = [f"{why}; task.exact=true decides. What surely does:"]
-    return [*lines, *(f"  {command}" for command in ways_out.ways_out(wanted, typed))]
+    return [*lines, *(f"  {command}" for command in suggestions.ways_out(wanted, typed))]
 
 
 def _settings(chosen: Plan, config: RunConfig) -> list[str]:
@@ -161,7 +161,7 @@ def _settings(chosen: Plan, config: RunConfig) -> list[str]:
     cards = f"{config.hw.num_cards} cards x " if config.hw.num_cards > 1 else ""
     size = f"{cards}{chosen.accumulation} x {chosen.micro_batch_size}"
     several = (
-        [f"start it with {ways_out.start(config.hw.num_cards)} ..."] if config.hw.num_cards > 1 else []
+        [f"start it with {suggestions.start(config.hw.num_cards)} ..."] if config.hw.num_cards > 1 else []
     )
     return [
         *([_TRAINERS[objective]] if objective in _TRAINERS else []),
