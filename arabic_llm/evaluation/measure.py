@@ -22,9 +22,9 @@ from arabic_llm.config.schema import Precision
 from arabic_llm.evaluation import rehearsal
 from arabic_llm.memory import inference_peak
 from arabic_llm.memory.inference_peak import Held, Pass
-from arabic_llm.memory.said import far_off, mib
 from arabic_llm.memory.timeline import Exact
 from arabic_llm.memory.trace import Trace
+from arabic_llm.memory.wording import far_off, mib
 from arabic_llm.memory.workload import architecture, workspace
 from arabic_llm.models import skeleton
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from arabic_llm.config.schema import AdapterConfig, HardwareConfig, ModelConfig, Quantization
-from arabic_llm.memory import eval_batching, said, suggestions
+from arabic_llm.memory import eval_batching, suggestions, wording
 from arabic_llm.memory.eval_batching import Room
 from arabic_llm.memory.static import BYTES
 
@@ -33,7 +33,7 @@ def plan(
     worst = found.worst(size, length, generates=True)
     bits, needed = 8 * BYTES[found.held.dtype], found.needed(worst)
     rows = [(text.format(bits=bits), getattr(worst, name)) for name, text in _ROWS.items()]
-    yield from said.table([*rows, ("between blocks", needed - worst.allocated)], needed, hw)
+    yield from wording.table([*rows, ("between blocks", needed - worst.allocated)], needed, hw)
     yield f"the above: {size} at once, contexts of {length:,} tokens of the {model.max_length:,} it reads"
     for size, length in contexts.items():
         if length and not found.is_fixed:

@@ -22,7 +22,7 @@ from arabic_llm.config.schema import (
     TrainingConfig,
 )
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.memory import eval_plan, said, suggestions, training_peak
+from arabic_llm.memory import eval_plan, suggestions, training_peak, wording
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory.static import BYTES
 from arabic_llm.memory.training_plan import GIB, Ask, Plan
@@ -137,7 +137,7 @@ def table(chosen: Plan, hw: HardwareConfig) -> list[str]:
     }
     rows = [(text.format(**words), getattr(chosen.parts, name)) for name, text in _ROWS.items()]
     rows.append(("between blocks", chosen.fragments))
-    return said.table(rows, chosen.total, hw)
+    return wording.table(rows, chosen.total, hw)
 
 
 def verdict(chosen: Plan, wanted: Ask, typed: Sequence[str]) -> list[str]:

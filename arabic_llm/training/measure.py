@@ -20,9 +20,9 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 
 from arabic_llm import files, processes
 from arabic_llm.config.schema import Precision
-from arabic_llm.memory.said import mib
 from arabic_llm.memory.timeline import KINDS, Exact, Moment, Timeline
 from arabic_llm.memory.training_plan import Plan
+from arabic_llm.memory.wording import mib
 from arabic_llm.memory.workload import (
     MIB,
     Attention,
