@@ -17,7 +17,7 @@ from arabic_llm import files, processes
 from arabic_llm.data.tokens.chat import IGNORED, TokenRow
 from arabic_llm.errors import HardwareError, TrainingError
 from arabic_llm.models import placement
-from arabic_llm.training import checkpoint, classify, moments
+from arabic_llm.training import checkpoint, classify, optimizer_state
 from arabic_llm.training.measure import Measure
 from arabic_llm.training.schedule import Schedule
 
@@ -61,7 +61,7 @@ class _Guards(Trainer):  # type: ignore[misc]
     def create_optimizer(self, *args: Any) -> torch.optim.Optimizer:
         """Return the optimiser, which takes up what it or the other AdamW has saved."""
         optimizer: torch.optim.Optimizer = super().create_optimizer(*args)
-        moments.accept_either(optimizer)
+        optimizer_state.accept_either(optimizer)
         return optimizer
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
