@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from arabic_llm.evaluation.forgetting import Forgetting
 from arabic_llm.evaluation.statistics import Difference
-from arabic_llm.reports import drift, figures, tables
-from arabic_llm.reports.drift import Course
+from arabic_llm.reports import figures, held_out_loss, tables
+from arabic_llm.reports.held_out_loss import Course
 
 _COLORS = {"better": "#0f7b6c", "worse": "#b3261e", "within noise": "#8a94a6"}
 _FEWEST_AXES = 3  # of a radar chart
@@ -29,7 +29,7 @@ def section(found: Forgetting, followed: Sequence[Course]) -> dict[str, Any]:
     rows = [(kind, row) for kind, own in found.by_trait.items() for row in own]
     with figures.drawing():
         bars = figures.svg(draw_bars(rows)) if rows else ""
-        course = figures.svg(drift.draw(followed)) if followed else ""
+        course = figures.svg(held_out_loss.draw(followed)) if followed else ""
     radars = {
         kind: figures.radar({_label(kind, r): (r.base.value, r.tuned.value) for r in own}, f"by {kind}")
         for kind, own in found.by_trait.items()
@@ -92,20 +92,20 @@ def _label(kind: str, row: Difference) -> str:
     if kind != "language":
         return row.base.label
     seen = " (seen in training)" if row.base.seen_in_training else ""
-    return f"{drift.name_of(row.base.name)}{seen}"
+    return f"{held_out_loss.name_of(row.base.name)}{seen}"
 
 
 def _described(found: Forgetting, row: Difference) -> tuple[str, str]:
     """Return the language and the skill of a task of the suite; of a part or a mean nothing."""
     own = found.traits.get(row.base.name, {})
-    return drift.name_of(own.get("language") or ""), own.get("skill") or ""
+    return held_out_loss.name_of(own.get("language") or ""), own.get("skill") or ""
 
 
 def _loss_cells(course: Course) -> tuple[str, ...]:
     first, last = course.first, course.last
     low, high = last.interval
     return (
-        *(drift.name_of(course.language), f"{first.loss:.3f}", f"{last.loss:.3f}"),
+        *(held_out_loss.name_of(course.language), f"{first.loss:.3f}", f"{last.loss:.3f}"),
         *(f"{last.rise:+.3f} ({low:+.3f} to {high:+.3f})",),
         *(f"{first.bits_per_byte:.3f}", f"{last.bits_per_byte:.3f}", last.verdict),
     )

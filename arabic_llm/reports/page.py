@@ -15,7 +15,7 @@ from arabic_llm.evaluation.forgetting import Forgetting
 from arabic_llm.evaluation.scores import Evaluation, Item
 from arabic_llm.evaluation.statistics import Difference
 from arabic_llm.reports import figures, forgetting, memory, mistakes, tables
-from arabic_llm.reports.drift import Course
+from arabic_llm.reports.held_out_loss import Course
 
 _NUM_EXAMPLES = 6
 _FEWEST_AXES, _MOST_AXES = 3, 16  # of a radar chart

@@ -70,14 +70,16 @@ def report(
     """
     from arabic_llm.evaluation import forgetting, statistics
     from arabic_llm.models import placement
-    from arabic_llm.reports import drift, mistakes, page, tables
     from arabic_llm.reports import forgetting as forgetting_report
+    from arabic_llm.reports import held_out_loss, mistakes, page, tables
 
     base, tuned = sides
     rows = statistics.compare(base, tuned, config.seed)
     found = forgetting.find(base, tuned, rows, config.seed)
     training = _training(directory, trained) if trained else {}
-    followed = drift.courses(training["metrics"], training["outcome"]["kept_step"]) if trained else []
+    followed = (
+        held_out_loss.courses(training["metrics"], training["outcome"]["kept_step"]) if trained else []
+    )
     study = page.Study(
         title=f"{base.model['name']} on {_some(list(base.judged['tasks']))}, before and after",
         base=base,
@@ -99,7 +101,7 @@ def report(
     files.write_text(directory / "mistakes.csv", mistakes.changes_csv(study.mistakes.changes))
     files.write_text(directory / "report.html", page.study(study))
     headline = tables.terminal([row for row in rows if page.is_headline(row, base)])
-    parts = (headline, drift.line(followed), f"report: {directory / 'report.html'}")
+    parts = (headline, held_out_loss.line(followed), f"report: {directory / 'report.html'}")
     summary = "\n" + "\n\n".join(part for part in parts if part)
     files.write_text(directory / "summary.txt", summary)
     log.info("%s", summary)

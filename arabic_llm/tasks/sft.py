@@ -42,7 +42,7 @@ class Config(FineTuningConfig):
 def run(config: RunConfig, directory: Path) -> float:
     """Return the loss on dev rows (on train rows where there are none), in nats a supervised token."""
     from arabic_llm import machine, tracking
-    from arabic_llm.reports import drift
+    from arabic_llm.reports import held_out_loss
 
     config = machine.settled(config)
     tracker = tracking.start(config.tracking, directory, identity(config))
@@ -50,7 +50,7 @@ def run(config: RunConfig, directory: Path) -> float:
     outcome = files.read_json(trained / "outcome.json")
     tracker.finish(outcome)
     metrics = files.read_json_lines(directory / "training" / "metrics.jsonl")
-    if line := drift.line(drift.courses(metrics, outcome["kept_step"])):
+    if line := held_out_loss.line(held_out_loss.courses(metrics, outcome["kept_step"])):
         log.info("%s", line)
     log.info("adapter: %s", trained)
     return float(outcome["train_loss"] if outcome["dev_loss"] is None else outcome["dev_loss"])
@@ -103,7 +103,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     from arabic_llm.data.preparing import held_out
     from arabic_llm.data.tokens.token_rows import chat, lint, token_rows
     from arabic_llm.models import adapter, load, placement
-    from arabic_llm.training import drift, fit, sft
+    from arabic_llm.training import fit, held_out_loss, sft
 
     task = settings(config)
     trained, is_done = trained_before(config, directory)
@@ -133,7 +133,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     model, outcome = sft.train(
         adapter.attach(model, config.adapter, base, config.seed),
         codec.tokenizer,
-        sft.Material(train.rows, dev.rows, seen.hash, mix, drift.encode(codec, texts)),
+        sft.Material(train.rows, dev.rows, seen.hash, mix, held_out_loss.encode(codec, texts)),
         task,
         place,
         sft.Run(directory / "training", config.seed, tracker, fitted.plan),

@@ -25,7 +25,7 @@ from arabic_llm.memory.training_plan import Plan
 from arabic_llm.models.placement import Placement, micro_batch
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import batches, callbacks, checkpoint, measure, schedule
-from arabic_llm.training.drift import Drift, HeldOut
+from arabic_llm.training.held_out_loss import Drift, HeldOut
 from arabic_llm.training.schedule import Schedule
 from arabic_llm.training.trainer import GuardedClassifier, GuardedTrainer, keep_dtypes, trained_dtypes
 

@@ -8,7 +8,7 @@ import pytest
 from arabic_llm.evaluation.forgetting import Forgetting
 from arabic_llm.evaluation.scores import FIRST, Score
 from arabic_llm.evaluation.statistics import Difference
-from arabic_llm.reports import drift, figures, forgetting
+from arabic_llm.reports import figures, forgetting, held_out_loss
 from arabic_llm.reports.page import render
 
 
@@ -92,20 +92,20 @@ def test_evaluations_that_are_not_described_say_so():
 
 
 def test_the_course_of_the_loss_is_read_up_to_the_weights_that_were_kept():
-    arabic, english = drift.courses(METRICS, kept_step=50)
+    arabic, english = held_out_loss.courses(METRICS, kept_step=50)
     assert [point.step for point in arabic.points] == [0, 50]
     assert (english.last.loss, english.last.rise) == (pytest.approx(4.55), 0.45)
     assert (arabic.last.verdict, english.last.verdict) == ("better", "forgotten")
-    assert drift.line([arabic, english]) == (
+    assert held_out_loss.line([arabic, english]) == (
         "held-out loss: ar 3.21 -> 2.90, en 4.10 -> 4.55 (+0.45: forgotten)"
     )
-    assert drift.line(drift.courses(METRICS[:1], 100)) == ""
+    assert held_out_loss.line(held_out_loss.courses(METRICS[:1], 100)) == ""
 
 
 def test_the_figure_of_the_drift_has_every_point_and_its_band():
-    followed = drift.courses(METRICS, kept_step=100)
+    followed = held_out_loss.courses(METRICS, kept_step=100)
     with figures.drawing():
-        axes = drift.draw(followed).axes[0]
+        axes = held_out_loss.draw(followed).axes[0]
     assert axes.lines[0].get_xydata().tolist() == [[0, 0], [50, -0.31], [100, -0.2]]
     assert axes.lines[1].get_ydata().tolist() == [0, 0.45, 0.9]
     heights = axes.collections[1].get_paths()[0].vertices[:, 1]
@@ -116,7 +116,9 @@ def test_the_figure_of_the_drift_has_every_point_and_its_band():
 
 
 def test_the_csv_has_means_and_losses_at_full_precision():
-    rows = list(csv.DictReader(io.StringIO(forgetting.comma_separated(FOUND, drift.courses(METRICS, 100)))))
+    rows = list(
+        csv.DictReader(io.StringIO(forgetting.comma_separated(FOUND, held_out_loss.courses(METRICS, 100))))
+    )
     assert [(r["kind"], r["name"], r["verdict"]) for r in rows] == [
         *(("language", "ar", "better"), ("language", "en", "worse"), ("language", "zh", "within noise")),
         ("skill", "knowledge", "within noise"),

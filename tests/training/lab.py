@@ -13,7 +13,7 @@ from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.tokens.token_rows import chat, token_rows
 from arabic_llm.models import adapter, load, placement
 from arabic_llm.tracking import NoTracker
-from arabic_llm.training import batches, drift, schedule, sft
+from arabic_llm.training import batches, held_out_loss, schedule, sft
 
 SHORT = (
     *(
@@ -61,7 +61,7 @@ class Lab:
         """Train and return (model, outcome)."""
         rows_hash = token_rows.data_hash(self.train_rows)
         texts = held_out.load(self.config.task.held_out, Path(), []) if self.follows else {}
-        followed = drift.encode(self.codec, texts)
+        followed = held_out_loss.encode(self.codec, texts)
         material = sft.Material(self.train_rows, self.dev_rows, rows_hash, self.mix, followed)
         run = sft.Run(directory, self.config.seed, self.tracker)
         return sft.train(self.model, self.codec.tokenizer, material, self.config.task, self.place, run)

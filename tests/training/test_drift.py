@@ -11,7 +11,7 @@ from test_sft import Interrupt, losses
 
 from arabic_llm import files
 from arabic_llm.data.preparing import held_out
-from arabic_llm.training import callbacks, drift
+from arabic_llm.training import callbacks, held_out_loss
 
 FEW = ("task.held_out.num_bytes=1500",)
 
@@ -73,9 +73,9 @@ def test_a_run_that_was_cut_and_carried_on_has_every_row_once_and_the_same(tmp_p
 
 def test_the_error_of_the_rise_is_that_of_texts_of_one_length_and_scales_with_their_tokens():
     before, now = np.array([10.0, 20.0, 30.0, 40.0]), np.array([11.0, 23.0, 31.0, 43.0])
-    rise, error = drift.risen(before, now, np.array([10, 10, 10, 10]))
+    rise, error = held_out_loss.risen(before, now, np.array([10, 10, 10, 10]))
     each = (now - before) / 10
     assert rise == pytest.approx(each.mean())
     assert error == pytest.approx(each.std(ddof=1) / 2)
-    rise, error = drift.risen(before, before + np.arange(1, 5), np.array([10, 20, 30, 40]))
+    rise, error = held_out_loss.risen(before, before + np.arange(1, 5), np.array([10, 20, 30, 40]))
     assert (rise, error) == (pytest.approx(0.1), pytest.approx(0))  # a tenth a token in every text
