@@ -223,14 +223,14 @@ def _encoded(
 def _probabilities(config: RunConfig, data: Labelled, trained: Path) -> Any:
     """Return the probabilities [N, C] that the trained classifier gives the test rows."""
     from arabic_llm.models import adapter, placement
-    from arabic_llm.training import classify
+    from arabic_llm.training import class_loss
 
     place = placement.resolve(config.hw)
     base, tokenizer, head = _base(config, data)
     test = _encoded(config, data, "test", tokenizer)
     placement.release()
     model = adapter.load_trained(config.model, base, config.adapter, place, trained, head)
-    return classify.probabilities(model, test, place, head.pad_token_id)
+    return class_loss.probabilities(model, test, place, head.pad_token_id)
 
 
 def _counted_letters(config: RunConfig, data: Labelled) -> list[int]:

@@ -25,7 +25,7 @@ from trl.experimental.orpo import ORPOTrainer
 from trl.trainer import utils as trl_utils
 
 from arabic_llm.memory.workload import Loss, Objective, Workload
-from arabic_llm.training import classify
+from arabic_llm.training import class_loss
 
 _OUTPUTS = {  # of the fused head, as the trainers ask for them
     Objective.sft: ("log_probs", "entropy", "is_top1"),
@@ -169,7 +169,7 @@ def _of_classes(model: PreTrainedModel, work: Workload) -> torch.Tensor:
     """Return our own loss of classes."""
     ids = torch.zeros(work.batch_size, work.tokens, dtype=torch.long)
     inputs = {"input_ids": ids, "attention_mask": ids, "labels": ids[:, 0]}
-    return classify.loss(model, inputs, work.batch_size)[0]
+    return class_loss.loss(model, inputs, work.batch_size)[0]
 
 
 _LOSSES: dict[Objective, Callable[[PreTrainedModel, Workload], torch.Tensor]] = {

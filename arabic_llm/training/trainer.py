@@ -17,7 +17,7 @@ from arabic_llm import files, processes
 from arabic_llm.data.tokens.chat import IGNORED, TokenRow
 from arabic_llm.errors import HardwareError, TrainingError
 from arabic_llm.models import placement
-from arabic_llm.training import checkpoint, classify, optimizer_state
+from arabic_llm.training import checkpoint, class_loss, optimizer_state
 from arabic_llm.training.measure import Measure
 from arabic_llm.training.schedule import Schedule
 
@@ -235,7 +235,7 @@ class GuardedClassifier(_Guards):
     ) -> Any:
         """Return the cross-entropy of the classes, summed over the rows, divided by those of the step."""
         num_rows = counted.get("num_items_in_batch") or len(inputs["labels"])
-        loss, outputs = classify.loss(model, inputs, num_rows)
+        loss, outputs = class_loss.loss(model, inputs, num_rows)
         return (loss, outputs) if return_outputs else loss
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> int:

@@ -20,7 +20,7 @@ from arabic_llm.data.tokens.token_rows import chat, token_rows
 from arabic_llm.errors import CheckpointError
 from arabic_llm.models import adapter, load, placement
 from arabic_llm.tracking import NoTracker
-from arabic_llm.training import callbacks, classify, measure, sft
+from arabic_llm.training import callbacks, class_loss, measure, sft
 
 SHORT = (
     *("task=classify", "hw=cpu", "task.effective_batch_size=8", "task.max_steps=12", "task.eval_steps=6"),
@@ -71,7 +71,7 @@ class Lab:
     def probabilities(self, model, numbers=None):
         """Return what a model says of the toy texts, or of some of them."""
         chosen = self.rows if numbers is None else [self.rows[n] for n in numbers]
-        return classify.probabilities(model, chosen, self.place, self.tokenizer.pad_token_id)
+        return class_loss.probabilities(model, chosen, self.place, self.tokenizer.pad_token_id)
 
     def accuracy(self, model) -> float:
         """Return the share of the toy texts that a model answers right."""
