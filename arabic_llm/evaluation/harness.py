@@ -14,13 +14,14 @@ from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate as harness_evaluate
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from arabic_llm.analysis import aggregate
+from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data.tokens.chat import Codec
-from arabic_llm.evaluation import aggregate, local, suites
+from arabic_llm.evaluation import local, suites
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.evaluation.masked_lm import MaskedLM
-from arabic_llm.evaluation.scores import Evaluation, Item
 from arabic_llm.evaluation.suites import Chosen
 
 _FEWSHOT_SEED = 1234  # lm-eval's own default

@@ -13,11 +13,11 @@ from dataclasses import replace
 from httpx2 import Client, HTTPError, HTTPStatusError, Response
 from tqdm import tqdm
 
+from arabic_llm.analysis.mistake_checks import CHOSEN, GENERATED, Case
+from arabic_llm.analysis.mistakes import OTHER, Mistake, Sorted, explained
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.suite_schema import JudgeConfig
 from arabic_llm.evaluation.answers import Answers
-from arabic_llm.evaluation.mistake_checks import CHOSEN, GENERATED, Case
-from arabic_llm.evaluation.mistakes import OTHER, Mistake, Sorted, explained
 
 log = logging.getLogger(__name__)
 KEY = "ARABIC_LLM_JUDGE_KEY"  # in the environment only: what is configured is written to files

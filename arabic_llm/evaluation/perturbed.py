@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from arabic_llm.evaluation import statistics
-from arabic_llm.evaluation.scores import Evaluation, Item
-from arabic_llm.evaluation.statistics import Difference
+from arabic_llm.analysis import statistics
+from arabic_llm.analysis.scores import Evaluation, Item
+from arabic_llm.analysis.statistics import Difference
 from arabic_llm.evaluation.suites import Chosen
 from arabic_llm.text.perturb import Perturbation
 

@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from arabic_llm.evaluation.classification import Array, Gain, Measure, class_scores
+from arabic_llm.analysis.classification import Array, Gain, Measure, class_scores
 from arabic_llm.reports import figures, page, tables
 from arabic_llm.reports.markdown import percent, table
 

@@ -17,8 +17,8 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from arabic_llm.analysis.statistics import Difference
 from arabic_llm.data.preparing.summary import LENGTH_BINS, SourceSummary
-from arabic_llm.evaluation.statistics import Difference
 from arabic_llm.reports.markdown import percent
 
 _BASE, _TUNED, _RANDOM = "#8a94a6", "#0f7b6c", "#c9ced8"

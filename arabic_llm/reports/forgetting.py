@@ -11,8 +11,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from arabic_llm.evaluation.forgetting import Forgetting
-from arabic_llm.evaluation.statistics import Difference
+from arabic_llm.analysis.forgetting import Forgetting
+from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports import figures, held_out_loss, tables
 from arabic_llm.reports.held_out_loss import Course
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from arabic_llm.evaluation.mistakes import KINDS, Change, Mistake, Sorted, changes, explained, labels
-from arabic_llm.evaluation.scores import Evaluation, Item
+from arabic_llm.analysis.mistakes import KINDS, Change, Mistake, Sorted, changes, explained, labels
+from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.reports import figures
 from arabic_llm.reports.markdown import escaped, percent, table
 

@@ -11,9 +11,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from arabic_llm.evaluation.forgetting import Forgetting
-from arabic_llm.evaluation.scores import Evaluation, Item
-from arabic_llm.evaluation.statistics import Difference
+from arabic_llm.analysis.forgetting import Forgetting
+from arabic_llm.analysis.scores import Evaluation, Item
+from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports import figures, forgetting, memory, mistakes, tables
 from arabic_llm.reports.held_out_loss import Course
 

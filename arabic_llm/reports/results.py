@@ -10,9 +10,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from arabic_llm.analysis.scores import Evaluation, Score
+from arabic_llm.analysis.statistics import interval
 from arabic_llm.config.fingerprint import differences, fingerprint
-from arabic_llm.evaluation.scores import Evaluation, Score
-from arabic_llm.evaluation.statistics import interval
 from arabic_llm.reports import markdown, page, tables
 
 PUBLISHED = Path(__file__).parent / "published.csv"

@@ -7,8 +7,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from arabic_llm.evaluation.scores import Score
-from arabic_llm.evaluation.statistics import Difference, interval, smallest_difference
+from arabic_llm.analysis.scores import Score
+from arabic_llm.analysis.statistics import Difference, interval, smallest_difference
 from arabic_llm.reports.markdown import table
 
 HEADER = ("task", "n", "base", "tuned", "difference (95% interval)", "verdict")

@@ -121,7 +121,7 @@ def fine_tune(config: RunConfig, data: Labelled, fitted: Fit, directory: Path, t
 
 def judge(config: RunConfig, data: Labelled, trained: Path, directory: Path) -> Classified:
     """Return what the classifier and the baselines are worth on the test rows."""
-    from arabic_llm.evaluation import baselines, classification
+    from arabic_llm.analysis import baselines, classification
     from arabic_llm.models import placement
     from arabic_llm.reports.classification import Classified
 
@@ -237,8 +237,8 @@ def _counted_letters(config: RunConfig, data: Labelled) -> list[int]:
     """Return the answers of the TF-IDF baseline; what one run has fitted on these rows, others read."""
     from importlib.metadata import version
 
+    from arabic_llm.analysis import baselines
     from arabic_llm.data.preparing.sources import content_hash
-    from arabic_llm.evaluation import baselines
 
     rows = [content_hash(data.train), content_hash(data.test), data.labels]
     key = fingerprint([rows, baselines.SETTINGS, version("scikit-learn")])

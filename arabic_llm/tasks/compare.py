@@ -14,9 +14,9 @@ from arabic_llm.config.schema import RunConfig, TaskConfig
 from arabic_llm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from arabic_llm.evaluation.mistakes import Sorted
-    from arabic_llm.evaluation.scores import Evaluation
-    from arabic_llm.evaluation.statistics import Difference
+    from arabic_llm.analysis.mistakes import Sorted
+    from arabic_llm.analysis.scores import Evaluation
+    from arabic_llm.analysis.statistics import Difference
 
 log = logging.getLogger(__name__)
 _NAMED = 4  # tasks in a title
@@ -32,7 +32,7 @@ class Config(TaskConfig):
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
     """Return the fingerprints of the two evaluations."""
-    from arabic_llm.evaluation import scores
+    from arabic_llm.analysis import scores
 
     task = _settings(config)
     return {name: scores.read(Path(getattr(task, name))).fingerprint for name in ("base", "tuned")}
@@ -46,7 +46,7 @@ def plan(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the mean difference of the compared scores, a share of 1."""
-    from arabic_llm.evaluation import scores
+    from arabic_llm.analysis import scores
     from arabic_llm.tasks import evaluate
 
     task = _settings(config)
@@ -68,7 +68,7 @@ def report(
 
     Of the base model's evaluation and the tuned one's, each with its mistakes by kind.
     """
-    from arabic_llm.evaluation import forgetting, statistics
+    from arabic_llm.analysis import forgetting, statistics
     from arabic_llm.models import placement
     from arabic_llm.reports import forgetting as forgetting_report
     from arabic_llm.reports import held_out_loss, mistakes, page, tables

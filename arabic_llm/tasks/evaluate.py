@@ -17,11 +17,11 @@ from arabic_llm.errors import ConfigError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from arabic_llm.analysis.mistakes import Sorted
+    from arabic_llm.analysis.scores import Evaluation
     from arabic_llm.data.tokens.chat import Codec
     from arabic_llm.evaluation.fit import Fit
-    from arabic_llm.evaluation.mistakes import Sorted
     from arabic_llm.evaluation.perturbed import Condition
-    from arabic_llm.evaluation.scores import Evaluation
     from arabic_llm.evaluation.suites import Chosen
     from arabic_llm.models.load import Base
     from arabic_llm.models.placement import Placement
@@ -93,8 +93,9 @@ def run(config: RunConfig, directory: Path) -> float:
 
 def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | None = None) -> Evaluation:
     """Return the evaluation of the base model, or of what was trained; folder gets what memory it took."""
+    from arabic_llm.analysis import scores
     from arabic_llm.data.tokens.token_rows import chat
-    from arabic_llm.evaluation import fit, scores, suites
+    from arabic_llm.evaluation import fit, suites
     from arabic_llm.models import adapter, load, placement
 
     cache = Path(config.cache_dir)
@@ -189,7 +190,7 @@ def _judged(config: RunConfig, chosen: list[Chosen], overall: str | None) -> dic
 
 def leave(config: RunConfig, evaluation: Evaluation, folder: Path) -> Sorted:
     """Leave an evaluation in a folder, with its scores and its mistakes as tables; return the mistakes."""
-    from arabic_llm.evaluation import scores
+    from arabic_llm.analysis import scores
     from arabic_llm.reports import mistakes, tables
 
     scores.write(evaluation, folder)
@@ -204,8 +205,8 @@ def leave(config: RunConfig, evaluation: Evaluation, folder: Path) -> Sorted:
 
 def sort_mistakes(config: RunConfig, evaluation: Evaluation) -> Sorted:
     """Return the wrong items by kind; the judge, where there is one, is asked about the rest."""
+    from arabic_llm.analysis import mistakes
     from arabic_llm.evaluation import judge as referee
-    from arabic_llm.evaluation import mistakes
     from arabic_llm.evaluation.answers import Answers
 
     found = mistakes.sort(evaluation.items)

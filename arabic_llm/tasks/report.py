@@ -14,7 +14,7 @@ from arabic_llm.config.schema import RunConfig, TaskConfig
 from arabic_llm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from arabic_llm.evaluation.scores import Evaluation
+    from arabic_llm.analysis.scores import Evaluation
     from arabic_llm.reports.results import Found
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def run(config: RunConfig) -> None:
 
 def find(config: RunConfig) -> list[Found]:
     """Return each evaluation once, with what its model learned from where a run of ours says so."""
-    from arabic_llm.evaluation import scores
+    from arabic_llm.analysis import scores
     from arabic_llm.reports.results import Found
 
     if not isinstance(config.task, Config):

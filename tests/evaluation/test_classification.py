@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, f1_score
 
-from arabic_llm.evaluation import baselines, classification, statistics
+from arabic_llm.analysis import baselines, classification, statistics
 
 
 def drawn(seed: int, share_right: float, num_classes: int = 4, n: int = 300):

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from arabic_llm.evaluation import forgetting, scores
-from arabic_llm.evaluation.scores import Evaluation, Item, Score
-from arabic_llm.evaluation.statistics import compare
+from arabic_llm.analysis import forgetting, scores
+from arabic_llm.analysis.scores import Evaluation, Item, Score
+from arabic_llm.analysis.statistics import compare
 
 MODEL = {
     "name": "m",

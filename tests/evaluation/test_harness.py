@@ -6,12 +6,13 @@ import pytest
 from conftest import DATA, compose_config, needs_data
 from tokenizers_like import NAMES, codec_of
 
+from arabic_llm.analysis import scores
 from arabic_llm.config import paths
 from arabic_llm.config.data_schema import Overflow
 from arabic_llm.data.rows import question_answer
 from arabic_llm.data.tokens.token_rows import chat
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.evaluation import harness, scores, suites
+from arabic_llm.evaluation import harness, suites
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.models import load, placement
 

@@ -10,8 +10,8 @@ from conftest import compose_config, run_in
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from arabic_llm import files
+from arabic_llm.analysis import scores, statistics
 from arabic_llm.errors import ConfigError, DataError, HardwareError
-from arabic_llm.evaluation import scores, statistics
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import Limits
 from arabic_llm.evaluation.masked_lm import MaskedLM

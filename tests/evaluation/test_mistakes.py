@@ -9,13 +9,14 @@ from conftest import DATA, compose_config, needs_data
 from judge_server import serving
 from test_harness import judge as evaluate
 
+from arabic_llm.analysis import mistakes, statistics
+from arabic_llm.analysis.mistake_checks import Case, words
+from arabic_llm.analysis.scorers import SCORERS
+from arabic_llm.analysis.scores import Item
 from arabic_llm.config.suite_schema import JudgeConfig
-from arabic_llm.evaluation import harness, judge, mistakes, statistics, suites
+from arabic_llm.evaluation import harness, judge, suites
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import Limits
-from arabic_llm.evaluation.mistake_checks import Case, words
-from arabic_llm.evaluation.scorers import SCORERS
-from arabic_llm.evaluation.scores import Item
 from arabic_llm.models import load, placement
 
 NILE = "النيل أطول أنهار إفريقيا، ويمر بمدينة القاهرة ومدينة الخرطوم، وطوله 6650 كيلومترا."

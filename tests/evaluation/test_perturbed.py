@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 from conftest import DATA, compose_config, needs_data
 
+from arabic_llm.analysis.scores import Evaluation, Item, Score
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.evaluation import perturbed, suites
 from arabic_llm.evaluation.perturbed import Condition
-from arabic_llm.evaluation.scores import Evaluation, Item, Score
 from arabic_llm.text.perturb import PERTURBATIONS
 
 DROP = Condition("drop", 1.0, 17)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from arabic_llm.evaluation.scorers import exact_match, rouge_l, token_f1
+from arabic_llm.analysis.scorers import exact_match, rouge_l, token_f1
 
 
 @pytest.mark.parametrize(

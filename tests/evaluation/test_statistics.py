@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from arabic_llm.errors import ConfigError
-from arabic_llm.evaluation.scores import Evaluation, Item, Score
-from arabic_llm.evaluation.statistics import (
+from arabic_llm.analysis.scores import Evaluation, Item, Score
+from arabic_llm.analysis.statistics import (
     balanced_accuracy,
     compare,
     holm,
@@ -17,6 +16,7 @@ from arabic_llm.evaluation.statistics import (
     smallest_difference,
     standard_error,
 )
+from arabic_llm.errors import ConfigError
 
 MODEL = {
     "name": "m",

@@ -13,12 +13,13 @@ from conftest import DATA, compose_config, needs_data
 from pyarrow import parquet
 from test_harness import by_name
 
+from arabic_llm.analysis import aggregate
+from arabic_llm.analysis.scores import Item
 from arabic_llm.config.suite_schema import Aggregate, SuiteTask
 from arabic_llm.data.preparing import sources
 from arabic_llm.errors import ConfigError
-from arabic_llm.evaluation import aggregate, harness, suites
+from arabic_llm.evaluation import harness, suites
 from arabic_llm.evaluation.chat_lm import Limits
-from arabic_llm.evaluation.scores import Item
 from arabic_llm.evaluation.suites import Chosen, MissingBenchmarkError
 from arabic_llm.models import load, placement
 

@@ -5,9 +5,9 @@ import io
 
 import pytest
 
-from arabic_llm.evaluation.forgetting import Forgetting
-from arabic_llm.evaluation.scores import FIRST, Score
-from arabic_llm.evaluation.statistics import Difference
+from arabic_llm.analysis.forgetting import Forgetting
+from arabic_llm.analysis.scores import FIRST, Score
+from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports import figures, forgetting, held_out_loss
 from arabic_llm.reports.page import render
 

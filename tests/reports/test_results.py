@@ -4,7 +4,7 @@ import csv
 import io
 from dataclasses import replace
 
-from arabic_llm.evaluation.scores import Evaluation, Score
+from arabic_llm.analysis.scores import Evaluation, Score
 from arabic_llm.reports import results
 from arabic_llm.reports.results import Found
 

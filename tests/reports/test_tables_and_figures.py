@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from arabic_llm.analysis.scores import Score
+from arabic_llm.analysis.statistics import Difference
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing.summary import Counts, Share, SourceSummary, count
-from arabic_llm.evaluation.scores import Score
-from arabic_llm.evaluation.statistics import Difference
 from arabic_llm.reports import figures, memory, tables
 
 MIB = 2**20

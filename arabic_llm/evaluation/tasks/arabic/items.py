@@ -6,7 +6,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from arabic_llm.evaluation.scorers import SCORERS
+from arabic_llm.analysis.scorers import SCORERS
 
 
 def plain_answers(dataset: Dataset) -> Dataset:

@@ -6,8 +6,8 @@ from typing import Any
 
 from datasets import Dataset
 
+from arabic_llm.analysis.scorers import SCORERS
 from arabic_llm.data.sample import questions
-from arabic_llm.evaluation.scorers import SCORERS
 
 
 def choice(**_: Any) -> dict[str, Dataset]:

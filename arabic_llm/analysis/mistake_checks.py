@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from arabic_llm.evaluation.scorers import chrf
-from arabic_llm.evaluation.scores import Item
+from arabic_llm.analysis.scorers import chrf
+from arabic_llm.analysis.scores import Item
 from arabic_llm.text.measures import SCRIPTS, letters, repetition
 from arabic_llm.text.normalize import normalize
 from arabic_llm.text.numbers import in_words

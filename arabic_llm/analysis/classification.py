@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from arabic_llm.evaluation.statistics import holm, verdict
+from arabic_llm.analysis.statistics import holm, verdict
 
 Array = npt.NDArray[np.float64]
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from arabic_llm.analysis.scores import Evaluation, Score
 from arabic_llm.config.fingerprint import differences
 from arabic_llm.errors import ConfigError
-from arabic_llm.evaluation.scores import Evaluation, Score
 
 _RESAMPLES = 10_000
 _LEVEL = 0.95

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arabic_llm.evaluation import statistics
-from arabic_llm.evaluation.mistake_checks import CHOSEN, GENERATED, Case
-from arabic_llm.evaluation.scores import Item
+from arabic_llm.analysis import statistics
+from arabic_llm.analysis.mistake_checks import CHOSEN, GENERATED, Case
+from arabic_llm.analysis.scores import Item
 
 OTHER = "other"  # well formed, and plainly wrong
 KINDS = (*dict.fromkeys((*GENERATED, *CHOSEN)), OTHER)

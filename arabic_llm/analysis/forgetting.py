@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from arabic_llm.evaluation.scores import FIRST, Evaluation, Score
-from arabic_llm.evaluation.statistics import Difference, compare
+from arabic_llm.analysis.scores import FIRST, Evaluation, Score
+from arabic_llm.analysis.statistics import Difference, compare
 
 TRAITS = ("language", "skill")
 
