@@ -34,7 +34,7 @@ from arabic_llm.memory.workload import (
     Workload,
     architecture,
 )
-from arabic_llm.training import rehearsal
+from arabic_llm.profiling import training_rehearsal
 
 PRECISIONS = {
     "fp16": Precision.float16,
@@ -140,7 +140,7 @@ def main(path: Path) -> None:
         except ConfigError as problem:
             raise ConfigError(f"{path}:{number}: {problem}") from problem
         tried.append((work, row))
-        peak = rehearsal.peak(work)
+        peak = training_rehearsal.peak(work)
         allocated.append(memory_peers.error(peak.allocated / MIB, measured[0]))
         reserved.append(memory_peers.error(peak.reserved / MIB, measured[1]))
         ours = [peak.allocated / MIB, peak.reserved / MIB]

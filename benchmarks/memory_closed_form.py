@@ -21,7 +21,7 @@ from arabic_llm.config import paths
 from arabic_llm.config.schema import ArchitectureConfig
 from arabic_llm.memory import training_peak
 from arabic_llm.memory.workload import CUBLAS_WORKSPACE, MIB
-from arabic_llm.training import derive, rehearsal
+from arabic_llm.profiling import derive, training_rehearsal
 
 WORST = 2.0  # percent
 
@@ -49,7 +49,7 @@ def main(count: int, layers: int | None, seed: int) -> None:
             accumulates=draw.choice((False, True)),
             workspace_bytes=CUBLAS_WORKSPACE,
         )
-        real, form = rehearsal.peak(work).allocated, training_peak.predict(work).allocated
+        real, form = training_rehearsal.peak(work).allocated, training_peak.predict(work).allocated
         off = 100 * (form / real - 1)
         worst = max(worst, abs(off))
         setting = (

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from arabic_llm.data.preparing.labelled import Labelled
     from arabic_llm.data.tokens.chat import TokenRow
     from arabic_llm.models.load import Base, Head
+    from arabic_llm.profiling.training_fit import Fit
     from arabic_llm.reports.classification import Classified
     from arabic_llm.tracking import Tracker
-    from arabic_llm.training.fit import Fit
 
 log = logging.getLogger(__name__)
 
@@ -82,13 +82,13 @@ def fine_tune(config: RunConfig, data: Labelled, fitted: Fit, directory: Path, t
     from arabic_llm.data.preparing.mixing import Mix
     from arabic_llm.data.tokens.token_rows import token_rows
     from arabic_llm.models import adapter, load
-    from arabic_llm.training import fit
+    from arabic_llm.profiling import training_fit
     from arabic_llm.training import sft as training
 
     trained, is_done = sft.trained_before(config, directory)
     if is_done:
         return trained
-    fit.refuse(config, fitted)
+    training_fit.refuse(config, fitted)
     place = fitted.place
     base, tokenizer, head = _base(config, data)
     train, dev = (_encoded(config, data, name, tokenizer) for name in ("train", "dev"))
@@ -175,18 +175,18 @@ def _rows(config: RunConfig) -> Labelled:
 
 def _fitted(config: RunConfig, data: Labelled) -> Fit:
     """Return where and how the head is trained."""
-    from arabic_llm.training import fit
+    from arabic_llm.profiling import training_fit
 
-    return fit.fit(config, sft.settings(config), len(data.labels))
+    return training_fit.fit(config, sft.settings(config), len(data.labels))
 
 
 def _announce(config: RunConfig, data: Labelled, fitted: Fit) -> None:
     """Say which rows there are, of which classes, and what is about to happen."""
-    from arabic_llm.training import fit
+    from arabic_llm.profiling import training_fit
 
     for line in (*map(str, data.ledgers), *data.shares(), *data.notes()):
         log.info("%s", line)
-    log.info("%s", fit.line(config, sft.settings(config), len(data.train), fitted))
+    log.info("%s", training_fit.line(config, sft.settings(config), len(data.train), fitted))
 
 
 def _base(config: RunConfig, data: Labelled) -> tuple[Base, PreTrainedTokenizerBase, Head]:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from arabic_llm.analysis.mistakes import Sorted
     from arabic_llm.analysis.scores import Evaluation
     from arabic_llm.data.tokens.chat import Codec
-    from arabic_llm.evaluation.fit import Fit
     from arabic_llm.evaluation.perturbed import Condition
     from arabic_llm.evaluation.suites import Chosen
     from arabic_llm.models.load import Base
     from arabic_llm.models.placement import Placement
+    from arabic_llm.profiling.evaluation_fit import Fit
 
 log = logging.getLogger(__name__)
 SHARES_WORK = True  # accelerate launch: each process answers its part of the items
@@ -67,15 +67,16 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
 def plan(config: RunConfig) -> None:
     """Say what a run would do. Writes nothing."""
     from arabic_llm import machine
-    from arabic_llm.evaluation import fit, suites
+    from arabic_llm.evaluation import suites
+    from arabic_llm.profiling import evaluation_fit
 
     config = machine.settled(config, whole=True)
     chosen, _ = _fitting(config, suites.load(config.suite, Path(config.data_root)))
     for entry in chosen:
         items = suites.num_items([entry], config.suite.limit)
         log.info("plan: %s on %s: %s items", config.model.name, entry.name, f"{items:,}")
-    fitted = fit.fit(config, chosen, adapted=config.adapter.path is not None)
-    log.info("%s", fit.line(config, fitted, suites.num_items(chosen, config.suite.limit)))
+    fitted = evaluation_fit.fit(config, chosen, adapted=config.adapter.path is not None)
+    log.info("%s", evaluation_fit.line(config, fitted, suites.num_items(chosen, config.suite.limit)))
 
 
 def run(config: RunConfig, directory: Path) -> float:
@@ -95,8 +96,9 @@ def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | 
     """Return the evaluation of the base model, or of what was trained; folder gets what memory it took."""
     from arabic_llm.analysis import scores
     from arabic_llm.data.tokens.token_rows import chat
-    from arabic_llm.evaluation import fit, suites
+    from arabic_llm.evaluation import suites
     from arabic_llm.models import adapter, load, placement
+    from arabic_llm.profiling import evaluation_fit
 
     cache = Path(config.cache_dir)
     asked_for = asked.chosen if asked else suites.load(config.suite, Path(config.data_root))
@@ -109,7 +111,7 @@ def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | 
         how["perturbation"] = asdict(asked.condition)
         what = f"{asked.condition.name}: {what}"
     overall = asked.overall if asked else suites.overall(config.suite, chosen)
-    fitted = fit.fit(config, chosen, adapted=trained is not None)
+    fitted = evaluation_fit.fit(config, chosen, adapted=trained is not None)
     identity = _identity(config, fitted.place, base, codec, trained), _judged(config, chosen, overall) | how
     about = {"model": identity[0], "judged": identity[1], "items": [f.name for f in fields(scores.Item)]}
     kept = cache / "evaluations" / fingerprint(about)
@@ -118,8 +120,10 @@ def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | 
         log.info("%s model: judged before, read from %s", what, kept)
     else:
         if not is_perturbed:  # else the weights are here, and the questions hardly longer
-            log.info("%s", fit.line(config, fitted, suites.num_items(chosen, config.suite.limit)))
-            fit.refuse(config, fitted)
+            log.info(
+                "%s", evaluation_fit.line(config, fitted, suites.num_items(chosen, config.suite.limit))
+            )
+            evaluation_fit.refuse(config, fitted)
         weights = partial(adapter.load_trained, config.model, base, config.adapter, fitted.place, trained)
         model = asked.weights if asked else weights
         evaluation = _answers(
@@ -144,15 +148,16 @@ def _answers(
     folder: Path | None,
 ) -> Evaluation:
     """Return what a model answers now; what it needs of memory is measured into the folder."""
-    from arabic_llm.evaluation import fit, harness, measure
+    from arabic_llm.evaluation import harness
     from arabic_llm.evaluation.answers import Answers
     from arabic_llm.models import placement
+    from arabic_llm.profiling import evaluation_fit, evaluation_memory
 
     kept = Answers(Path(config.cache_dir) / "answers" / f"{fingerprint(identity[0])}.jsonl")
-    with placement.enough_memory(f"judging {config.model.name}", fit.cure(fitted)):
+    with placement.enough_memory(f"judging {config.model.name}", evaluation_fit.cure(fitted)):
         model = weights()
-        with measure.watching(model, folder):
-            return harness.evaluate(model, *asked, fit.limits(config, fitted), identity, kept)
+        with evaluation_memory.watching(model, folder):
+            return harness.evaluate(model, *asked, evaluation_fit.limits(config, fitted), identity, kept)
 
 
 def _identity(

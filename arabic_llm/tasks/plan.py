@@ -230,10 +230,10 @@ def _places(chosen: Plan) -> str:
 
 
 def _exact(chosen: Plan, hw: HardwareConfig) -> str:
-    from arabic_llm.training import rehearsal
+    from arabic_llm.profiling import training_rehearsal
 
     capacity = None if hw.usable_gib is None else int(hw.usable_gib * GIB)
-    peak = rehearsal.peak(chosen.work, capacity)
+    peak = training_rehearsal.peak(chosen.work, capacity)
     off = 100 * (chosen.parts.allocated / peak.allocated - 1)
     return (
         f"rehearsed: {peak.allocated / MIB:,.0f} MiB allocated (the closed form is {off:+.1f}% off),"

@@ -74,14 +74,14 @@ def plan(config: RunConfig) -> None:
     from arabic_llm import machine
     from arabic_llm.data.tokens.token_rows import chat, token_rows
     from arabic_llm.models import load
-    from arabic_llm.training import fit
+    from arabic_llm.profiling import training_fit
 
     config = machine.settled(config)
     rows = rows_of(config)
     for ledger in rows.ledgers:
         log.info("%s", ledger)
     task = settings(config)
-    log.info("%s", fit.line(config, task, len(rows.train), fit.fit(config, task)))
+    log.info("%s", training_fit.line(config, task, len(rows.train), training_fit.fit(config, task)))
     mix = mix_of(config, rows.train)
     try:
         base = load.locate(config.model, cache_dir=None)
@@ -103,20 +103,21 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     from arabic_llm.data.preparing import held_out
     from arabic_llm.data.tokens.token_rows import chat, lint, token_rows
     from arabic_llm.models import adapter, load, placement
-    from arabic_llm.training import fit, held_out_loss, sft
+    from arabic_llm.profiling import training_fit
+    from arabic_llm.training import held_out_loss, sft
 
     task = settings(config)
     trained, is_done = trained_before(config, directory)
     if is_done:
         return trained
-    fitted = fit.fit(config, task)
-    fit.refuse(config, fitted)
+    fitted = training_fit.fit(config, task)
+    training_fit.refuse(config, fitted)
     place, cache = fitted.place, Path(config.cache_dir)
     questions = suite_questions(config)
     rows = rows_of(config, questions)
     for ledger in rows.ledgers:
         log.info("%s", ledger)
-    log.info("%s", fit.line(config, task, len(rows.train), fitted))
+    log.info("%s", training_fit.line(config, task, len(rows.train), fitted))
     texts = held_out.load(followed(task), Path(config.data_root), rows.train)
     base = load.locate(config.model, cache)
     codec = chat.prepare(load.tokenizer(base), config.model)

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from arabic_llm import files, processes
+from arabic_llm.profiling.training_memory import Measure
 from arabic_llm.tracking import Tracker
-from arabic_llm.training.measure import Measure
 from arabic_llm.training.schedule import TokenCounts
 
 METRICS = "metrics.jsonl"

@@ -23,8 +23,9 @@ from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError
 from arabic_llm.memory.training_plan import Plan
 from arabic_llm.models.placement import Placement, micro_batch
+from arabic_llm.profiling import training_memory
 from arabic_llm.tracking import Tracker
-from arabic_llm.training import batches, callbacks, checkpoint, measure, schedule
+from arabic_llm.training import batches, callbacks, checkpoint, schedule
 from arabic_llm.training.held_out_loss import Drift, HeldOut
 from arabic_llm.training.schedule import Schedule
 from arabic_llm.training.trainer import GuardedClassifier, GuardedTrainer, keep_dtypes, trained_dtypes
@@ -128,7 +129,7 @@ def train(
         plan = plan.until(checkpoint.step_of(last))  # it ended there; only its best weights are missing
     counts = schedule.count_tokens(plan, train_set["labels"])
     calm = callbacks.StopCalmly()
-    watch = measure.Measure(directory / measure.MEMORY, run.plan)
+    watch = training_memory.Measure(directory / training_memory.MEMORY, run.plan)
     hooks = [callbacks.Metrics(metrics, counts, run.tracker, watch), calm]
     if patience is not None:
         hooks.append(callbacks.StopEarly(metrics, patience))

@@ -17,8 +17,8 @@ from arabic_llm import files, processes
 from arabic_llm.data.tokens.chat import IGNORED, TokenRow
 from arabic_llm.errors import HardwareError, TrainingError
 from arabic_llm.models import placement
+from arabic_llm.profiling.training_memory import Measure
 from arabic_llm.training import checkpoint, class_loss, optimizer_state
-from arabic_llm.training.measure import Measure
 from arabic_llm.training.schedule import Schedule
 
 _NAMED = 16  # rows named in the line of an error

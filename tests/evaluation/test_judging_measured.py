@@ -10,11 +10,12 @@ from arabic_llm import files
 from arabic_llm.config.schema import Precision
 from arabic_llm.data.tokens.token_rows import chat
 from arabic_llm.errors import HardwareError
-from arabic_llm.evaluation import fit, harness, masked_lm, measure, suites
+from arabic_llm.evaluation import harness, masked_lm, suites
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.memory import eval_batching
 from arabic_llm.memory.training_plan import GIB
 from arabic_llm.models import adapter, load, placement
+from arabic_llm.profiling import evaluation_fit, evaluation_memory
 
 
 def judged(folder, *overrides, limit=3):
@@ -27,7 +28,7 @@ def judged(folder, *overrides, limit=3):
     codec = chat.prepare(load.tokenizer(base), config.model)
     chosen = suites.load(config.suite, files.Path("nowhere"))
     limits = Limits(16, config.model.max_length, config.suite.limit)
-    with measure.watching(model, folder):
+    with evaluation_memory.watching(model, folder):
         return harness.evaluate(model, codec, chosen, limits, ({}, {})).items
 
 
@@ -42,14 +43,14 @@ def judged(folder, *overrides, limit=3):
 )
 def test_what_judging_takes_is_predicted_within_five_percent(tmp_path, overrides):
     judged(tmp_path, *overrides)
-    found = files.read_json(tmp_path / measure.MEMORY)
+    found = files.read_json(tmp_path / evaluation_memory.MEMORY)
     assert found["predicted"] == pytest.approx(found["measured"], rel=0.05)
     assert found["measured"] > 3.4e6
 
 
 def test_measuring_changes_no_answer(tmp_path):
     watched, alone = judged(tmp_path), judged(None)
-    assert (tmp_path / measure.MEMORY).exists()
+    assert (tmp_path / evaluation_memory.MEMORY).exists()
     assert [asdict(item) for item in watched] == [asdict(item) for item in alone]
 
 
@@ -60,9 +61,9 @@ def test_a_masked_model_is_measured_too(tmp_path):
     base = load.locate(config.model, None)
     model = load.base_model(config.model, base, config.adapter, placement.resolve(config.hw))
     chosen, _ = masked_lm.applicable(suites.load(config.suite, tmp_path), "arabert")
-    with measure.watching(model, tmp_path):
+    with evaluation_memory.watching(model, tmp_path):
         harness.evaluate(model, load.tokenizer(base), chosen, Limits(4, 128, 4), ({}, {}))
-    found = files.read_json(tmp_path / measure.MEMORY)
+    found = files.read_json(tmp_path / evaluation_memory.MEMORY)
     assert found["predicted"] == pytest.approx(found["measured"], rel=0.05)
 
 
@@ -83,7 +84,7 @@ def test_prompts_are_said_in_batches_that_fit(tiny_codec):
 def on_a_card(*overrides):
     """Return a configuration, and its fit as if the card of its hw were here."""
     config = compose_config("task=evaluate", "suite=sample", *overrides)
-    fitted = fit.fit(config, suites.load(config.suite, files.Path("nowhere")), adapted=False)
+    fitted = evaluation_fit.fit(config, suites.load(config.suite, files.Path("nowhere")), adapted=False)
     return config, replace(fitted, place=replace(fitted.place, device="cuda", precision=Precision.bfloat16))
 
 
@@ -95,15 +96,15 @@ def test_a_model_of_which_not_one_question_fits_is_refused_in_a_line_with_the_cu
         r" take adapter.quantization=nf4, a smaller model or a larger hw$"
     )
     with pytest.raises(HardwareError, match=expected):
-        fit.refuse(config, fitted)
-    assert "one question of 1,024 tokens needs 15." in fit.line(config, fitted, 12)
-    assert "GiB of 7.4 that hw leaves, which is too much" in fit.line(config, fitted, 12)
-    fit.refuse(*on_a_card("model=llama3_8b", "adapter=qlora", "hw=8gb"))
+        evaluation_fit.refuse(config, fitted)
+    assert "one question of 1,024 tokens needs 15." in evaluation_fit.line(config, fitted, 12)
+    assert "GiB of 7.4 that hw leaves, which is too much" in evaluation_fit.line(config, fitted, 12)
+    evaluation_fit.refuse(*on_a_card("model=llama3_8b", "adapter=qlora", "hw=8gb"))
 
 
 def test_the_line_says_how_many_at_once_and_how_long():
     config, fitted = on_a_card("model=qwen2_1_5b", "adapter=qlora", "hw=4gb")
-    said = fit.line(config, fitted, 1234)
+    said = evaluation_fit.line(config, fitted, 1234)
     assert said.startswith(
         "plan: judging qwen2_1_5b (nf4) on 1,234 items: batches of 4, contexts up to 3,200 tokens"
         " (one at a time up to 13,184 of the 32,768 it reads): needs up to 2."

@@ -7,11 +7,11 @@ from conftest import compose_config, model_config
 
 from arabic_llm.config import paths
 from arabic_llm.config.schema import ModelKind, Precision
-from arabic_llm.evaluation import rehearsal
 from arabic_llm.memory import eval_batching
 from arabic_llm.memory.inference_peak import Held, Pass, predict
 from arabic_llm.memory.training_plan import GIB
 from arabic_llm.memory.workload import MIB
+from arabic_llm.profiling import evaluation_rehearsal
 
 MODELS = [model_config(path.stem) for path in sorted((paths.CONF / "model").glob("*.yaml"))]
 CAUSAL = [model for model in MODELS if model.kind is ModelKind.causal]
@@ -25,7 +25,7 @@ PASSES = {
 
 def off(held, shape):
     """Return how far the closed form is off, in bytes and as a share of what the real code takes."""
-    real = rehearsal.peak(held, shape).allocated
+    real = evaluation_rehearsal.peak(held, shape).allocated
     return abs(predict(held, shape).allocated - real), abs(predict(held, shape).allocated / real - 1)
 
 

@@ -13,8 +13,8 @@ from arabic_llm import files
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory.workload import Attention
+from arabic_llm.profiling import training_fit
 from arabic_llm.tasks import plan
-from arabic_llm.training import fit
 
 
 def wanted(*overrides):
@@ -77,7 +77,7 @@ def test_where_only_holes_are_in_the_way_a_rehearsal_decides():
     best = planning.best(ask)
     assert not planning.fits(best, ask.hw)
     assert "task.exact=true decides" in plan.verdict(best, ask, [])[0]
-    assert fit.fit(config, config.task).missing is None
+    assert training_fit.fit(config, config.task).missing is None
 
 
 def test_qwen2_7b_does_not_fit_4_gb_and_what_would_is_said():
@@ -299,7 +299,7 @@ def test_a_rank_counts_against_the_layers_it_is_for():
     narrow = ("adapter.rank=100", "adapter.target_modules=[q_proj,down_proj]")
     assert wanted(*narrow, "hw=4gb").adapter.rank == 100
     with pytest.raises(ConfigError, match="adapter.rank=100 is more than 64, the width of k_proj"):
-        fit.fit((config := compose_config("hw=cpu", "adapter.rank=100")), config.task)
+        training_fit.fit((config := compose_config("hw=cpu", "adapter.rank=100")), config.task)
 
 
 @pytest.mark.parametrize(
@@ -377,9 +377,11 @@ def test_the_plan_is_printed_without_torch_and_leaves_nothing(tmp_path):
 
 def test_a_budget_is_kept_on_a_cpu_too():
     small = compose_config("hw=4gb", "model=qwen2_1_5b", "adapter=qlora", "task.max_length=4096")
-    fitted = fit.fit(small, small.task)
+    fitted = training_fit.fit(small, small.task)
     place = fitted.place
     assert (place.device, place.micro_batch_size, place.gradient_checkpointing) == ("cpu", 1, True)
     assert fitted.missing is None
     large = compose_config("hw=4gb", "model=qwen2_7b", "adapter=qlora")
-    assert re.match(r"hw=4gb leaves 3.6 GiB and this run needs 5\.\d+", fit.fit(large, large.task).missing)
+    assert re.match(
+        r"hw=4gb leaves 3.6 GiB and this run needs 5\.\d+", training_fit.fit(large, large.task).missing
+    )

@@ -19,8 +19,9 @@ from arabic_llm.data.rows import Row
 from arabic_llm.data.tokens.token_rows import chat, token_rows
 from arabic_llm.errors import CheckpointError
 from arabic_llm.models import adapter, load, placement
+from arabic_llm.profiling import training_memory
 from arabic_llm.tracking import NoTracker
-from arabic_llm.training import callbacks, class_loss, measure, sft
+from arabic_llm.training import callbacks, class_loss, sft
 
 SHORT = (
     *("task=classify", "hw=cpu", "task.effective_batch_size=8", "task.max_steps=12", "task.eval_steps=6"),
@@ -168,7 +169,7 @@ def test_what_a_step_of_a_classifier_takes_is_predicted_within_five_percent(tmp_
     of_encoder = encoder if kind.endswith("encoder") else ()
     lab = Lab((f"adapter={kind.split()[0]}", "task.max_steps=1", "task.eval_steps=9", *of_encoder))
     lab.train(tmp_path)
-    found = files.read_json(tmp_path / measure.MEMORY)
+    found = files.read_json(tmp_path / training_memory.MEMORY)
     assert found["predicted"] == pytest.approx(found["measured"], rel=0.05)
     assert found["measured"] > sum(p.nbytes for p in lab.model.parameters())
 

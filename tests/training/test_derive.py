@@ -9,7 +9,7 @@ from arabic_llm.config import paths
 from arabic_llm.config.schema import Precision
 from arabic_llm.memory import training_peak, weights
 from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Optimizer, Workload
-from arabic_llm.training import derive, rehearsal
+from arabic_llm.profiling import derive, training_rehearsal
 
 FILES = sorted(paths.CONF.glob("model/*.yaml"))
 MODELS = [path.stem for path in FILES if "kind: masked" not in path.read_text(encoding="utf-8")]
@@ -50,7 +50,7 @@ def workload(name: str, setting: tuple, layers: int | None = 2) -> Workload:
 @pytest.mark.parametrize("name", MODELS)
 def test_the_closed_form_is_within_two_percent_of_the_real_code(name):
     work = workload(name, SETTINGS[MODELS.index(name) % len(SETTINGS)])
-    real = rehearsal.peak(work).allocated
+    real = training_rehearsal.peak(work).allocated
     assert training_peak.predict(work).allocated == pytest.approx(real, rel=0.02)
 
 
@@ -81,12 +81,16 @@ def test_pairs_and_classes_take_what_the_closed_form_says(name, regime, batch, t
         target_modules=(weights.ALL_LINEAR,),
         workspace_bytes=CUBLAS_WORKSPACE,
     )
-    assert training_peak.predict(work).allocated == pytest.approx(rehearsal.peak(work).allocated, rel=0.02)
+    assert training_peak.predict(work).allocated == pytest.approx(
+        training_rehearsal.peak(work).allocated, rel=0.02
+    )
 
 
 def test_all_layers_of_a_model_take_what_the_closed_form_says():
     work = workload("qwen2_1_5b", (1024, 2, 16, 0.05, True, True), layers=None)
-    assert training_peak.predict(work).allocated == pytest.approx(rehearsal.peak(work).allocated, rel=0.01)
+    assert training_peak.predict(work).allocated == pytest.approx(
+        training_rehearsal.peak(work).allocated, rel=0.01
+    )
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -94,7 +98,9 @@ def test_all_layers_of_a_model_take_what_the_closed_form_says():
 def test_every_weight_trained_takes_what_the_closed_form_says(name, checkpointing):
     work = workload(name, (1024, 2, 16, 0.0, checkpointing, False))
     work = replace(work, rank=None, weights=Precision.float32, accumulates=checkpointing)
-    assert training_peak.predict(work).allocated == pytest.approx(rehearsal.peak(work).allocated, rel=0.01)
+    assert training_peak.predict(work).allocated == pytest.approx(
+        training_rehearsal.peak(work).allocated, rel=0.01
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,7 +120,9 @@ def test_every_weight_trained_takes_what_the_closed_form_says(name, checkpointin
 )
 def test_every_choice_takes_what_the_closed_form_says(choice):
     work = replace(workload("llama3_8b", (512, 2, 64, 0.05, False, True)), **choice)
-    assert training_peak.predict(work).allocated == pytest.approx(rehearsal.peak(work).allocated, rel=0.02)
+    assert training_peak.predict(work).allocated == pytest.approx(
+        training_rehearsal.peak(work).allocated, rel=0.02
+    )
 
 
 @pytest.mark.parametrize("name", ["llama3_8b", "glm4_9b"])  # gate and up are one layer in the latter
@@ -123,7 +131,9 @@ def test_an_adapter_on_common_layers_takes_what_the_closed_form_says(where, name
     work = workload(name, SETTINGS[2 if where == "qv" else 4])
     work = replace(work, target_modules=tuple(weights.target_sets(work.architecture)[where]))
     assert training_peak.stands_for(work) is None
-    assert training_peak.predict(work).allocated == pytest.approx(rehearsal.peak(work).allocated, rel=0.01)
+    assert training_peak.predict(work).allocated == pytest.approx(
+        training_rehearsal.peak(work).allocated, rel=0.01
+    )
 
 
 @pytest.mark.parametrize("names", [("q_proj",), ("q_proj", "k_proj", "v_proj"), ("v_proj", "down_proj")])
@@ -131,7 +141,7 @@ def test_an_adapter_on_other_layers_never_takes_more_than_the_closed_form_says(n
     # The next larger set stands for it: each layer with an adapter keeps its input for the way back.
     work = replace(workload("qwen2_1_5b", SETTINGS[2]), target_modules=names)
     assert training_peak.stands_for(work)
-    assert rehearsal.peak(work).allocated < training_peak.predict(work).allocated
+    assert training_rehearsal.peak(work).allocated < training_peak.predict(work).allocated
 
 
 @pytest.mark.parametrize("rank", [None, 16])
@@ -139,14 +149,14 @@ def test_weights_shared_out_never_take_more_than_the_closed_form_says(rank):
     work = replace(workload("qwen2_0_5b", (512, 4, 16, 0.0, False, False)), num_cards=2, fsdp=True)
     work = replace(work, rank=rank, weights=Precision.bfloat16 if rank else Precision.float32)
     assert training_peak.is_upper_bound(work)
-    assert rehearsal.peak(work).allocated < training_peak.predict(work).allocated
+    assert training_rehearsal.peak(work).allocated < training_peak.predict(work).allocated
 
 
 def test_the_table_is_what_the_code_of_today_gives():
     work = workload("qwen2_1_5b", SETTINGS[1])
     now = derive.moments(derive.regimes()[training_peak.regime(work)])
     assert now == training_peak.table()[training_peak.regime(work)], (
-        "run: python -m arabic_llm.training.derive"
+        "run: python -m arabic_llm.profiling.derive"
     )
 
 

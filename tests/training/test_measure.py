@@ -8,10 +8,11 @@ from transformers import TrainerCallback
 
 from arabic_llm import files
 from arabic_llm.errors import HardwareError
-from arabic_llm.memory.timeline import KINDS
 from arabic_llm.models.load import HostEmbedding
-from arabic_llm.training import callbacks, checkpoint, measure
-from arabic_llm.training.found import Batch, Found, Planned, reserves_by_default, worst_passes
+from arabic_llm.profiling import training_memory
+from arabic_llm.profiling.step_memory import Batch, Found, Planned, reserves_by_default, worst_passes
+from arabic_llm.profiling.timeline import KINDS
+from arabic_llm.training import callbacks, checkpoint
 
 ONE = ("task.max_steps=1", "task.eval_steps=100", "task.save_steps=100")
 THREE = ("task.max_steps=3", *ONE[1:])
@@ -38,7 +39,7 @@ def test_what_a_step_takes_is_predicted_within_five_percent(tmp_path, overrides)
     lab = Lab((*THREE, *overrides))
     lab.dev_rows = []
     lab.train(tmp_path)
-    found, (first, second, third) = files.read_json(tmp_path / measure.MEMORY), lines(tmp_path)
+    found, (first, second, third) = files.read_json(tmp_path / training_memory.MEMORY), lines(tmp_path)
     for line in (first, second):  # without moments, and with them
         assert line["predicted_mib"] == pytest.approx(line["measured_mib"], rel=0.05)
     assert "measured_mib" not in third
@@ -105,7 +106,7 @@ def test_a_table_of_tokens_on_the_host_is_left_out_of_measure_and_prediction(tmp
     lab.model.get_base_model().set_input_embeddings(HostEmbedding(table))
     lab.dev_rows = []
     lab.train(tmp_path)
-    found = files.read_json(tmp_path / measure.MEMORY)
+    found = files.read_json(tmp_path / training_memory.MEMORY)
     assert found["predicted"] == pytest.approx(found["measured"], rel=0.02)
 
 
@@ -113,7 +114,7 @@ def test_watching_the_first_step_changes_nothing_that_is_learned(tmp_path, monke
     overrides = ("adapter.dropout=0.1", "task.max_steps=3", "task.eval_steps=100")
     watched, _ = Lab(overrides).train(tmp_path / "watched")
     for name in ("on_step_begin", "on_step_end"):
-        monkeypatch.setattr(measure.Measure, name, getattr(TrainerCallback, name))
+        monkeypatch.setattr(training_memory.Measure, name, getattr(TrainerCallback, name))
     alone, _ = Lab(overrides).train(tmp_path / "alone")
     assert learned(watched) == learned(alone)
     curves = [[line["loss"] for line in lines(tmp_path / name)] for name in ("watched", "alone")]
@@ -127,7 +128,7 @@ def test_the_curve_says_what_each_byte_is_for(tmp_path):
     frozen = sum(p.nbytes for p in lab.model.parameters() if not p.requires_grad)
     lab.train(tmp_path)
     for name in ("measured_curve", "predicted_curve"):
-        curve = files.read_json(tmp_path / measure.MEMORY)[name]
+        curve = files.read_json(tmp_path / training_memory.MEMORY)[name]
         assert [phase for phase, _ in _runs(curve)] == ["forward", "backward", "optimizer"]
         first, last = (dict(zip(KINDS, curve[at]["held"], strict=True)) for at in (0, -1))
         assert first["trained"] == trained

@@ -14,10 +14,10 @@ from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from arabic_llm.config.schema import Precision
 from arabic_llm.data.tokens.token_rows import chat
-from arabic_llm.memory.timeline import Exact, Timeline
 from arabic_llm.memory.workload import Attention, Loss, Objective
 from arabic_llm.models import load
-from arabic_llm.training import rehearsal
+from arabic_llm.profiling import training_rehearsal
+from arabic_llm.profiling.timeline import Exact, Timeline
 
 TOKENS = 32
 LONG = "القاهرة " * TOKENS  # cut to as many tokens
@@ -84,5 +84,5 @@ def test_a_step_of_trls_own_trainer_is_predicted_within_five_percent(tmp_path, o
         workspace_bytes=0,
         device="cpu",
     )
-    predicted, _ = rehearsal.curve(work, is_first=True)
+    predicted, _ = training_rehearsal.curve(work, is_first=True)
     assert predicted.allocated == pytest.approx(watch.peak, rel=0.05)

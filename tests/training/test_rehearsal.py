@@ -13,7 +13,7 @@ from conftest import model_config
 
 from arabic_llm.config.schema import Precision
 from arabic_llm.memory.workload import CUBLAS_WORKSPACE, MIB, Attention, Loss, Optimizer, Workload
-from arabic_llm.training import rehearsal
+from arabic_llm.profiling import training_rehearsal
 
 DATA = Path(os.environ.get("ARABIC_LLM_DATA", "../shared/data")) / "gpu_memory_t4"
 ROOT = Path(__file__).parents[2]
@@ -100,14 +100,15 @@ def test_what_was_measured_on_a_t4_is_predicted_within_one_percent(tmp_path):
 def test_what_takes_more_is_seen_to_take_more(change, least):
     if change.get("rank", 8) is None:
         change = {**change, "nf4": False, "weights": Precision.float32}
-    more = rehearsal.peak(replace(TINY, **change)).allocated
-    assert more - rehearsal.peak(TINY).allocated > least * MIB
+    more = training_rehearsal.peak(replace(TINY, **change)).allocated
+    assert more - training_rehearsal.peak(TINY).allocated > least * MIB
 
 
 def test_the_tiled_head_takes_a_tile_and_the_full_loss_the_logits_four_times():
     wide = replace(TINY, architecture=replace(TINY.architecture, vocab_size=131072))
     tiled, full = (
-        rehearsal.peak(replace(wide, loss=loss)).by_phase["backward"] for loss in (Loss.tiled, Loss.full)
+        training_rehearsal.peak(replace(wide, loss=loss)).by_phase["backward"]
+        for loss in (Loss.tiled, Loss.full)
     )
     elements = 2 * 256 * 131072
     assert full / elements == pytest.approx(2 + 3 * 4, rel=0.35)  # 16 bits, then three times 32
@@ -115,16 +116,16 @@ def test_the_tiled_head_takes_a_tile_and_the_full_loss_the_logits_four_times():
 
 
 def test_a_card_too_small_is_said_to_be():
-    whole = rehearsal.peak(TINY)
+    whole = training_rehearsal.peak(TINY)
     assert whole.fits
-    assert rehearsal.peak(TINY, capacity=whole.reserved).fits
-    assert not rehearsal.peak(TINY, capacity=whole.allocated - 4 * MIB).fits
+    assert training_rehearsal.peak(TINY, capacity=whole.reserved).fits
+    assert not training_rehearsal.peak(TINY, capacity=whole.allocated - 4 * MIB).fits
 
 
 def test_moments_in_8_bits_take_a_quarter():
     many = replace(TINY, rank=128, target_modules=("up_proj", "down_proj", "gate_proj"))
     full, eighth = (
-        rehearsal.peak(replace(many, optimizer=kind)).allocated
+        training_rehearsal.peak(replace(many, optimizer=kind)).allocated
         for kind in (Optimizer.adamw, Optimizer.adamw_8bit)
     )
     trained = 6 * 3 * 128 * (192 + 576)

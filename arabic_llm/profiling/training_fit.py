@@ -13,7 +13,7 @@ from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.workload import Objective
 from arabic_llm.models import load, placement
 from arabic_llm.models.placement import Placement, micro_batch
-from arabic_llm.training import rehearsal
+from arabic_llm.profiling import training_rehearsal
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _missing(config: RunConfig, chosen: Plan) -> str | None:
         return None
     if planning.is_open(chosen, config.hw):
         budget = int((config.hw.usable_gib or 0) * planning.GIB)
-        if rehearsal.peak(chosen.work, budget).fits:
+        if training_rehearsal.peak(chosen.work, budget).fits:
             return None
     of = " task.of=classify" if chosen.work.objective is Objective.classify else ""
     return (

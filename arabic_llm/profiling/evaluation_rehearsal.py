@@ -14,10 +14,10 @@ from transformers import DynamicCache, PreTrainedModel
 from arabic_llm.evaluation import masked_lm, scoring
 from arabic_llm.memory.allocator import CachingAllocator
 from arabic_llm.memory.inference_peak import Held, Pass, has_mask
-from arabic_llm.memory.timeline import Exact
-from arabic_llm.memory.trace import LikeCuda, Trace
 from arabic_llm.memory.workload import Attention, Loss, Optimizer, Peak, Workload
-from arabic_llm.models import skeleton
+from arabic_llm.profiling import skeleton
+from arabic_llm.profiling.timeline import Exact
+from arabic_llm.profiling.trace import LikeCuda, Trace
 
 
 def peak(held: Held, shape: Pass) -> Peak:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from arabic_llm.memory.timeline import Moment
 from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.wording import FAR_OFF, far_off, mib
+from arabic_llm.profiling.timeline import Moment
 
 _ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # torch's, of today and of before
 

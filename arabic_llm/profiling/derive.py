@@ -1,4 +1,4 @@
-"""The closed form of a step's activations, read off the real code: `python -m arabic_llm.training.derive`.
+"""The closed form of a step's activations, read off the real code: `python -m arabic_llm.profiling.derive`.
 
 A model whose sizes are distinct primes is rehearsed with one layer and with two. The factors of a tensor's
 bytes then say which sizes it is a product of, so that what is alive at a moment is so many tensors of each
@@ -23,10 +23,10 @@ import numpy.typing as npt
 
 from arabic_llm import files
 from arabic_llm.config.schema import ArchitectureConfig, Precision
-from arabic_llm.memory import trace, training_peak, weights
+from arabic_llm.memory import training_peak, weights
 from arabic_llm.memory.allocator import Block, CachingAllocator
 from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective, Optimizer, Workload
-from arabic_llm.training import rehearsal
+from arabic_llm.profiling import trace, training_rehearsal
 
 # size -> (prime, what a prime stands for as a share of the size): tokens 47, tokens - 1 = 2 x 23, head 28
 PRIMES = {"B": 19, "T": 47, "S": 23, "K": 3, "G": 5, "D": 7, "h": 101, "f": 103, "r": 13, "V": 107, "C": 11}
@@ -145,7 +145,7 @@ def _record(work: Workload) -> dict[str, Any]:
         if event in ends:
             seen[f"{event} moments"] = recorder.take_moments()
 
-    rehearsal.rehearse(work, recorder, watch, num_steps=1)
+    training_rehearsal.rehearse(work, recorder, watch, num_steps=1)
     return seen
 
 

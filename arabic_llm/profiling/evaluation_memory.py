@@ -19,14 +19,13 @@ from transformers import PreTrainedModel
 
 from arabic_llm import files, processes
 from arabic_llm.config.schema import Precision
-from arabic_llm.evaluation import rehearsal
 from arabic_llm.memory import inference_peak
 from arabic_llm.memory.inference_peak import Held, Pass
-from arabic_llm.memory.timeline import Exact
-from arabic_llm.memory.trace import Trace
 from arabic_llm.memory.wording import far_off, mib
 from arabic_llm.memory.workload import architecture, workspace
-from arabic_llm.models import skeleton
+from arabic_llm.profiling import evaluation_rehearsal, skeleton
+from arabic_llm.profiling.timeline import Exact
+from arabic_llm.profiling.trace import Trace
 
 log = logging.getLogger(__name__)
 MEMORY = "memory.json"
@@ -110,11 +109,11 @@ class Watch:
         if not self._most:
             return None
         if not self._held.on_cpu:
-            predicted = rehearsal.peak(self._held, self._widest)
+            predicted = evaluation_rehearsal.peak(self._held, self._widest)
             measured = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
             return Found("cuda", self._widest, *measured, predicted.allocated, predicted.reserved)
         widest = max(self._counted, key=self._counted.__getitem__)
-        predicted = rehearsal.peak(self._held, widest)
+        predicted = evaluation_rehearsal.peak(self._held, widest)
         return Found("cpu", widest, self._counted[widest], None, predicted.by_phase["forward"], None)
 
     def _before(self, _module: Any, _args: Any, inputs: dict[str, Any]) -> None:

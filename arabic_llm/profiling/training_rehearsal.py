@@ -21,11 +21,10 @@ from transformers import PreTrainedModel, modeling_utils
 from arabic_llm.config.schema import Precision
 from arabic_llm.memory.allocator import Block, CachingAllocator
 from arabic_llm.memory.static import MIN_8BIT, MIN_PAGED
-from arabic_llm.memory.timeline import Exact, Moment, Timeline
-from arabic_llm.memory.trace import LikeCuda, Trace
 from arabic_llm.memory.workload import Attention, Loss, Objective, Optimizer, Peak, Workload
-from arabic_llm.models import skeleton
-from arabic_llm.training import objectives, several
+from arabic_llm.profiling import losses, sharding, skeleton
+from arabic_llm.profiling.timeline import Exact, Moment, Timeline
+from arabic_llm.profiling.trace import LikeCuda, Trace
 
 _HALF = 2  # bytes of a weight as it is read from the disk
 
@@ -63,9 +62,9 @@ def rehearse(
     model = skeleton.build(work)
     trace = trace or Trace(allocator)
     with ExitStack() as stack:
-        stack.enter_context(objectives.kernels(model, work))
+        stack.enter_context(losses.kernels(model, work))
         if work.fsdp:
-            stack.enter_context(several.shared_out(model, work))
+            stack.enter_context(sharding.shared_out(model, work))
         stack.enter_context(trace)
         if work.fsdp:  # weights are read on the host, and only shares of them go to the card
             for tensor in skeleton.tensors(model):
@@ -83,7 +82,7 @@ def rehearse(
         if isinstance(trace, Timeline):
             trace.follow(model, stage.optimizer)
             allocator.empty_cache()  # as who measures does
-        stage.buckets = several.buckets(model, work)
+        stage.buckets = sharding.buckets(model, work)
         for _ in range(num_steps - 1):
             stage.step(lambda _: None)
             gc.collect()
@@ -152,7 +151,7 @@ class _Stage:
                 return out
 
         with mock.patch.object(self.model, "forward", convert_outputs_to_fp32(forward)):
-            return objectives.loss(self.model, self.work)
+            return losses.loss(self.model, self.work)
 
     def _peak_so_far(self) -> int:
         highest, self.allocator.peak_allocated = self.allocator.peak_allocated, self.allocator.allocated

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from arabic_llm.memory.allocator import Block, CachingAllocator
-from arabic_llm.memory.trace import Trace, held_by
+from arabic_llm.profiling.trace import Trace, held_by
 
 KINDS = ("weights", "trained", "optimizer", "gradients", "activations", "logits")
 _WEIGHTS, _TRAINED, _OPTIMIZER, _GRADIENTS, _ACTIVATIONS, _LOGITS = range(len(KINDS))

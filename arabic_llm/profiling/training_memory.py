@@ -20,7 +20,6 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerControl, Train
 
 from arabic_llm import files, processes
 from arabic_llm.config.schema import Precision
-from arabic_llm.memory.timeline import KINDS, Exact, Moment, Timeline
 from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.wording import mib
 from arabic_llm.memory.workload import (
@@ -34,11 +33,12 @@ from arabic_llm.memory.workload import (
     architecture,
     workspace,
 )
-from arabic_llm.models import adapter, skeleton
+from arabic_llm.models import adapter
 from arabic_llm.models.load import HostEmbedding
 from arabic_llm.models.placement import AMPERE
-from arabic_llm.training import rehearsal
-from arabic_llm.training.found import Batch, Found, Planned, Taken, reserves_by_default, worst_passes
+from arabic_llm.profiling import skeleton, training_rehearsal
+from arabic_llm.profiling.step_memory import Batch, Found, Planned, Taken, reserves_by_default, worst_passes
+from arabic_llm.profiling.timeline import KINDS, Exact, Moment, Timeline
 
 log = logging.getLogger(__name__)
 MEMORY = "memory.json"
@@ -127,7 +127,7 @@ class Measure(TrainerCallback):  # type: ignore[misc]
             if (work := workload(self._model, args, batch)) is None:
                 return None, []
             with torch.random.fork_rng(devices=()):
-                found.append(rehearsal.curve(work, is_first=not self._has_moments))
+                found.append(training_rehearsal.curve(work, is_first=not self._has_moments))
         return max(found, key=lambda each: each[0].allocated)
 
     def expected(self, args: TrainingArguments) -> str:
