@@ -28,7 +28,7 @@ class SuiteTask:
     num_fewshot: int = 0
     chat: bool = True  # prompts go through the chat template, as in training
     path: str | None = None  # local copy, under data_root; none: what the task's own YAML says
-    reader: str | None = None  # function of evaluation/local.py that reads it
+    reader: str | None = None  # function of evaluation/local_copies.py that reads it
     data: DataConfig | None = None  # or: a data set whose test split is asked, which data= holds out
     seed: int = 0  # of that split
     limit: int | None = None  # items of each of its leaves, beside suite.limit; part of the fingerprint

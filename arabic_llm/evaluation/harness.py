@@ -18,7 +18,7 @@ from arabic_llm.analysis import aggregate
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data.tokens.chat import Codec
-from arabic_llm.evaluation import local, suites
+from arabic_llm.evaluation import local_copies, suites
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.evaluation.masked_lm import MaskedLM
@@ -96,10 +96,10 @@ def _item(task: str, filtered: dict[str, dict[str, Any]], metrics: list[str]) ->
     common: dict[str, Any] = {
         "task": task,
         "id": f"{sample['doc_id']}-{sample['doc_hash'][:12]}",
-        "question": local.question_of(sample["doc"]),
-        "subject": local.subject_of(sample["doc"]),
-        "context": local.context_of(sample["doc"]),
-        "level": local.level_of(sample["doc"]),
+        "question": local_copies.question_of(sample["doc"]),
+        "subject": local_copies.subject_of(sample["doc"]),
+        "context": local_copies.context_of(sample["doc"]),
+        "level": local_copies.level_of(sample["doc"]),
         "scores": {m: float(_of_filter(filtered, m)[m.partition(",")[0]]) for m in metrics},
     }
     responses = sample["filtered_resps"]
@@ -110,7 +110,7 @@ def _item(task: str, filtered: dict[str, dict[str, Any]], metrics: list[str]) ->
     said = int(np.argmin(lacked))
     target = sample["target"]
     wanted = choices.index(target) if isinstance(target, str) else int(target)
-    options = local.options_of(sample["doc"])
+    options = local_copies.options_of(sample["doc"])
     return Item(
         target=choices[wanted],
         answer=choices[said],

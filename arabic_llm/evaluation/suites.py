@@ -19,7 +19,7 @@ from lm_eval.tasks._index import Entry, Kind
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.suite_schema import SuiteConfig, SuiteTask
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.evaluation import local
+from arabic_llm.evaluation import local_copies
 
 log = logging.getLogger(__name__)
 OUR_TASKS = Path(__file__).parent / "tasks"
@@ -137,7 +137,7 @@ def questions(chosen: list[Chosen]) -> Iterator[str]:
     """Yield what every test document asks."""
     for entry in chosen:
         for documents in entry.documents.values():
-            yield from map(local.question_of, documents)
+            yield from map(local_copies.question_of, documents)
 
 
 def hub_ids(name: str, settings: SuiteTask) -> list[str]:
@@ -236,13 +236,13 @@ def _load(
     """Return the leaves that have documents: from the local copy, what was downloaded, else the hub."""
     if settings.data is not None:
         try:
-            subsets = local.held_out(settings, data_root)
+            subsets = local_copies.held_out(settings, data_root)
         except DataError as error:
             raise MissingBenchmarkError(f"suite task {name}: {error}") from error
         return _from_local(name, leaves, subsets, manager)
     if settings.path is not None:
         if (path := data_root / settings.path).exists():
-            return _from_local(name, leaves, local.READERS[str(settings.reader)](path), manager)
+            return _from_local(name, leaves, local_copies.READERS[str(settings.reader)](path), manager)
         place = f"no local copy at {data_root / settings.path} (set data_root or ARABIC_LLM_DATA), and "
     else:
         place = ""
@@ -259,14 +259,14 @@ def _load(
 
 
 def _from_local(
-    name: str, leaves: tuple[str, ...], subsets: dict[str, local.Splits], manager: TaskManager
+    name: str, leaves: tuple[str, ...], subsets: dict[str, local_copies.Splits], manager: TaskManager
 ) -> dict[str, Any]:
     by_subset = {(manager.task_index[leaf].cfg or {})["dataset_name"]: leaf for leaf in leaves}
     if unknown := sorted(set(subsets) - set(by_subset)):
         raise DataError(f"{name} has no subset '{unknown[0]}'; there are: {', '.join(by_subset)}")
     specs = []
     for subset, splits in subsets.items():
-        documents = local.as_datasets(splits)
+        documents = local_copies.as_datasets(splits)
         specs.append({"task": by_subset[subset], "custom_dataset": _constant(documents)})
     return _tasks(manager, name, sorted(specs, key=lambda spec: str(spec["task"])))
 

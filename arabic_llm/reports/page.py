@@ -14,7 +14,7 @@ from markupsafe import Markup
 from arabic_llm.analysis.forgetting import Forgetting
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.analysis.statistics import Difference
-from arabic_llm.reports import figures, forgetting, memory, mistakes, tables
+from arabic_llm.reports import figures, forgetting, memory_section, mistakes, tables
 from arabic_llm.reports.held_out_loss import Course
 
 _NUM_EXAMPLES = 6
@@ -91,7 +91,7 @@ def study(report: Study) -> str:
         all_rows=[(tables.cells(r), tables.baseline_cells(r)) for r in report.rows],
         charts={name: Markup(svg) for name, svg in charts.items()},  # noqa: S704 (our own SVG)
         forgetting=forgetting.section(report.forgetting, report.followed),
-        memory=memory.section(report.memory) + memory.of_judging(report.judging),
+        memory=memory_section.section(report.memory) + memory_section.of_judging(report.judging),
         examples=changed_items(report.base, report.tuned),
     )
 

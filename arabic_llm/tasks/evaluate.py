@@ -50,7 +50,7 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
 
     Raises ConfigError for a masked model with an adapter: nothing trains one that fits it.
     """
-    from arabic_llm.evaluation import local
+    from arabic_llm.evaluation import local_copies
     from arabic_llm.models import adapter
 
     if config.model.kind is ModelKind.masked and config.adapter.path is not None:
@@ -60,7 +60,7 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
         )
     return {
         **adapter.known_hashes(config.model, config.adapter, Path(config.cache_dir)),
-        "suite": local.copies_hash(config.suite, Path(config.data_root)),
+        "suite": local_copies.copies_hash(config.suite, Path(config.data_root)),
     }
 
 

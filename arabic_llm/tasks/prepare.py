@@ -51,7 +51,7 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
     """Return hashes of what a run reads: rows, tokenizer, and the benchmarks whose items are left out."""
     from arabic_llm.data.preparing import sources
     from arabic_llm.data.reading import locate
-    from arabic_llm.evaluation import local
+    from arabic_llm.evaluation import local_copies
     from arabic_llm.models import load
 
     _settings(config)
@@ -59,7 +59,7 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
     return {
         "data": sources.source_hash(config.data, Path(config.data_root), Path(config.cache_dir)),
         "tokenizer": fingerprint(load.tokenizer_rules(config.model)),
-        "suite": local.copies_hash(config.suite, Path(config.data_root)) if asks else None,
+        "suite": local_copies.copies_hash(config.suite, Path(config.data_root)) if asks else None,
     }
 
 

@@ -11,7 +11,7 @@ from arabic_llm.analysis.scores import Score
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing.summary import Counts, Share, SourceSummary, count
-from arabic_llm.reports import figures, memory, tables
+from arabic_llm.reports import figures, memory_section, tables
 
 MIB = 2**20
 
@@ -154,30 +154,32 @@ def cells(html):
 
 
 def test_the_memory_of_a_step_is_shown_predicted_and_measured():
-    html = memory.section(FOUND)
+    html = memory_section.section(FOUND)
     assert cells(html) == [
         ["predicted: that step, rehearsed", "2 x 28", "90.0 MiB", ""],
         ["measured: step 2, CPU", "2 x 28", "100.0 MiB", ""],
     ]
     assert "The prediction is -10.0% off what was measured." in html
     assert html.count("<svg") == 1
-    assert memory.section(FOUND) == html
-    assert memory.section({}) == ""
-    alone = memory.section({**FOUND, "predicted": None, "predicted_curve": []})
+    assert memory_section.section(FOUND) == html
+    assert memory_section.section({}) == ""
+    alone = memory_section.section({**FOUND, "predicted": None, "predicted_curve": []})
     assert "no family that is predicted" in alone
     assert "<svg" not in alone
 
 
 def test_the_plan_stands_beside_the_measurement_and_what_is_unlike_is_said():
     plan = {"size": 2, "tokens": 1024, "allocated": 300 * MIB, "total": 400 * MIB}
-    here = memory.section({**FOUND, "planned": plan})
+    here = memory_section.section({**FOUND, "planned": plan})
     assert cells(here)[0] == [
         "planned: at most, on the card of hw",
         *("2 x up to 1,024", "300.0 MiB", "400.0 MiB"),
     ]
     assert "not comparable with this CPU" in here
     card = {"device": "cuda", "measured_reserved": 120 * MIB, "predicted_reserved": 118 * MIB}
-    there = memory.section({**FOUND, "planned": plan, **card, "on_card": 500 * MIB, "num_processes": 2})
+    there = memory_section.section(
+        {**FOUND, "planned": plan, **card, "on_card": 500 * MIB, "num_processes": 2}
+    )
     assert cells(there)[1:] == [
         ["predicted: that step, rehearsed", "2 x 28", "90.0 MiB", "118.0 MiB"],
         ["measured: step 2, GPU, the fullest of 2 processes", "2 x 28", "100.0 MiB", "120.0 MiB"],
