@@ -26,7 +26,7 @@ from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
 
 from arabic_llm.config import paths
-from arabic_llm.data.tokens.token_rows import chat
+from arabic_llm.data.tokens import chat
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 
 DATA = Path(os.environ.get("ARABIC_LLM_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -16,7 +16,7 @@ def main() -> None:
     from arabic_llm import run  # noqa: F401
     from arabic_llm.analysis import statistics  # noqa: F401
     from arabic_llm.data.preparing import staging  # noqa: F401
-    from arabic_llm.evaluation import harness, suites
+    from arabic_llm.evaluation import harness, suites  # noqa: F401
     from arabic_llm.models import adapter, placement  # noqa: F401
     from arabic_llm.reports import card, page  # noqa: F401
     from arabic_llm.tasks import compare, evaluate, prepare, sft, study  # noqa: F401

@@ -127,4 +127,4 @@ def test_training_sees_of_the_data_only_what_chat_made_of_them():
 
 def test_only_chat_and_training_write_the_ignored_label():
     writers = {str(f.relative_to(PACKAGE)) for f in FILES if "-100" in f.read_text(encoding="utf-8")}
-    assert writers == {"data/chat.py"}
+    assert writers == {"data/tokens/chat.py"}

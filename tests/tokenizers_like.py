@@ -9,7 +9,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from arabic_llm.data.sample import corpus
-from arabic_llm.data.tokens.token_rows import chat
+from arabic_llm.data.tokens import chat
 
 # model -> (kind, control tokens, what opens a text by itself, BOS)
 _FAMILIES = {

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What answers say of models: scores, honest statistics, kinds of mistakes; no torch."""

@@ -100,7 +100,7 @@ class ModelConfig:
     builtin: bool = False  # ships inside the package, in models/<name>
     extra_files: list[str] = field(default_factory=list)  # of the hub, beside *.json and *.safetensors
     # The next four are of causal models only.
-    chat_template: str = ""  # a file of data/templates/, or the path of a .jinja of your own
+    chat_template: str = ""  # a file of data/tokens/templates/, or the path of a .jinja of your own
     stop_token: str = ""  # ends an answer; always supervised
     pad_token: str = ""  # never the stop token, or the model would not learn to stop
     end_of_text: str = ""  # ends a raw text

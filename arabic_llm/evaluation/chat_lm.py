@@ -15,8 +15,8 @@ from transformers import PreTrainedModel
 
 from arabic_llm import processes
 from arabic_llm.data.rows import Message
+from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import Codec
-from arabic_llm.data.tokens.token_rows import chat
 from arabic_llm.errors import DataError, HardwareError
 from arabic_llm.evaluation import answers, scoring
 from arabic_llm.evaluation.answers import Answers

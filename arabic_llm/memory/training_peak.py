@@ -1,8 +1,8 @@
 """Peak memory of an optimiser step in closed form: what stays, and the worst moment of what comes and goes.
 
 What stays is counted from the shape. What comes and goes is so many tensors of each product of sizes at
-each moment of a step; profiling/derive.py reads them off the real code into moments.json. Each tensor takes
-the block that PyTorch's allocator gives to many of its size.
+each moment of a step; profiling/derive.py reads them off the real code into activation_peaks.json. Each tensor
+takes the block that PyTorch's allocator gives to many of its size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from arabic_llm.memory import static, weights
 from arabic_llm.memory.allocator import in_a_hole, side_by_side
 from arabic_llm.memory.workload import Attention, Objective, Optimizer, Workload
 
-MOMENTS = Path(__file__).with_name("moments.json")
+MOMENTS = Path(__file__).with_name("activation_peaks.json")
 _TILE_TOKENS, _TILE_WORDS = 4096, 32768  # of TRL's fused head
 _SLICES = ("slice", "slices")
 _OF_THE_HEAD = ("tile", *_SLICES)

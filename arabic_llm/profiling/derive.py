@@ -4,7 +4,7 @@ A model whose sizes are distinct primes is rehearsed with one layer and with two
 bytes then say which sizes it is a product of, so that what is alive at a moment is so many tensors of each
 product ("2BTf": two bytes for each token and each inner size), good for every model of the family. Of all
 moments those are kept that are the worst for some model, length, batch and rank; they stand in
-memory/moments.json, which the plan reads without torch.
+memory/activation_peaks.json, which the plan reads without torch.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ def _workload(family: str, attention: Attention, padded: bool, what: str) -> Wor
 
 
 def main() -> None:
-    """Write moments.json."""
+    """Write activation_peaks.json."""
     asked = dict(sorted(regimes().items()))
     # a rehearsal looks for cycles of tensors: not among the libraries
     with ProcessPoolExecutor(initializer=gc.freeze) as processes:

@@ -80,7 +80,7 @@ def fine_tune(config: RunConfig, data: Labelled, fitted: Fit, directory: Path, t
     Raises HardwareError for a run that its card, or its budget, does not hold.
     """
     from arabic_llm.data.preparing.mixing import Mix
-    from arabic_llm.data.tokens.token_rows import token_rows
+    from arabic_llm.data.tokens import token_rows
     from arabic_llm.models import adapter, load
     from arabic_llm.profiling import training_fit
     from arabic_llm.training import sft as training
@@ -191,7 +191,7 @@ def _announce(config: RunConfig, data: Labelled, fitted: Fit) -> None:
 
 def _base(config: RunConfig, data: Labelled) -> tuple[Base, PreTrainedTokenizerBase, Head]:
     """Return where the base model lies, its tokenizer, and the head that it gets."""
-    from arabic_llm.data.tokens.token_rows import chat
+    from arabic_llm.data.tokens import chat
     from arabic_llm.models import load
 
     base = load.locate(config.model, Path(config.cache_dir))
@@ -205,7 +205,7 @@ def _encoded(
     config: RunConfig, data: Labelled, split: str, tokenizer: PreTrainedTokenizerBase
 ) -> list[TokenRow]:
     """Return the rows of a split as token rows, and say how many were cut."""
-    from arabic_llm.data.tokens.token_rows import chat
+    from arabic_llm.data.tokens import chat
 
     rows, length = getattr(data, split), sft.settings(config).max_length
     encoded = [

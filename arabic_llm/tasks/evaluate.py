@@ -95,7 +95,7 @@ def run(config: RunConfig, directory: Path) -> float:
 def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | None = None) -> Evaluation:
     """Return the evaluation of the base model, or of what was trained; folder gets what memory it took."""
     from arabic_llm.analysis import scores
-    from arabic_llm.data.tokens.token_rows import chat
+    from arabic_llm.data.tokens import chat
     from arabic_llm.evaluation import suites
     from arabic_llm.models import adapter, load, placement
     from arabic_llm.profiling import evaluation_fit
@@ -168,7 +168,7 @@ def _identity(
     trained: Path | None,
 ) -> dict[str, Any]:
     """Return what makes a model the one that is judged."""
-    from arabic_llm.data.tokens.token_rows import chat
+    from arabic_llm.data.tokens import chat
     from arabic_llm.models import adapter, load
 
     return {

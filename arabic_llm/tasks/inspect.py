@@ -55,7 +55,7 @@ def plan(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the share of supervised tokens; the page is `<directory>/inspection.html`."""
-    from arabic_llm.data.tokens.token_rows import chat, lint, token_rows
+    from arabic_llm.data.tokens import chat, lint, token_rows
     from arabic_llm.models import load
     from arabic_llm.reports import page
 
@@ -83,7 +83,7 @@ def run(config: RunConfig, directory: Path) -> float:
 
 
 def _shown(codec: Codec, row: TokenRow) -> ShownRow:
-    from arabic_llm.data.tokens.token_rows import chat
+    from arabic_llm.data.tokens import chat
     from arabic_llm.reports.page import ShownRow, ShownRun
 
     control = set(codec.tokenizer.all_special_ids)

@@ -49,7 +49,7 @@ def run(config: RunConfig, directory: Path) -> float:
     from arabic_llm import machine, tracking
     from arabic_llm.data.preparing.mixing import Mix
     from arabic_llm.data.sample import corpus
-    from arabic_llm.data.tokens.token_rows import chat, token_rows
+    from arabic_llm.data.tokens import chat, token_rows
     from arabic_llm.models import adapter, fresh, placement
     from arabic_llm.training import sft
 

@@ -72,7 +72,7 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
 def plan(config: RunConfig) -> None:
     """Say what a run would do: rows, tokens, steps, bytes of the weights. Writes nothing."""
     from arabic_llm import machine
-    from arabic_llm.data.tokens.token_rows import chat, token_rows
+    from arabic_llm.data.tokens import chat, token_rows
     from arabic_llm.models import load
     from arabic_llm.profiling import training_fit
 
@@ -101,7 +101,7 @@ def plan(config: RunConfig) -> None:
 def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     """Return the folder of the trained adapter (or weights); a finished one is not trained again."""
     from arabic_llm.data.preparing import held_out
-    from arabic_llm.data.tokens.token_rows import chat, lint, token_rows
+    from arabic_llm.data.tokens import chat, lint, token_rows
     from arabic_llm.models import adapter, load, placement
     from arabic_llm.profiling import training_fit
     from arabic_llm.training import held_out_loss, sft

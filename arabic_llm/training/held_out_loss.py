@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from arabic_llm import files, processes
+from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import Codec, TokenRow
-from arabic_llm.data.tokens.token_rows import chat
 from arabic_llm.tracking import Tracker
 from arabic_llm.training.callbacks import METRICS, write_line
 

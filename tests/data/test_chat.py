@@ -8,8 +8,8 @@ from tokenizers_like import NAMES, codec_of
 
 from arabic_llm.config.data_schema import Overflow
 from arabic_llm.data.rows import Message, Row
+from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import IGNORED
-from arabic_llm.data.tokens.token_rows import chat
 from arabic_llm.errors import ConfigError
 
 SINGLE = (Message("user", "ما عاصمة مصر؟"), Message("assistant", "القاهرة"))

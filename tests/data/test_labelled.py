@@ -7,7 +7,7 @@ from conftest import DATA, compose_config, needs_data
 
 from arabic_llm.data.preparing import labelled
 from arabic_llm.data.rows import Row
-from arabic_llm.data.tokens.token_rows import chat
+from arabic_llm.data.tokens import chat
 from arabic_llm.errors import DataError
 
 

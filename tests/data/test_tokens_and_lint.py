@@ -6,8 +6,8 @@ import pytest
 from conftest import compose_config
 
 from arabic_llm.data.rows import Row, question_answer
+from arabic_llm.data.tokens import lint, token_rows
 from arabic_llm.data.tokens.chat import IGNORED, TokenRow
-from arabic_llm.data.tokens.token_rows import lint, token_rows
 from arabic_llm.errors import DataError
 
 ROWS = [question_answer(f"f:{i}", f"ما عاصمة الدولة {i}؟", "القاهرة") for i in range(10)]

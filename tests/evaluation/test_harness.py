@@ -10,7 +10,7 @@ from arabic_llm.analysis import scores
 from arabic_llm.config import paths
 from arabic_llm.config.data_schema import Overflow
 from arabic_llm.data.rows import question_answer
-from arabic_llm.data.tokens.token_rows import chat
+from arabic_llm.data.tokens import chat
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.evaluation import harness, suites
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits

@@ -10,7 +10,7 @@ from conftest import compose_config
 
 from arabic_llm.data.preparing import held_out, sources
 from arabic_llm.data.preparing.mixing import Mix
-from arabic_llm.data.tokens.token_rows import chat, token_rows
+from arabic_llm.data.tokens import chat, token_rows
 from arabic_llm.models import adapter, load, placement
 from arabic_llm.tracking import NoTracker
 from arabic_llm.training import batches, held_out_loss, schedule, sft

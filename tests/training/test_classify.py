@@ -16,7 +16,7 @@ from lab import learned
 from arabic_llm import files
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.rows import Row
-from arabic_llm.data.tokens.token_rows import chat, token_rows
+from arabic_llm.data.tokens import chat, token_rows
 from arabic_llm.errors import CheckpointError
 from arabic_llm.models import adapter, load, placement
 from arabic_llm.profiling import training_memory

@@ -10,9 +10,8 @@ from arabic_llm.data.reading.lines import lines
 from arabic_llm.errors import DataError
 from arabic_llm.text import perturb
 
-_DIALECT_WORDS = (
-    Path(__file__).parent / "dialect_words.tsv"
-)  # an empty cell: said as in the standard language
+# An empty cell: said as in the standard language.
+_DIALECT_WORDS = Path(__file__).parent / "dialect_words.tsv"
 _FEWEST_FORMS = 100  # of a text that is really diacritised
 
 

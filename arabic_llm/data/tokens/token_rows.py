@@ -20,8 +20,8 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing.sources import content_hash
 from arabic_llm.data.rows import Row
+from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import Codec, TokenRow
-from arabic_llm.data.tokens.token_rows import chat
 from arabic_llm.errors import DataError
 
 _ENCODING = 2  # raised when data/tokens/chat.py makes other ids or labels of the same rows

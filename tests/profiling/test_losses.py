@@ -13,7 +13,7 @@ from trl import DPOConfig, DPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from arabic_llm.config.schema import Precision
-from arabic_llm.data.tokens.token_rows import chat
+from arabic_llm.data.tokens import chat
 from arabic_llm.memory.workload import Attention, Loss, Objective
 from arabic_llm.models import load
 from arabic_llm.profiling import training_rehearsal
