@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from arabic_llm.config import paths
-from arabic_llm.config.schema import Device, HardwareConfig, Precision, RunConfig
+from arabic_llm.config.hw import Device, HardwareConfig, Precision
+from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import HardwareError
 
 log = logging.getLogger(__name__)

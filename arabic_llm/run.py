@@ -32,7 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from arabic_llm import processes, rundir, sweep
 from arabic_llm.config import complaints, compose, paths
-from arabic_llm.config.schema import RunConfig
+from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError, UserError
 
 log = logging.getLogger("arabic_llm")

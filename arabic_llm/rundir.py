@@ -20,7 +20,7 @@ from typing import Any
 from arabic_llm import files
 from arabic_llm.config import compose
 from arabic_llm.config.fingerprint import differences, fingerprint, plain
-from arabic_llm.config.schema import RunConfig
+from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError, HardwareError
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from arabic_llm import processes
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.schema import Tracking
+from arabic_llm.config.run import Tracking
 
 log = logging.getLogger(__name__)
 PROJECT = "arabic-llm"

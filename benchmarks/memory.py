@@ -22,7 +22,7 @@ from typing import Any
 
 import memory_peers
 
-from arabic_llm.config.schema import Precision
+from arabic_llm.config.hw import Precision
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import weights
 from arabic_llm.memory.workload import (

@@ -11,7 +11,7 @@ except ImportError:  # pip install 'arabic-llm[bench]'
     fitcheck = None
 from accelerate.commands.estimate import estimate_training_usage
 
-from arabic_llm.config.schema import Quantization
+from arabic_llm.config.adapter import Quantization
 from arabic_llm.memory import weights
 from arabic_llm.memory.workload import MIB, Attention, Optimizer, Workload
 

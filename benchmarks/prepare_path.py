@@ -33,7 +33,7 @@ from arabic_rows import SEED, Row, real_rows, spliced_rows
 from tokenizers import Tokenizer
 
 from arabic_llm import files
-from arabic_llm.config.data_schema import BidiControls, CleaningConfig, DataConfig
+from arabic_llm.config.data import BidiControls, CleaningConfig, DataConfig
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.data.cleaning import contamination
 from arabic_llm.data.cleaning.rules import Rules

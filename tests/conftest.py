@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of torch, read when it is impor
 
 import pytest
 
-from arabic_llm.config.schema import ModelConfig
+from arabic_llm.config.model import ModelConfig
 from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import Codec
 

@@ -6,7 +6,7 @@ import pytest
 from conftest import compose_config
 
 from arabic_llm import machine
-from arabic_llm.config.schema import Precision
+from arabic_llm.config.hw import Precision
 from arabic_llm.errors import HardwareError
 
 

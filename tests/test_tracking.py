@@ -4,7 +4,7 @@ import re
 import time
 
 from arabic_llm import tracking
-from arabic_llm.config.schema import Tracking
+from arabic_llm.config.run import Tracking
 
 
 def test_an_offline_run_lies_beside_the_results(tmp_path, monkeypatch):

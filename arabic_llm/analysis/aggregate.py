@@ -13,7 +13,7 @@ import numpy.typing as npt
 from arabic_llm.analysis.scorers import SCORERS
 from arabic_llm.analysis.scores import Item, Score
 from arabic_llm.analysis.statistics import balanced_accuracy, macro_f1, standard_error
-from arabic_llm.config.suite_schema import Aggregate
+from arabic_llm.config.suite import Aggregate
 from arabic_llm.evaluation.suites import Chosen
 
 # Leaf task -> the right answers of its few-shot rows, as positions or texts (suites.example_answers).

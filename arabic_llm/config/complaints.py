@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 
 from hydra.errors import (
     ConfigCompositionException,
@@ -11,8 +12,6 @@ from hydra.errors import (
     OverrideParseException,
 )
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
-
-from arabic_llm.config.compose import did_you_mean
 
 
 def one_line(error: HydraException | OmegaConfBaseException) -> str:
@@ -29,6 +28,14 @@ def one_line(error: HydraException | OmegaConfBaseException) -> str:
     if isinstance(cause, OmegaConfBaseException):
         return f"{cause.full_key}: {str(cause.msg or cause).splitlines()[0]}"
     return " ".join(str(error).split())
+
+
+def did_you_mean(key: str, known: list[str]) -> str:
+    """Return "; did you mean 'prefix.name'?", or what names there are when none is close."""
+    prefix, _, name = key.rpartition(".")
+    if guess := get_close_matches(name, known, n=1):
+        return f"; did you mean '{prefix}.{guess[0]}'?" if prefix else f"; did you mean '{guess[0]}'?"
+    return f"; there are: {', '.join(sorted(known))}" if known else ""
 
 
 def _unreadable(error: OverrideParseException) -> str:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass
-from difflib import get_close_matches
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import Any, cast
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -18,10 +15,12 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from arabic_llm import tasks
 from arabic_llm.config import paths
+from arabic_llm.config import task as tasks
+from arabic_llm.config.complaints import did_you_mean
 from arabic_llm.config.fingerprint import fingerprint, plain
-from arabic_llm.config.schema import RunConfig, TrainingConfig
+from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import TaskConfig
 from arabic_llm.errors import ConfigError
 
 # Keys that say how or where a run is done, not what it does: they may differ when it is resumed.
@@ -41,10 +40,10 @@ def register() -> None:
     """Tell Hydra the schema of conf/, of each task, where the recipes are, and how runs are named."""
     store = ConfigStore.instance()
     store.store(name="schema", node=RunConfig)
-    store.store(group="task", name="training_schema", node=TrainingConfig)
-    for module in iter_modules(tasks.__path__):
-        node = import_module(f"{tasks.__name__}.{module.name}").Config
-        store.store(group="task", name=f"{module.name}_schema", node=node)
+    for name, node in vars(tasks).items():
+        if isinstance(node, type) and issubclass(node, TaskConfig):
+            schema = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removesuffix("Config")).lower()
+            store.store(group="task", name=f"{schema}_schema", node=node)
     Plugins.instance().register(ExperimentRecipes)
     OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
     OmegaConf.register_new_resolver("path_name", _path_name, replace=True)
@@ -70,14 +69,6 @@ def to_config(cfg: DictConfig) -> RunConfig:
 def typed() -> list[str]:
     """Return the overrides of the command line that this run was started with, as they were typed."""
     return list(HydraConfig.get().overrides.task)
-
-
-def did_you_mean(key: str, known: list[str]) -> str:
-    """Return "; did you mean 'prefix.name'?", or what names there are when none is close."""
-    prefix, _, name = key.rpartition(".")
-    if guess := get_close_matches(name, known, n=1):
-        return f"; did you mean '{prefix}.{guess[0]}'?" if prefix else f"; did you mean '{guess[0]}'?"
-    return f"; there are: {', '.join(sorted(known))}" if known else ""
 
 
 def identity(config: RunConfig) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from arabic_llm.analysis.mistake_checks import CHOSEN, GENERATED, Case
 from arabic_llm.analysis.mistakes import OTHER, Mistake, Sorted, explained
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.suite_schema import JudgeConfig
+from arabic_llm.config.suite import JudgeConfig
 from arabic_llm.evaluation.answers import Answers
 
 log = logging.getLogger(__name__)

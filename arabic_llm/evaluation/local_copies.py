@@ -11,7 +11,7 @@ from datasets import Dataset
 
 from arabic_llm import files
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.suite_schema import SuiteConfig, SuiteTask
+from arabic_llm.config.suite import SuiteConfig, SuiteTask
 from arabic_llm.data.preparing import sources
 from arabic_llm.data.reading import locate, readers
 from arabic_llm.data.reading.csv_files import read_tsv

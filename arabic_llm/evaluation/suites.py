@@ -17,7 +17,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import Entry, Kind
 
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.suite_schema import SuiteConfig, SuiteTask
+from arabic_llm.config.suite import SuiteConfig, SuiteTask
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.evaluation import local_copies
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from arabic_llm.config.schema import AdapterConfig, Device, HardwareConfig, Method, ModelConfig, Precision
-from arabic_llm.config.schema import Quantization as Quantized
+from arabic_llm.config.adapter import AdapterConfig, Method
+from arabic_llm.config.adapter import Quantization as Quantized
+from arabic_llm.config.hw import Device, HardwareConfig, Precision
+from arabic_llm.config.model import ModelConfig
 from arabic_llm.memory import inference_peak
 from arabic_llm.memory.inference_peak import Held, Parts, Pass
 from arabic_llm.memory.training_plan import FRAGMENTS, GIB, workspace_on

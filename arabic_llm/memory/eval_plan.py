@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from arabic_llm.config.schema import AdapterConfig, HardwareConfig, ModelConfig, Quantization
+from arabic_llm.config.adapter import AdapterConfig, Quantization
+from arabic_llm.config.hw import HardwareConfig
+from arabic_llm.config.model import ModelConfig
 from arabic_llm.memory import eval_batching, suggestions, wording
 from arabic_llm.memory.eval_batching import Room
 from arabic_llm.memory.static import BYTES

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from arabic_llm.config.schema import ArchitectureConfig, Precision
+from arabic_llm.config.hw import Precision
+from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.memory import weights
 from arabic_llm.memory.static import BYTES
 from arabic_llm.memory.workload import CUBLAS_WORKSPACE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from arabic_llm.config.schema import Precision
+from arabic_llm.config.hw import Precision
 from arabic_llm.memory import weights
 from arabic_llm.memory.allocator import side_by_side
 from arabic_llm.memory.workload import Objective, Optimizer, Workload

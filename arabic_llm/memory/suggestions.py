@@ -10,14 +10,9 @@ from typing import Any
 import yaml
 
 from arabic_llm.config import paths
-from arabic_llm.config.schema import (
-    ArchitectureConfig,
-    HardwareConfig,
-    ModelConfig,
-    ModelKind,
-    Optimizer,
-    Precision,
-)
+from arabic_llm.config.hw import HardwareConfig, Precision
+from arabic_llm.config.model import ArchitectureConfig, ModelConfig, ModelKind
+from arabic_llm.config.task import Optimizer
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory import weights

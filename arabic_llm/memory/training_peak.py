@@ -1,8 +1,8 @@
 """Peak memory of an optimiser step in closed form: what stays, and the worst moment of what comes and goes.
 
 What stays is counted from the shape. What comes and goes is so many tensors of each product of sizes at
-each moment of a step; profiling/derive.py reads them off the real code into activation_peaks.json. Each tensor
-takes the block that PyTorch's allocator gives to many of its size.
+each moment of a step; profiling/derive.py reads them off the real code into activation_peaks.json. Each
+tensor takes the block that PyTorch's allocator gives to many of its size.
 """
 
 from __future__ import annotations

@@ -6,17 +6,11 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from arabic_llm.config import schema
-from arabic_llm.config.schema import (
-    AdapterConfig,
-    Device,
-    HardwareConfig,
-    Method,
-    ModelConfig,
-    Precision,
-    Quantization,
-    TrainingConfig,
-)
+from arabic_llm.config import task as schema
+from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
+from arabic_llm.config.hw import Device, HardwareConfig, Precision
+from arabic_llm.config.model import ModelConfig
+from arabic_llm.config.task import TrainingConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import static, training_peak, weights
 from arabic_llm.memory.training_peak import Parts

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from arabic_llm.config.schema import ArchitectureConfig, Quantization
+from arabic_llm.config.adapter import Quantization
+from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.errors import ConfigError
 
 # NF4 holds 4 bits a weight; double quantisation an 8-bit scale per 64 weights and a float32 per

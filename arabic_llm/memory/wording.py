@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from arabic_llm.config.schema import HardwareConfig
+from arabic_llm.config.hw import HardwareConfig
 from arabic_llm.memory.training_plan import GIB
 from arabic_llm.memory.workload import MIB
 

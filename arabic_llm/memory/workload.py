@@ -9,7 +9,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from arabic_llm.config.schema import ArchitectureConfig, Precision
+from arabic_llm.config.hw import Precision
+from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.errors import ConfigError
 
 MIB = 2**20

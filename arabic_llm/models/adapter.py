@@ -13,8 +13,10 @@ from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from arabic_llm import files, processes
+from arabic_llm.config.adapter import AdapterConfig, Method
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.schema import AdapterConfig, Method, ModelConfig, Precision
+from arabic_llm.config.hw import Precision
+from arabic_llm.config.model import ModelConfig
 from arabic_llm.errors import CheckpointError, ConfigError
 from arabic_llm.memory.weights import ALL_LINEAR
 from arabic_llm.models import load

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.paths import PACKAGE
-from arabic_llm.config.schema import ModelConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory.workload import architecture
 

@@ -15,7 +15,7 @@ from transformers import (
     set_seed,
 )
 
-from arabic_llm.config.schema import ModelConfig
+from arabic_llm.config.model import ModelConfig
 
 # Words with their marks (a diacritised word stays one word), single digits, punctuation, spaces.
 _PIECES = r" ?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"

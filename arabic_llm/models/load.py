@@ -24,9 +24,10 @@ from transformers import (
 from transformers.utils import logging
 
 from arabic_llm import files, hub
+from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
 from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.config.paths import PACKAGE
-from arabic_llm.config.schema import AdapterConfig, Method, ModelConfig, ModelKind, Quantization
 from arabic_llm.errors import UserError
 from arabic_llm.models.folders import check_shape, place
 from arabic_llm.models.placement import Placement

@@ -13,7 +13,7 @@ import psutil
 import torch
 
 from arabic_llm import processes
-from arabic_llm.config.schema import Device, HardwareConfig, Precision
+from arabic_llm.config.hw import Device, HardwareConfig, Precision
 from arabic_llm.errors import ConfigError, HardwareError
 from arabic_llm.memory.eval_batching import most_at_once
 

@@ -22,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from arabic_llm import files
-from arabic_llm.config.schema import ArchitectureConfig, Precision
+from arabic_llm.config.hw import Precision
+from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.memory import training_peak, weights
 from arabic_llm.memory.allocator import Block, CachingAllocator
 from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective, Optimizer, Workload

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from arabic_llm import machine
-from arabic_llm.config.schema import Device, HardwareConfig, RunConfig
+from arabic_llm.config.hw import Device, HardwareConfig
+from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation.chat_lm import Limits
 from arabic_llm.evaluation.suites import Chosen

@@ -18,7 +18,7 @@ import torch
 from transformers import PreTrainedModel
 
 from arabic_llm import files, processes
-from arabic_llm.config.schema import Precision
+from arabic_llm.config.hw import Precision
 from arabic_llm.memory import inference_peak
 from arabic_llm.memory.inference_peak import Held, Pass
 from arabic_llm.memory.wording import far_off, mib

@@ -18,7 +18,7 @@ from torch.distributed.fsdp._fully_shard import _fsdp_param_group, _fully_shard
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from transformers import PreTrainedModel
 
-from arabic_llm.config.schema import Precision
+from arabic_llm.config.hw import Precision
 from arabic_llm.memory.workload import MIB, Workload
 
 _MIXED = {Precision.bfloat16: "bf16", Precision.float16: "fp16"}  # as accelerate names them

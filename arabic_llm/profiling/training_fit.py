@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from arabic_llm import machine, processes
-from arabic_llm.config.schema import Device, Precision, RunConfig, TrainingConfig
+from arabic_llm.config.hw import Device, Precision
+from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import TrainingConfig
 from arabic_llm.errors import HardwareError
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory import weights

@@ -18,7 +18,7 @@ from torch import nn
 from torch.autograd.graph import _engine_run_backward
 from transformers import PreTrainedModel, modeling_utils
 
-from arabic_llm.config.schema import Precision
+from arabic_llm.config.hw import Precision
 from arabic_llm.memory.allocator import Block, CachingAllocator
 from arabic_llm.memory.static import MIN_8BIT, MIN_PAGED
 from arabic_llm.memory.workload import Attention, Loss, Objective, Optimizer, Peak, Workload

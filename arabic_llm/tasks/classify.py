@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from arabic_llm import files
 from arabic_llm.config.compose import identity
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.schema import ModelKind, RunConfig, TrainingConfig
+from arabic_llm.config.model import ModelKind
+from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.tasks import sft
 
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from arabic_llm.tracking import Tracker
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Config(TrainingConfig):
-    """Schema of conf/task/classify.yaml."""
-
-    model_kinds: ClassVar[tuple[ModelKind, ...]] = tuple(ModelKind)
 
 
 def inputs(config: RunConfig) -> dict[str, str | None]:

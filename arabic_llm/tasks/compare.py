@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import MISSING
-
 from arabic_llm import files
-from arabic_llm.config.schema import RunConfig, TaskConfig
+from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import CompareConfig
 from arabic_llm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,14 +18,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _NAMED = 4  # tasks in a title
-
-
-@dataclass
-class Config(TaskConfig):
-    """Schema of conf/task/compare.yaml."""
-
-    base: str = MISSING  # folder of an evaluation: <run>/evaluation, or <study>/evaluation/base
-    tuned: str = MISSING
 
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
@@ -129,7 +119,7 @@ def _training(directory: Path, trained: Path) -> dict[str, Any]:
     }
 
 
-def _settings(config: RunConfig) -> Config:
-    if not isinstance(config.task, Config):
+def _settings(config: RunConfig) -> CompareConfig:
+    if not isinstance(config.task, CompareConfig):
         raise ConfigError("task=compare is needed here")
     return config.task

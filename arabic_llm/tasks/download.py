@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arabic_llm.config.data_schema import SourceConfig
-from arabic_llm.config.schema import ModelConfig, ModelKind, RunConfig, TaskConfig
-from arabic_llm.config.suite_schema import SuiteConfig, SuiteTask
+from arabic_llm.config.data import SourceConfig
+from arabic_llm.config.model import ModelConfig, ModelKind
+from arabic_llm.config.run import RunConfig
+from arabic_llm.config.suite import SuiteConfig, SuiteTask
 from arabic_llm.errors import DataError, UserError
 
 if TYPE_CHECKING:
@@ -33,11 +34,6 @@ _BENCHMARK = (
     "*.zip",
     "*.gz",
 )
-
-
-@dataclass
-class Config(TaskConfig):
-    """Schema of conf/task/download.yaml."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from arabic_llm import files, processes
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.schema import ModelKind, RunConfig, TaskConfig
+from arabic_llm.config.model import ModelKind
+from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SHARES_WORK = True  # accelerate launch: each process answers its part of the items
-
-
-@dataclass
-class Config(TaskConfig):
-    """Schema of conf/task/evaluate.yaml."""
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
-
-from omegaconf import MISSING
+from typing import TYPE_CHECKING
 
 from arabic_llm import files
-from arabic_llm.config.schema import ModelKind, RunConfig, TaskConfig
+from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import InspectConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.tasks import sft
 
@@ -21,20 +19,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _GREEN, _PLAIN = "\x1b[30;42m", "\x1b[0m"
-
-
-@dataclass
-class Config(TaskConfig):
-    """Schema of conf/task/inspect.yaml."""
-
-    model_kinds: ClassVar[tuple[ModelKind, ...]] = (ModelKind.causal,)
-    rows: int = MISSING  # how many are shown, spread over the data set
-    max_length: int = MISSING  # tokens a sequence, as in training
-
-    def __post_init__(self) -> None:
-        """Refuse to show nothing."""
-        if isinstance(self.rows, int) and self.rows < 1:
-            raise ValueError(f"task.rows must be at least 1, not {self.rows}")
 
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
@@ -96,7 +80,7 @@ def _shown(codec: Codec, row: TokenRow) -> ShownRow:
     return ShownRow(row.id, runs, len(row.input_ids), learned)
 
 
-def _settings(config: RunConfig) -> Config:
-    if not isinstance(config.task, Config):
+def _settings(config: RunConfig) -> InspectConfig:
+    if not isinstance(config.task, InspectConfig):
         raise ConfigError("task=inspect is needed here")
     return config.task

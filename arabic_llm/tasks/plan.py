@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import ClassVar
-
-from omegaconf import MISSING
 
 from arabic_llm import machine
 from arabic_llm.config.compose import identity, typed
-from arabic_llm.config.schema import (
-    Device,
-    HardwareConfig,
-    ModelKind,
-    Precision,
-    RunConfig,
-    TrainingConfig,
-)
+from arabic_llm.config.hw import Device, HardwareConfig, Precision
+from arabic_llm.config.model import ModelKind
+from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import PlanConfig, Planned
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.memory import eval_plan, suggestions, training_peak, wording
 from arabic_llm.memory import training_plan as planning
@@ -56,31 +47,12 @@ _TRAINERS = {  # of what no task runs yet
 _OPTIMIZERS = {Optimizer.adamw: "AdamW", Optimizer.adamw_8bit: "8-bit AdamW"}
 
 
-class Of(Enum):
-    """The task that is planned."""
-
-    sft = "sft"
-    classify = "classify"
-    dpo = "dpo"
-    orpo = "orpo"
-    evaluate = "evaluate"
-
-
-@dataclass
-class Config(TrainingConfig):
-    """Schema of conf/task/plan.yaml."""
-
-    model_kinds: ClassVar[tuple[ModelKind, ...]] = tuple(ModelKind)
-    of: Of = MISSING  # which task
-    exact: bool = MISSING  # rehearse the real code on the meta device besides: some seconds
-
-
 def plan(config: RunConfig) -> None:
     """Print the plan. Writes nothing, reads no weights and, but for task.exact, imports no torch.
 
     Raises HardwareError when it fits a card that is here, and others hold the memory now.
     """
-    if isinstance(config.task, Config) and config.task.of is Of.evaluate:
+    if isinstance(config.task, PlanConfig) and config.task.of is Planned.evaluate:
         if config.task.exact:
             raise ConfigError(
                 "task.exact=true rehearses a training step; leave it out with task.of=evaluate"
@@ -94,7 +66,7 @@ def plan(config: RunConfig) -> None:
     chosen = planning.best(wanted)
     for line in (*table(chosen, wanted.hw), *_settings(chosen, config), *verdict(chosen, wanted, typed())):
         log.info("%s", line)
-    if isinstance(config.task, Config) and config.task.exact:
+    if isinstance(config.task, PlanConfig) and config.task.exact:
         log.info("%s", _exact(chosen, wanted.hw))
     if planning.fits(chosen, wanted.hw):
         machine.refuse_busy(chosen.total / GIB, is_planned=True)
@@ -118,7 +90,7 @@ def checked(config: RunConfig) -> Ask:
         raise ConfigError(
             f"hw={config.hw.name}: what is planned is a GPU's memory in 16 bits; choose hw=4gb ... 80gb"
         )
-    objective = Objective[config.task.of.name] if isinstance(config.task, Config) else Objective.sft
+    objective = Objective[config.task.of.name] if isinstance(config.task, PlanConfig) else Objective.sft
     if config.model.kind is ModelKind.masked and objective is not Objective.classify:
         raise ConfigError(f"model={config.model.name} is a masked language model: set task.of=classify")
     wanted = planning.ask(config.model, config.adapter, config.hw, task, objective)

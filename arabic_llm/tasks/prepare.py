@@ -6,20 +6,18 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from omegaconf import MISSING
-
 from arabic_llm import files
 from arabic_llm.config.compose import identity
-from arabic_llm.config.data_schema import Engine
+from arabic_llm.config.data import Engine
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.paths import PACKAGE
-from arabic_llm.config.schema import RunConfig, TaskConfig
+from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import PrepareConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.tasks import sft
 
@@ -30,21 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _CODE = ("data", "text")  # what decides which rows come out
-
-
-@dataclass
-class Config(TaskConfig):
-    """Schema of conf/task/prepare.yaml."""
-
-    epochs: float = MISSING  # of the training that is planned with these rows
-    effective_batch_size: int = MISSING  # its sequences per optimiser step
-
-    def __post_init__(self) -> None:
-        """Refuse a training that sees nothing."""
-        for name in ("epochs", "effective_batch_size"):
-            value = getattr(self, name)
-            if isinstance(value, int | float) and value <= 0:
-                raise ValueError(f"task.{name} must be positive, not {value}")
 
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
@@ -165,7 +148,7 @@ def _training(config: RunConfig) -> Training:
     return Training(task.epochs, task.effective_batch_size, config.seed)
 
 
-def _settings(config: RunConfig) -> Config:
-    if not isinstance(config.task, Config):
+def _settings(config: RunConfig) -> PrepareConfig:
+    if not isinstance(config.task, PrepareConfig):
         raise ConfigError("task=prepare is needed here")
     return config.task

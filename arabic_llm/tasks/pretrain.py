@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
-
-from omegaconf import MISSING
 
 from arabic_llm import files
 from arabic_llm.config.compose import identity
-from arabic_llm.config.schema import RunConfig, TrainingConfig
+from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import PretrainConfig
 from arabic_llm.errors import ConfigError
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Config(TrainingConfig):
-    """Schema of conf/task/pretrain.yaml."""
-
-    num_documents: int = MISSING  # generated, of some 27 tokens each
-    export_to: str | None = None  # folder for the finished model; default: model/ of the run
 
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
@@ -83,7 +73,7 @@ def run(config: RunConfig, directory: Path) -> float:
     return loss
 
 
-def _settings(config: RunConfig) -> Config:
-    if not isinstance(config.task, Config) or not config.model.builtin or not config.data.builtin:
+def _settings(config: RunConfig) -> PretrainConfig:
+    if not isinstance(config.task, PretrainConfig) or not config.model.builtin or not config.data.builtin:
         raise ConfigError("task=pretrain makes the built-in model: use it with model=tiny data=sample")
     return config.task

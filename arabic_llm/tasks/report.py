@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import MISSING
-
 from arabic_llm import files
-from arabic_llm.config.schema import RunConfig, TaskConfig
+from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import ReportConfig
 from arabic_llm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -18,13 +16,6 @@ if TYPE_CHECKING:
     from arabic_llm.reports.results import Found
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Config(TaskConfig):
-    """Schema of conf/task/report.yaml."""
-
-    folders: list[str] = MISSING  # everything below them is looked through
 
 
 def plan(config: RunConfig) -> None:
@@ -52,7 +43,7 @@ def find(config: RunConfig) -> list[Found]:
     from arabic_llm.analysis import scores
     from arabic_llm.reports.results import Found
 
-    if not isinstance(config.task, Config):
+    if not isinstance(config.task, ReportConfig):
         raise ConfigError("task=report is needed here")
     found: dict[str, Evaluation] = {}
     names: dict[str, str] = {}  # of trained weights, by their hash

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import MISSING
-
 from arabic_llm import files
-from arabic_llm.config.compose import did_you_mean
-from arabic_llm.config.schema import RunConfig, TaskConfig
-from arabic_llm.config.suite_schema import JudgeConfig
+from arabic_llm.config.run import RunConfig
+from arabic_llm.config.suite import JudgeConfig
+from arabic_llm.config.task import RobustnessConfig
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.tasks import evaluate
 from arabic_llm.text import perturb
@@ -29,29 +27,6 @@ if TYPE_CHECKING:
     from arabic_llm.tasks.evaluate import Asked
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Config(TaskConfig):
-    """Schema of conf/task/robustness.yaml."""
-
-    perturbations: list[str] = MISSING  # names of text/perturb.py
-    rates: list[float] = MISSING  # shares of what can be changed
-    diacritised_text: str = MISSING  # as typed, or under data_root: diacritics_added learns its words there
-
-    def __post_init__(self) -> None:
-        """Refuse perturbations that nobody knows, rates that are no shares, and nothing of either."""
-        for key in ("perturbations", "rates"):
-            if getattr(self, key) == []:
-                there = f"; there are: {', '.join(perturb.NAMES)}" if key == "perturbations" else ""
-                raise ValueError(f"task.{key} is empty{there}")
-        for name in self.perturbations if isinstance(self.perturbations, list) else ():
-            if name not in perturb.NAMES:
-                guess = did_you_mean(name, list(perturb.NAMES))
-                raise ValueError(f"task.perturbations: no perturbation '{name}'{guess}")
-        for rate in self.rates if isinstance(self.rates, list) else ():
-            if not 0 < rate <= 1:
-                raise ValueError(f"task.rates must be above 0 and at most 1, not {rate:g}")
 
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
@@ -193,7 +168,7 @@ def _count(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> int:
     return sum(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"]))
 
 
-def _settings(config: RunConfig) -> Config:
-    if not isinstance(config.task, Config):
+def _settings(config: RunConfig) -> RobustnessConfig:
+    if not isinstance(config.task, RobustnessConfig):
         raise ConfigError("task=robustness is needed here")
     return config.task

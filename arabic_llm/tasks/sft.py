@@ -5,19 +5,15 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arabic_llm import files, processes
+from arabic_llm.config.adapter import Method
 from arabic_llm.config.compose import identity
-from arabic_llm.config.data_schema import HeldOutConfig
-from arabic_llm.config.schema import (
-    FineTuningConfig,
-    Method,
-    RunConfig,
-    TrainingConfig,
-)
+from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import FineTuningConfig, HeldOutConfig, TrainingConfig
 from arabic_llm.errors import ConfigError, DataError, UserError
 
 if TYPE_CHECKING:
@@ -32,11 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SHARES_WORK = True  # accelerate launch: each process trains on its part of every step
-
-
-@dataclass
-class Config(FineTuningConfig):
-    """Schema of conf/task/sft.yaml."""
 
 
 def run(config: RunConfig, directory: Path) -> float:

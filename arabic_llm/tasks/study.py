@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 from arabic_llm import processes
 from arabic_llm.config.compose import identity
-from arabic_llm.config.schema import FineTuningConfig, RunConfig
+from arabic_llm.config.run import RunConfig
 from arabic_llm.tasks import compare, evaluate, sft
 
 SHARES_WORK = True  # accelerate launch: its parts share theirs
 log = logging.getLogger(__name__)
 _SIDES = ("base", "tuned")
-
-
-@dataclass
-class Config(FineTuningConfig):
-    """Schema of conf/task/study.yaml."""
 
 
 def inputs(config: RunConfig) -> dict[str, str | None]:

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from arabic_llm.config.schema import Precision
+from arabic_llm.config.hw import Precision
 from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.models.placement import Placement
 from arabic_llm.training.batches import Collate

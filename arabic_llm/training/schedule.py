@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from arabic_llm.config.schema import TrainingConfig
+from arabic_llm.config.task import TrainingConfig
 from arabic_llm.data.preparing.mixing import Mix, MixedBucketSampler
 from arabic_llm.data.tokens.chat import IGNORED
 

@@ -15,7 +15,8 @@ from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig
 
 from arabic_llm import files, processes
-from arabic_llm.config.schema import Optimizer, Precision, TrainingConfig
+from arabic_llm.config.hw import Precision
+from arabic_llm.config.task import Optimizer, TrainingConfig
 from arabic_llm.data.preparing import mix_report
 from arabic_llm.data.preparing.mix_report import MixReport
 from arabic_llm.data.preparing.mixing import Mix

@@ -13,7 +13,7 @@ from arabic_llm.analysis import mistakes, statistics
 from arabic_llm.analysis.mistake_checks import Case, words
 from arabic_llm.analysis.scorers import SCORERS
 from arabic_llm.analysis.scores import Item
-from arabic_llm.config.suite_schema import JudgeConfig
+from arabic_llm.config.suite import JudgeConfig
 from arabic_llm.evaluation import harness, judge, suites
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import Limits

@@ -6,7 +6,7 @@ import pytest
 from conftest import DATA, model_config, needs_data
 from tokenizers_like import NAMES, codec_of
 
-from arabic_llm.config.data_schema import Overflow
+from arabic_llm.config.data import Overflow
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import IGNORED

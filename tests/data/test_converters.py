@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import DATA, needs_data
 
-from arabic_llm.config.data_schema import ColumnsConfig, Shape
+from arabic_llm.config.data import ColumnsConfig, Shape
 from arabic_llm.data.reading import converters, formats, readers, row_builder
 from arabic_llm.data.reading.readers import Broken, Record
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from conftest import DATA, compose_config, needs_data
 
-from arabic_llm.config.data_schema import BidiControls, CleaningConfig
+from arabic_llm.config.data import BidiControls, CleaningConfig
 from arabic_llm.data.cleaning import filters
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing import sources

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import DATA, compose_config, needs_data
 
-from arabic_llm.config.data_schema import BadRow, ColumnsConfig, DataConfig
+from arabic_llm.config.data import BadRow, ColumnsConfig, DataConfig
 from arabic_llm.data.preparing import sources
 from arabic_llm.data.reading import formats, row_builder
 from arabic_llm.data.reading.readers import Broken, Record

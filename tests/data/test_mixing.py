@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import compose_config
 
-from arabic_llm.config.data_schema import DataConfig, SourceConfig
+from arabic_llm.config.data import DataConfig, SourceConfig
 from arabic_llm.data.preparing import mix_report
 from arabic_llm.data.preparing.mixing import Mix, MixedBucketSampler
 from arabic_llm.errors import ConfigError

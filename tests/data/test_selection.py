@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import DATA, compose_config
 
-from arabic_llm.config.data_schema import DataConfig, SourceConfig
+from arabic_llm.config.data import DataConfig, SourceConfig
 from arabic_llm.data.preparing import sources
 from arabic_llm.errors import ConfigError, DataError
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import DATA, compose_config, needs_data
 from pyarrow import parquet
 
-from arabic_llm.config.data_schema import SourceConfig
+from arabic_llm.config.data import SourceConfig
 from arabic_llm.data.preparing import sources
 from arabic_llm.data.reading import readers
 from arabic_llm.errors import ConfigError

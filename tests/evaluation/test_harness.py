@@ -8,7 +8,7 @@ from tokenizers_like import NAMES, codec_of
 
 from arabic_llm.analysis import scores
 from arabic_llm.config import paths
-from arabic_llm.config.data_schema import Overflow
+from arabic_llm.config.data import Overflow
 from arabic_llm.data.rows import question_answer
 from arabic_llm.data.tokens import chat
 from arabic_llm.errors import ConfigError, DataError

@@ -15,7 +15,7 @@ from test_harness import by_name
 
 from arabic_llm.analysis import aggregate
 from arabic_llm.analysis.scores import Item
-from arabic_llm.config.suite_schema import Aggregate, SuiteTask
+from arabic_llm.config.suite import Aggregate, SuiteTask
 from arabic_llm.data.preparing import sources
 from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation import harness, suites

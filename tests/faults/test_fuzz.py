@@ -15,7 +15,7 @@ import pytest
 from conftest import compose_config
 from mutations import exchange_values, mutated_file
 
-from arabic_llm.config.data_schema import BadRow, ColumnsConfig, DataConfig, Shape
+from arabic_llm.config.data import BadRow, ColumnsConfig, DataConfig, Shape
 from arabic_llm.data.preparing import sources
 from arabic_llm.data.reading import converters, readers
 from arabic_llm.errors import DataError

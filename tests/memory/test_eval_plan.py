@@ -6,7 +6,8 @@ import pytest
 from conftest import compose_config, model_config
 
 from arabic_llm.config import paths
-from arabic_llm.config.schema import ModelKind, Precision
+from arabic_llm.config.hw import Precision
+from arabic_llm.config.model import ModelKind
 from arabic_llm.memory import eval_batching
 from arabic_llm.memory.inference_peak import Held, Pass, predict
 from arabic_llm.memory.training_plan import GIB

@@ -6,7 +6,8 @@ from conftest import model_config
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from arabic_llm.config import paths
-from arabic_llm.config.schema import ModelKind, Quantization
+from arabic_llm.config.adapter import Quantization
+from arabic_llm.config.model import ModelKind
 from arabic_llm.memory.weights import adapter_parameters, count, weight_bytes
 from arabic_llm.models.adapter import LINEAR_MODULES
 

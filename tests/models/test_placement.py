@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import compose_config
 
-from arabic_llm.config.schema import Precision
+from arabic_llm.config.hw import Precision
 from arabic_llm.errors import HardwareError
 from arabic_llm.models.load import nf4
 from arabic_llm.models.placement import enough_memory, micro_batch, precision_of, resolve, shortage

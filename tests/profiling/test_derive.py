@@ -6,7 +6,7 @@ import pytest
 from conftest import model_config
 
 from arabic_llm.config import paths
-from arabic_llm.config.schema import Precision
+from arabic_llm.config.hw import Precision
 from arabic_llm.memory import training_peak, weights
 from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Optimizer, Workload
 from arabic_llm.profiling import derive, training_rehearsal

@@ -7,7 +7,7 @@ import tiny_bert
 from conftest import compose_config
 
 from arabic_llm import files
-from arabic_llm.config.schema import Precision
+from arabic_llm.config.hw import Precision
 from arabic_llm.data.tokens import chat
 from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation import harness, masked_lm, suites

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-from arabic_llm.config.schema import Precision
+from arabic_llm.config.hw import Precision
 from arabic_llm.data.tokens import chat
 from arabic_llm.memory.workload import Attention, Loss, Objective
 from arabic_llm.models import load

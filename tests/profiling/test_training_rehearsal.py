@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import model_config
 
-from arabic_llm.config.schema import Precision
+from arabic_llm.config.hw import Precision
 from arabic_llm.memory.workload import CUBLAS_WORKSPACE, MIB, Attention, Loss, Optimizer, Workload
 from arabic_llm.profiling import training_rehearsal
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from arabic_llm.config.data_schema import BidiControls, CleaningConfig
+from arabic_llm.config.data import BidiControls, CleaningConfig
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.text.measures import latin_words_in_a_row, letters, repetition
 from arabic_llm.text.normalize import BIDI_CONTROLS, STEPS, normalize

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arabic_llm.config.data_schema import BadRow, BidiControls, CleaningConfig, ColumnsConfig, SourceConfig
+from arabic_llm.config.data import BadRow, BidiControls, CleaningConfig, ColumnsConfig, SourceConfig
 from arabic_llm.data.cleaning import contamination, filters, near_copies
 from arabic_llm.data.cleaning.contamination import Items
 from arabic_llm.data.ledger import Ledger

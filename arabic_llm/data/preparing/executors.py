@@ -27,8 +27,7 @@ from datatrove.utils.logging import logger as their_log
 from tqdm import tqdm
 
 from arabic_llm import files
-from arabic_llm.config.data_schema import ExecutorKind
-from arabic_llm.config.schema import HardwareConfig
+from arabic_llm.config.hw import ExecutorKind, HardwareConfig
 from arabic_llm.data.preparing import staging
 from arabic_llm.data.preparing.shards import Cleaner, Order, Work
 from arabic_llm.data.preparing.sources import Input

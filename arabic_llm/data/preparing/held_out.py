@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from arabic_llm.config.data_schema import HeldOutConfig, SourceConfig
+from arabic_llm.config.data import SourceConfig
+from arabic_llm.config.task import HeldOutConfig
 from arabic_llm.data.cleaning import near_copies, ngrams
 from arabic_llm.data.cleaning.contamination import LONG_RUN
 from arabic_llm.data.preparing import sources

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from arabic_llm.config.data_schema import BadRow, DataConfig
+from arabic_llm.config.data import BadRow, DataConfig
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing import sources
 from arabic_llm.data.reading.records import listed, shown

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from arabic_llm.config.data_schema import DataConfig
+from arabic_llm.config.data import DataConfig
 from arabic_llm.errors import ConfigError
 
 # Shapes: N sequences, S sources, D draws = num_steps * batch, K buckets of length.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arabic_llm import files
-from arabic_llm.config.data_schema import DataConfig
+from arabic_llm.config.data import DataConfig
 from arabic_llm.data.preparing import mix_report, selection, sources
 from arabic_llm.data.preparing.mix_report import MixReport
 from arabic_llm.data.preparing.mixing import Mix, MixedBucketSampler

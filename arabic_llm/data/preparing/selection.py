@@ -10,7 +10,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from arabic_llm.config.data_schema import DataConfig, SourceConfig
+from arabic_llm.config.data import DataConfig, SourceConfig
 from arabic_llm.data.cleaning import near_copies
 from arabic_llm.data.ledger import Ledger
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from arabic_llm.config.data_schema import ColumnsConfig, DataConfig, SourceConfig
+from arabic_llm.config.data import ColumnsConfig, DataConfig, SourceConfig
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data import ledger
 from arabic_llm.data.cleaning import contamination

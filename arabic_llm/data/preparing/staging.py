@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from arabic_llm import files
-from arabic_llm.config.data_schema import SourceConfig
+from arabic_llm.config.data import SourceConfig
 from arabic_llm.data.preparing import sources
 from arabic_llm.data.preparing.shards import Cleaner, Order, Shard, Work
 from arabic_llm.data.preparing.sources import Input

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from arabic_llm.config.data_schema import Shape
+from arabic_llm.config.data import Shape
 from arabic_llm.data.reading.records import Broken, Record, shown
 
 _ROLES = {"prompter": "user", "assistant": "assistant"}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from arabic_llm.config.data_schema import ColumnsConfig
+from arabic_llm.config.data import ColumnsConfig
 from arabic_llm.data.reading.records import Record, listed, shown
 from arabic_llm.errors import DataError
 

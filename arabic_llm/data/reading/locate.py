@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arabic_llm import files
-from arabic_llm.config.data_schema import DataConfig, SourceConfig
+from arabic_llm.config.data import DataConfig, SourceConfig
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data.reading import readers
 from arabic_llm.errors import DataError

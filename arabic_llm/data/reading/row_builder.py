@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from arabic_llm.config.data_schema import ColumnsConfig
+from arabic_llm.config.data import ColumnsConfig
 from arabic_llm.data.reading.records import Broken, Record, shown
 from arabic_llm.data.rows import Message, Row
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm import files
-from arabic_llm.config.data_schema import DataConfig, Shape, SourceConfig
+from arabic_llm.config.data import DataConfig, Shape, SourceConfig
 from arabic_llm.data.reading import converters, formats, locate, readers
 from arabic_llm.data.reading.records import Broken, Record
 from arabic_llm.data.sample import questions

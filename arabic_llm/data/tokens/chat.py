@@ -13,8 +13,8 @@ from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from arabic_llm.config.data_schema import Overflow
-from arabic_llm.config.schema import ModelConfig, ModelKind
+from arabic_llm.config.data import Overflow
+from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.errors import ConfigError
 

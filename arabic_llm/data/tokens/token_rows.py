@@ -15,7 +15,7 @@ from pyarrow import parquet
 from tqdm import tqdm
 
 from arabic_llm import files
-from arabic_llm.config.data_schema import DataConfig
+from arabic_llm.config.data import DataConfig
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing.sources import content_hash

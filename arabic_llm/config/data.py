@@ -1,4 +1,4 @@
-"""Types of conf/data/ and hw.executor: where rows come from, how and on what they are cleaned and mixed."""
+"""Types of conf/data/: where rows come from, how they are read, cleaned and mixed."""
 
 from __future__ import annotations
 
@@ -209,45 +209,3 @@ class DataConfig(SourceConfig):
                 raise ValueError(f"data.language_quotas.{language} must be between 0 and 1, not {quota}")
             if language not in [source.language for source in read]:
                 raise ValueError(f"data.language_quotas.{language}: no source has data.language={language}")
-
-
-class ExecutorKind(Enum):
-    """Which executor of datatrove runs data.engine=datatrove."""
-
-    local = "local"  # processes of this machine
-    slurm = "slurm"  # a job array: the same command typed again carries on when it has ended
-    ray = "ray"  # the cluster of RAY_ADDRESS
-
-
-@dataclass
-class ExecutorConfig:
-    """Where datatrove cleans rows: machines that see this folder and the files under the same paths."""
-
-    kind: ExecutorKind = ExecutorKind.local
-    num_tasks: int | None = None  # that share the files; none: one for each file
-    mem_per_cpu_gb: int = 2  # of slurm and ray, whose tasks have one core each
-    partition: str | None = None  # of slurm
-    time: str = "24:00:00"  # of slurm, for a task
-    sbatch_args: dict[str, str] = field(default_factory=dict)  # of slurm, e.g. {account: nlp, qos: normal}
-
-    def __post_init__(self) -> None:
-        """Refuse jobs that Slurm would refuse."""
-        for name in ("num_tasks", "mem_per_cpu_gb"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"hw.executor.{name} must be at least 1, not {value}")
-        if self.kind is ExecutorKind.slurm and self.partition is None:
-            raise ValueError("hw.executor.partition is not set; hw.executor.kind=slurm needs it")
-
-
-@dataclass
-class HeldOutConfig:
-    """Texts that no row is trained on: their loss is measured at the start and at every checkpoint."""
-
-    num_bytes: int = MISSING  # of each language, so that every model reads the same; 0: not measured
-    texts: dict[str, str | None] = field(default_factory=dict)  # language -> builtin, or a file of yours
-
-    def __post_init__(self) -> None:
-        """Refuse a negative size."""
-        if isinstance(self.num_bytes, int) and self.num_bytes < 0:
-            raise ValueError(f"task.held_out.num_bytes must not be negative ({self.num_bytes})")

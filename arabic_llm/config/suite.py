@@ -7,7 +7,7 @@ from enum import Enum
 
 from omegaconf import MISSING
 
-from arabic_llm.config.data_schema import DataConfig
+from arabic_llm.config.data import DataConfig
 
 
 class Aggregate(Enum):

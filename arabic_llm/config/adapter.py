@@ -1,0 +1,75 @@
+"""Types of conf/adapter/: what is trained, as PEFT's LoraConfig spells it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from omegaconf import MISSING
+
+from arabic_llm.config.hw import Precision
+
+
+class Method(Enum):
+    """What training changes."""
+
+    lora = "lora"  # low-rank adapters beside frozen weights
+    full = "full"  # every weight
+    none = "none"  # nothing: the base model is evaluated
+
+
+class Quantization(Enum):
+    """How the frozen weights are held."""
+
+    none = "none"
+    nf4 = "nf4"  # 4-bit NormalFloat with double quantisation (QLoRA, 2305.14314)
+
+
+@dataclass
+class AdapterConfig:
+    """What is trained, as PEFT's LoraConfig spells it."""
+
+    name: str = MISSING
+    method: Method = Method.lora
+    quantization: Quantization = Quantization.none
+    rank: int | None = None
+    alpha: int | None = None
+    dropout: float | None = None
+    dtype: Precision | None = None  # of the adapter's weights, their gradients and AdamW's moments
+    target_modules: list[str] = field(default_factory=list)  # names, or all-linear
+    use_dora: bool = False
+    use_rslora: bool = False
+    path: str | None = None  # a trained adapter: evaluated as it is, or trained further
+
+    def __post_init__(self) -> None:
+        """Refuse what PEFT would refuse later, or silently ignore."""
+        self._refuse_what_nothing_reads()
+        if self.rank is not None and self.rank < 1:
+            raise ValueError(f"adapter.rank must be at least 1, not {self.rank}")
+        if self.alpha is not None and self.alpha < 1:
+            raise ValueError(f"adapter.alpha must be at least 1, not {self.alpha}")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ValueError(f"adapter.dropout must be in [0, 1), not {self.dropout}")
+        if self.dtype in (Precision.auto, Precision.float16):
+            raise ValueError(
+                f"adapter.dtype={self.dtype.name} is no type to train in: small updates would be lost, or"
+                " the machine would decide what is learned; set float32 or bfloat16"
+            )
+        if self.use_dora and self.dtype is Precision.bfloat16:
+            raise ValueError(
+                f"adapter.dtype=bfloat16 has no meaning with adapter={self.name}: DoRA's magnitudes are"
+                " near 1 and a step less than bfloat16 resolves there, so they would not move; set float32"
+            )
+
+    def _refuse_what_nothing_reads(self) -> None:
+        low_rank = {name: getattr(self, name) for name in ("rank", "alpha", "dropout", "dtype")}
+        given = {name for name, value in low_rank.items() if value is not None}
+        if self.method is Method.lora:
+            for name in low_rank.keys() - given:
+                raise ValueError(f"adapter.{name} is not set")
+            return
+        if self.method is Method.full:
+            given |= {"path"} if self.path is not None else set()
+            given |= {"quantization"} if self.quantization is not Quantization.none else set()
+        for name in sorted(given):
+            raise ValueError(f"adapter.{name} has no meaning with adapter={self.name}")

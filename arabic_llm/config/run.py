@@ -1,0 +1,69 @@
+"""Everything a run knows: a choice of each group of conf/, and the keys beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from omegaconf import MISSING
+
+from arabic_llm.config.adapter import AdapterConfig, Quantization
+from arabic_llm.config.data import DataConfig
+from arabic_llm.config.hw import HardwareConfig, Precision
+from arabic_llm.config.model import ModelConfig, ModelKind
+from arabic_llm.config.suite import JudgeConfig, SuiteConfig
+from arabic_llm.config.task import Optimizer, TaskConfig
+
+
+class Tracking(Enum):
+    """Who gets a copy of metrics.jsonl."""
+
+    wandb = "wandb"
+    none = "none"
+
+
+@dataclass
+class RunConfig:
+    """Everything a run knows; `conf/config.yaml` fills it."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    adapter: AdapterConfig = MISSING
+    hw: HardwareConfig = field(default_factory=HardwareConfig)
+    suite: SuiteConfig = field(default_factory=SuiteConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    task: TaskConfig = MISSING
+    seed: int = MISSING
+    resume: bool = MISSING  # carry on what an earlier run of this command left; false: begin anew
+    dry_run: bool = MISSING  # say what would happen and write nothing
+    tracking: Tracking = MISSING
+    data_root: str = MISSING  # <data_root>/<data set>/ is where local copies are looked for
+    cache_dir: str = MISSING  # what several runs share: token rows, evaluations
+    output_dir: str = MISSING
+
+    def __post_init__(self) -> None:
+        """Refuse a model its task is not for, sequences it cannot see, and what no generator takes."""
+        if self.model.kind not in getattr(self.task, "model_kinds", ModelKind):
+            raise ValueError(
+                f"task={self.task.name} is not for model={self.model.name}, a masked language model:"
+                " task=classify trains it and task=evaluate judges it"
+            )
+        if isinstance(self.seed, int) and not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be in [0, 2^32), not {self.seed}")
+        if self.hw.fsdp and getattr(self.adapter, "quantization", None) is Quantization.nf4:
+            raise ValueError("hw.fsdp=true does not share out 4-bit weights, which fit each card")
+        in_half = getattr(self.adapter, "dtype", None) is Precision.bfloat16
+        in_half &= getattr(self.task, "optimizer", None) is Optimizer.adamw
+        if in_half and self.hw.optimizer_on_host:
+            raise ValueError(
+                "hw.optimizer_on_host=true has moments of 32 bits, and adapter.dtype=bfloat16 of 16: hw"
+                " would change what is learned; leave it out, or set task.optimizer=adamw_8bit"
+            )
+        length = getattr(self.task, "max_length", None)
+        if (
+            isinstance(length, int)
+            and isinstance(self.model.max_length, int)
+            and length > self.model.max_length
+        ):
+            seen = f"{self.model.max_length} tokens that model={self.model.name} can see"
+            raise ValueError(f"task.max_length={length} is more than the {seen}; lower it")

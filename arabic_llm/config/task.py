@@ -1,0 +1,212 @@
+"""Types of conf/task/: what to do, and the settings of each task."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import ClassVar
+
+from omegaconf import MISSING
+
+from arabic_llm.config.complaints import did_you_mean
+from arabic_llm.config.model import ModelKind
+from arabic_llm.text import perturb
+
+
+class Optimizer(Enum):
+    """What turns gradients into steps. Moments of 8 bits change what is learned: the task's choice."""
+
+    adamw = "adamw"  # moments of 32 bits
+    adamw_8bit = "adamw_8bit"  # moments of 8 bits in blocks (2110.02861): a quarter of the memory
+
+
+@dataclass
+class HeldOutConfig:
+    """Texts that no row is trained on: their loss is measured at the start and at every checkpoint."""
+
+    num_bytes: int = MISSING  # of each language, so that every model reads the same; 0: not measured
+    texts: dict[str, str | None] = field(default_factory=dict)  # language -> builtin, or a file of yours
+
+    def __post_init__(self) -> None:
+        """Refuse a negative size."""
+        if isinstance(self.num_bytes, int) and self.num_bytes < 0:
+            raise ValueError(f"task.held_out.num_bytes must not be negative ({self.num_bytes})")
+
+
+@dataclass
+class TaskConfig:
+    """What to do; each task's own schema stands in its module."""
+
+    model_kinds: ClassVar[tuple[ModelKind, ...]] = tuple(ModelKind)  # that it is for
+    name: str = MISSING  # module of arabic_llm.tasks that runs it
+
+
+@dataclass
+class TrainingConfig(TaskConfig):
+    """What every task that trains needs, as TRL's SFTConfig spells it."""
+
+    model_kinds: ClassVar[tuple[ModelKind, ...]] = (ModelKind.causal,)
+    learning_rate: float = MISSING
+    epochs: float = MISSING
+    max_steps: int | None = None  # optimiser steps; overrides epochs
+    effective_batch_size: int = MISSING  # sequences per optimiser step
+    max_length: int = MISSING  # tokens a sequence
+    optimizer: Optimizer = MISSING
+    warmup_ratio: float = MISSING  # share of the steps
+    weight_decay: float = MISSING
+    max_grad_norm: float = MISSING
+    eval_steps: int = MISSING  # loss on dev every so many steps
+    save_steps: int = MISSING  # a checkpoint every so many steps
+    save_total_limit: int = MISSING  # checkpoints kept
+    early_stopping_patience: int | None = None  # evaluations without a better dev loss
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that train nothing."""
+        positive = ("learning_rate", "epochs", "max_steps", "effective_batch_size", "max_length")
+        for name in (*positive, "eval_steps", "save_steps", "save_total_limit", "max_grad_norm"):
+            value = getattr(self, name)
+            if isinstance(value, int | float) and value <= 0:
+                raise ValueError(f"task.{name} must be positive, not {value}")
+        if isinstance(self.warmup_ratio, int | float) and not 0 <= self.warmup_ratio <= 1:
+            raise ValueError(f"task.warmup_ratio must be between 0 and 1, not {self.warmup_ratio}")
+        if self.early_stopping_patience is not None and self.save_steps != self.eval_steps:
+            # The best evaluation must have a checkpoint to go back to.
+            raise ValueError(
+                f"task.early_stopping_patience needs task.save_steps ({self.save_steps}) and"
+                f" task.eval_steps ({self.eval_steps}) to be the same"
+            )
+
+    def num_steps(self, num_rows: int) -> int:
+        """Return the optimiser steps of a run: epochs become steps here, and nowhere else."""
+        if self.max_steps is not None:
+            return self.max_steps
+        return math.ceil(self.epochs * num_rows / self.effective_batch_size)
+
+
+@dataclass
+class FineTuningConfig(TrainingConfig):
+    """What training also needs where a model knows something that it may forget."""
+
+    held_out: HeldOutConfig = field(default_factory=HeldOutConfig)
+
+
+@dataclass
+class EvaluateConfig(TaskConfig):
+    """Schema of conf/task/evaluate.yaml."""
+
+
+@dataclass
+class CompareConfig(TaskConfig):
+    """Schema of conf/task/compare.yaml."""
+
+    base: str = MISSING  # folder of an evaluation: <run>/evaluation, or <study>/evaluation/base
+    tuned: str = MISSING
+
+
+@dataclass
+class RobustnessConfig(TaskConfig):
+    """Schema of conf/task/robustness.yaml."""
+
+    perturbations: list[str] = MISSING  # names of text/perturb.py
+    rates: list[float] = MISSING  # shares of what can be changed
+    diacritised_text: str = MISSING  # as typed, or under data_root: diacritics_added learns its words there
+
+    def __post_init__(self) -> None:
+        """Refuse perturbations that nobody knows, rates that are no shares, and nothing of either."""
+        for key in ("perturbations", "rates"):
+            if getattr(self, key) == []:
+                there = f"; there are: {', '.join(perturb.NAMES)}" if key == "perturbations" else ""
+                raise ValueError(f"task.{key} is empty{there}")
+        for name in self.perturbations if isinstance(self.perturbations, list) else ():
+            if name not in perturb.NAMES:
+                guess = did_you_mean(name, list(perturb.NAMES))
+                raise ValueError(f"task.perturbations: no perturbation '{name}'{guess}")
+        for rate in self.rates if isinstance(self.rates, list) else ():
+            if not 0 < rate <= 1:
+                raise ValueError(f"task.rates must be above 0 and at most 1, not {rate:g}")
+
+
+@dataclass
+class SftConfig(FineTuningConfig):
+    """Schema of conf/task/sft.yaml."""
+
+
+@dataclass
+class StudyConfig(FineTuningConfig):
+    """Schema of conf/task/study.yaml."""
+
+
+@dataclass
+class ClassifyConfig(TrainingConfig):
+    """Schema of conf/task/classify.yaml."""
+
+    model_kinds: ClassVar[tuple[ModelKind, ...]] = tuple(ModelKind)
+
+
+@dataclass
+class PretrainConfig(TrainingConfig):
+    """Schema of conf/task/pretrain.yaml."""
+
+    num_documents: int = MISSING  # generated, of some 27 tokens each
+    export_to: str | None = None  # folder for the finished model; default: model/ of the run
+
+
+class Planned(Enum):
+    """The task that is planned."""
+
+    sft = "sft"
+    classify = "classify"
+    dpo = "dpo"
+    orpo = "orpo"
+    evaluate = "evaluate"
+
+
+@dataclass
+class PlanConfig(TrainingConfig):
+    """Schema of conf/task/plan.yaml."""
+
+    model_kinds: ClassVar[tuple[ModelKind, ...]] = tuple(ModelKind)
+    of: Planned = MISSING  # which task
+    exact: bool = MISSING  # rehearse the real code on the meta device besides: some seconds
+
+
+@dataclass
+class PrepareConfig(TaskConfig):
+    """Schema of conf/task/prepare.yaml."""
+
+    epochs: float = MISSING  # of the training that is planned with these rows
+    effective_batch_size: int = MISSING  # its sequences per optimiser step
+
+    def __post_init__(self) -> None:
+        """Refuse a training that sees nothing."""
+        for name in ("epochs", "effective_batch_size"):
+            value = getattr(self, name)
+            if isinstance(value, int | float) and value <= 0:
+                raise ValueError(f"task.{name} must be positive, not {value}")
+
+
+@dataclass
+class InspectConfig(TaskConfig):
+    """Schema of conf/task/inspect.yaml."""
+
+    model_kinds: ClassVar[tuple[ModelKind, ...]] = (ModelKind.causal,)
+    rows: int = MISSING  # how many are shown, spread over the data set
+    max_length: int = MISSING  # tokens a sequence, as in training
+
+    def __post_init__(self) -> None:
+        """Refuse to show nothing."""
+        if isinstance(self.rows, int) and self.rows < 1:
+            raise ValueError(f"task.rows must be at least 1, not {self.rows}")
+
+
+@dataclass
+class DownloadConfig(TaskConfig):
+    """Schema of conf/task/download.yaml."""
+
+
+@dataclass
+class ReportConfig(TaskConfig):
+    """Schema of conf/task/report.yaml."""
+
+    folders: list[str] = MISSING  # everything below them is looked through
