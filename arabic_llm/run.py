@@ -9,7 +9,6 @@ import sys
 import warnings
 from contextlib import ExitStack
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 # Read by the libraries when they are imported: no reports home, one line a stage and no chatter between.
@@ -30,7 +29,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from arabic_llm import processes, rundir, sweep
+from arabic_llm import processes, rundir, sweep, tasks
 from arabic_llm.config import complaints, compose, paths
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError, UserError
@@ -59,22 +58,21 @@ def _hydra_main(cfg: DictConfig) -> float | None:
 
 
 def _run(config: RunConfig) -> float | None:
-    task = import_module(f"arabic_llm.tasks.{config.task.name}")
-    if not getattr(task, "SHARES_WORK", False):
+    task = tasks.load(config.task.name)
+    if not task.shares_work:
         _refuse_several(f"task={config.task.name}")
-    if config.dry_run or not hasattr(task, "run"):  # task=plan only says
-        task.plan(config)
+    if config.dry_run:
+        task.dry_run(config)
         return None
-    if not hasattr(task, "inputs"):  # it has no directory: what it makes lies elsewhere
-        task.run(config)
-        return None
+    if (inputs := task.inputs(config)) is None:  # it keeps no directory, and is never done for good
+        return task.run(config, Path(config.output_dir))
     with processes.together(), ExitStack() as held:
-        claimed = partial(rundir.claim, config, task.inputs(config))
+        claimed = partial(rundir.claim, config, inputs)
         directory = processes.from_main(lambda: held.enter_context(claimed()))
         metric: float | None = processes.from_main(lambda: rundir.finished(directory))
         if metric is None:
             metric = task.run(config, directory)
-            if processes.is_main():
+            if metric is not None and processes.is_main():
                 rundir.write_result(directory, metric)
     return metric
 

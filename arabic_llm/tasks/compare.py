@@ -1,34 +1,28 @@
-"""Compare two evaluations item by item, and write it down: table, figures, page."""
+"""Compare two evaluations item by item."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from arabic_llm import files
+from arabic_llm.analysis import scores
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import CompareConfig
 from arabic_llm.errors import ConfigError
-
-if TYPE_CHECKING:
-    from arabic_llm.analysis.mistakes import Sorted
-    from arabic_llm.analysis.scores import Evaluation
-    from arabic_llm.analysis.statistics import Difference
+from arabic_llm.tasks import Inputs
+from arabic_llm.workflows import compare, explain_mistakes
 
 log = logging.getLogger(__name__)
-_NAMED = 4  # tasks in a title
+shares_work = False
 
 
-def inputs(config: RunConfig) -> dict[str, str | None]:
+def inputs(config: RunConfig) -> Inputs:
     """Return the fingerprints of the two evaluations."""
-    from arabic_llm.analysis import scores
-
     task = _settings(config)
     return {name: scores.read(Path(getattr(task, name))).fingerprint for name in ("base", "tuned")}
 
 
-def plan(config: RunConfig) -> None:
+def dry_run(config: RunConfig) -> None:
     """Say what a run would do. Writes nothing."""
     task = _settings(config)
     log.info("plan: compare %s with %s", task.tuned, task.base)
@@ -36,87 +30,12 @@ def plan(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the mean difference of the compared scores, a share of 1."""
-    from arabic_llm.analysis import scores
-    from arabic_llm.tasks import evaluate
-
-    task = _settings(config)
+    task, cache = _settings(config), Path(config.cache_dir)
     base, tuned = scores.read(Path(task.base)), scores.read(Path(task.tuned))
     # By the checks of this program and the judge of this command: what two runs left may be of two kinds.
-    found = evaluate.sort_mistakes(config, base), evaluate.sort_mistakes(config, tuned)
-    rows = report(config, (base, tuned), found, directory, trained=None)
+    found = tuple(explain_mistakes.explain(side, config.judge, cache) for side in (base, tuned))
+    rows = compare.report(config, (base, tuned), (found[0], found[1]), directory, trained=None)
     return sum(row.difference for row in rows) / len(rows)
-
-
-def report(
-    config: RunConfig,
-    sides: tuple[Evaluation, Evaluation],
-    mistakes_of: tuple[Sorted, Sorted],
-    directory: Path,
-    trained: Path | None,
-) -> list[Difference]:
-    """Write comparison.{md,csv}, forgetting.csv, mistakes.csv and report.html; return the table.
-
-    Of the base model's evaluation and the tuned one's, each with its mistakes by kind.
-    """
-    from arabic_llm.analysis import forgetting, statistics
-    from arabic_llm.models import placement
-    from arabic_llm.reports import forgetting as forgetting_report
-    from arabic_llm.reports import held_out_loss, mistakes, page, tables
-
-    base, tuned = sides
-    rows = statistics.compare(base, tuned, config.seed)
-    found = forgetting.find(base, tuned, rows, config.seed)
-    training = _training(directory, trained) if trained else {}
-    followed = (
-        held_out_loss.courses(training["metrics"], training["outcome"]["kept_step"]) if trained else []
-    )
-    study = page.Study(
-        title=f"{base.model['name']} on {_some(list(base.judged['tasks']))}, before and after",
-        base=base,
-        tuned=tuned,
-        rows=rows,
-        manifest=files.read_json(directory / "manifest.json"),
-        hardware=placement.resolve(config.hw).description,
-        forgetting=found,
-        mistakes=mistakes.section(*mistakes_of, base, config.seed),
-        followed=followed,
-        judging={
-            side: _read(directory / "evaluation" / side / "memory.json") for side in ("base", "tuned")
-        },
-        **training,
-    )
-    files.write_text(directory / "comparison.md", tables.markdown(rows))
-    files.write_text(directory / "comparison.csv", tables.comma_separated(rows))
-    files.write_text(directory / "forgetting.csv", forgetting_report.comma_separated(found, followed))
-    files.write_text(directory / "mistakes.csv", mistakes.changes_csv(study.mistakes.changes))
-    files.write_text(directory / "report.html", page.study(study))
-    headline = tables.terminal([row for row in rows if page.is_headline(row, base)])
-    parts = (headline, held_out_loss.line(followed), f"report: {directory / 'report.html'}")
-    summary = "\n" + "\n\n".join(part for part in parts if part)
-    files.write_text(directory / "summary.txt", summary)
-    log.info("%s", summary)
-    return rows
-
-
-def _some(tasks: list[str]) -> str:
-    """Return the names of some tasks, of many the first and the number of the others."""
-    named, others = tasks[:_NAMED], len(tasks) - _NAMED
-    return ", ".join(named) + (f" and {others} more tasks" if others > 0 else "")
-
-
-def _read(memory: Path) -> dict[str, Any]:
-    """Return what was measured of memory; nothing where nothing was."""
-    return files.read_json(memory) if memory.exists() else {}
-
-
-def _training(directory: Path, trained: Path) -> dict[str, Any]:
-    return {
-        "memory": _read(directory / "training" / "memory.json"),
-        "lint": files.read_json(trained / "lint.json"),
-        "ledgers": files.read_json(trained / "ledger.json"),
-        "outcome": files.read_json(trained / "outcome.json"),
-        "metrics": files.read_json_lines(directory / "training" / "metrics.jsonl"),
-    }
 
 
 def _settings(config: RunConfig) -> CompareConfig:

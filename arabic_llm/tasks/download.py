@@ -16,11 +16,13 @@ from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.suite import SuiteConfig, SuiteTask
 from arabic_llm.errors import DataError, UserError
+from arabic_llm.tasks import Inputs
 
 if TYPE_CHECKING:
     from arabic_llm.hub import Repository
 
 log = logging.getLogger(__name__)
+shares_work = False
 # Of a benchmark all files that `datasets` reads, and its card, which names its subsets; no scripts.
 _BENCHMARK = (
     "*.md",
@@ -46,7 +48,11 @@ class Need:
     check: Callable[[], object] = lambda: None  # reads it as the run will, without a network
 
 
-def plan(config: RunConfig) -> None:
+def inputs(config: RunConfig) -> Inputs | None:
+    """Return nothing: what it brings lies elsewhere, and each time it looks at what is there."""
+
+
+def dry_run(config: RunConfig) -> None:
     """Say what would be fetched, from where to where. Writes nothing, asks no network."""
     for need in needs(config):
         if need.note:
@@ -56,11 +62,8 @@ def plan(config: RunConfig) -> None:
             log.info("plan: %s: fetch %s to %s/", need.name, what, folder)
 
 
-def run(config: RunConfig) -> None:
-    """Bring all that can be had. Raises DataError naming what could not.
-
-    It has no directory of its own and is never done for good: each time it looks at what is there.
-    """
+def run(config: RunConfig, directory: Path) -> None:
+    """Bring all that can be had. Raises DataError naming what could not."""
     if missing := [need.name for need in needs(config) if not _is_brought(need)]:
         raise DataError(f"not here: {', '.join(missing)} (why stands above); the same command carries on")
     typed = shlex.join(word for word in sys.argv[1:] if not word.startswith("task="))

@@ -1,239 +1,35 @@
-"""Judge a model on a suite; what was judged before in the same way is not judged again."""
+"""Evaluate a model on a suite; what was asked before in the same way is not asked again."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from arabic_llm import files, processes
-from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.model import ModelKind
+from arabic_llm import machine, processes
 from arabic_llm.config.run import RunConfig
-from arabic_llm.errors import ConfigError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from arabic_llm.analysis.mistakes import Sorted
-    from arabic_llm.analysis.scores import Evaluation
-    from arabic_llm.data.tokens.chat import Codec
-    from arabic_llm.evaluation.perturbed import Condition
-    from arabic_llm.evaluation.suites import Chosen
-    from arabic_llm.models.load import Base
-    from arabic_llm.models.placement import Placement
-    from arabic_llm.profiling.evaluation_fit import Fit
+from arabic_llm.reports import tables
+from arabic_llm.tasks import Inputs
+from arabic_llm.workflows import evaluate
 
 log = logging.getLogger(__name__)
-SHARES_WORK = True  # accelerate launch: each process answers its part of the items
+shares_work = True  # each process answers its part of the items
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What is asked instead of the suite as it is, with the weights that several such judgements share."""
-
-    chosen: list[Chosen]
-    weights: Callable[[], PreTrainedModel]
-    overall: str | None
-    condition: Condition | None = None  # how the questions were perturbed
+def inputs(config: RunConfig) -> Inputs:
+    """Return hashes of what a run reads: base model, adapter, local benchmarks."""
+    return evaluate.inputs(config)
 
 
-def inputs(config: RunConfig) -> dict[str, str | None]:
-    """Return hashes of what a run reads: base model, adapter, local benchmarks (None: not here yet).
-
-    Raises ConfigError for a masked model with an adapter: nothing trains one that fits it.
-    """
-    from arabic_llm.evaluation import local_copies
-    from arabic_llm.models import adapter
-
-    if config.model.kind is ModelKind.masked and config.adapter.path is not None:
-        raise ConfigError(
-            f"adapter.path has no meaning here: model={config.model.name} is a masked language model and is"
-            " judged as it is; task=classify trains it and judges what it has trained"
-        )
-    return {
-        **adapter.known_hashes(config.model, config.adapter, Path(config.cache_dir)),
-        "suite": local_copies.copies_hash(config.suite, Path(config.data_root)),
-    }
-
-
-def plan(config: RunConfig) -> None:
+def dry_run(config: RunConfig) -> None:
     """Say what a run would do. Writes nothing."""
-    from arabic_llm import machine
-    from arabic_llm.evaluation import suites
-    from arabic_llm.profiling import evaluation_fit
-
-    config = machine.settled(config, whole=True)
-    chosen, _ = _fitting(config, suites.load(config.suite, Path(config.data_root)))
-    for entry in chosen:
-        items = suites.num_items([entry], config.suite.limit)
-        log.info("plan: %s on %s: %s items", config.model.name, entry.name, f"{items:,}")
-    fitted = evaluation_fit.fit(config, chosen, adapted=config.adapter.path is not None)
-    log.info("%s", evaluation_fit.line(config, fitted, suites.num_items(chosen, config.suite.limit)))
+    evaluate.dry_run(config)
 
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the mean of the first score of each of the suite's tasks, a share of 1."""
-    from arabic_llm import machine
-    from arabic_llm.reports import tables
-
     config = machine.settled(config, whole=True)
     trained = Path(config.adapter.path) if config.adapter.path else None
-    evaluation = judge(config, trained, directory / "evaluation")
-    processes.from_main(lambda: leave(config, evaluation, directory / "evaluation"))
+    evaluation = evaluate.evaluate(config, trained, directory / "evaluation")
+    processes.from_main(lambda: evaluate.leave(config, evaluation, directory / "evaluation"))
     log.info("\n%s", tables.scores_terminal(evaluation.scores))
-    return mean_score(config, evaluation)
-
-
-def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | None = None) -> Evaluation:
-    """Return the evaluation of the base model, or of what was trained; folder gets what memory it took."""
-    from arabic_llm.analysis import scores
-    from arabic_llm.data.tokens import chat
-    from arabic_llm.evaluation import suites
-    from arabic_llm.models import adapter, load, placement
-    from arabic_llm.profiling import evaluation_fit
-
-    cache = Path(config.cache_dir)
-    asked_for = asked.chosen if asked else suites.load(config.suite, Path(config.data_root))
-    chosen, how = _fitting(config, asked_for)
-    base = load.locate(config.model, cache)
-    is_masked = config.model.kind is ModelKind.masked
-    codec = load.tokenizer(base) if is_masked else chat.prepare(load.tokenizer(base), config.model)
-    what = "base" if trained is None else "tuned"
-    if is_perturbed := asked is not None and asked.condition is not None:
-        how["perturbation"] = asdict(asked.condition)
-        what = f"{asked.condition.name}: {what}"
-    overall = asked.overall if asked else suites.overall(config.suite, chosen)
-    fitted = evaluation_fit.fit(config, chosen, adapted=trained is not None)
-    identity = _identity(config, fitted.place, base, codec, trained), _judged(config, chosen, overall) | how
-    about = {"model": identity[0], "judged": identity[1], "items": [f.name for f in fields(scores.Item)]}
-    kept = cache / "evaluations" / fingerprint(about)
-    if processes.from_main(lambda: scores.exists(kept)):
-        evaluation = scores.read(kept)
-        log.info("%s model: judged before, read from %s", what, kept)
-    else:
-        if not is_perturbed:  # else the weights are here, and the questions hardly longer
-            log.info(
-                "%s", evaluation_fit.line(config, fitted, suites.num_items(chosen, config.suite.limit))
-            )
-            evaluation_fit.refuse(config, fitted)
-        weights = partial(adapter.load_trained, config.model, base, config.adapter, fitted.place, trained)
-        model = asked.weights if asked else weights
-        evaluation = _answers(
-            *(config, fitted, model, (codec, chosen)), identity, None if is_perturbed else folder
-        )
-        if asked is None:  # else others share the weights
-            placement.release()
-        if processes.is_main():
-            scores.write(evaluation, kept)
-        said = f"{len(evaluation.items)} items in {evaluation.seconds:.0f} s"
-        log.info("%s model: judged on %s", what, said)
-    traits = {name: {"language": t.language, "skill": t.skill} for name, t in config.suite.tasks.items()}
-    return replace(evaluation, traits=traits)  # as the suite describes its tasks now
-
-
-def _answers(
-    config: RunConfig,
-    fitted: Fit,
-    weights: Callable[[], PreTrainedModel],
-    asked: tuple[Codec | PreTrainedTokenizerBase, list[Chosen]],
-    identity: tuple[dict[str, Any], dict[str, Any]],
-    folder: Path | None,
-) -> Evaluation:
-    """Return what a model answers now; what it needs of memory is measured into the folder."""
-    from arabic_llm.evaluation import harness
-    from arabic_llm.evaluation.answers import Answers
-    from arabic_llm.models import placement
-    from arabic_llm.profiling import evaluation_fit, evaluation_memory
-
-    kept = Answers(Path(config.cache_dir) / "answers" / f"{fingerprint(identity[0])}.jsonl")
-    with placement.enough_memory(f"judging {config.model.name}", evaluation_fit.cure(fitted)):
-        model = weights()
-        with evaluation_memory.watching(model, folder):
-            return harness.evaluate(model, *asked, evaluation_fit.limits(config, fitted), identity, kept)
-
-
-def _identity(
-    config: RunConfig,
-    place: Placement,
-    base: Base,
-    codec: Codec | PreTrainedTokenizerBase,
-    trained: Path | None,
-) -> dict[str, Any]:
-    """Return what makes a model the one that is judged."""
-    from arabic_llm.data.tokens import chat
-    from arabic_llm.models import adapter, load
-
-    return {
-        "name": config.model.hub_id or config.model.name,
-        "revision": base.revision,
-        "quantization": config.adapter.quantization.name,
-        "dtype": str(load.dtype_of(config.adapter, place)).removeprefix("torch."),
-        "template": codec.template_hash if isinstance(codec, chat.Codec) else None,
-        "trained": adapter.trained_hash(trained) if trained else None,
-    }
-
-
-def _judged(config: RunConfig, chosen: list[Chosen], overall: str | None) -> dict[str, Any]:
-    """Return what is asked, in which versions."""
-    from importlib.metadata import version
-
-    return {
-        "tasks": {entry.name: entry.judged() for entry in chosen},
-        "limit": config.suite.limit,
-        "overall": overall,
-        "lm_eval": version("lm_eval"),
-    }
-
-
-def leave(config: RunConfig, evaluation: Evaluation, folder: Path) -> Sorted:
-    """Leave an evaluation in a folder, with its scores and its mistakes as tables; return the mistakes."""
-    from arabic_llm.analysis import scores
-    from arabic_llm.reports import mistakes, tables
-
-    scores.write(evaluation, folder)
-    said = tables.scores_markdown(evaluation.scores) + tables.left_out(evaluation.judged)
-    files.write_text(folder / "scores.md", said)
-    files.write_text(folder / "scores.csv", tables.scores_csv(evaluation.scores))
-    found = sort_mistakes(config, evaluation)
-    files.write_text(folder / "mistakes.md", mistakes.markdown(found, config.seed))
-    files.write_text(folder / "mistakes.csv", mistakes.comma_separated(found))
-    return found
-
-
-def sort_mistakes(config: RunConfig, evaluation: Evaluation) -> Sorted:
-    """Return the wrong items by kind; the judge, where there is one, is asked about the rest."""
-    from arabic_llm.analysis import mistakes
-    from arabic_llm.evaluation import judge as referee
-    from arabic_llm.evaluation.answers import Answers
-
-    found = mistakes.sort(evaluation.items)
-    if config.judge.endpoint is None:
-        return found
-    kept = Answers(Path(config.cache_dir) / "judge" / f"{fingerprint(config.judge.model)}.jsonl")
-    return referee.ask(found, config.judge, kept)
-
-
-def _fitting(config: RunConfig, chosen: list[Chosen]) -> tuple[list[Chosen], dict[str, Any]]:
-    """Return the tasks that the model can be asked, and how, where that is not how a causal one is asked.
-
-    Raises ConfigError when there are none.
-    """
-    if config.model.kind is ModelKind.causal:
-        return chosen, {}
-    from arabic_llm.evaluation import masked_lm
-
-    chosen, others = masked_lm.applicable(chosen, config.model.name)
-    for name, reason in others.items():
-        log.info("%s: not applicable: %s", name, reason)
-    return chosen, {"scoring": masked_lm.SCORING, "not_applicable": others}
-
-
-def mean_score(config: RunConfig, evaluation: Evaluation) -> float:
-    """Return the unweighted mean over the suite's entries of the first metric of each."""
-    firsts = {name: settings.metrics[0] for name, settings in config.suite.tasks.items()}
-    own = [s.value for s in evaluation.scores if firsts.get(s.name) == s.metric]
-    return sum(own) / len(own)
+    return evaluate.mean_score(config.suite, evaluation)

@@ -11,17 +11,19 @@ from arabic_llm import files
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import InspectConfig
 from arabic_llm.errors import ConfigError
-from arabic_llm.tasks import sft
+from arabic_llm.tasks import Inputs
+from arabic_llm.workflows import training_rows
 
 if TYPE_CHECKING:
     from arabic_llm.data.tokens.chat import Codec, TokenRow
     from arabic_llm.reports.page import ShownRow
 
 log = logging.getLogger(__name__)
+shares_work = False
 _GREEN, _PLAIN = "\x1b[30;42m", "\x1b[0m"
 
 
-def inputs(config: RunConfig) -> dict[str, str | None]:
+def inputs(config: RunConfig) -> Inputs:
     """Return hashes of what a run reads: rows and tokenizer (None: not here yet)."""
     from arabic_llm.data.preparing import sources
     from arabic_llm.models import load
@@ -32,7 +34,7 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
     }
 
 
-def plan(config: RunConfig) -> None:
+def dry_run(config: RunConfig) -> None:
     """Say what a run would do. Writes nothing."""
     log.info("plan: show %s rows of data=%s", _settings(config).rows, config.data.name)
 
@@ -44,7 +46,7 @@ def run(config: RunConfig, directory: Path) -> float:
     from arabic_llm.reports import page
 
     task = _settings(config)
-    rows = sft.rows_of(config)
+    rows = training_rows.load(config)
     base = load.locate(config.model, Path(config.cache_dir))
     codec = chat.prepare(load.tokenizer(base), config.model)
     encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, Path(config.cache_dir))

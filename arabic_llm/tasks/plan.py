@@ -19,9 +19,11 @@ from arabic_llm.memory.static import BYTES
 from arabic_llm.memory.training_plan import GIB, Ask, Plan
 from arabic_llm.memory.workload import MIB, PAIRS, Attention, Loss, Objective, Optimizer
 from arabic_llm.models import folders
-from arabic_llm.tasks import sft
+from arabic_llm.tasks import Inputs
+from arabic_llm.workflows import training_rows
 
 log = logging.getLogger(__name__)
+shares_work = False
 _ROWS = {  # of the table, by the names of memory.closed_form.Parts
     "weights_4bit": "weights in 4 bits",
     "weights_kept": "weights kept in {bits} bits",
@@ -47,7 +49,16 @@ _TRAINERS = {  # of what no task runs yet
 _OPTIMIZERS = {Optimizer.adamw: "AdamW", Optimizer.adamw_8bit: "8-bit AdamW"}
 
 
-def plan(config: RunConfig) -> None:
+def inputs(config: RunConfig) -> Inputs | None:
+    """Return nothing: it only says."""
+
+
+def run(config: RunConfig, directory: Path) -> None:
+    """Say the plan: there is nothing else to do."""
+    dry_run(config)
+
+
+def dry_run(config: RunConfig) -> None:
     """Print the plan. Writes nothing, reads no weights and, but for task.exact, imports no torch.
 
     Raises HardwareError when it fits a card that is here, and others hold the memory now.
@@ -77,7 +88,7 @@ def checked(config: RunConfig) -> Ask:
 
     Raises ConfigError for a rank wider than a layer, a config.json of another shape, and for a CPU.
     """
-    task = sft.settings(config)
+    task = training_rows.settings(config)
     planning.refuse_wide(config.model, config.adapter)
     if (folder := folders.folder(config.model)) is not None:
         folders.check_shape(config.model, folder)
@@ -127,7 +138,7 @@ def verdict(chosen: Plan, wanted: Ask, typed: Sequence[str]) -> list[str]:
 
 
 def _settings(chosen: Plan, config: RunConfig) -> list[str]:
-    task, objective = sft.settings(config), chosen.work.objective
+    task, objective = training_rows.settings(config), chosen.work.objective
     kernels = {Attention.eager: "eager", Attention.efficient: "memory-efficient", Attention.flash: "flash"}
     tokens = task.effective_batch_size * task.max_length * (2 if objective in PAIRS else 1)
     cards = f"{config.hw.num_cards} cards x " if config.hw.num_cards > 1 else ""
@@ -167,7 +178,7 @@ def steps(config: RunConfig, a_step: int) -> str:
     """Return the steps of a run and its tokens, `a_step` each, as far as a glance at its data says."""
     from arabic_llm.data.reading import row_count  # what reads files, and not needed for a refusal
 
-    task, made = sft.settings(config), Path("data_proc") / config.data.name
+    task, made = training_rows.settings(config), Path("data_proc") / config.data.name
     if task.max_steps is not None:
         return f"steps: {task.max_steps:,}, up to {task.max_steps * a_step:,} tokens"
     try:

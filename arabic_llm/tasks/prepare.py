@@ -19,7 +19,8 @@ from arabic_llm.config.paths import PACKAGE
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import PrepareConfig
 from arabic_llm.errors import ConfigError
-from arabic_llm.tasks import sft
+from arabic_llm.tasks import Inputs
+from arabic_llm.workflows import training_rows
 
 if TYPE_CHECKING:
     from arabic_llm.data.preparing.mix_report import MixReport
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
     from arabic_llm.data.preparing.summary import Plan, SourceSummary, SplitFile
 
 log = logging.getLogger(__name__)
+shares_work = False
 _CODE = ("data", "text")  # what decides which rows come out
 
 
-def inputs(config: RunConfig) -> dict[str, str | None]:
+def inputs(config: RunConfig) -> Inputs:
     """Return hashes of what a run reads: rows, tokenizer, and the benchmarks whose items are left out."""
     from arabic_llm.data.preparing import sources
     from arabic_llm.data.reading import locate
@@ -46,7 +48,7 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
     }
 
 
-def plan(config: RunConfig) -> None:
+def dry_run(config: RunConfig) -> None:
     """Say what a run would do: rows found, filters, mix, tokens, steps. Writes nothing that stays."""
     from arabic_llm.data.preparing import on_disk
 
@@ -111,7 +113,10 @@ def _prepare(config: RunConfig, folder: Path, engine: Engine) -> Prepared:
     from arabic_llm.data.reading import locate
     from arabic_llm.models import load
 
-    items, read = contamination.index(sft.test_items(config)), locate.sources_of(config.data)
+    items, read = (
+        contamination.index(training_rows.test_items(config.data, config.suite, Path(config.data_root))),
+        locate.sources_of(config.data),
+    )
     is_signed = sources.is_signed(config.data)
     rules = [Rules(source, items, config.seed, is_signed) for source in read]
     work = Work(rules, load.tokenizer_rules(config.model))

@@ -10,11 +10,13 @@ from arabic_llm.config.compose import identity
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import PretrainConfig
 from arabic_llm.errors import ConfigError
+from arabic_llm.tasks import Inputs
 
 log = logging.getLogger(__name__)
+shares_work = False
 
 
-def inputs(config: RunConfig) -> dict[str, str | None]:
+def inputs(config: RunConfig) -> Inputs:
     """Return nothing: the text is generated. Raises ConfigError for a place that is not ours to fill."""
     folder = Path(_settings(config).export_to or "")
     if _settings(config).export_to and folder.exists() and not (folder / files.SEAL).exists():
@@ -24,7 +26,7 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
     return {}
 
 
-def plan(config: RunConfig) -> None:
+def dry_run(config: RunConfig) -> None:
     """Say what a run would do."""
     task = _settings(config)
     log.info(
@@ -45,7 +47,7 @@ def run(config: RunConfig, directory: Path) -> float:
 
     config = machine.settled(config)
     task = _settings(config)
-    plan(config)
+    dry_run(config)
     tracker = tracking.start(config.tracking, directory, identity(config))
     rows = list(corpus.documents(task.num_documents, config.seed))
     tokenizer = fresh.train_tokenizer((row.words() for row in rows), config.model.architecture.vocab_size)

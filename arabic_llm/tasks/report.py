@@ -10,27 +10,29 @@ from arabic_llm import files
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import ReportConfig
 from arabic_llm.errors import ConfigError, DataError
+from arabic_llm.tasks import Inputs
 
 if TYPE_CHECKING:
     from arabic_llm.analysis.scores import Evaluation
     from arabic_llm.reports.results import Found
 
 log = logging.getLogger(__name__)
+shares_work = False
 
 
-def plan(config: RunConfig) -> None:
+def inputs(config: RunConfig) -> Inputs | None:
+    """Return nothing: it is never done for good, and looks each time at what is there."""
+
+
+def dry_run(config: RunConfig) -> None:
     """Say what would be written. Writes nothing."""
     log.info("plan: %s evaluations in %s/results.{md,csv,html}", len(find(config)), config.output_dir)
 
 
-def run(config: RunConfig) -> None:
-    """Write results.{md,csv,html}. Raises DataError when there is no evaluation.
-
-    It is never done for good: each time it looks at what is there.
-    """
+def run(config: RunConfig, directory: Path) -> None:
+    """Write results.{md,csv,html}. Raises DataError when there is no evaluation."""
     from arabic_llm.reports import results
 
-    directory = Path(config.output_dir)
     table = results.rows(find(config))
     files.write_text(directory / "results.md", results.as_markdown(table))
     files.write_text(directory / "results.csv", results.as_csv(table))

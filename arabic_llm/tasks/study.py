@@ -1,42 +1,40 @@
-"""The whole question: judge the base model, fine-tune it, judge it again, compare, report."""
+"""The whole question: evaluate the base model, fine-tune it, evaluate it again, compare, report."""
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
-from arabic_llm import processes
+from arabic_llm import machine, processes, tracking
 from arabic_llm.config.compose import identity
 from arabic_llm.config.run import RunConfig
-from arabic_llm.tasks import compare, evaluate, sft
+from arabic_llm.tasks import Inputs
+from arabic_llm.tasks.sft import dry_run as dry_run_of_training
+from arabic_llm.workflows import compare, evaluate, fine_tune
 
-SHARES_WORK = True  # accelerate launch: its parts share theirs
-log = logging.getLogger(__name__)
+shares_work = True  # its parts share theirs
 _SIDES = ("base", "tuned")
 
 
-def inputs(config: RunConfig) -> dict[str, str | None]:
-    """Return hashes of what a run reads (None: not here yet)."""
-    return {**sft.inputs(config), **evaluate.inputs(config)}
+def inputs(config: RunConfig) -> Inputs:
+    """Return hashes of what a run reads."""
+    return {**fine_tune.inputs(config), **evaluate.inputs(config)}
 
 
-def plan(config: RunConfig) -> None:
+def dry_run(config: RunConfig) -> None:
     """Say what a run would do. Writes nothing."""
-    evaluate.plan(config)
-    sft.plan(config)
+    evaluate.dry_run(config)
+    dry_run_of_training(config)
 
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the tuned model's mean score, a share of 1; the report is `<directory>/report.html`."""
-    from arabic_llm import machine, tracking
-
-    judged, config = machine.settled(config, whole=True), machine.settled(config)
+    whole, config = machine.settled(config, whole=True), machine.settled(config)
     tracker = tracking.start(config.tracking, directory, identity(config))
     folder = directory / "evaluation"
-    base = evaluate.judge(judged, None, folder / "base")
+    base = evaluate.evaluate(whole, None, folder / "base")
     before = processes.from_main(lambda: evaluate.leave(config, base, folder / "base"))
-    trained = sft.fine_tune(config, directory, tracker)
-    tuned = evaluate.judge(judged, trained, folder / "tuned")
+    trained = fine_tune.fine_tune(config, directory, tracker)
+    tuned = evaluate.evaluate(whole, trained, folder / "tuned")
     after = processes.from_main(lambda: evaluate.leave(config, tuned, folder / "tuned"))
     rows = processes.from_main(
         lambda: compare.report(config, (base, tuned), (before, after), directory, trained)
@@ -44,4 +42,4 @@ def run(config: RunConfig, directory: Path) -> float:
     tracker.finish(
         {f"{row.base.label} {name}": getattr(row, name).value for row in rows for name in _SIDES}
     )
-    return evaluate.mean_score(config, tuned)
+    return evaluate.mean_score(config.suite, tuned)

@@ -1,0 +1,1 @@
+"""What several tasks do alike: rows for training, fine-tuning, evaluating, comparing."""

@@ -1,0 +1,87 @@
+"""Two evaluations compared item by item, and written down: table, figures, page."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from arabic_llm import files
+from arabic_llm.analysis import forgetting, statistics
+from arabic_llm.analysis.mistakes import Sorted
+from arabic_llm.analysis.scores import Evaluation
+from arabic_llm.analysis.statistics import Difference
+from arabic_llm.config.run import RunConfig
+from arabic_llm.models import placement
+from arabic_llm.reports import forgetting as forgetting_report
+from arabic_llm.reports import held_out_loss, mistakes, page, tables
+
+log = logging.getLogger(__name__)
+_NAMED = 4  # tasks in a title
+
+
+def report(
+    config: RunConfig,
+    sides: tuple[Evaluation, Evaluation],
+    mistakes_of: tuple[Sorted, Sorted],
+    directory: Path,
+    trained: Path | None,
+) -> list[Difference]:
+    """Write comparison.{md,csv}, forgetting.csv, mistakes.csv and report.html; return the table.
+
+    Of the base model's evaluation and the tuned one's, each with its mistakes by kind.
+    """
+    base, tuned = sides
+    rows = statistics.compare(base, tuned, config.seed)
+    found = forgetting.find(base, tuned, rows, config.seed)
+    training = _training(directory, trained) if trained else {}
+    followed = (
+        held_out_loss.courses(training["metrics"], training["outcome"]["kept_step"]) if trained else []
+    )
+    study = page.Study(
+        title=f"{base.model['name']} on {_some(list(base.judged['tasks']))}, before and after",
+        base=base,
+        tuned=tuned,
+        rows=rows,
+        manifest=files.read_json(directory / "manifest.json"),
+        hardware=placement.resolve(config.hw).description,
+        forgetting=found,
+        mistakes=mistakes.section(*mistakes_of, base, config.seed),
+        followed=followed,
+        judging={
+            side: _read(directory / "evaluation" / side / "memory.json") for side in ("base", "tuned")
+        },
+        **training,
+    )
+    files.write_text(directory / "comparison.md", tables.markdown(rows))
+    files.write_text(directory / "comparison.csv", tables.comma_separated(rows))
+    files.write_text(directory / "forgetting.csv", forgetting_report.comma_separated(found, followed))
+    files.write_text(directory / "mistakes.csv", mistakes.changes_csv(study.mistakes.changes))
+    files.write_text(directory / "report.html", page.study(study))
+    headline = tables.terminal([row for row in rows if page.is_headline(row, base)])
+    parts = (headline, held_out_loss.line(followed), f"report: {directory / 'report.html'}")
+    summary = "\n" + "\n\n".join(part for part in parts if part)
+    files.write_text(directory / "summary.txt", summary)
+    log.info("%s", summary)
+    return rows
+
+
+def _some(tasks: list[str]) -> str:
+    """Return the names of some tasks, of many the first and the number of the others."""
+    named, others = tasks[:_NAMED], len(tasks) - _NAMED
+    return ", ".join(named) + (f" and {others} more tasks" if others > 0 else "")
+
+
+def _read(memory: Path) -> dict[str, Any]:
+    """Return what was measured of memory; nothing where nothing was."""
+    return files.read_json(memory) if memory.exists() else {}
+
+
+def _training(directory: Path, trained: Path) -> dict[str, Any]:
+    return {
+        "memory": _read(directory / "training" / "memory.json"),
+        "lint": files.read_json(trained / "lint.json"),
+        "ledgers": files.read_json(trained / "ledger.json"),
+        "outcome": files.read_json(trained / "outcome.json"),
+        "metrics": files.read_json_lines(directory / "training" / "metrics.jsonl"),
+    }

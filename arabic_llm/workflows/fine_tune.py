@@ -1,0 +1,109 @@
+"""Fine-tuning from rows to a sealed adapter, or weights: what task=sft and task=study do alike."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from arabic_llm import files, processes
+from arabic_llm.config.adapter import Method
+from arabic_llm.config.run import RunConfig
+from arabic_llm.data.preparing import held_out, sources
+from arabic_llm.data.tokens import chat, lint, token_rows
+from arabic_llm.models import adapter, load, placement
+from arabic_llm.profiling import training_fit
+from arabic_llm.tracking import Tracker
+from arabic_llm.training import held_out_loss, sft
+from arabic_llm.training.sft import Outcome
+from arabic_llm.workflows import training_rows
+
+log = logging.getLogger(__name__)
+
+
+def inputs(config: RunConfig) -> dict[str, str | None]:
+    """Return hashes of what a run reads: rows, base model, earlier adapter (None: not here yet)."""
+    root, cache = Path(config.data_root), Path(config.cache_dir)
+    return {
+        "data": sources.source_hash(config.data, root, cache),
+        "held_out": held_out.texts_hash(
+            training_rows.followed(training_rows.settings(config)), root, cache
+        ),
+        **adapter.known_hashes(config.model, config.adapter, cache),
+    }
+
+
+def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
+    """Return the folder of the trained adapter (or weights); a finished one is not trained again."""
+    task = training_rows.settings(config)
+    trained, is_done = trained_before(config.adapter.method, directory)
+    if is_done:
+        return trained
+    fitted = training_fit.fit(config, task)
+    training_fit.refuse(config, fitted)
+    place, cache, root = fitted.place, Path(config.cache_dir), Path(config.data_root)
+    questions = training_rows.suite_questions(config.suite, root)
+    rows = training_rows.load(config, questions)
+    for ledger in rows.ledgers:
+        log.info("%s", ledger)
+    log.info("%s", training_fit.line(config, task, len(rows.train), fitted))
+    texts = held_out.load(training_rows.followed(task), root, rows.train)
+    base = load.locate(config.model, cache)
+    codec = chat.prepare(load.tokenizer(base), config.model)
+    with processes.main_first():
+        train = token_rows.encode(codec, rows.train, config.data, task.max_length, cache)
+        dev = token_rows.encode(codec, rows.dev, config.data, task.max_length, cache)
+    token_rows.refuse_great_loss([train.ledger, dev.ledger], config.data, task.max_length)
+    mix = training_rows.mix_of(config.data, train.rows)
+    seen = lint.lint(codec, rows.train, train, questions)
+    for line in seen.lines():
+        log.info("%s", line)
+    with placement.enough_memory(f"reading the weights of {config.model.name}", "take a smaller model"):
+        model = load.base_model(config.model, base, config.adapter, place)
+    model, outcome = sft.train(
+        adapter.attach(model, config.adapter, base, config.seed),
+        codec.tokenizer,
+        sft.Material(train.rows, dev.rows, seen.hash, mix, held_out_loss.encode(codec, texts)),
+        task,
+        place,
+        sft.Run(directory / "training", config.seed, tracker, fitted.plan),
+    )
+    notes = {
+        "arabic_llm.json": {
+            "base_name": config.model.hub_id or config.model.name,
+            "base_revision": base.revision,
+            "template": codec.template_hash,
+            "data": seen.hash,
+        },
+        "lint.json": seen.as_dict(),
+        "ledger.json": [*(counted.as_dict() for counted in rows.ledgers), train.ledger.as_dict()],
+    }
+    keep(model, codec.tokenizer, outcome, trained, notes)
+    return trained
+
+
+def trained_before(method: Method, directory: Path) -> tuple[Path, bool]:
+    """Return the folder of a run's adapter (or weights), and whether a finished training has left it."""
+    trained = directory / ("model" if method is Method.full else "adapter")
+    is_done = processes.from_main(lambda: files.is_whole(trained))
+    if is_done:
+        log.info("already trained: %s", trained)
+    return trained, is_done
+
+
+def keep(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    outcome: Outcome,
+    trained: Path,
+    notes: dict[str, Any],
+) -> None:
+    """Save what was trained, whole, with its notes (file name -> JSON), and say how training ended."""
+    adapter.save(model, tokenizer, trained, notes | {"outcome.json": asdict(outcome)})
+    dev_loss = "" if outcome.dev_loss is None else f", on dev {outcome.dev_loss:.3f}"
+    log.info(
+        "trained %s steps: loss %.3f%s%s", *(outcome.steps, outcome.train_loss, dev_loss, outcome.memory)
+    )
