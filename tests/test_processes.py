@@ -62,7 +62,7 @@ def test_two_processes_carry_on_what_one_began_and_give_its_bytes(tmp_path):
     (path,) = (outputs / "answers").iterdir()
     path.write_text("".join(json.dumps(batch) + "\n" for batch in kept), encoding="utf-8")
     done = in_two_processes(tmp_path, *JUDGE)
-    assert done.stdout.count("base model: judged on 48 items") == 1
+    assert done.stdout.count("base model: evaluated on 48 items") == 1
     assert done.stdout.count("sample_choice") == 1
     for name in ("items.jsonl", "scores.md", "scores.csv"):
         written = (tmp_path / "mine" / "evaluation" / name).read_bytes()

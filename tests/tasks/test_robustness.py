@@ -76,8 +76,8 @@ def test_the_same_command_again_makes_the_same_bytes_and_asks_nothing_again(aske
     before = {name: (directory / name).read_bytes() for name in ("robustness.md", "robustness.csv")}
     status, said = beside(*SMALL, "hydra.run.dir=mine", "resume=false")
     assert status == 0
-    assert said.count("judged before") == 7
-    assert "judged on" not in said
+    assert said.count("evaluated before") == 7
+    assert "evaluated on" not in said
     assert before == {name: (directory / name).read_bytes() for name in before}
 
 
@@ -112,7 +112,7 @@ def test_a_perturbed_score_is_never_compared_with_a_clean_one(asked, beside):
 def test_the_clean_questions_are_those_of_task_evaluate(asked, beside):
     status, said = beside("task=evaluate", "suite.limit=12", "hw=cpu", "~suite.tasks.sample_short")
     assert status == 0
-    assert "base model: judged before" in said
+    assert "base model: evaluated before" in said
 
 
 def test_the_judge_is_asked_about_the_clean_questions_alone(asked, beside):

@@ -156,8 +156,8 @@ def test_a_study_sorts_its_mistakes_once(beside, study):
 def test_evaluations_and_token_rows_are_shared_between_runs(beside):
     status, said = beside("task=study", *SMALL, "adapter.rank=4", "hydra.run.dir=other")
     assert status == 0
-    assert "base model: judged before" in said
-    assert "tuned model: judged on" in said
+    assert "base model: evaluated before" in said
+    assert "tuned model: evaluated on" in said
     assert said.count("plan: judging") == said.count("memory of judging") == 1  # nothing of the base's
 
 
@@ -168,7 +168,7 @@ def test_evaluate_and_compare_say_what_the_study_said(study, beside):
         *("task=evaluate", "suite.limit=40", "hw=cpu", "hydra.run.dir=tuned", "adapter.path=mine/adapter")
     )
     assert status == 0
-    assert "judged before" in said  # the study judged the same adapter on the same items
+    assert "evaluated before" in said  # the study judged the same adapter on the same items
     status, said = beside(
         *("task=compare", "task.base=base/evaluation", "task.tuned=tuned/evaluation", "hydra.run.dir=both")
     )
