@@ -134,3 +134,17 @@ def test_training_sees_of_the_data_only_what_chat_made_of_them():
 def test_only_chat_and_training_write_the_ignored_label():
     writers = {str(f.relative_to(PACKAGE)) for f in FILES if "-100" in f.read_text(encoding="utf-8")}
     assert writers == {"data/tokens/chat.py"}
+
+
+# Names that stand in two rooms on purpose: a choice of conf/ and what it configures; a story and its parts; what
+# is computed in one room and printed in reports; documents of two folders of lm-eval tasks.
+TWICE = {
+    *("adapter", "run", "items", "sft"),
+    *("classify", "compare", "evaluate", "robustness"),
+    *("classification", "forgetting", "held_out_loss", "mistakes"),
+}
+
+
+def test_a_module_has_a_name_of_its_own():
+    names = [file.stem for file in FILES if file.stem != "__init__"]
+    assert {name for name in names if names.count(name) > 1} == TWICE
