@@ -60,7 +60,7 @@ def test_a_model_of_a_known_family_is_one_yaml(project):
 
 
 def test_a_data_set_is_one_yaml(project):
-    rows = '{"instruction": "ما عاصمة مصر؟", "input": "", "output": "القاهرة"}\n' * 1
+    rows = '{"instruction": "ما عاصمة مصر؟", "input": "", "output": "القاهرة"}\n'
     rows += '{"instruction": "ما عاصمة الأردن؟", "input": "", "output": "عمّان"}\n'
     (project / "mine.jsonl").write_text(rows, encoding="utf-8")
     added = {

@@ -136,8 +136,8 @@ def test_only_chat_and_training_write_the_ignored_label():
     assert writers == {"data/tokens/chat.py"}
 
 
-# Names that stand in two rooms on purpose: a choice of conf/ and what it configures; a story and its parts; what
-# is computed in one room and printed in reports; documents of two folders of lm-eval tasks.
+# Names that stand in two rooms on purpose: a choice of conf/ and what it configures; a story and its parts;
+# what is computed in one room and printed in reports; documents of two folders of lm-eval tasks.
 TWICE = {
     *("adapter", "run", "items", "sft"),
     *("classify", "compare", "evaluate", "robustness"),
