@@ -1,5 +1,6 @@
 """What a user adds, each tried in a copy of the project: a model, a data set, a suite, a metric, a task."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -60,8 +61,9 @@ def test_a_model_of_a_known_family_is_one_yaml(project):
 
 
 def test_a_data_set_is_one_yaml(project):
-    rows = '{"instruction": "ما عاصمة مصر؟", "input": "", "output": "القاهرة"}\n'
-    rows += '{"instruction": "ما عاصمة الأردن؟", "input": "", "output": "عمّان"}\n'
+    rows = ""
+    for question, answer in (("ما عاصمة مصر؟", "القاهرة"), ("ما عاصمة الأردن؟", "عمّان")):
+        rows += json.dumps({"instruction": question, "input": "", "output": answer}) + "\n"
     (project / "mine.jsonl").write_text(rows, encoding="utf-8")
     added = {
         "conf/data/mine.yaml": "name: mine\npath: mine.jsonl\nlanguage: ar\ndev_share: 0\ntest_share: 0\n"
