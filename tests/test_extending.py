@@ -49,7 +49,8 @@ pad_token: <|endoftext|>
 end_of_text: <|endoftext|>
 max_length: 4096
 architecture: {model_type: llama, hidden_size: 2048, intermediate_size: 5632, num_hidden_layers: 22,
-  num_attention_heads: 32, num_key_value_heads: 4, head_dim: 64, vocab_size: 32000, tie_word_embeddings: false}
+  num_attention_heads: 32, num_key_value_heads: 4, head_dim: 64,
+  vocab_size: 32000, tie_word_embeddings: false}
 """
 
 

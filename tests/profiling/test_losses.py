@@ -7,7 +7,7 @@ import torch
 from conftest import model_config
 from datasets import Dataset
 from peft import LoraConfig
-from test_rehearsal import TINY
+from test_training_rehearsal import TINY
 from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
