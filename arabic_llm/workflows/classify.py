@@ -22,7 +22,7 @@ from arabic_llm.data.tokens import chat, token_rows
 from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.models import adapter, load, placement
 from arabic_llm.models.load import Base, Head
-from arabic_llm.profiling import training_fit
+from arabic_llm.profiling import training_fit, training_memory
 from arabic_llm.profiling.training_fit import Fit
 from arabic_llm.reports.classification import Classified
 from arabic_llm.tracking import Tracker
@@ -58,7 +58,9 @@ def fine_tune(config: RunConfig, data: Labelled, fitted: Fit, directory: Path, t
         material,
         training_rows.settings(config),
         place,
-        training.Run(directory / "training", config.seed, tracker),
+        training.Run(
+            directory / "training", config.seed, tracker, training_memory.watch(directory, fitted.plan)
+        ),
     )
     notes = {
         "arabic_llm.json": {

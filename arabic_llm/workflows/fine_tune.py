@@ -15,7 +15,7 @@ from arabic_llm.config.run import RunConfig
 from arabic_llm.data.preparing import held_out, sources
 from arabic_llm.data.tokens import chat, lint, token_rows
 from arabic_llm.models import adapter, load, placement
-from arabic_llm.profiling import training_fit
+from arabic_llm.profiling import training_fit, training_memory
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import held_out_loss, sft
 from arabic_llm.training.sft import Outcome
@@ -69,7 +69,9 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         sft.Material(train.rows, dev.rows, seen.hash, mix, held_out_loss.encode(codec, texts)),
         task,
         place,
-        sft.Run(directory / "training", config.seed, tracker, fitted.plan),
+        sft.Run(
+            directory / "training", config.seed, tracker, training_memory.watch(directory, fitted.plan)
+        ),
     )
     notes = {
         "arabic_llm.json": {

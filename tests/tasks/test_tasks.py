@@ -54,7 +54,7 @@ def test_each_judgement_of_a_study_is_planned_and_measured(study):
     said, directory = study
     plans = [line for line in said.splitlines() if line.startswith("plan: judging tiny (float32")]
     assert [", with its adapter" in line for line in plans] == [False, True]
-    assert said.count("memory of judging, ") == 2
+    assert said.count("memory of evaluating, ") == 2
     page = (directory / "report.html").read_text(encoding="utf-8")
     for side in ("base", "tuned"):
         found = json.loads((directory / "evaluation" / side / "memory.json").read_text())
@@ -158,7 +158,7 @@ def test_evaluations_and_token_rows_are_shared_between_runs(beside):
     assert status == 0
     assert "base model: evaluated before" in said
     assert "tuned model: evaluated on" in said
-    assert said.count("plan: judging") == said.count("memory of judging") == 1  # nothing of the base's
+    assert said.count("plan: judging") == said.count("memory of evaluating") == 1  # nothing of the base's
 
 
 def test_evaluate_and_compare_say_what_the_study_said(study, beside):
