@@ -1,6 +1,8 @@
 """Imports run one way (DESIGN.md of the project's law), and heavy libraries stay behind their doors."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -148,3 +150,26 @@ TWICE = {
 def test_a_module_has_a_name_of_its_own():
     names = [file.stem for file in FILES if file.stem != "__init__"]
     assert {name for name in names if names.count(name) > 1} == TWICE
+
+
+ALONE = """
+import sys
+import {module}
+print([name for name in sys.modules if name.startswith({rooms})])
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "rooms"),
+    [
+        ("arabic_llm.training.sft", ("arabic_llm.memory", "arabic_llm.profiling", "trl.experimental.orpo")),
+        ("arabic_llm.evaluation.harness", ("arabic_llm.memory", "arabic_llm.profiling")),
+        ("arabic_llm.memory.suggestions", ("torch", "transformers")),
+        ("arabic_llm.memory.eval_plan", ("torch", "transformers")),
+        ("arabic_llm.analysis.statistics", ("torch", "transformers", "arabic_llm.evaluation")),
+    ],
+)
+def test_a_room_is_loaded_without_those_above_it(module, rooms):
+    program = ALONE.format(module=module, rooms=repr(rooms))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

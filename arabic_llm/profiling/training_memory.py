@@ -48,8 +48,8 @@ MEMORY = "memory.json"
 
 
 def watch(directory: Path, plan: Plan | None = None) -> Measure:
-    """Return the observer of the run in a directory, which holds what it finds against the plan."""
-    return Measure(directory / "training" / MEMORY, plan)
+    """Return the observer of a training, which keeps what it finds in its directory, beside the plan."""
+    return Measure(directory / MEMORY, plan)
 
 
 class Measure(TrainerCallback):  # type: ignore[misc]

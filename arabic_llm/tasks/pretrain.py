@@ -65,7 +65,9 @@ def run(config: RunConfig, directory: Path) -> float:
         material,
         task,
         placement.resolve(config.hw),
-        sft.Run(directory / "training", config.seed, tracker, training_memory.watch(directory)),
+        sft.Run(
+            directory / "training", config.seed, tracker, training_memory.watch(directory / "training")
+        ),
     )
     folder = Path(task.export_to) if task.export_to else directory / "model"
     about = {"rows": material.hash, "steps": outcome.steps, "dev_loss": outcome.dev_loss}

@@ -59,7 +59,10 @@ def fine_tune(config: RunConfig, data: Labelled, fitted: Fit, directory: Path, t
         training_rows.settings(config),
         place,
         training.Run(
-            directory / "training", config.seed, tracker, training_memory.watch(directory, fitted.plan)
+            directory / "training",
+            config.seed,
+            tracker,
+            training_memory.watch(directory / "training", fitted.plan),
         ),
     )
     notes = {

@@ -70,7 +70,10 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         task,
         place,
         sft.Run(
-            directory / "training", config.seed, tracker, training_memory.watch(directory, fitted.plan)
+            directory / "training",
+            config.seed,
+            tracker,
+            training_memory.watch(directory / "training", fitted.plan),
         ),
     )
     notes = {
