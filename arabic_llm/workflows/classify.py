@@ -47,13 +47,10 @@ def fine_tune(config: RunConfig, data: Labelled, fitted: Fit, directory: Path, t
     base, tokenizer, head = _base(config, data)
     train, dev = (_encoded(config, data, name, tokenizer) for name in ("train", "dev"))
     material = training.Material(train, dev, token_rows.data_hash(train), Mix.of(config.data))
+    with placement.enough_memory(f"reading the weights of {config.model.name}", "take a smaller model"):
+        model = load.base_model(config.model, base, config.adapter, place, head)
     model, outcome = training.train(
-        adapter.attach(
-            load.base_model(config.model, base, config.adapter, place, head),
-            config.adapter,
-            base,
-            config.seed,
-        ),
+        adapter.attach(model, config.adapter, base, config.seed),
         tokenizer,
         material,
         training_rows.settings(config),
@@ -171,8 +168,10 @@ def _probabilities(config: RunConfig, data: Labelled, trained: Path) -> Any:
     base, tokenizer, head = _base(config, data)
     test = _encoded(config, data, "test", tokenizer)
     placement.release()
-    model = adapter.load_trained(config.model, base, config.adapter, place, trained, head)
-    return class_loss.probabilities(model, test, place, head.pad_token_id)
+    half = max(1, place.eval_batch_size // 2)
+    with placement.enough_memory(f"evaluating {config.model.name}", f"set hw.eval_batch_size={half}"):
+        model = adapter.load_trained(config.model, base, config.adapter, place, trained, head)
+        return class_loss.probabilities(model, test, place, head.pad_token_id)
 
 
 def _counted_letters(config: RunConfig, data: Labelled) -> list[int]:

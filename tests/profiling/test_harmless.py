@@ -111,5 +111,5 @@ def test_private_names_that_are_gone_end_no_run(tmp_path):
     command = [sys.executable, "-c", WITHOUT, "task=study", "hw=cpu", "tracking=none", *short]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "not predicted (ModuleNotFoundError" in done.stdout
-    assert "within noise" in done.stdout or "no item" in done.stdout or "difference" in done.stdout
+    assert "memory of step 2: not predicted (" in done.stdout
+    assert "report: " in done.stdout

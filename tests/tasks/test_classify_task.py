@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+import torch
 from conftest import finished, run_in
 
 SMALL = ("task=classify", "hw=cpu", "task.max_steps=3", "task.effective_batch_size=8", "task.save_steps=1")
@@ -153,3 +154,31 @@ def test_ordered_grades_are_judged_by_their_distance(program, tmp_path):
     assert status == 0, said
     assert "quadratic kappa" in (tmp_path / "mine" / "scores.csv").read_text()
     assert (tmp_path / "mine" / "model" / "model.safetensors").exists()
+
+
+def test_what_was_planned_stands_beside_what_was_measured(program, tmp_path):
+    budget = ("hw=4gb", "hw.device=cpu", "task.max_steps=2", "hydra.run.dir=mine")
+    status, said = program(*SMALL[:1], *SMALL[3:], *budget)
+    assert status == 0, said
+    memory = json.loads((tmp_path / "mine" / "training" / "memory.json").read_text())
+    assert memory["planned"]["tokens"] == 128
+    assert memory["planned"]["allocated"] > memory["measured"]
+
+
+def test_memory_that_runs_out_while_classifying_is_one_line_and_what_is_trained_stays(
+    program, tmp_path, monkeypatch
+):
+    from arabic_llm.training import class_loss
+
+    def full(*_args, **_options):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has a total")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(class_loss.torch, "inference_mode", full)
+        status, said = program(*SMALL, "hydra.run.dir=mine")
+    assert status == 2, said
+    assert "error: evaluating tiny: out of memory: 1,536 MiB was asked for" in said
+    assert said.strip().endswith("set hw.eval_batch_size=16")
+    status, said = program(*SMALL, "hydra.run.dir=mine")
+    assert status == 0, said
+    assert "already trained: " in said
