@@ -20,6 +20,7 @@ from typing import Any
 from arabic_llm import files
 from arabic_llm.config import compose
 from arabic_llm.config.fingerprint import differences, fingerprint, plain
+from arabic_llm.config.naming import HOW
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError, HardwareError
 
@@ -67,7 +68,7 @@ def manifest(config: RunConfig) -> dict[str, Any]:
         "command": command(),
         "fingerprint": fingerprint(compose.identity(config)),
         "identity": compose.identity(config),
-        "how": plain({key: attrgetter(key)(config) for key in compose.HOW if key != "hw"}),
+        "how": plain({key: attrgetter(key)(config) for key in HOW if key != "hw"}),
         "hw": config.hw.name,
         "versions": {"python": platform.python_version(), **{n: version(n) for n in _LIBRARIES}},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} x {_cpu_name()}",
