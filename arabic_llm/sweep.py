@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from types import FrameType
 from hydra.conf import HydraConf
 
 from arabic_llm import files
+from arabic_llm.config import naming
 from arabic_llm.errors import UserError
-from arabic_llm.rundir import RESULT
+from arabic_llm.rundir import MANIFEST, RESULT
 
 log = logging.getLogger(__name__)
 _USERS_TO_FIX, _INTERRUPTED = 2, 130
@@ -50,7 +52,7 @@ def run_in_child(job: HydraConf) -> float | None:
         )
     if not (directory / RESULT).exists():  # a dry run
         return None
-    _summarise(Path(job.sweep.dir))
+    _summarise(job)
     metric: float = files.read_json(directory / RESULT)["metric"]
     return metric
 
@@ -70,12 +72,17 @@ def _wait_for(command: list[str]) -> int:
             signal.signal(number, handler)
 
 
-def _summarise(sweep_dir: Path) -> None:
-    """Write results.csv: one row for each finished job."""
+def _summarise(job: HydraConf) -> None:
+    """Write results.csv: one row for each finished job, one column for each key that tells them apart."""
+    directory, jobs = Path(job.sweep.dir), []
+    for result in sorted(directory.glob(f"*/{RESULT}")):
+        if ".aside-" not in result.parent.name:
+            command = files.read_json(result.with_name(MANIFEST))["command"]
+            metric = files.read_json(result)["metric"]
+            jobs.append((result.parent.name, naming.values(shlex.split(command)), metric))
+    keys = naming.telling_apart([typed for _, typed, _ in jobs], naming.of_sweep(job))
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["job", "metric"])
-    for result in sorted(sweep_dir.glob(f"*/{RESULT}")):
-        if ".aside-" not in result.parent.name:
-            writer.writerow([result.parent.name, files.read_json(result)["metric"]])
-    files.write_text(sweep_dir / "results.csv", table.getvalue())
+    writer.writerow(["job", *keys, "metric"])
+    writer.writerows([name, *(typed.get(key, "") for key in keys), metric] for name, typed, metric in jobs)
+    files.write_text(directory / "results.csv", table.getvalue())

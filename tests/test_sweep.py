@@ -20,10 +20,11 @@ def test_jobs_fail_alone_and_the_rest_is_done_once(tmp_path):
     assert "error: adapter.rank must be at least 1, not 0" in first.stdout
     assert "job 0 could not run" in first.stdout
     jobs = sorted(path.name for path in (tmp_path / "sweep").iterdir() if (path / "result.json").exists())
-    assert [name.rpartition("adapter.rank=")[2].partition(",")[0] for name in jobs] == ["2"]
+    assert jobs == ["rank=2,max_rows=40,effective_batch_size=4,max_steps=2"]
     with (tmp_path / "sweep" / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["job"] for row in rows] == jobs
+    assert [row["adapter.rank"] for row in rows] == ["2"]
     assert all(0 < float(row["metric"]) < 20 for row in rows)
     tokens = list((tmp_path / "outputs" / "cache" / "tokens").iterdir())
     assert len(tokens) == 2  # train and dev, for all jobs together
@@ -32,6 +33,10 @@ def test_jobs_fail_alone_and_the_rest_is_done_once(tmp_path):
     assert again.returncode == 0, again.stdout + again.stderr
     assert again.stdout.count("done before, not run again") == 1
     assert again.stdout.count("trained 2 steps") == 1
+    with (tmp_path / "sweep" / "results.csv").open() as file:
+        assert [(row["adapter.rank"], *row) for row in csv.DictReader(file)] == [
+            (rank, "job", "adapter.rank", "metric") for rank in ("2", "3")
+        ]
     assert "Error" not in again.stderr
 
 
@@ -47,11 +52,7 @@ def test_a_sweep_that_is_told_to_end_lets_its_job_save_and_carries_on(tmp_path):
     ]
     command += ["hydra.sweep.dir=sweep"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
-    metrics = (
-        tmp_path
-        / "sweep"
-        / "adapter.rank=2,data.max_rows=40,task.effective_batch_size=4,task.max_steps=400"
-    )
+    metrics = tmp_path / "sweep" / "rank=2,max_rows=40,effective_batch_size=4,max_steps=400"
     while not list(tmp_path.glob("sweep/*/training/metrics.jsonl")) and running.poll() is None:
         time.sleep(0.05)
     time.sleep(1)
