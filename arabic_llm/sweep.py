@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 import io
 import logging
+import os
 import shlex
 import signal
 import subprocess
@@ -21,6 +23,8 @@ from arabic_llm.rundir import MANIFEST, RESULT
 
 log = logging.getLogger(__name__)
 _USERS_TO_FIX, _INTERRUPTED = 2, 130
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h; other systems have none
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
 
 
 class JobError(UserError):
@@ -58,8 +62,17 @@ def run_in_child(job: HydraConf) -> float | None:
 
 
 def _wait_for(command: list[str]) -> int:
-    """Run a child to its end and return its status; a signal to us is passed on, and waited for."""
-    child = subprocess.Popen(command)
+    """Run a child to its end and return its status; a signal to us is passed on, and waited for.
+
+    In a session of its own, a terminal's Ctrl-C comes to it once: from us. It ends when we are killed.
+    """
+    parent = os.getpid()
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=lambda: _end_with(parent),  # noqa: PLW1509 (a sweep has no threads)
+    )
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         child.send_signal(number)
@@ -70,6 +83,18 @@ def _wait_for(command: list[str]) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_with(parent: int) -> None:
+    """Ask the kernel to end this process when its parent has gone, in the child before it is a program.
+
+    By SIGTERM, which leaves a checkpoint.
+    """
+    if _LIBC is None:
+        return
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it went before it could be asked
+        os._exit(_INTERRUPTED)
 
 
 def _summarise(job: HydraConf) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import re
 import signal
 import subprocess
@@ -270,12 +271,13 @@ def interrupted(cwd, *overrides):
     """Return the lines of metrics of a run that has trained a step more and was ended by a signal."""
     command = [sys.executable, "-m", "arabic_llm.run", *overrides, *LONG]
     before = len(losses(cwd))
-    running = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, text=True)
+    running = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, text=True, start_new_session=True)
     while len(losses(cwd)) <= before and running.poll() is None:
         time.sleep(0.02)
-    running.send_signal(signal.SIGINT)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does at Ctrl-C
     said = running.communicate(timeout=120)[0]
     assert running.returncode == 130, said
+    assert "interrupted (SIGINT) after a checkpoint; the same command carries on" in said
     return losses(cwd)
 
 

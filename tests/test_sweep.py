@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 SHORT = ("task.max_steps=2", "task.effective_batch_size=4", "data.max_rows=40", "hw=cpu", "tracking=none")
 
@@ -61,3 +62,26 @@ def test_a_sweep_that_is_told_to_end_lets_its_job_save_and_carries_on(tmp_path):
     assert running.returncode == 130, said
     assert "interrupted (SIGTERM) after a checkpoint" in said
     assert list(metrics.glob("training/checkpoint-*/SEALED.json"))
+
+
+def test_a_sweep_that_is_killed_leaves_no_job_running(tmp_path):
+    command = [sys.executable, "-m", "arabic_llm.run", "-m", *SHORT[1:], "task.max_steps=4000"]
+    running = subprocess.Popen([*command, "hydra.sweep.dir=sweep"], stdout=subprocess.DEVNULL, cwd=tmp_path)
+    while (
+        not (training := list(tmp_path.glob("sweep/*/training/metrics.jsonl"))) and running.poll() is None
+    ):
+        time.sleep(0.05)
+    job = int((training[0].parents[1] / ".lock").read_text())
+    running.kill()
+    running.wait()
+    deadline = time.monotonic() + 60  # it may be inside a step, and leaves a checkpoint
+    while is_running(job) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(job)
+    assert list(tmp_path.glob("sweep/*/training/checkpoint-*/SEALED.json"))
+
+
+def is_running(pid):
+    """Return whether a process lives; one whose parent has not asked for its end does not."""
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
