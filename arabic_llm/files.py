@@ -31,7 +31,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except OSError:
+    except BaseException:  # Ctrl-C and bugs of ours as well: raised again
         partial.unlink(missing_ok=True)
         raise
 

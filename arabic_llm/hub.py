@@ -59,7 +59,7 @@ def snapshot(repository: Repository, is_whole: Callable[[Path], bool], *, networ
     """Return the folder of the hub's cache with the repository's files.
 
     Of what the hub's cache holds only in part, the files that are missing are fetched. Raises
-    UnreachableError when nothing has them, OSError when the disk is full.
+    UnreachableError when nothing has them, OSError when the disk is full or does not let us.
     """
     reason: Exception | None = None
     for local_only in (True, False) if network else (True,):
@@ -74,7 +74,7 @@ def snapshot(repository: Repository, is_whole: Callable[[Path], bool], *, networ
                 local_files_only=local_only,
             )
         except (HfHubHTTPError, HTTPError, OSError) as error:
-            if isinstance(error, OSError) and error.errno in DISK_FULL:
+            if _is_the_disks(error):
                 raise
             reason = error
             continue
@@ -190,11 +190,16 @@ def _answered() -> Iterator[None]:
     try:
         yield
     except (HfHubHTTPError, HTTPError, OSError) as error:
-        if getattr(error, "errno", None) is not None:  # the disk's, not the network's
+        if _is_the_disks(error):
             raise
         raise UnreachableError(_why(error) or " ".join(str(error).split())[:200]) from error
     finally:
         library.setLevel(before)
+
+
+def _is_the_disks(error: Exception) -> bool:
+    """Return whether it was the system that refused something: the hub's own errors have no number."""
+    return getattr(error, "errno", None) is not None
 
 
 def _why(reason: Exception | None) -> str:

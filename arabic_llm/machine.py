@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,9 @@ _CONTEXT_GIB = 0.4  # the CUDA context and its kernels take 0.14 to 0.4, as conf
 _AMPERE = 8  # compute capability from which bfloat16 is in hardware
 _CARD = "name,memory.total,memory.free,compute_cap"
 _SECONDS = 10
+# Files of a cgroup, of either version: its limit, what it uses, and what of that the kernel would drop.
+_CGROUP_2 = ("memory.max", "memory.current", "inactive_file")
+_CGROUP_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Card:
     name: str
     total: float
     free: float
-    capability: float
+    capability: float | None  # as compute_cap; none: not said
 
     @property
     def users(self) -> str:
@@ -110,8 +115,16 @@ def card() -> Card | None:
     chosen = "0" if visible is None else visible.split(",")[0].strip()
     if chosen in ("", "-1") or not (lines := _ask(chosen, f"--query-gpu={_CARD}")):
         return None
-    name, total, free, capability = (cell.strip() for cell in lines[0].split(","))
-    return Card(chosen, name, float(total) / _MIB_OF_GIB, float(free) / _MIB_OF_GIB, float(capability))
+    name, *said = (cell.strip() for cell in lines[0].rsplit(",", 3))
+    total, free, capability = map(_number, said)
+    if total is None or free is None:
+        log.info(
+            "nvidia-smi does not say the memory of %s (total %s, free %s MiB): nothing is planned by what"
+            " it has free; name a budget, e.g. hw=8gb",
+            *(name, *said[:2]),
+        )
+        return None
+    return Card(chosen, name, total / _MIB_OF_GIB, free / _MIB_OF_GIB, capability)
 
 
 def refuse_too_large(name: str, weights_gib: float) -> None:
@@ -123,30 +136,85 @@ def refuse_too_large(name: str, weights_gib: float) -> None:
         )
 
 
-def free_gib() -> float:
-    """Return what the system says a new program may take of the main memory."""
-    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+def free_gib(root: Path = Path("/")) -> float:
+    """Return what a new program may take of the main memory: by the system, and by this process's cgroups.
+
+    `root` is where /proc and /sys lie.
+    """
+    lines = (root / "proc/meminfo").read_text(encoding="utf-8").splitlines()
     kib = next(line.split()[1] for line in lines if line.startswith("MemAvailable"))
-    return int(kib) * 1024 / _GIB
+    return min(int(kib) * 1024, *_left_by_cgroups(root)) / _GIB
+
+
+def _left_by_cgroups(root: Path) -> Iterator[float]:
+    """Yield the bytes that each limit over this process leaves; pages of files can be dropped."""
+    yield math.inf
+    own = root / "proc/self/cgroup"
+    for line in own.read_text(encoding="utf-8").splitlines() if own.exists() else ():
+        _, controllers, group = line.split(":", 2)
+        if controllers == "":
+            mounts, names = ("sys/fs/cgroup", "sys/fs/cgroup/unified"), _CGROUP_2
+        elif "memory" in controllers.split(","):
+            mounts, names = ("sys/fs/cgroup/memory",), _CGROUP_1
+        else:
+            continue
+        parts = [part for part in group.split("/") if part not in ("", "..")]
+        for mount in mounts:
+            for depth in range(len(parts) + 1):
+                yield _left(root.joinpath(mount, *parts[:depth]), *names)
+
+
+def _left(folder: Path, limit: str, used: str, inactive: str) -> float:
+    """Return the bytes that a cgroup's limit leaves; without end where it has none that shows."""
+    try:
+        allowed = (folder / limit).read_text(encoding="utf-8").strip()
+        if allowed == "max":
+            return math.inf
+        in_use = int((folder / used).read_text(encoding="utf-8"))
+        stat = dict(
+            line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines()
+        )
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return math.inf
+    return max(0, int(allowed) - (in_use - int(stat.get(inactive, 0))))
 
 
 def _ask(chosen: str, query: str) -> list[str]:
-    """Return nvidia-smi's lines about a card; none where there is no driver, or no such card."""
+    """Return nvidia-smi's lines about a card; none where there is no driver, no such card, or no answer."""
     if (program := shutil.which("nvidia-smi")) is None:
         return []
     command = [program, "-i", chosen, query, "--format=csv,noheader,nounits"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        log.info(
+            "nvidia-smi has not answered for %s s: nothing is planned by what the card has free; see to the"
+            " driver, or name a budget, e.g. hw=8gb",
+            _SECONDS,
+        )
+        return []
     return [line for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []
 
 
+def _number(cell: str) -> float | None:
+    """Return a number of nvidia-smi's; None for `[N/A]`, `[Not Supported]` and the like."""
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
 def _user(line: str) -> str:
-    pid, name, mib = (cell.strip() for cell in line.split(","))
-    size = f"{int(mib) / _MIB_OF_GIB:.1f} GiB" if mib.isdigit() else "an unknown size"
-    return f"{Path(name).name} (process {pid}, {size})"
+    pid, _, rest = line.partition(",")
+    name, _, mib = rest.rpartition(",")
+    size = f"{int(mib) / _MIB_OF_GIB:.1f} GiB" if mib.strip().isdigit() else "an unknown size"
+    name = name.strip()
+    program = name if name.startswith("[") else Path(name).name  # [N/A], [Insufficient Permissions]
+    return f"{program} (process {pid.strip()}, {size})"
 
 
 def _precision(hw: HardwareConfig, found: Card) -> Precision:
-    before_ampere = found.capability < _AMPERE
+    before_ampere = found.capability is not None and found.capability < _AMPERE
     return Precision.float16 if hw.precision is Precision.auto and before_ampere else hw.precision
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from arabic_llm import files
 from arabic_llm.config import compose
 from arabic_llm.config.fingerprint import differences, fingerprint, plain
+from arabic_llm.config.naming import HOW
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError, HardwareError
 
@@ -34,6 +35,7 @@ _LIBRARIES = (
     *("arabic-llm", "torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate"),
     *("datasets", "lm_eval", "scikit-learn", "hydra-core", "wandb"),
 )
+_OF_A_START = ("command", "how", "hw", "versions", "machine", "started")
 _MAX_DIFFERENCES = 5  # of a refused configuration, in its one line
 
 
@@ -56,23 +58,48 @@ def claim(config: RunConfig, inputs: dict[str, str | None]) -> Iterator[Path]:
             _set_aside(path)
         _refuse_another(path, config, inputs)
         if not (path / RESULT).exists():
-            files.write_json(path / MANIFEST, manifest(config) | {"inputs": inputs})
+            now = manifest(config) | {"inputs": inputs}
+            files.write_json(path / MANIFEST, now | {"starts": [*_earlier_starts(path, now), _start(now)]})
         with _run_log(path):
             yield path
 
 
 def manifest(config: RunConfig) -> dict[str, Any]:
-    """Return what is needed to do the run again: command, configuration, versions, machine."""
+    """Return what is needed to do the run again: command, configuration, versions, machine.
+
+    On the disk it has, as `starts`, what of this each start of the run was, the last one included.
+    """
     return {
         "command": command(),
         "fingerprint": fingerprint(compose.identity(config)),
         "identity": compose.identity(config),
-        "how": plain({key: attrgetter(key)(config) for key in compose.HOW if key != "hw"}),
+        "how": plain({key: attrgetter(key)(config) for key in HOW if key != "hw"}),
         "hw": config.hw.name,
-        "versions": {"python": platform.python_version(), **{n: version(n) for n in _LIBRARIES}},
+        "versions": {"python": platform.python_version(), **{n: _version(n) for n in _LIBRARIES}},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} x {_cpu_name()}",
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _start(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return what may differ between two starts of one run."""
+    return {key: manifest[key] for key in _OF_A_START}
+
+
+def _earlier_starts(path: Path, now: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the starts of the run that is carried on; a first try that made nothing is not carried on."""
+    if not (path / MANIFEST).exists():
+        return []
+    before = files.read_json(path / MANIFEST)
+    same = before["fingerprint"] == now["fingerprint"]
+    return before.get("starts", [_start(before)]) if same else []
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:  # a checkout that was never installed, or a library that may be absent
+        return "not installed"
 
 
 def _cpu_name() -> str:

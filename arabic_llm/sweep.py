@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 import io
 import logging
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,11 +17,14 @@ from types import FrameType
 from hydra.conf import HydraConf
 
 from arabic_llm import files
+from arabic_llm.config import naming
 from arabic_llm.errors import UserError
-from arabic_llm.rundir import RESULT
+from arabic_llm.rundir import MANIFEST, RESULT
 
 log = logging.getLogger(__name__)
 _USERS_TO_FIX, _INTERRUPTED = 2, 130
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h; other systems have none
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
 
 
 class JobError(UserError):
@@ -50,14 +56,23 @@ def run_in_child(job: HydraConf) -> float | None:
         )
     if not (directory / RESULT).exists():  # a dry run
         return None
-    _summarise(Path(job.sweep.dir))
+    _summarise(job)
     metric: float = files.read_json(directory / RESULT)["metric"]
     return metric
 
 
 def _wait_for(command: list[str]) -> int:
-    """Run a child to its end and return its status; a signal to us is passed on, and waited for."""
-    child = subprocess.Popen(command)
+    """Run a child to its end and return its status; a signal to us is passed on, and waited for.
+
+    In a session of its own, a terminal's Ctrl-C comes to it once: from us. It ends when we are killed.
+    """
+    parent = os.getpid()
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=lambda: _end_with(parent),  # noqa: PLW1509 (a sweep has no threads)
+    )
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         child.send_signal(number)
@@ -70,12 +85,29 @@ def _wait_for(command: list[str]) -> int:
             signal.signal(number, handler)
 
 
-def _summarise(sweep_dir: Path) -> None:
-    """Write results.csv: one row for each finished job."""
+def _end_with(parent: int) -> None:
+    """Ask the kernel to end this process when its parent has gone, in the child before it is a program.
+
+    By SIGTERM, which leaves a checkpoint.
+    """
+    if _LIBC is None:
+        return
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it went before it could be asked
+        os._exit(_INTERRUPTED)
+
+
+def _summarise(job: HydraConf) -> None:
+    """Write results.csv: one row for each finished job, one column for each key that tells them apart."""
+    directory, jobs = Path(job.sweep.dir), []
+    for result in sorted(directory.glob(f"*/{RESULT}")):
+        if ".aside-" not in result.parent.name:
+            command = files.read_json(result.with_name(MANIFEST))["command"]
+            metric = files.read_json(result)["metric"]
+            jobs.append((result.parent.name, naming.values(shlex.split(command)), metric))
+    keys = naming.telling_apart([typed for _, typed, _ in jobs], naming.of_sweep(job))
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["job", "metric"])
-    for result in sorted(sweep_dir.glob(f"*/{RESULT}")):
-        if ".aside-" not in result.parent.name:
-            writer.writerow([result.parent.name, files.read_json(result)["metric"]])
-    files.write_text(sweep_dir / "results.csv", table.getvalue())
+    writer.writerow(["job", *keys, "metric"])
+    writer.writerows([name, *(typed.get(key, "") for key in keys), metric] for name, typed, metric in jobs)
+    files.write_text(directory / "results.csv", table.getvalue())

@@ -3,6 +3,8 @@
 import hashlib
 import os
 
+import pytest
+
 from arabic_llm import files
 
 SIZE = 2**26
@@ -28,3 +30,19 @@ def test_a_small_file_is_always_read_and_the_hubs_cache_never(tmp_path):
     assert files.known_sha256(small, tmp_path / "cache") == hashlib.sha256(b"a").hexdigest()
     assert files.known_sha256(cached, tmp_path / "cache") == "ab" * 32
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("error", [OSError, ZeroDivisionError, KeyboardInterrupt, SystemExit])
+def test_what_is_half_written_goes_whatever_ends_it(tmp_path, error):
+    files.write_text(tmp_path / "result", "whole")
+    with pytest.raises(error), files.writing(tmp_path / "result") as file:
+        file.write(b"half")
+        raise error
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
+    assert (tmp_path / "result").read_text() == "whole"
+
+
+def test_what_cannot_be_written_as_json_leaves_nothing(tmp_path):
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        files.write_json(tmp_path / "result", {"value": object()})
+    assert not list(tmp_path.iterdir())

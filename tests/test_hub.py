@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from conftest import compose_config
+from hub_server import serving
 
 from arabic_llm import hub
 from arabic_llm.data.preparing import sources
@@ -83,3 +84,19 @@ def test_a_cache_that_holds_only_a_part_is_not_taken_for_the_whole(cache):
     (cache / "datasets--school--questions" / "snapshots" / COMMIT).mkdir(parents=True)
     with pytest.raises(hub.UnreachableError):
         hub.snapshot(repository, lambda folder: any(folder.glob("*.jsonl")), network=True)
+
+
+def test_what_the_disk_refuses_is_not_said_of_the_hub(cache, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    cache.write_text("a file where the hub's cache should be", encoding="utf-8")
+    repository = hub.Repository("school/questions", "main", ("data/*",), "dataset")
+    with serving() as served:
+        served.add("dataset", repository.id, data_set(tmp_path / "served"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setattr(constants, "ENDPOINT", served.url)
+        template = served.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        with pytest.raises(OSError, match="Not a directory|File exists"):
+            hub.snapshot(repository, lambda _: True, network=True)

@@ -117,3 +117,105 @@ def test_a_plan_for_a_card_that_others_hold_is_refused_after_it_is_said(card, pr
 def test_a_card_alone_is_never_the_budget_of_two(card):
     card("NVIDIA RTX A5000, 24564, 23900, 8.6")
     assert machine.settle(compose_config().hw).name == "16gb"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("NVIDIA GB10, [N/A], [N/A], 12.1", "the memory of NVIDIA GB10 (total [N/A], free [N/A] MiB)"),
+        ("Orin, Not Supported, 4000, 8.7", "the memory of Orin (total Not Supported, free 4000 MiB)"),
+        ("Tesla T4, 15360, [Unknown Error], 7.5", "the memory of Tesla T4 (total 15360, free [Unknown"),
+    ],
+)
+def test_a_card_that_does_not_say_its_memory_is_one_line_and_no_budget(card, caplog, line, said):
+    card(line)
+    hw = compose_config().hw
+    with caplog.at_level("INFO", logger="arabic_llm"):
+        assert machine.settle(hw) == hw
+    machine.refuse_busy(2.6)
+    assert said in caplog.messages[0]
+    assert caplog.messages[0].endswith("name a budget, e.g. hw=8gb")
+
+
+def test_a_card_that_does_not_say_how_old_it_is_keeps_the_precision(card):
+    card("Tesla T4, 15360, 15000, [N/A]")
+    hw = machine.settle(compose_config().hw)
+    assert (hw.name, hw.precision) == ("8gb", Precision.auto)
+
+
+def test_users_that_the_driver_hides_or_names_with_commas_are_said_as_they_are(card):
+    card("NVIDIA, Inc. T4, 4096, 800, 7.5", "[N/A], [N/A], [N/A]\\n78, /opt/a,b, 300\\n")
+    found = machine.card()
+    assert found.name == "NVIDIA, Inc. T4"
+    assert found.users == "[N/A] (process [N/A], an unknown size), a,b (process 78, 0.3 GiB)"
+
+
+def test_a_driver_that_does_not_answer_in_time_is_one_line_and_no_budget(
+    card, tmp_path, monkeypatch, caplog
+):
+    card("Tesla T4, 15360, 15000, 7.5")
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(machine, "_SECONDS", 0.2)
+    hw = compose_config().hw
+    with caplog.at_level("INFO", logger="arabic_llm"):
+        assert machine.settle(hw) == hw
+    (said,) = caplog.messages
+    assert said.startswith("nvidia-smi has not answered for 0.2 s: nothing is planned")
+
+
+GIB = 2**30
+
+
+def system(root, cgroup, groups, available=64):
+    """Write what a kernel shows of its memory: {folder of a cgroup: {file: content}}."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable: {available * GIB // 1024} kB\n")
+    (root / "proc/self/cgroup").write_text(cgroup)
+    for folder, contents in groups.items():
+        (root / "sys/fs/cgroup" / folder).mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            (root / "sys/fs/cgroup" / folder / name).write_text(f"{content}\n")
+
+
+def second(limit, used, inactive=0):
+    return {
+        "memory.max": limit,
+        "memory.current": used,
+        "memory.stat": f"anon 5\ninactive_file {inactive}",
+    }
+
+
+def first(limit, used, inactive=0):
+    return {
+        "memory.limit_in_bytes": limit,
+        "memory.usage_in_bytes": used,
+        "memory.stat": f"inactive_file 7\ntotal_inactive_file {inactive}",
+    }
+
+
+def test_free_memory_is_what_the_narrowest_cgroup_above_leaves(tmp_path):
+    groups = {
+        "": {},  # the root of version 2 has no limit
+        "slurm": second(20 * GIB, 15 * GIB, 2 * GIB),
+        "slurm/job": second(16 * GIB, 6 * GIB, 1 * GIB),
+        "slurm/job/task": second("max", 6 * GIB),
+        "other": second(GIB, GIB),
+    }
+    system(tmp_path, "0::/slurm/job/task\n", groups)
+    assert machine.free_gib(tmp_path) == 7
+
+
+def test_free_memory_is_the_systems_where_no_cgroup_has_less(tmp_path):
+    system(tmp_path, "0::/user\n", {"user": second(100 * GIB, 0)}, available=12)
+    assert machine.free_gib(tmp_path) == 12
+
+
+def test_free_memory_knows_the_first_version_of_cgroups_and_a_container_that_sees_its_own(tmp_path):
+    groups = {"memory": first(4 * GIB, 3 * GIB, GIB), "memory/docker": {}}
+    system(tmp_path, "5:cpu:/x\n4:cpuset,memory:/docker/0123\n0::/\n", groups)
+    assert machine.free_gib(tmp_path) == 2
+
+
+def test_a_cgroup_over_its_limit_leaves_nothing_not_less(tmp_path):
+    system(tmp_path, "0::/a\n", {"a": second(GIB, 2 * GIB)})
+    assert machine.free_gib(tmp_path) == 0

@@ -2,9 +2,12 @@
 
 import fcntl
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -259,3 +262,37 @@ def test_items_of_a_suite_that_is_not_here_cannot_be_left_out(program):
         in said
     )
     assert said.strip().endswith("bring the suite, or set it to false")
+
+
+LONG = (*QUICK[1:], "task.max_steps=300", "task.save_steps=1", "tracking=none")
+
+
+def interrupted(cwd, *overrides):
+    """Return the lines of metrics of a run that has trained a step more and was ended by a signal."""
+    command = [sys.executable, "-m", "arabic_llm.run", *overrides, *LONG]
+    before = len(losses(cwd))
+    running = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    while len(losses(cwd)) <= before and running.poll() is None:
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does at Ctrl-C
+    said = running.communicate(timeout=120)[0]
+    assert running.returncode == 130, said
+    assert "interrupted (SIGINT) after a checkpoint; the same command carries on" in said
+    return losses(cwd)
+
+
+def losses(cwd):
+    """Return the lines of the only run under a folder, with their times: no two runs write the same."""
+    found = list(cwd.rglob("metrics.jsonl"))
+    assert len(found) <= 1
+    lines = found[0].read_text(encoding="utf-8").splitlines() if found else []
+    return [line for line in lines if '"loss"' in line]
+
+
+@pytest.mark.parametrize("several", [(), ("-m", "adapter.rank=2,4", "hydra.sweep.dir=sweep")])
+def test_other_hardware_carries_on_in_the_directory_that_the_program_chooses(tmp_path, several):
+    before = interrupted(tmp_path, *several)
+    after = interrupted(tmp_path, *several, "hw.micro_batch_size=1", "hw.eval_batch_size=2")
+    assert after[: len(before)] == before
+    assert [json.loads(line)["step"] for line in after] == list(range(1, len(after) + 1))
+    assert len(after) > len(before)

@@ -15,17 +15,14 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from arabic_llm.config import paths
+from arabic_llm.config import naming, paths
 from arabic_llm.config import task as tasks
 from arabic_llm.config.complaints import did_you_mean
-from arabic_llm.config.fingerprint import fingerprint, plain
+from arabic_llm.config.fingerprint import plain
+from arabic_llm.config.naming import without_how
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import TaskConfig
 from arabic_llm.errors import ConfigError
-
-# Keys that say how or where a run is done, not what it does: they may differ when it is resumed.
-HOW = ("hw", "resume", "dry_run", "tracking", "data_root", "cache_dir", "output_dir", "data.engine")
-_NAME_LENGTH = 80  # file systems allow 255 bytes; a sweep's name is one part of a path
 
 
 class ExperimentRecipes(SearchPathPlugin):
@@ -45,8 +42,8 @@ def register() -> None:
             schema = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removesuffix("Config")).lower()
             store.store(group="task", name=f"{schema}_schema", node=node)
     Plugins.instance().register(ExperimentRecipes)
-    OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
-    OmegaConf.register_new_resolver("path_name", _path_name, replace=True)
+    OmegaConf.register_new_resolver("run_name", naming.run_name, replace=True)
+    OmegaConf.register_new_resolver("job_name", naming.job_name, replace=True)
     OmegaConf.register_new_resolver("options", _options, replace=True)
 
 
@@ -73,35 +70,13 @@ def typed() -> list[str]:
 
 def identity(config: RunConfig) -> dict[str, Any]:
     """Return what decides the outcome of a run, as plain values: the config without the keys of HOW."""
-    return _without_how(cast(dict[str, Any], plain(asdict(config))))
-
-
-def _without_how(config: dict[str, Any]) -> dict[str, Any]:
-    inner = [key.split(".") for key in HOW if "." in key]
-    kept = {key: value for key, value in config.items() if key not in HOW}
-    for group, name in inner:
-        kept[group] = {key: value for key, value in kept[group].items() if key != name}
-    return kept
-
-
-def _run_name(*, _root_: DictConfig) -> str:
-    """Return the directory name of a run: the same command gives the same name, so it can carry on."""
-    own = cast(dict[str, Any], OmegaConf.to_container(_root_, resolve=False, enum_to_str=True))
-    chosen = {key: value for key, value in _without_how(own).items() if key != "hydra"} | {"hw": own["hw"]}
-    names = [_root_[group].get("name", "none") for group in ("model", "data", "adapter")]
-    return f"{_path_name('-'.join(names))}-{fingerprint(chosen)[:8]}"
+    return without_how(cast(dict[str, Any], plain(asdict(config))))
 
 
 def _options() -> str:
     """Return the groups of conf/ and their options, for --help: Hydra's own list shows the schemas too."""
     groups = sorted(path for path in paths.CONF.iterdir() if path.is_dir())
     return "\n".join(f"{g.name}: {', '.join(sorted(p.stem for p in g.glob('*.yaml')))}" for g in groups)
-
-
-def _path_name(text: str) -> str:
-    """Return the text as one part of a path; what had to be changed is told apart by a hash."""
-    safe = re.sub(r"[^\w=,.+-]+", "_", text)[:_NAME_LENGTH]
-    return safe if safe == text else f"{safe}-{fingerprint(text)[:8]}"
 
 
 def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, list[str]]]:

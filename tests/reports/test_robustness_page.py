@@ -21,7 +21,14 @@ def item(answer, question="س <b>١</b> ثم ٢", right=1.0):
 
 
 def report(*drops, answers=(), items=()):
-    manifest = {"started": "now", "command": "c", "versions": {}, "machine": "m", "identity": {}}
+    manifest = {
+        "started": "now",
+        "command": "c",
+        "versions": {},
+        "machine": "m",
+        "identity": {},
+        "starts": [],
+    }
     model = dict.fromkeys(("name", "revision", "dtype", "quantization", "trained"), "x")
     clean = Evaluation(model, {"tasks": {"exams": {}}}, [], list(items))
     return robustness.Report(clean, drops, answers, ["this: for that reason"], manifest, "CPU")

@@ -1,0 +1,96 @@
+"""What directories of runs and of a sweep's jobs are called: by what is done, never by how."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any, cast
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from arabic_llm.config.fingerprint import fingerprint
+
+# Keys that say how or where a run is done, not what it does: they may differ when it is resumed.
+HOW = ("hw", "resume", "dry_run", "tracking", "data_root", "cache_dir", "output_dir", "data.engine")
+_NAME_BYTES = 160  # file systems allow 255 bytes; what is set aside or half written adds to it
+
+
+def without_how(config: dict[str, Any]) -> dict[str, Any]:
+    """Return plain values without the keys of HOW."""
+    inner = [key.split(".") for key in HOW if "." in key]
+    kept = {key: value for key, value in config.items() if key not in HOW}
+    for group, name in inner:
+        kept[group] = {key: value for key, value in kept[group].items() if key != name}
+    return kept
+
+
+def values(overrides: Iterable[str]) -> dict[str, str]:
+    """Return full key -> value as it was typed, of overrides of one job; Hydra's own settings left out."""
+    pairs = (override.lstrip("+~").partition("=") for override in overrides)
+    return {
+        key: value for key, _, value in pairs if key != "hydra" and not key.startswith(("hydra.", "hydra/"))
+    }
+
+
+def swept(params: Iterable[str] = ()) -> list[str]:
+    """Return the keys that a sweep tries several values of, in their order.
+
+    `params` are a recipe's (`key=value,value`); the others are on the command line.
+    """
+    given = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
+    parsed = OverridesParser.create().parse_overrides([*params, *given])
+    return list(dict.fromkeys(o.get_key_element().lstrip("+~") for o in parsed if o.is_sweep_override()))
+
+
+def of_sweep(hydra: Any) -> list[str]:
+    """Return the swept keys of Hydra's configuration of a job, the recipe's among them."""
+    params = OmegaConf.select(hydra, "sweeper.params") or {}
+    return swept(f"{key}={value}" for key, value in params.items())
+
+
+def telling_apart(jobs: list[dict[str, str]], swept_keys: list[str]) -> list[str]:
+    """Return the keys that jobs of one folder differ by: what is swept now, then what was before."""
+    before = {key for job in jobs for key in job if not _is_how(key) and key not in swept_keys}
+    return [*swept_keys, *sorted(key for key in before if len({job.get(key) for job in jobs}) > 1)]
+
+
+def run_name(*, _root_: DictConfig) -> str:
+    """Return the directory name of a run: the same command gives the same name, so it can carry on."""
+    own = cast(dict[str, Any], OmegaConf.to_container(_root_, resolve=False, enum_to_str=True))
+    chosen = {key: value for key, value in without_how(own).items() if key != "hydra"}
+    names = [_root_[group].get("name", "none") for group in ("model", "data", "adapter")]
+    return f"{_path_name('-'.join(names))}-{fingerprint(chosen)[:8]}"
+
+
+def job_name(*, _root_: DictConfig) -> str:
+    """Return the directory name of a sweep's job: what is swept, then what else was typed.
+
+    How a job is run names it only where that is swept, so that its jobs are told apart.
+    """
+    swept_keys = of_sweep(_root_.hydra)
+    typed = values(_root_.hydra.overrides.task)
+    naming = {key: value for key, value in typed.items() if key in swept_keys or not _is_how(key)}
+    ordered = sorted(naming, key=lambda key: (key not in swept_keys, key))
+    return _path_name(",".join(f"{_short(key, ordered)}={naming[key]}" for key in ordered) or "job")
+
+
+def _is_how(key: str) -> bool:
+    return any(key == how or key.startswith(f"{how}.") for how in HOW)
+
+
+def _short(key: str, keys: list[str]) -> str:
+    """Return as many last parts of a key as tell it from the others."""
+    parts = key.split(".")
+    for start in range(len(parts) - 1, 0, -1):
+        short = ".".join(parts[start:])
+        if sum(other == short or other.endswith(f".{short}") for other in keys) == 1:
+            return short
+    return key
+
+
+def _path_name(text: str) -> str:
+    """Return the text as one part of a path; what had to be changed is told apart by a hash."""
+    safe = re.sub(r"[^\w=,.+-]+", "_", text).encode()[:_NAME_BYTES].decode(errors="ignore")
+    return safe if safe == text else f"{safe}-{fingerprint(text)[:8]}"

@@ -1,0 +1,71 @@
+"""Directories are named by what is done: hardware does not rename them, and a sweep's jobs stay apart."""
+
+import sys
+
+import pytest
+
+from arabic_llm.config import compose, naming, paths
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """Return the names of the directories that a command line's jobs get, without running them."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+
+    def named(*typed, jobs=((),)):
+        monkeypatch.setattr(sys, "argv", ["arabic_llm.run", *typed])
+        compose.register()
+        with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+            found = []
+            for job in jobs:
+                cfg = hydra_compose("config", list(job), return_hydra_config=True)
+                found.append(
+                    (OmegaConf.select(cfg, "hydra.run.dir"), OmegaConf.select(cfg, "hydra.sweep.subdir"))
+                )
+        return found
+
+    return named
+
+
+def test_hardware_and_places_do_not_rename_a_run(names):
+    ways = [(), ("hw=cpu",), ("hw=8gb", "hw.micro_batch_size=1"), ("tracking=none",), ("cache_dir=c",)]
+    assert len({run for run, _ in names(jobs=ways)}) == 1
+    whats = [(), ("adapter.rank=8",), ("seed=3",), ("task.max_steps=9",)]
+    assert len({run for run, _ in names(jobs=whats)}) == len(whats)
+
+
+def test_a_job_is_named_by_the_last_parts_of_what_is_swept_first(names):
+    sweep = ("-m", "task.max_steps=9", "hw.micro_batch_size=1", "adapter.rank=4,8")
+    jobs = [("task.max_steps=9", "hw.micro_batch_size=1", f"adapter.rank={rank}") for rank in (4, 8)]
+    assert [job for _, job in names(*sweep, jobs=jobs)] == ["rank=4,max_steps=9", "rank=8,max_steps=9"]
+
+
+def test_jobs_on_several_kinds_of_hardware_have_a_directory_each(names):
+    jobs = [("hw=cpu",), ("hw=8gb",)]
+    assert [job for _, job in names("-m", "hw=cpu,8gb", jobs=jobs)] == ["hw=cpu", "hw=8gb"]
+
+
+def test_keys_with_the_same_last_part_keep_what_tells_them_apart(names):
+    job = ("data.path=a", "model.path=b", "adapter.rank=2")
+    assert names("-m", jobs=[job])[0][1] == "rank=2,data.path=a,model.path=b"
+
+
+def test_a_name_fits_its_file_system_and_differs_where_the_values_do(names):
+    found = [job for _, job in names("-m", jobs=[(f"data.path='{'م' * 300}{end}'",) for end in "اب"])]
+    assert all(len(job.encode()) < 200 for job in found)
+    assert len({*found}) == 2
+
+
+def test_keys_that_jobs_differ_by_are_those_swept_now_and_before_but_not_the_hardware():
+    jobs = [
+        {"adapter.rank": "2", "hw": "cpu", "seed": "1"},
+        {"adapter.alpha": "4", "hw": "8gb", "seed": "1"},
+    ]
+    assert naming.telling_apart(jobs, ["adapter.rank"]) == ["adapter.rank", "adapter.alpha"]
+
+
+def test_a_recipes_grid_is_swept_too(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["arabic_llm.run", "-m", "seed=1,2", "hw=cpu"])
+    assert naming.swept(["adapter.rank=4,8", "adapter.alpha=16"]) == ["adapter.rank", "seed"]
