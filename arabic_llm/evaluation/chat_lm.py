@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lm_eval.models.huggingface import HFLM
@@ -21,9 +21,16 @@ from arabic_llm.errors import DataError, HardwareError
 from arabic_llm.evaluation import answers, scoring
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.prefixes import Request
-from arabic_llm.memory.eval_batching import TOKENS_OF_A_SEQUENCE, Room
+from arabic_llm.models.batching import TOKENS_OF_A_SEQUENCE
 
 log = logging.getLogger(__name__)
+
+
+class Room(Protocol):
+    """What fits where a model is asked."""
+
+    def at_once(self, context: int, *, generates: bool) -> int:
+        """Return how many sequences fit whose longest has so many tokens."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from arabic_llm.errors import ConfigError, DataError, HardwareError
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import Limits
 from arabic_llm.evaluation.suites import Chosen
-from arabic_llm.memory.eval_batching import TOKENS_OF_A_SEQUENCE
+from arabic_llm.models.batching import TOKENS_OF_A_SEQUENCE
 from arabic_llm.text.normalize import normalize
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation.prefixes import Request, Trie, Wanted
-from arabic_llm.memory.eval_batching import CPU_TREE
+from arabic_llm.models.batching import CPU_TREE
 
 log = logging.getLogger(__name__)
 Ids = npt.NDArray[np.int64]

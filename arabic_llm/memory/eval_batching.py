@@ -13,11 +13,8 @@ from arabic_llm.config.model import ModelConfig
 from arabic_llm.memory import inference_peak
 from arabic_llm.memory.inference_peak import Held, Parts, Pass
 from arabic_llm.memory.training_plan import FRAGMENTS, GIB, workspace_on
+from arabic_llm.models.batching import CPU_TREE, TOKENS_OF_A_SEQUENCE, most_at_once
 
-TOKENS_OF_A_SEQUENCE = 64  # what a pass of the scorer may take is counted in tokens
-CPU_TREE = 256  # tokens: in a tree all meet all, also those that do not see each other; a CPU feels that
-_MOST = ((6, 4), (12, 8), (20, 16), (48, 32))  # sequences below so many GiB
-_MOST_OF_ALL, _MOST_ON_CPU = 64, 32
 _SHORTEST_ROW = 4  # tokens: two of text between those that open and close it
 _STEP = 64  # tokens; a multiple of it is found
 
@@ -111,14 +108,6 @@ def hold(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, *, adap
         on_cpu=on_cpu,
         workspace_bytes=workspace_on(hw),
     )
-
-
-def most_at_once(hw: HardwareConfig, card_gib: float | None = None) -> int:
-    """Return the sequences that are judged at once on hw, or on a card of which it says nothing."""
-    gib = hw.usable_gib or card_gib
-    if gib is None:
-        return _MOST_ON_CPU
-    return next((most for limit, most in _MOST if gib < limit), _MOST_OF_ALL)
 
 
 def scoring(held: Held, size: int, context: int) -> Iterator[Pass]:

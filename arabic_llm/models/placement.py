@@ -15,7 +15,7 @@ import torch
 from arabic_llm import processes
 from arabic_llm.config.hw import Device, HardwareConfig, Precision
 from arabic_llm.errors import ConfigError, HardwareError
-from arabic_llm.memory.eval_batching import most_at_once
+from arabic_llm.models.batching import most_at_once
 
 _CPU_BATCH = 16
 AMPERE = 8  # first compute capability with bfloat16 in hardware

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedModel
@@ -22,13 +22,16 @@ from arabic_llm.config.hw import Precision
 from arabic_llm.memory import inference_peak
 from arabic_llm.memory.inference_peak import Held, Pass
 from arabic_llm.memory.wording import far_off, mib
-from arabic_llm.memory.workload import architecture, workspace
-from arabic_llm.profiling import evaluation_rehearsal, skeleton
-from arabic_llm.profiling.timeline import Exact
-from arabic_llm.profiling.trace import Trace
+from arabic_llm.memory.workload import Peak, architecture, workspace
+from arabic_llm.profiling import skeleton
+from arabic_llm.profiling.harmless import harmless
+
+if TYPE_CHECKING:
+    from arabic_llm.profiling.trace import Trace
 
 log = logging.getLogger(__name__)
 MEMORY = "memory.json"
+_WHAT = "memory of evaluating"
 _WIDER, _MOST_WATCHED = 1.05, 12
 
 
@@ -40,45 +43,52 @@ class Found:
     widest: Pass
     measured: int  # bytes in tensors
     measured_reserved: int | None  # taken from the card
-    predicted: int
+    predicted: int | None
     predicted_reserved: int | None
 
     @property
-    def error(self) -> float:
+    def error(self) -> float | None:
         """Return how far the prediction is off, in percent of what was measured."""
-        return 100 * (self.predicted / self.measured - 1)
+        return None if self.predicted is None else 100 * (self.predicted / self.measured - 1)
 
     def __str__(self) -> str:
         """Return both in a line."""
         behind = f" behind {self.widest.cached:,}" if self.widest.cached else ""
-        said = (
-            f"memory of judging, {self.widest.rows} x {self.widest.tokens:,} tokens{behind} in its widest"
-            f" pass: {mib(self.measured)} measured, {mib(self.predicted)} predicted ({self.error:+.1f}%)"
-        )
+        said = f"{_WHAT}, {self.widest.rows} x {self.widest.tokens:,} tokens{behind} in its widest pass:"
+        said += f" {mib(self.measured)} measured, "
+        error = self.error
+        said += "not predicted" if error is None else f"{mib(self.predicted)} predicted ({error:+.1f}%)"
         if self.measured_reserved is not None:
             said += f"; of the card {mib(self.measured_reserved)}"
-        return said + far_off(self.error)
+        return said + far_off(self.error or 0)
 
 
 @contextmanager
 def watching(model: PreTrainedModel, folder: Path | None) -> Iterator[None]:
     """Say what judging takes, in the main process, and leave it in a folder; without one look away."""
-    if folder is None or not processes.is_main():
+    held = None
+    if folder is not None and processes.is_main():
+        with harmless(_WHAT):
+            held = hold(model)
+            if held is None:
+                log.info("%s: not predicted for models of %s", _WHAT, model.config.model_type)
+    if folder is None or held is None:
         yield
-    elif (held := hold(model)) is None:
+        return
+    watch = Watch(model, held)
+    with watch.looking():
         yield
-        log.info("memory of judging: not planned for models of %s", model.config.model_type)
-    else:
-        watch = Watch(model, held)
-        with watch.looking():
-            yield
+    with harmless(_WHAT):
         if (found := watch.found()) is not None:
             files.write_json(folder / MEMORY, asdict(found))
             log.info("%s", found)
 
 
 class Watch:
-    """Looks at the passes of a model that is judged, and changes none of them."""
+    """Looks at the passes of a model that is evaluated, and changes none of them.
+
+    What goes wrong in it is said in a line, and the evaluation goes on.
+    """
 
     def __init__(self, model: PreTrainedModel, held: Held) -> None:
         """Take the model, and how it lies on its device."""
@@ -87,6 +97,7 @@ class Watch:
         self._counted: dict[Pass, int] = {}  # on a CPU
         self._counting = ExitStack()
         self._trace: Trace | None = None
+        self._has_failed = False
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -106,17 +117,36 @@ class Watch:
 
     def found(self) -> Found | None:
         """Return what was found; None where nothing ran."""
-        if not self._most:
+        if not self._most or self._has_failed:
             return None
         if not self._held.on_cpu:
-            predicted = evaluation_rehearsal.peak(self._held, self._widest)
+            predicted = self._predicted(self._widest)
             measured = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
-            return Found("cuda", self._widest, *measured, predicted.allocated, predicted.reserved)
+            sizes = (predicted.allocated, predicted.reserved) if predicted else (None, None)
+            return Found("cuda", self._widest, *measured, *sizes)
         widest = max(self._counted, key=self._counted.__getitem__)
-        predicted = evaluation_rehearsal.peak(self._held, widest)
-        return Found("cpu", widest, self._counted[widest], None, predicted.by_phase["forward"], None)
+        predicted = self._predicted(widest)
+        size = predicted.by_phase["forward"] if predicted else None
+        return Found("cpu", widest, self._counted[widest], None, size, None)
+
+    def _predicted(self, shape: Pass) -> Peak | None:
+        with harmless(_WHAT):
+            from arabic_llm.profiling import evaluation_rehearsal  # on private names, which may be gone
+
+            return evaluation_rehearsal.peak(self._held, shape)
+        return None
+
+    def _give_up(self) -> None:
+        """Look at no further pass."""
+        self._has_failed, self._trace = True, None
+        self._counting.close()
 
     def _before(self, _module: Any, _args: Any, inputs: dict[str, Any]) -> None:
+        if not self._has_failed:
+            with harmless(_WHAT, self._give_up):
+                self._note(inputs)
+
+    def _note(self, inputs: dict[str, Any]) -> None:
         """Note the shape of a pass that is wider than all before; on a CPU begin to count."""
         shape = shape_of(self._held, inputs)
         size = inference_peak.predict(self._held, shape).allocated
@@ -129,7 +159,10 @@ class Watch:
 
     def _count(self, inputs: dict[str, Any]) -> None:
         """Count every tensor from here to the end of the pass; what is alive already is counted first."""
-        self._trace = Trace(Exact())
+        from arabic_llm.profiling.timeline import Exact  # on private names of torch
+        from arabic_llm.profiling.trace import Trace
+
+        self._trace = Trace(Exact(), of_a_run=True)
         layers = getattr(inputs.get("past_key_values"), "layers", ())
         cached = [t for layer in layers if layer.is_initialized for t in (layer.keys, layer.values)]
         masks = inputs.get("attention_mask")
@@ -144,8 +177,12 @@ class Watch:
 
     def _after(self, _module: Any, _inputs: Any, _output: Any) -> None:
         """End the count of a pass."""
-        if self._trace is not None:
+        if self._trace is None:
+            return
+        with harmless(_WHAT, self._give_up):
             self._counting.close()
+            if self._trace.failure is not None:
+                raise self._trace.failure
             self._counted[self._widest] = self._trace.allocator.peak_allocated
             self._trace = None
 

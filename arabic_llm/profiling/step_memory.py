@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.wording import FAR_OFF, far_off, mib
-from arabic_llm.profiling.timeline import Moment
+
+if TYPE_CHECKING:
+    from arabic_llm.profiling.timeline import Moment
 
 _ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # torch's, of today and of before
 
@@ -96,7 +99,7 @@ class Found:
         said = f"memory of step {self.step}, {self.batch.size} x {self.batch.tokens} tokens{where}:"
         said += f" {mib(self.measured)} measured"
         if self.error is None:
-            said += ", not predicted for this model"
+            said += ", not predicted"
         else:
             said += f", {mib(self.predicted)} predicted ({self.error:+.1f}%)"
         if self.measured_reserved is not None:

@@ -44,9 +44,9 @@ class Moment:
 class Timeline(Trace):  # type: ignore[no-untyped-call]
     """A trace that knows what each storage is for, and keeps the moments of the pass that held most."""
 
-    def __init__(self, allocator: CachingAllocator, vocab_size: int) -> None:
+    def __init__(self, allocator: CachingAllocator, vocab_size: int, *, of_a_run: bool = False) -> None:
         """Take the allocator that is asked, and the words of a row of logits."""
-        super().__init__(allocator)
+        super().__init__(allocator, of_a_run=of_a_run)
         self._words = (vocab_size, min(vocab_size, _TILE_WORDS), _TILE_WORDS)
         self._phase = ""  # nothing has run: what is seen are weights
         self._held = [0] * len(KINDS)
@@ -69,12 +69,16 @@ class Timeline(Trace):  # type: ignore[no-untyped-call]
                 if isinstance(tensor, torch.Tensor):
                     self.see(tensor)
         self._is_stepping = False
-        self._hooks.append(model.register_forward_pre_hook(lambda *_: self._begin("forward")))
-        self._hooks.append(optimizer.register_step_pre_hook(lambda *_: self._begin("optimizer")))
-        self._hooks.append(optimizer.register_step_post_hook(lambda *_: self._step_ends()))
+        self._hooks.append(model.register_forward_pre_hook(lambda *_: self._count(self._begin, "forward")))
+        self._hooks.append(
+            optimizer.register_step_pre_hook(lambda *_: self._count(self._begin, "optimizer"))
+        )
+        self._hooks.append(optimizer.register_step_post_hook(lambda *_: self._count(self._step_ends)))
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         for parameter in self._parameters:
-            hook = parameter.register_post_accumulate_grad_hook(self._mark_gradient)  # type: ignore[no-untyped-call]
+            hook = parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
+                lambda trained: self._count(self._mark_gradient, trained)
+            )
             self._hooks.append(hook)
 
     def close(self) -> None:
@@ -94,20 +98,20 @@ class Timeline(Trace):  # type: ignore[no-untyped-call]
         some = (moments[start : start + size] for start in range(0, len(moments), size))
         return [max(few, key=lambda moment: sum(moment.held)) for few in some]
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Run and account for an operation, then note what is held."""
+    def _before(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
+        """Note what an operation writes to."""
         if self._phase == "forward" and torch._C._current_graph_task_id() >= 0:
             self._phase = "backward"
         if func._schema.is_mutable:
             for tensor in tree_leaves((args, kwargs)):
                 if isinstance(tensor, torch.Tensor):
                     self._was_there(tensor)
-        out = super().__torch_dispatch__(func, types, args, kwargs)
+
+    def _after(self, func: Any, args: tuple[Any, ...], out: Any) -> None:
+        """Account for an operation, then note what is held."""
+        super()._after(func, args, out)
         if not self._pass or self._pass[-1].held != tuple(self._held):
             self._pass.append(Moment(self._phase, tuple(self._held)))
-        return out
 
     def see(self, tensor: torch.Tensor, block: Block | None = None) -> None:
         """Account for a tensor, and note what it is for."""

@@ -31,10 +31,12 @@ _FLASH_ROWS, _FLASH_COLUMNS = 128, 32  # flash_bwd rounds tokens and head size u
 class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Give every new storage to an allocator, and take it back when the storage dies."""
 
-    def __init__(self, allocator: CachingAllocator) -> None:
-        """Take the allocator that is asked."""
+    def __init__(self, allocator: CachingAllocator, *, of_a_run: bool = False) -> None:
+        """Take the allocator that is asked; of a run that goes on by itself, nothing here may stop it."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.allocator = allocator
+        self.failure: Exception | None = None  # what ended the count of a run; the run knows nothing of it
+        self._is_of_a_run = of_a_run
         self._live: dict[int, Block] = {}
 
     def __enter__(self) -> Self:
@@ -42,10 +44,9 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         resize = torch.UntypedStorage.resize_
 
         def heard(storage: torch.UntypedStorage, num_bytes: int) -> Any:
-            if storage._cdata in self._live:
-                self._gone(storage._cdata)
+            self._count(self._emptied, storage)
             out = resize(storage, num_bytes)
-            self._filled(storage)
+            self._count(self._filled, storage)
             return out
 
         self._hearing = mock.patch.object(torch.UntypedStorage, "resize_", heard)
@@ -64,7 +65,27 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run the operation, then account for what it made and what its CUDA kernel needs meanwhile."""
         if any(is_traceable_wrapper_subclass_type(kind) for kind in types):
             return NotImplemented  # a process's share of a weight (DTensor): asked again for what is inside
+        self._count(self._before, func, args, kwargs)
         out = func(*args, **(kwargs or {}))
+        self._count(self._after, func, args, out)
+        return out
+
+    def _count(self, account: Callable[..., None], *about: Any) -> None:
+        """Account for something; what goes wrong there ends the count of a run, and not the run."""
+        if self.failure is not None:
+            return
+        try:
+            account(*about)
+        except Exception as error:
+            if not self._is_of_a_run:
+                raise
+            self.failure = error
+
+    def _before(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
+        """Note what is about to run."""
+
+    def _after(self, func: Any, args: tuple[Any, ...], out: Any) -> None:
+        """Account for what an operation made, and for what its CUDA kernel needs meanwhile."""
         for tensor in tree_leaves(out):
             if isinstance(tensor, torch.Tensor):
                 self.see(tensor)
@@ -72,12 +93,15 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             blocks = [self.allocator.malloc(size) for size in needs(args) if size]
             for block in blocks:
                 self.allocator.release(block)
-        return out
 
     def see(self, tensor: torch.Tensor, block: Block | None = None) -> None:
         """Account for a tensor; a block that it has been given already is taken as it is."""
         for inner in held_by(tensor):
             self._take(inner.untyped_storage(), block)
+
+    def _emptied(self, storage: torch.UntypedStorage) -> None:
+        if storage._cdata in self._live:
+            self._gone(storage._cdata)
 
     def _filled(self, storage: torch.UntypedStorage) -> None:
         self._take(storage)

@@ -15,7 +15,6 @@ from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.workload import Objective
 from arabic_llm.models import load, placement
 from arabic_llm.models.placement import Placement, micro_batch
-from arabic_llm.profiling import training_rehearsal
 
 
 @dataclass(frozen=True)
@@ -115,6 +114,8 @@ def _missing(config: RunConfig, chosen: Plan) -> str | None:
     if planning.fits(chosen, config.hw):
         return None
     if planning.is_open(chosen, config.hw):
+        from arabic_llm.profiling import training_rehearsal  # trl takes 5 s, and few runs are on the edge
+
         budget = int((config.hw.usable_gib or 0) * planning.GIB)
         if training_rehearsal.peak(chosen.work, budget).fits:
             return None

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.distributed.fsdp import FSDPModule
@@ -36,16 +36,27 @@ from arabic_llm.memory.workload import (
 from arabic_llm.models import adapter
 from arabic_llm.models.load import HostEmbedding
 from arabic_llm.models.placement import AMPERE
-from arabic_llm.profiling import skeleton, training_rehearsal
+from arabic_llm.profiling import skeleton
+from arabic_llm.profiling.harmless import harmless
 from arabic_llm.profiling.step_memory import Batch, Found, Planned, Taken, reserves_by_default, worst_passes
-from arabic_llm.profiling.timeline import KINDS, Exact, Moment, Timeline
+
+if TYPE_CHECKING:
+    from arabic_llm.profiling.timeline import Moment
 
 log = logging.getLogger(__name__)
 MEMORY = "memory.json"
 
 
+def watch(directory: Path, plan: Plan | None = None) -> Measure:
+    """Return the observer of a training, which keeps what it finds in its directory, beside the plan."""
+    return Measure(directory / MEMORY, plan)
+
+
 class Measure(TrainerCallback):  # type: ignore[misc]
-    """Watch the first step that this process trains and the first one with moments, then none."""
+    """Watch the first step that this process trains and the first one with moments, then none.
+
+    It is the Observer of training. Whatever goes wrong in it is said in a line, and training goes on.
+    """
 
     def __init__(self, path: Path, plan: Plan | None = None) -> None:
         """Take the file that keeps what was found, and the plan that is held against it."""
@@ -69,6 +80,10 @@ class Measure(TrainerCallback):  # type: ignore[misc]
         **_: Any,
     ) -> None:
         """Begin to watch, at the first step of this process and at the first one with moments."""
+        with harmless("memory of a step", self._give_up):
+            self._begin(args, model, optimizer)
+
+    def _begin(self, args: TrainingArguments, model: Any, optimizer: Any) -> None:
         self.batches.clear()
         optimizer = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
         self._has_moments = bool(optimizer.state)
@@ -86,25 +101,50 @@ class Measure(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Keep what the step took in the fullest process, and say it of a step that all are like."""
-        if self._meter is None:
+        if self._is_done:
             return
-        taken = self._meter.taken(worst_passes(self.batches))
-        self.close()
-        self._num_measured += 1
-        self._is_done = self._has_moments
-        fullest = max(processes.gather(taken), key=lambda each: each.allocated)
-        if processes.is_main():
-            self.found = self._held_against(args, state.global_step, fullest)
-            files.write_json(self._path, {"kinds": KINDS, **asdict(self.found)})
-            if self._is_done:
-                log.info("%s", self.found)
+        taken = None
+        with harmless("memory of a step", self._give_up):
+            if self._meter is None:
+                return
+            taken = self._meter.taken(worst_passes(self.batches))
+            self.close()
+            self._num_measured += 1
+            self._is_done = self._has_moments
+        everybody = processes.gather(taken)  # none of a process in which something went wrong
+        with harmless("memory of a step", self._give_up):
+            self._keep(args, state.global_step, [each for each in everybody if each is not None])
+
+    def _keep(self, args: TrainingArguments, step: int, taken: Sequence[Taken]) -> None:
+        """Hold the fullest process against what was predicted and planned; the main one does."""
+        if not taken or not processes.is_main():
+            return
+        from arabic_llm.profiling.timeline import KINDS
+
+        fullest = max(taken, key=lambda each: each.allocated)
+        self.found = self._held_against(args, step, fullest)
+        files.write_json(self._path, {"kinds": KINDS, **asdict(self.found)})
+        if self._is_done:
+            log.info("%s", self.found)
+
+    def _give_up(self) -> None:
+        """Watch no further step."""
+        self._is_done = True
+        meter, self._meter = self._meter, None
+        if meter is not None:
+            meter.close()
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Say what the only step took."""
+        self.close()
         if self.found is not None and not self._is_done:
             log.info("%s", self.found)
+
+    def callbacks(self) -> Sequence[TrainerCallback]:
+        """Return itself."""
+        return (self,)
 
     def figures(self, step: int) -> dict[str, float | None]:
         """Return what a line of metrics says of a step that was measured; nothing of others.
@@ -123,6 +163,8 @@ class Measure(TrainerCallback):  # type: ignore[misc]
     def predict(self, args: TrainingArguments, passes: Sequence[Batch]) -> tuple[Peak | None, list[Moment]]:
         """Return what a step with such passes takes, as rehearsed; None for models it does not know."""
         found: list[tuple[Peak, list[Moment]]] = []
+        from arabic_llm.profiling import training_rehearsal  # on private names, which may be gone
+
         for batch in passes:
             if (work := workload(self._model, args, batch)) is None:
                 return None, []
@@ -134,8 +176,9 @@ class Measure(TrainerCallback):  # type: ignore[misc]
         """Return what the pass that runs was predicted to take, in words."""
         if not self.batches:
             return "nothing had run"
-        batch = self.batches[-1]
-        predicted, _ = self.predict(args, [batch])
+        batch, predicted = self.batches[-1], None
+        with harmless("memory of the pass that ran"):
+            predicted, _ = self.predict(args, [batch])
         said = f"a step of {batch.size} x {batch.tokens} tokens was"
         return (
             f"{said} predicted to take {mib(predicted.allocated)}" if predicted else f"{said} not predicted"
@@ -148,7 +191,10 @@ class Measure(TrainerCallback):  # type: ignore[misc]
             self._meter = None
 
     def _held_against(self, args: TrainingArguments, step: int, taken: Taken) -> Found:
-        predicted, curve = self.predict(args, taken.passes)
+        predicted: Peak | None = None
+        curve: list[Moment] = []
+        with harmless(f"memory of step {step}"):
+            predicted, curve = self.predict(args, taken.passes)
         by_rules = args.device.type == "cuda" and reserves_by_default(os.environ)
         return Found(
             step=step,
@@ -199,10 +245,12 @@ class _Tensors:
 
     def __init__(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> None:
         """Count from here on, what is there already included."""
+        from arabic_llm.profiling.timeline import Exact, Timeline  # on private names of torch
+
         for module in model.modules():
             if isinstance(module, FSDPModule):
                 module.reshard()  # an evaluation leaves its last weights whole, and their shares unseen
-        self._timeline = Timeline(Exact(), model.config.vocab_size)
+        self._timeline = Timeline(Exact(), model.config.vocab_size, of_a_run=True)
         for tensor in skeleton.tensors(model):
             self._timeline.see(tensor)
         self._timeline.follow(model, optimizer)
@@ -210,7 +258,9 @@ class _Tensors:
         self._timeline.__enter__()
 
     def taken(self, passes: Sequence[Batch]) -> Taken:
-        """Return the peak since then, and the curve to it."""
+        """Return the peak since then, and the curve to it. Raises what went wrong while it was counted."""
+        if self._timeline.failure is not None:
+            raise self._timeline.failure
         return Taken(passes, self._timeline.allocator.peak_allocated, curve=self._timeline.curve())
 
     def close(self) -> None:

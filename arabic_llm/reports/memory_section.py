@@ -63,7 +63,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
 def _remarks(found: dict[str, Any]) -> list[str]:
     """Return what the table does not say: how far off, what is not alike, and what else is on the card."""
     measured, predicted, plan, on_card = (found[k] for k in ("measured", "predicted", "planned", "on_card"))
-    said = ["This model is of no family that is predicted."]
+    said = ["It was not predicted; the log says why."]
     if predicted is not None:
         said = [f"The prediction is {100 * (predicted / measured - 1):+.1f}% off what was measured."]
     if not found["has_moments"]:
@@ -103,9 +103,11 @@ def _judged(name: str, found: dict[str, Any]) -> str:
     widest, measured, predicted = found["widest"], found["measured"], found["predicted"]
     behind = f" behind {widest['cached']:,}" if widest["cached"] else ""
     where = "GPU" if found["device"] == "cuda" else "CPU"
+    beside = "not predicted"
+    if predicted is not None:
+        beside = f"{predicted / _MIB:,.1f} MiB predicted ({100 * (predicted / measured - 1):+.1f}%)"
     return (
-        f"the {name} model, {where}: {measured / _MIB:,.1f} MiB measured, {predicted / _MIB:,.1f} MiB"
-        f" predicted ({100 * (predicted / measured - 1):+.1f}%); its widest pass was"
+        f"the {name} model, {where}: {measured / _MIB:,.1f} MiB measured, {beside}; its widest pass was"
         f" {widest['rows']} x {widest['tokens']:,} tokens{behind}"
     )
 

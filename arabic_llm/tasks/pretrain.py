@@ -41,6 +41,7 @@ def run(config: RunConfig, directory: Path) -> float:
     from arabic_llm.data.sample import corpus
     from arabic_llm.data.tokens import chat, token_rows
     from arabic_llm.models import adapter, fresh, placement
+    from arabic_llm.profiling import training_memory
     from arabic_llm.training import sft
 
     config = machine.settled(config)
@@ -62,7 +63,9 @@ def run(config: RunConfig, directory: Path) -> float:
         material,
         task,
         placement.resolve(config.hw),
-        sft.Run(directory / "training", config.seed, tracker),
+        sft.Run(
+            directory / "training", config.seed, tracker, training_memory.watch(directory / "training")
+        ),
     )
     folder = Path(task.export_to) if task.export_to else directory / "model"
     about = {"rows": material.hash, "steps": outcome.steps, "dev_loss": outcome.dev_loss}

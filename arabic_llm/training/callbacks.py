@@ -19,8 +19,8 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from arabic_llm import files, processes
-from arabic_llm.profiling.training_memory import Measure
 from arabic_llm.tracking import Tracker
+from arabic_llm.training.observer import Observer
 from arabic_llm.training.schedule import TokenCounts
 
 METRICS = "metrics.jsonl"
@@ -29,13 +29,13 @@ METRICS = "metrics.jsonl"
 class Metrics(TrainerCallback):  # type: ignore[misc]
     """One line of metrics.jsonl a step, flushed, and a copy to the tracker; one progress bar."""
 
-    def __init__(self, path: Path, counts: TokenCounts, tracker: Tracker, measure: Measure) -> None:
-        """Take the tokens of each step, from the schedule, and who measures the memory of the first."""
+    def __init__(self, path: Path, counts: TokenCounts, tracker: Tracker, observer: Observer) -> None:
+        """Take the tokens of each step, from the schedule, and who watches them."""
         self._path = path
         self._seen = np.concatenate([[0], np.cumsum(counts.all)])
         self._supervised = np.concatenate([[0], np.cumsum(counts.supervised)])
         self._tracker = tracker
-        self._measure = measure
+        self._observer = observer
         self._bar: tqdm[Any] | None = None
         self._clock = (0, 0.0)  # (step, seconds) of the last line
 
@@ -90,7 +90,7 @@ class Metrics(TrainerCallback):  # type: ignore[misc]
             "tokens_seen": int(self._seen[step]),
             "supervised_tokens_per_second": self._supervised_since(since, step) / (now - then),
             "memory_mib": _memory_mib(),
-            **self._measure.figures(step),
+            **self._observer.figures(step),
         }
 
     def _supervised_since(self, step: int, now: int) -> float:

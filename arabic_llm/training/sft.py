@@ -22,12 +22,11 @@ from arabic_llm.data.preparing.mix_report import MixReport
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError
-from arabic_llm.memory.training_plan import Plan
 from arabic_llm.models.placement import Placement, micro_batch
-from arabic_llm.profiling import training_memory
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import batches, callbacks, checkpoint, schedule
 from arabic_llm.training.held_out_loss import Drift, HeldOut
+from arabic_llm.training.observer import Nobody, Observer
 from arabic_llm.training.schedule import Schedule
 from arabic_llm.training.trainer import GuardedClassifier, GuardedTrainer, keep_dtypes, trained_dtypes
 
@@ -69,12 +68,12 @@ class Material:
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run keeps its files, its seed, who gets a copy of its metrics, and its plan."""
+    """Where a run keeps its files, its seed, who gets a copy of its metrics, and who watches its steps."""
 
     directory: Path
     seed: int
     tracker: Tracker
-    plan: Plan | None = None  # none without a budget
+    observer: Observer = field(default_factory=Nobody)
 
 
 @dataclass(frozen=True)
@@ -130,8 +129,7 @@ def train(
         plan = plan.until(checkpoint.step_of(last))  # it ended there; only its best weights are missing
     counts = schedule.count_tokens(plan, train_set["labels"])
     calm = callbacks.StopCalmly()
-    watch = training_memory.Measure(directory / training_memory.MEMORY, run.plan)
-    hooks = [callbacks.Metrics(metrics, counts, run.tracker, watch), calm]
+    hooks = [callbacks.Metrics(metrics, counts, run.tracker, run.observer), calm]
     if patience is not None:
         hooks.append(callbacks.StopEarly(metrics, patience))
     set_seed(run.seed)
@@ -141,7 +139,7 @@ def train(
         schedule=plan,
         row_ids=batches.row_ids(train_set, material.train),
         keep=settings.save_total_limit,
-        measure=watch,
+        observer=run.observer,
         model=model,
         args=_arguments(settings, placement, plan, run, has_dev=bool(material.dev), is_new=last is None),
         train_dataset=train_set.select(plan.order),
@@ -157,7 +155,7 @@ def train(
     log.info(
         "training: %s steps, from step %s", f"{plan.num_steps:,}", checkpoint.step_of(last) if last else 0
     )
-    with calm.listening(), closing(watch):
+    with calm.listening(), closing(run.observer):
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     return trainer.model, _outcome(directory, settings, checkpoint.step_of(last) if last else 0)
 

@@ -17,8 +17,8 @@ from arabic_llm import files, processes
 from arabic_llm.data.tokens.chat import IGNORED, TokenRow
 from arabic_llm.errors import HardwareError, TrainingError
 from arabic_llm.models import placement
-from arabic_llm.profiling.training_memory import Measure
 from arabic_llm.training import checkpoint, class_loss, optimizer_state
+from arabic_llm.training.observer import Observer
 from arabic_llm.training.schedule import Schedule
 
 _NAMED = 16  # rows named in the line of an error
@@ -30,12 +30,12 @@ class _Guards(Trainer):  # type: ignore[misc]
     """Stops a trainer at the first non-finite value and commits its checkpoints."""
 
     def __init__(
-        self, *, schedule: Schedule, row_ids: list[list[str]], keep: int, measure: Measure, **options: Any
+        self, *, schedule: Schedule, row_ids: list[list[str]], keep: int, observer: Observer, **options: Any
     ) -> None:
         """Take the trainer's own options, the schedule, each sequence's row names, checkpoints to keep."""
-        options["callbacks"] = [measure, *options["callbacks"]]
+        options["callbacks"] = [*observer.callbacks(), *options["callbacks"]]
         super().__init__(**options)
-        self._measure = measure
+        self._observer = observer
         self._schedule = schedule
         self._row_ids = row_ids
         self._keep = keep
@@ -52,7 +52,7 @@ class _Guards(Trainer):  # type: ignore[misc]
             if (short := placement.shortage(error)) is None:
                 raise
         # Here nothing holds the tensors of the step any longer.
-        self._measure.close()
+        self._observer.close()
         self.model.zero_grad()
         placement.release()
         self._keep_what_is_done()
@@ -168,7 +168,7 @@ class _Guards(Trainer):  # type: ignore[misc]
         done = f"carries on from step {checkpoint.step_of(last)}" if last else "begins at the first step"
         same = f"With {' or '.join(settings)} the same command {done}. " if settings else ""
         return (
-            f"step {step + 1}: {short}; {self._measure.expected(self.args)}. {same}A lower"
+            f"step {step + 1}: {short}; {self._observer.expected(self.args)}. {same}A lower"
             " task.max_length or adapter.rank, or a smaller model, needs less and begins anew"
         )
 

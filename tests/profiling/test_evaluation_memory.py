@@ -1,4 +1,4 @@
-"""The memory of judging: planned before it, measured while it lasts, and no answer is changed by that."""
+"""The memory of evaluating: planned before it, measured while it lasts, and no answer is changed by that."""
 
 from dataclasses import asdict, replace
 

@@ -12,6 +12,7 @@ from arabic_llm.data.preparing import held_out, sources
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.tokens import chat, token_rows
 from arabic_llm.models import adapter, load, placement
+from arabic_llm.profiling.training_memory import watch
 from arabic_llm.tracking import NoTracker
 from arabic_llm.training import batches, held_out_loss, schedule, sft
 
@@ -63,7 +64,7 @@ class Lab:
         texts = held_out.load(self.config.task.held_out, Path(), []) if self.follows else {}
         followed = held_out_loss.encode(self.codec, texts)
         material = sft.Material(self.train_rows, self.dev_rows, rows_hash, self.mix, followed)
-        run = sft.Run(directory, self.config.seed, self.tracker)
+        run = sft.Run(directory, self.config.seed, self.tracker, watch(directory))
         return sft.train(self.model, self.codec.tokenizer, material, self.config.task, self.place, run)
 
 

@@ -20,6 +20,7 @@ from arabic_llm.data.tokens import chat, token_rows
 from arabic_llm.errors import CheckpointError
 from arabic_llm.models import adapter, load, placement
 from arabic_llm.profiling import training_memory
+from arabic_llm.profiling.training_memory import watch
 from arabic_llm.tracking import NoTracker
 from arabic_llm.training import callbacks, class_loss, sft
 
@@ -66,7 +67,7 @@ class Lab:
     def train(self, directory: Path):
         """Train and return (model, outcome)."""
         material = sft.Material(self.rows, self.rows[::4], token_rows.data_hash(self.rows), Mix())
-        run = sft.Run(directory, self.config.seed, self.tracker)
+        run = sft.Run(directory, self.config.seed, self.tracker, watch(directory))
         return sft.train(self.model, self.tokenizer, material, self.config.task, self.place, run)
 
     def probabilities(self, model, numbers=None):
