@@ -74,8 +74,8 @@ def fine_tune(config: RunConfig, data: Labelled, fitted: Fit, directory: Path, t
     """
     from arabic_llm.data.preparing.mixing import Mix
     from arabic_llm.data.tokens import token_rows
-    from arabic_llm.models import adapter, load
-    from arabic_llm.profiling import training_fit
+    from arabic_llm.models import adapter, load, placement
+    from arabic_llm.profiling import training_fit, training_memory
     from arabic_llm.training import sft as training
 
     trained, is_done = sft.trained_before(config, directory)
@@ -86,18 +86,20 @@ def fine_tune(config: RunConfig, data: Labelled, fitted: Fit, directory: Path, t
     base, tokenizer, head = _base(config, data)
     train, dev = (_encoded(config, data, name, tokenizer) for name in ("train", "dev"))
     material = training.Material(train, dev, token_rows.data_hash(train), Mix.of(config.data))
+    with placement.enough_memory(f"reading the weights of {config.model.name}", "take a smaller model"):
+        model = load.base_model(config.model, base, config.adapter, place, head)
     model, outcome = training.train(
-        adapter.attach(
-            load.base_model(config.model, base, config.adapter, place, head),
-            config.adapter,
-            base,
-            config.seed,
-        ),
+        adapter.attach(model, config.adapter, base, config.seed),
         tokenizer,
         material,
         sft.settings(config),
         place,
-        training.Run(directory / "training", config.seed, tracker),
+        training.Run(
+            directory / "training",
+            config.seed,
+            tracker,
+            training_memory.watch(directory / "training", fitted.plan),
+        ),
     )
     notes = {
         "arabic_llm.json": {
@@ -118,7 +120,7 @@ def judge(config: RunConfig, data: Labelled, trained: Path, directory: Path) -> 
     from arabic_llm.models import placement
     from arabic_llm.reports.classification import Classified
 
-    probabilities = _probabilities(config, data, trained)
+    probabilities, memory = _probabilities(config, data, trained), directory / "training" / "memory.json"
     labels, name = data.classes(data.test), f"{config.model.name} {config.adapter.name}"
     answers = {
         name: [int(best) for best in probabilities.argmax(1)],
@@ -157,6 +159,7 @@ def judge(config: RunConfig, data: Labelled, trained: Path, directory: Path) -> 
         hardware=placement.resolve(config.hw).description,
         outcome=files.read_json(trained / "outcome.json"),
         metrics=files.read_json_lines(directory / "training" / "metrics.jsonl"),
+        memory=files.read_json(memory) if memory.exists() else {},
     )
 
 
@@ -222,7 +225,8 @@ def _probabilities(config: RunConfig, data: Labelled, trained: Path) -> Any:
     base, tokenizer, head = _base(config, data)
     test = _encoded(config, data, "test", tokenizer)
     placement.release()
-    model = adapter.load_trained(config.model, base, config.adapter, place, trained, head)
+    with placement.enough_memory(f"reading the weights of {config.model.name}", "take a smaller model"):
+        model = adapter.load_trained(config.model, base, config.adapter, place, trained, head)
     return class_loss.probabilities(model, test, place, head.pad_token_id)
 
 

@@ -94,7 +94,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     from arabic_llm.data.preparing import held_out
     from arabic_llm.data.tokens import chat, lint, token_rows
     from arabic_llm.models import adapter, load, placement
-    from arabic_llm.profiling import training_fit
+    from arabic_llm.profiling import training_fit, training_memory
     from arabic_llm.training import held_out_loss, sft
 
     task = settings(config)
@@ -128,7 +128,12 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         sft.Material(train.rows, dev.rows, seen.hash, mix, held_out_loss.encode(codec, texts)),
         task,
         place,
-        sft.Run(directory / "training", config.seed, tracker, fitted.plan),
+        sft.Run(
+            directory / "training",
+            config.seed,
+            tracker,
+            training_memory.watch(directory / "training", fitted.plan),
+        ),
     )
     notes = {
         "arabic_llm.json": {

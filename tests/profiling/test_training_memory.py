@@ -88,7 +88,7 @@ def test_plan_prediction_and_measurement_stand_in_one_line_and_only_like_is_comp
     )
     assert str(found_on("cuda", 211, plan)).endswith("tokens, which is more than 5% too low")
     assert str(found_on("cpu", 90, None)).endswith("(+8.9%); the prediction is more than 5% off")
-    assert str(found_on("cpu", 90, None, predicted=None)).endswith("measured, not predicted for this model")
+    assert str(found_on("cpu", 90, None, predicted=None)).endswith("measured, not predicted")
 
 
 def test_what_is_reserved_is_predicted_for_the_allocator_as_it_comes():
