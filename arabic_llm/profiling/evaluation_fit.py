@@ -17,16 +17,18 @@ from arabic_llm.memory.inference_peak import Parts
 from arabic_llm.memory.training_plan import GIB
 from arabic_llm.models import load, placement
 from arabic_llm.models.placement import Placement
+from arabic_llm.profiling.harmless import harmless
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Where and how a model is judged."""
+    """Where and how a model is judged. `least` is what one question takes; None: nobody can say."""
 
     place: Placement
     room: Room  # what the batches are made for
     own: Room  # of the model that is judged: with what was trained, or without
     generates: bool  # some of the tasks
+    least: Parts | None
 
 
 def fit(config: RunConfig, chosen: Sequence[Chosen], *, adapted: bool) -> Fit:
@@ -39,12 +41,35 @@ def fit(config: RunConfig, chosen: Sequence[Chosen], *, adapted: bool) -> Fit:
     both = replace(eval_batching.room(config.model, config.adapter, hw), most=place.eval_batch_size)
     own = replace(both, held=eval_batching.hold(config.model, config.adapter, hw, adapted=adapted))
     kinds = {task.OUTPUT_TYPE for entry in chosen for task in entry.leaves.values()}
-    return Fit(place, both, own, "generate_until" in kinds)
+    generates, least = "generate_until" in kinds, None
+    with harmless("what evaluating needs is not predicted"):
+        length = min(config.model.max_length, eval_plan.QUESTION)
+        least = own.worst(1, length, generates=generates)
+    return Fit(place, both, own, generates, least)
 
 
 def limits(config: RunConfig, fitted: Fit) -> Limits:
     """Return how much is judged at once, and how many items of each task."""
-    return Limits(fitted.room.most, config.model.max_length, config.suite.limit, fitted.room)
+    room = None if fitted.least is None else _Harmless(fitted.room)
+    return Limits(fitted.room.most, config.model.max_length, config.suite.limit, room)
+
+
+@dataclass
+class _Harmless:
+    """A room that never ends an evaluation: where its closed form fails it is as large as hw says."""
+
+    room: Room
+    has_failed: bool = False
+
+    def at_once(self, context: int, *, generates: bool) -> int:
+        """Return how many sequences fit whose longest has so many tokens."""
+        if not self.has_failed:
+            with harmless("what a batch needs is not predicted", self._fail):
+                return self.room.at_once(context, generates=generates)
+        return self.room.most
+
+    def _fail(self) -> None:
+        self.has_failed = True
 
 
 def cure(fitted: Fit) -> str:
@@ -70,8 +95,9 @@ def refuse(config: RunConfig, fitted: Fit) -> None:
         size = weights.weight_bytes(held.architecture, config.adapter.quantization, each)
         machine.refuse_too_large(name, size / GIB)
         return
+    if (least := fitted.least) is None:
+        return
     length = min(config.model.max_length, eval_plan.QUESTION)
-    least = fitted.own.worst(1, length, generates=fitted.generates)
     if not fitted.own.is_within(least):
         ways = eval_plan.cures(fitted.room, config.model, config.adapter, config.hw)
         cures = [f"{key}={value}" for key, value in ways.items()]
@@ -90,6 +116,8 @@ def line(config: RunConfig, fitted: Fit, num_items: int) -> str:
     kind = "nf4" if held.nf4 else held.dtype.name
     kind += ", with its adapter" if held.rank is not None else ""
     said = f"plan: judging {model.name} ({kind}) on {num_items:,} items"
+    if fitted.least is None:
+        return f"{said}: batches of {most}, what they need is not predicted; {fitted.place.description}"
     at_once, alone = (
         fitted.room.longest(size, model.max_length, generates=fitted.generates) for size in (most, 1)
     )

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 MEMORY = "memory.json"
 _WHAT = "memory of evaluating"
+_NOT_MEASURED = f"{_WHAT} is not measured"
 _WIDER, _MOST_WATCHED = 1.05, 12
 
 
@@ -68,7 +69,7 @@ def watching(model: PreTrainedModel, folder: Path | None) -> Iterator[None]:
     """Say what judging takes, in the main process, and leave it in a folder; without one look away."""
     held = None
     if folder is not None and processes.is_main():
-        with harmless(_WHAT):
+        with harmless(_NOT_MEASURED):
             held = hold(model)
             if held is None:
                 log.info("%s: not predicted for models of %s", _WHAT, model.config.model_type)
@@ -78,7 +79,7 @@ def watching(model: PreTrainedModel, folder: Path | None) -> Iterator[None]:
     watch = Watch(model, held)
     with watch.looking():
         yield
-    with harmless(_WHAT):
+    with harmless(_NOT_MEASURED):
         if (found := watch.found()) is not None:
             files.write_json(folder / MEMORY, asdict(found))
             log.info("%s", found)
@@ -130,7 +131,7 @@ class Watch:
         return Found("cpu", widest, self._counted[widest], None, size, None)
 
     def _predicted(self, shape: Pass) -> Peak | None:
-        with harmless(_WHAT):
+        with harmless(f"{_WHAT} is not predicted"):
             from arabic_llm.profiling import evaluation_rehearsal  # on private names, which may be gone
 
             return evaluation_rehearsal.peak(self._held, shape)
@@ -143,7 +144,7 @@ class Watch:
 
     def _before(self, _module: Any, _args: Any, inputs: dict[str, Any]) -> None:
         if not self._has_failed:
-            with harmless(_WHAT, self._give_up):
+            with harmless(_NOT_MEASURED, self._give_up):
                 self._note(inputs)
 
     def _note(self, inputs: dict[str, Any]) -> None:
@@ -179,7 +180,7 @@ class Watch:
         """End the count of a pass."""
         if self._trace is None:
             return
-        with harmless(_WHAT, self._give_up):
+        with harmless(_NOT_MEASURED, self._give_up):
             self._counting.close()
             if self._trace.failure is not None:
                 raise self._trace.failure

@@ -17,11 +17,9 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch.fx.experimental import _config as symbolic
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 from trl import DPOTrainer
-from trl.experimental.orpo import ORPOTrainer
 from trl.trainer import utils as trl_utils
 
 from arabic_llm.memory.workload import Loss, Objective, Workload
@@ -51,6 +49,8 @@ def kernels(model: PreTrainedModel, work: Workload) -> Iterator[None]:
 
     On a CPU it has none, and tensors of a tile's size instead.
     """
+    from torch.fx.experimental import _config as symbolic  # private: needed here alone
+
     if work.loss is Loss.tiled:
         head = model.get_base_model() if hasattr(model, "get_base_model") else model
         trl_utils.add_fused_lm_head(head, outputs=_OUTPUTS[work.objective])
@@ -147,6 +147,8 @@ def _of_pairs(model: PreTrainedModel, work: Workload) -> torch.Tensor:
 
 def _of_odds(model: PreTrainedModel, work: Workload) -> torch.Tensor:
     """Return TRL's ORPO loss, of logits of every token of both answers."""
+    from trl.experimental.orpo import ORPOTrainer  # may move any day: needed here alone
+
     ones = torch.ones(work.batch_size, work.tokens, dtype=torch.long)
     trainer = object.__new__(ORPOTrainer)
     vars(trainer).update(

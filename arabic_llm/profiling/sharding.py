@@ -1,4 +1,7 @@
-"""What several processes add to a rehearsal in one: the buckets of gradients, or the shares of weights."""
+"""What several processes add to a rehearsal in one: the buckets of gradients, or the shares of weights.
+
+Names that are private to torch are imported where they are used: one process is rehearsed without them.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,10 @@ from types import SimpleNamespace
 from unittest import mock
 
 import torch
-import torch.distributed._tools.fake_collectives  # they then work on the meta device
 from accelerate import FullyShardedDataParallelPlugin
 from accelerate.utils.fsdp_utils import fsdp2_prepare_model
 from torch import distributed, nn
-from torch._C._distributed_c10d import _compute_bucket_assignment_by_size
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp._fully_shard import _fsdp_param_group, _fully_shard
-from torch.testing._internal.distributed.fake_pg import FakeStore
 from transformers import PreTrainedModel
 
 from arabic_llm.config.hw import Precision
@@ -32,6 +31,8 @@ def buckets(model: nn.Module, work: Workload) -> list[torch.Tensor]:
     """
     if work.num_cards == 1 or work.fsdp:
         return []
+    from torch._C._distributed_c10d import _compute_bucket_assignment_by_size
+
     trained = [p for p in model.parameters() if p.requires_grad][::-1]
     groups, _ = _compute_bucket_assignment_by_size([*trained], [_FIRST_BUCKET, _BUCKET])
     sizes = [sum(trained[number].numel() for number in group) for group in groups]
@@ -43,6 +44,9 @@ def buckets(model: nn.Module, work: Workload) -> list[torch.Tensor]:
 @contextmanager
 def shared_out(model: PreTrainedModel, work: Workload) -> Iterator[None]:
     """Share a model on the meta device out as accelerate does, with processes that are not there."""
+    import torch.distributed._tools.fake_collectives  # they then work on the meta device
+    from torch.distributed.fsdp._fully_shard import _fsdp_param_group, _fully_shard
+
     mixed = _MIXED[work.compute] if work.autocast else "no"
     plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2,
@@ -73,6 +77,8 @@ def shared_out(model: PreTrainedModel, work: Workload) -> Iterator[None]:
 @contextmanager
 def _nobody(count: int) -> Iterator[distributed.ProcessGroup]:
     """Open a group in which this process talks to nobody; a group of the run stays as it is."""
+    from torch.testing._internal.distributed.fake_pg import FakeStore  # which registers the backend
+
     if distributed.is_initialized():
         group = distributed.new_group(list(range(count)), backend="fake", use_local_synchronization=True)
     else:

@@ -111,7 +111,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if key in self._live or storage.nbytes() == 0:
             return
         self._live[key] = block or self.allocator.malloc(storage.nbytes())
-        weakref.finalize(storage, self._gone, key)
+        weakref.finalize(storage, self._count, self._gone, key)
 
     def _gone(self, key: int) -> None:
         if key in self._live:  # not emptied before it died

@@ -8,13 +8,14 @@ from arabic_llm import machine, processes
 from arabic_llm.config.hw import Device, Precision
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import TrainingConfig
-from arabic_llm.errors import HardwareError
+from arabic_llm.errors import HardwareError, UserError
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory import weights
 from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.workload import Objective
 from arabic_llm.models import load, placement
 from arabic_llm.models.placement import Placement, micro_batch
+from arabic_llm.profiling.harmless import harmless
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Fit) ->
 def _planned(
     config: RunConfig, task: TrainingConfig, place: Placement, num_labels: int | None
 ) -> Plan | None:
-    """Return the plan of a run, or None without a budget, and in float32 on a card.
+    """Return the plan of a run, or None without a budget, and in float32 on a card; and where it fails.
 
     Budgets are of cards: on a CPU they are planned as if the card were there.
     """
@@ -103,10 +104,12 @@ def _planned(
         return None
     precision = place.precision if place.device != "cpu" else Precision.auto
     hw = replace(config.hw, precision=precision, device=Device.auto)
-    wanted = planning.ask(config.model, config.adapter, hw, task)
-    if num_labels is not None:
-        wanted = replace(wanted, objective=Objective.classify, num_labels=num_labels)
-    return planning.best(wanted)
+    with harmless("what training needs is not planned", refusals=UserError):
+        wanted = planning.ask(config.model, config.adapter, hw, task)
+        if num_labels is not None:
+            wanted = replace(wanted, objective=Objective.classify, num_labels=num_labels)
+        return planning.best(wanted)
+    return None
 
 
 def _missing(config: RunConfig, chosen: Plan) -> str | None:
@@ -114,11 +117,12 @@ def _missing(config: RunConfig, chosen: Plan) -> str | None:
     if planning.fits(chosen, config.hw):
         return None
     if planning.is_open(chosen, config.hw):
-        from arabic_llm.profiling import training_rehearsal  # trl takes 5 s, and few runs are on the edge
+        with harmless("whether it fits after all is not rehearsed"):
+            from arabic_llm.profiling import training_rehearsal  # trl takes 5 s, few runs are on the edge
 
-        budget = int((config.hw.usable_gib or 0) * planning.GIB)
-        if training_rehearsal.peak(chosen.work, budget).fits:
-            return None
+            budget = int((config.hw.usable_gib or 0) * planning.GIB)
+            if training_rehearsal.peak(chosen.work, budget).fits:
+                return None
     of = " task.of=classify" if chosen.work.objective is Objective.classify else ""
     return (
         f"hw={config.hw.name} leaves {config.hw.usable_gib} GiB and this run needs"

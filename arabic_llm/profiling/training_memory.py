@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MEMORY = "memory.json"
+_NOT_MEASURED = "memory of a step is not measured"
+_NOT_PREDICTED = "memory of a step is not predicted"
 
 
 def watch(directory: Path, plan: Plan | None = None) -> Measure:
@@ -67,8 +70,11 @@ class Measure(TrainerCallback):  # type: ignore[misc]
         self._model: Any = None
         self._meter: _Card | _Tensors | None = None
         self._has_moments = False
-        self._num_measured = 0
+        self._num_watched = 0
+        self._is_due = False  # the step that runs is to be watched: in all processes, or in none
         self._is_done = False
+        self._has_failed = False  # in this process: nothing more is measured
+        self._predicts = True
 
     def on_step_begin(
         self,
@@ -80,20 +86,20 @@ class Measure(TrainerCallback):  # type: ignore[misc]
         **_: Any,
     ) -> None:
         """Begin to watch, at the first step of this process and at the first one with moments."""
-        with harmless("memory of a step", self._give_up):
-            self._begin(args, model, optimizer)
-
-    def _begin(self, args: TrainingArguments, model: Any, optimizer: Any) -> None:
         self.batches.clear()
         optimizer = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it
-        self._has_moments = bool(optimizer.state)
-        if self._is_done or (self._num_measured and not self._has_moments):
-            return
+        self._has_moments = bool(getattr(optimizer, "state", None))
+        self._is_due = not self._is_done and (self._has_moments or not self._num_watched)
+        if self._is_due and not self._has_failed:
+            with harmless(_NOT_MEASURED, self._give_up):
+                self._begin(args, model, optimizer)
+
+    def _begin(self, args: TrainingArguments, model: Any, optimizer: Any) -> None:
         if self._model is None:
             self._model = model
             model.register_forward_pre_hook(self._note_batch, with_kwargs=True)
         if args.device.type == "cuda":
-            self._meter = _Card(args.device, is_new=not self._num_measured)
+            self._meter = _Card(args.device, is_new=not self._num_watched)
         else:
             self._meter = _Tensors(model, optimizer)
 
@@ -101,18 +107,17 @@ class Measure(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Keep what the step took in the fullest process, and say it of a step that all are like."""
-        if self._is_done:
+        if not self._is_due:
             return
         taken = None
-        with harmless("memory of a step", self._give_up):
-            if self._meter is None:
-                return
-            taken = self._meter.taken(worst_passes(self.batches))
-            self.close()
-            self._num_measured += 1
-            self._is_done = self._has_moments
+        with harmless(_NOT_MEASURED, self._fail):
+            if self._meter is not None and not self._has_failed:
+                taken = self._meter.taken(worst_passes(self.batches))
+        self.close()
+        self._num_watched += 1
+        self._is_due, self._is_done = False, self._has_moments
         everybody = processes.gather(taken)  # none of a process in which something went wrong
-        with harmless("memory of a step", self._give_up):
+        with harmless(_NOT_MEASURED, self._fail):
             self._keep(args, state.global_step, [each for each in everybody if each is not None])
 
     def _keep(self, args: TrainingArguments, step: int, taken: Sequence[Taken]) -> None:
@@ -127,12 +132,13 @@ class Measure(TrainerCallback):  # type: ignore[misc]
         if self._is_done:
             log.info("%s", self.found)
 
+    def _fail(self) -> None:
+        """Measure no further step in this process."""
+        self._has_failed = True
+
     def _give_up(self) -> None:
-        """Watch no further step."""
-        self._is_done = True
-        meter, self._meter = self._meter, None
-        if meter is not None:
-            meter.close()
+        self._fail()
+        self.close()
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -162,9 +168,9 @@ class Measure(TrainerCallback):  # type: ignore[misc]
 
     def predict(self, args: TrainingArguments, passes: Sequence[Batch]) -> tuple[Peak | None, list[Moment]]:
         """Return what a step with such passes takes, as rehearsed; None for models it does not know."""
-        found: list[tuple[Peak, list[Moment]]] = []
         from arabic_llm.profiling import training_rehearsal  # on private names, which may be gone
 
+        found: list[tuple[Peak, list[Moment]]] = []
         for batch in passes:
             if (work := workload(self._model, args, batch)) is None:
                 return None, []
@@ -172,13 +178,26 @@ class Measure(TrainerCallback):  # type: ignore[misc]
                 found.append(training_rehearsal.curve(work, is_first=not self._has_moments))
         return max(found, key=lambda each: each[0].allocated)
 
+    def _predicted(
+        self, args: TrainingArguments, passes: Sequence[Batch]
+    ) -> tuple[Peak | None, list[Moment]]:
+        """Return what is predicted, and after a prediction that failed nothing: the reason is said once."""
+        if self._predicts:
+            with harmless(_NOT_PREDICTED, self._predict_no_more):
+                return self.predict(args, passes)
+        return None, []
+
+    def _predict_no_more(self) -> None:
+        self._predicts = False
+
     def expected(self, args: TrainingArguments) -> str:
         """Return what the pass that runs was predicted to take, in words."""
+        if self._has_failed:
+            return "what it takes was not measured"
         if not self.batches:
             return "nothing had run"
-        batch, predicted = self.batches[-1], None
-        with harmless("memory of the pass that ran"):
-            predicted, _ = self.predict(args, [batch])
+        batch = self.batches[-1]
+        predicted, _ = self._predicted(args, [batch])
         said = f"a step of {batch.size} x {batch.tokens} tokens was"
         return (
             f"{said} predicted to take {mib(predicted.allocated)}" if predicted else f"{said} not predicted"
@@ -186,15 +205,13 @@ class Measure(TrainerCallback):  # type: ignore[misc]
 
     def close(self) -> None:
         """Leave training alone, as after an error."""
-        if self._meter is not None:
-            self._meter.close()
-            self._meter = None
+        meter, self._meter = self._meter, None
+        if meter is not None:
+            with harmless(_NOT_MEASURED, self._fail):
+                meter.close()
 
     def _held_against(self, args: TrainingArguments, step: int, taken: Taken) -> Found:
-        predicted: Peak | None = None
-        curve: list[Moment] = []
-        with harmless(f"memory of step {step}"):
-            predicted, curve = self.predict(args, taken.passes)
+        predicted, curve = self._predicted(args, taken.passes)
         by_rules = args.device.type == "cuda" and reserves_by_default(os.environ)
         return Found(
             step=step,
@@ -213,6 +230,11 @@ class Measure(TrainerCallback):  # type: ignore[misc]
         )
 
     def _note_batch(self, _model: Any, _args: Any, inputs: dict[str, Any]) -> None:
+        if not self._has_failed:
+            with harmless(_NOT_MEASURED, self._fail):  # the count ends with the step: here it is in a pass
+                self._note(inputs)
+
+    def _note(self, inputs: dict[str, Any]) -> None:
         mask = inputs.get("attention_mask")
         # without a mask they are packed: pieces do not mix; later nobody asks, and a GPU would have to wait
         padded = self._meter is None or mask is None or not bool(mask.all())
@@ -251,11 +273,14 @@ class _Tensors:
             if isinstance(module, FSDPModule):
                 module.reshard()  # an evaluation leaves its last weights whole, and their shares unseen
         self._timeline = Timeline(Exact(), model.config.vocab_size, of_a_run=True)
-        for tensor in skeleton.tensors(model):
-            self._timeline.see(tensor)
-        self._timeline.follow(model, optimizer)
-        self._timeline.allocator.reset_peaks()
-        self._timeline.__enter__()
+        with ExitStack() as stack:  # no hook stays on the model where something fails
+            stack.callback(self._timeline.close)
+            for tensor in skeleton.tensors(model):
+                self._timeline.see(tensor)
+            self._timeline.follow(model, optimizer)
+            self._timeline.allocator.reset_peaks()
+            self._timeline.__enter__()
+            stack.pop_all()
 
     def taken(self, passes: Sequence[Batch]) -> Taken:
         """Return the peak since then, and the curve to it. Raises what went wrong while it was counted."""

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from arabic_llm.analysis.classification import Array, Gain, Measure, class_scores
-from arabic_llm.reports import figures, page, tables
+from arabic_llm.reports import figures, memory_section, page, tables
 from arabic_llm.reports.markdown import percent, table
 
 _NUM_EXAMPLES = 10
@@ -45,6 +45,7 @@ class Classified:
     hardware: str = ""
     outcome: dict[str, Any] = field(default_factory=dict)
     metrics: Sequence[dict[str, Any]] = ()  # lines of metrics.jsonl
+    memory: dict[str, Any] = field(default_factory=dict)  # of a training step
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -126,6 +127,7 @@ def html(report: Classified) -> str:
         "classify.html.jinja",
         report=report,
         class_header=CLASS_HEADER,
+        memory=memory_section.section(report.memory),
         charts={name: Markup(drawn) for name, drawn in charts.items()},  # noqa: S704 (our own SVG)
     )
 

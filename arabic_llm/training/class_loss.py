@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from arabic_llm.config.hw import Precision
 from arabic_llm.data.tokens.chat import TokenRow
-from arabic_llm.models.placement import Placement
+from arabic_llm.models.placement import Placement, enough_memory
 from arabic_llm.training.batches import Collate
 
 
@@ -32,7 +32,10 @@ def loss(model: PreTrainedModel, inputs: dict[str, Any], num_rows: float) -> tup
 def probabilities(
     model: PreTrainedModel, rows: Sequence[TokenRow], placement: Placement, pad_token_id: int
 ) -> npt.NDArray[np.float64]:
-    """Return the probabilities [N, C] of the classes; like lengths share a batch, the longest first."""
+    """Return the probabilities [N, C] of the classes; like lengths share a batch, the longest first.
+
+    Raises HardwareError when memory runs out.
+    """
     model.eval()
     found = np.zeros((len(rows), model.config.num_labels))
     order = sorted(range(len(rows)), key=lambda number: -len(rows[number].input_ids))
@@ -40,14 +43,16 @@ def probabilities(
     autocast = torch.autocast(
         placement.device, placement.dtype, enabled=placement.precision is not Precision.float32
     )
+    cure = f"set hw.eval_batch_size={max(1, size // 2)}, or take a smaller model; what was trained is kept"
     starts = range(0, len(rows), size)
     for start in tqdm(starts, desc="classifying", unit="batch", leave=False, delay=2):
         numbers = order[start : start + size]
         batch = collate.classes([_feature(rows[number]) for number in numbers])
         del batch["labels"]
-        with torch.inference_mode(), autocast:
-            logits = model(**{key: value.to(placement.device) for key, value in batch.items()}).logits
-        found[numbers] = logits.double().softmax(-1).cpu().numpy()
+        with enough_memory("classifying texts", cure):
+            with torch.inference_mode(), autocast:
+                logits = model(**{key: value.to(placement.device) for key, value in batch.items()}).logits
+            found[numbers] = logits.double().softmax(-1).cpu().numpy()
     return found
 
 

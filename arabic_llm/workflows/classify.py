@@ -77,7 +77,7 @@ def fine_tune(config: RunConfig, data: Labelled, fitted: Fit, directory: Path, t
 
 def evaluate(config: RunConfig, data: Labelled, trained: Path, directory: Path) -> Classified:
     """Return what the classifier and the baselines are worth on the test rows."""
-    probabilities = _probabilities(config, data, trained)
+    probabilities, memory = _probabilities(config, data, trained), directory / "training" / "memory.json"
     labels, name = data.classes(data.test), f"{config.model.name} {config.adapter.name}"
     answers = {
         name: [int(best) for best in probabilities.argmax(1)],
@@ -116,6 +116,7 @@ def evaluate(config: RunConfig, data: Labelled, trained: Path, directory: Path) 
         hardware=placement.resolve(config.hw).description,
         outcome=files.read_json(trained / "outcome.json"),
         metrics=files.read_json_lines(directory / "training" / "metrics.jsonl"),
+        memory=files.read_json(memory) if memory.exists() else {},
     )
 
 
@@ -168,10 +169,9 @@ def _probabilities(config: RunConfig, data: Labelled, trained: Path) -> Any:
     base, tokenizer, head = _base(config, data)
     test = _encoded(config, data, "test", tokenizer)
     placement.release()
-    half = max(1, place.eval_batch_size // 2)
-    with placement.enough_memory(f"evaluating {config.model.name}", f"set hw.eval_batch_size={half}"):
+    with placement.enough_memory(f"reading the weights of {config.model.name}", "take a smaller model"):
         model = adapter.load_trained(config.model, base, config.adapter, place, trained, head)
-        return class_loss.probabilities(model, test, place, head.pad_token_id)
+    return class_loss.probabilities(model, test, place, head.pad_token_id)
 
 
 def _counted_letters(config: RunConfig, data: Labelled) -> list[int]:

@@ -164,7 +164,7 @@ def test_the_memory_of_a_step_is_shown_predicted_and_measured():
     assert memory_section.section(FOUND) == html
     assert memory_section.section({}) == ""
     alone = memory_section.section({**FOUND, "predicted": None, "predicted_curve": []})
-    assert "no family that is predicted" in alone
+    assert "It was not predicted; the log says why." in alone
     assert "<svg" not in alone
 
 

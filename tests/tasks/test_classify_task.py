@@ -58,7 +58,7 @@ def test_scores_items_and_the_matrix_tell_the_same(classified):
 def test_the_report_is_one_file_with_mistakes_to_read_right_to_left(classified):
     _, directory = classified
     page = (directory / "report.html").read_text(encoding="utf-8")
-    assert page.count("<svg") == 2  # the confusion matrix, the training curve
+    assert page.count("<svg") == 3  # the confusion matrix, the training curve, the memory of a step
     assert "<img" not in page
     assert "<script" not in page
     mistakes = re.findall(r'<td dir="auto" class="ar">([^<]+)</td>', page)
@@ -177,8 +177,8 @@ def test_memory_that_runs_out_while_classifying_is_one_line_and_what_is_trained_
         patch.setattr(class_loss.torch, "inference_mode", full)
         status, said = program(*SMALL, "hydra.run.dir=mine")
     assert status == 2, said
-    assert "error: evaluating tiny: out of memory: 1,536 MiB was asked for" in said
-    assert said.strip().endswith("set hw.eval_batch_size=16")
+    assert "error: classifying texts: out of memory: 1,536 MiB was asked for" in said
+    assert "set hw.eval_batch_size=16, or take a smaller model; what was trained is kept" in said
     status, said = program(*SMALL, "hydra.run.dir=mine")
     assert status == 0, said
     assert "already trained: " in said
