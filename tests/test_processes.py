@@ -104,7 +104,9 @@ def forget_the_end(folder):
 
 def test_two_processes_train_as_one_and_one_carries_on(tmp_path, trained_alone):
     done = in_two_processes(tmp_path, *TRAIN, "hw.num_cards=2")
-    assert done.stdout.count("4 steps of 8 sequences (2 x 2)") == 1  # in each process
+    assert (
+        done.stdout.count("4 steps of 8 sequences (2 micro-batches of 2 in each of 2 processes)") == 1
+    )  # in each process
     assert done.stdout.count("trained 4 steps") == 1
     assert done.stdout.count(" tokens in the fullest of 2 processes: ") == 1
     assert_memory_was_predicted(tmp_path)

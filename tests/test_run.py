@@ -112,7 +112,7 @@ def test_a_dry_run_says_rows_steps_tokens_and_bytes_and_writes_nothing(program, 
     status, said = program("dry_run=true", "adapter.rank=8")
     assert status == 0
     assert "rows in" in said
-    assert "steps of 16 sequences (1 x 16)" in said
+    assert "steps of 16 sequences (1 micro-batch of 16)" in said
     assert "weights 0.01 GiB" in said
     assert "tokens an epoch in" in said
     assert not any(path for path in tmp_path.rglob("*") if path.is_file())

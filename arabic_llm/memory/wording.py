@@ -35,3 +35,10 @@ def table(parts: Iterable[tuple[str, float]], total: float, hw: HardwareConfig) 
 
 def _row(name: str, size: float) -> str:
     return f"{name:34}{size / MIB:9,.0f} MiB"
+
+
+def micro_batches(accumulation: int, size: int) -> str:
+    """Return in words how an optimiser step's batch is cut on a card: so many of so many at once."""
+    return (
+        "1 micro-batch of " + str(size) if accumulation == 1 else f"{accumulation} micro-batches of {size}"
+    )

@@ -10,7 +10,7 @@ from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import TrainingConfig
 from arabic_llm.errors import HardwareError, UserError
 from arabic_llm.memory import training_plan as planning
-from arabic_llm.memory import weights
+from arabic_llm.memory import weights, wording
 from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.workload import Objective
 from arabic_llm.models import load, placement
@@ -66,7 +66,9 @@ def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Fit) ->
     """Return what is about to happen in one line; the figures of the memory are a closed form."""
     model, adapter = config.model, config.adapter
     size, accumulation = micro_batch(fitted.place, task.effective_batch_size)
-    batch = f"{task.effective_batch_size} sequences ({accumulation} x {size})"
+    each = f" in each of {processes.count()} processes" if processes.count() > 1 else ""
+    parts = f"{wording.micro_batches(accumulation, size)}{each}"
+    batch = f"{task.effective_batch_size} sequences ({parts})"
     trained = ""
     if adapter.rank is not None and adapter.target_modules == ["all-linear"] and not adapter.use_dora:
         shape, labels = model.architecture, fitted.num_labels

@@ -141,14 +141,15 @@ def _settings(chosen: Plan, config: RunConfig) -> list[str]:
     task, objective = training_rows.settings(config), chosen.work.objective
     kernels = {Attention.eager: "eager", Attention.efficient: "memory-efficient", Attention.flash: "flash"}
     tokens = task.effective_batch_size * task.max_length * (2 if objective in PAIRS else 1)
-    cards = f"{config.hw.num_cards} cards x " if config.hw.num_cards > 1 else ""
-    size = f"{cards}{chosen.accumulation} x {chosen.micro_batch_size}"
+    each = f" on each of {config.hw.num_cards} cards" if config.hw.num_cards > 1 else ""
+    parts = f"{wording.micro_batches(chosen.accumulation, chosen.micro_batch_size)}{each}"
     several = (
         [f"start it with {suggestions.start(config.hw.num_cards)} ..."] if config.hw.num_cards > 1 else []
     )
     return [
         *([_TRAINERS[objective]] if objective in _TRAINERS else []),
-        f"a step: {size} {_UNITS.get(objective, 'sequences')} of up to {task.max_length:,} tokens"
+        f"a step: {task.effective_batch_size} {_UNITS.get(objective, 'sequences')} ({parts}) of up to"
+        f" {task.max_length:,} tokens"
         f"{', prompt and answer' if objective in PAIRS else ''} (up to {tokens:,})",
         steps(config, tokens),
         f"gradient checkpointing {'on' if chosen.checkpointing else 'off'},"

@@ -95,13 +95,16 @@ def test_a_dry_run_says_rows_classes_and_steps_and_writes_nothing(program, tmp_p
     status, said = program(*SMALL, "dry_run=true")
     assert status == 0
     assert "plan: tiny (3.4 M parameters), a head of 4 classes with adapter=lora (" in said
-    assert ": 3 steps of 8 sequences (1 x 8), up to 128 tokens; weights 0.01 GiB; CPU" in said
+    assert ": 3 steps of 8 sequences (1 micro-batch of 8), up to 128 tokens; weights 0.01 GiB; CPU" in said
     assert not any(path for path in tmp_path.rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize(
     ("usable", "said"),
-    [("3.6", "(1 x 8), up to 128 tokens; needs 0."), ("0.035", "(4 x 2), up to 128 tokens; needs 0.")],
+    [
+        ("3.6", "(1 micro-batch of 8), up to 128 tokens; needs 0."),
+        ("0.035", "(4 micro-batches of 2), up to 128 tokens; needs 0."),
+    ],
 )
 def test_a_budget_decides_how_a_classifier_is_trained(program, usable, said):
     budget = ("hw=4gb", "hw.device=cpu", f"hw.usable_gib={usable}")
