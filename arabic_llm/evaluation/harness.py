@@ -18,11 +18,11 @@ from arabic_llm.analysis import aggregate
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data.tokens.chat import Codec
-from arabic_llm.evaluation import local_copies, suites
+from arabic_llm.evaluation import local_copies
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.evaluation.masked_lm import MaskedLM
-from arabic_llm.evaluation.suites import Chosen
+from arabic_llm.evaluation.suites import SuiteEntry
 
 _FEWSHOT_SEED = 1234  # lm-eval's own default
 
@@ -30,7 +30,7 @@ _FEWSHOT_SEED = 1234  # lm-eval's own default
 def evaluate(
     model: PreTrainedModel,
     codec: Codec | PreTrainedTokenizerBase,
-    chosen: Sequence[Chosen],
+    chosen: Sequence[SuiteEntry],
     limits: Limits,
     identity: tuple[dict[str, Any], dict[str, Any]],
     kept: Answers | None = None,
@@ -49,16 +49,14 @@ def evaluate(
     items: list[Item] = []
     for entry in chosen:
         items += _ask(judge, entry, entry.limit(limits.items))
-    examples = {
-        name: suites.example_answers(task) for entry in chosen for name, task in entry.leaves.items()
-    }
-    scores = [score for entry in chosen for score in aggregate.scores(entry, items, examples)]
+    benchmarks = [entry.benchmark() for entry in chosen]
+    scores = [score for benchmark in benchmarks for score in aggregate.scores(benchmark, items)]
     if overall := identity[1].get("overall"):
-        scores.append(aggregate.overall(overall, chosen, items, examples))
+        scores.append(aggregate.overall(overall, benchmarks, items))
     return Evaluation(*identity, scores, items, round(time.monotonic() - started, 1))
 
 
-def _ask(judge: LM, entry: Chosen, limit: int | None) -> Iterator[Item]:
+def _ask(judge: LM, entry: SuiteEntry, limit: int | None) -> Iterator[Item]:
     for task in entry.leaves.values():
         task.set_config(key="num_fewshot", value=entry.settings.num_fewshot)
         task.set_fewshot_seed(seed=_FEWSHOT_SEED)

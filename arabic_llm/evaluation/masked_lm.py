@@ -26,7 +26,7 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.errors import ConfigError, DataError, HardwareError
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import Limits
-from arabic_llm.evaluation.suites import Chosen
+from arabic_llm.evaluation.suites import SuiteEntry
 from arabic_llm.memory.eval_batching import TOKENS_OF_A_SEQUENCE
 from arabic_llm.text.normalize import normalize
 
@@ -56,7 +56,7 @@ class Row(NamedTuple):
     place: int
 
 
-def applicable(chosen: Sequence[Chosen], name: str) -> tuple[list[Chosen], dict[str, str]]:
+def applicable(chosen: Sequence[SuiteEntry], name: str) -> tuple[list[SuiteEntry], dict[str, str]]:
     """Return the tasks with given answers, without chat, and the names of the others with the reason.
 
     Raises ConfigError when no task is left.

@@ -16,6 +16,7 @@ import datasets
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import Entry, Kind
 
+from arabic_llm.analysis.aggregate import Benchmark
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.suite import SuiteConfig, SuiteTask
 from arabic_llm.errors import ConfigError, DataError
@@ -29,7 +30,7 @@ _ELSEWHERE = {"dataset_path", "custom_dataset", "include"}  # where a task's YAM
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SuiteEntry:
     """One entry of a suite: its leaf tasks, ready to run, and the groups they are summed up in."""
 
     name: str
@@ -46,7 +47,19 @@ class Chosen:
         """Return how many items of each leaf are asked: the smaller of its own limit and the suite's."""
         return min((one for one in (self.settings.limit, of_suite) if one is not None), default=None)
 
-    def judged(self) -> dict[str, Any]:
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """Return leaf -> the version of its task."""
+        return {name: str(task.VERSION) for name, task in self.leaves.items()}
+
+    def benchmark(self) -> Benchmark:
+        """Return what decides how its items become scores."""
+        settings = self.settings
+        examples = {name: example_answers(task) for name, task in self.leaves.items()}
+        how = (settings.metrics, settings.aggregate, settings.seen_in_training)
+        return Benchmark(self.versions, self.groups, *how, examples)
+
+    def identity(self) -> dict[str, Any]:
         """Return what decides a score but for the model: versions, prompts, shots, items."""
         return {
             "num_fewshot": self.settings.num_fewshot,
@@ -55,7 +68,7 @@ class Chosen:
             "metrics": self.settings.metrics,
             "aggregate": self.settings.aggregate.name,
             "seen_in_training": self.settings.seen_in_training,
-            "versions": {name: str(task.VERSION) for name, task in self.leaves.items()},
+            "versions": self.versions,
             "output_types": sorted({task.OUTPUT_TYPE for task in self.leaves.values()}),
             "items": {name: fingerprint(documents) for name, documents in self.documents.items()},
             "prompts": {name: self._prompts(name) for name in self.leaves},
@@ -83,7 +96,7 @@ class Chosen:
         )
 
 
-def num_items(chosen: Sequence[Chosen], limit: int | None) -> int:
+def num_items(chosen: Sequence[SuiteEntry], limit: int | None) -> int:
     """Return how many items are asked, of at most so many a leaf."""
     return sum(
         min(len(documents), entry.limit(limit) or len(documents))
@@ -96,13 +109,13 @@ class MissingBenchmarkError(DataError):
     """A benchmark has neither a local copy here nor a hub that answers."""
 
 
-def load(suite: SuiteConfig, data_root: Path) -> list[Chosen]:
+def load(suite: SuiteConfig, data_root: Path) -> list[SuiteEntry]:
     """Return the tasks of a suite with their documents; those that cannot be had are said, a line each.
 
     Raises MissingBenchmarkError when none can be had, ConfigError for a folder or task that lm-eval does
     not have.
     """
-    chosen: list[Chosen] = []
+    chosen: list[SuiteEntry] = []
     missing: list[MissingBenchmarkError] = []
     for name, settings in suite.tasks.items():
         try:
@@ -117,7 +130,7 @@ def load(suite: SuiteConfig, data_root: Path) -> list[Chosen]:
     return chosen
 
 
-def overall(suite: SuiteConfig, chosen: Sequence[Chosen]) -> str | None:
+def overall(suite: SuiteConfig, chosen: Sequence[SuiteEntry]) -> str | None:
     """Return the name of the mean over all tasks, or None: the suite has none, or a task is missing.
 
     Raises ConfigError when the tasks are not all in one metric: their mean would mean nothing.
@@ -133,7 +146,7 @@ def overall(suite: SuiteConfig, chosen: Sequence[Chosen]) -> str | None:
     return suite.overall
 
 
-def questions(chosen: list[Chosen]) -> Iterator[str]:
+def questions(chosen: list[SuiteEntry]) -> Iterator[str]:
     """Yield what every test document asks."""
     for entry in chosen:
         for documents in entry.documents.values():
@@ -185,14 +198,14 @@ def _index(name: str, settings: SuiteTask) -> tuple[TaskManager, dict[str, tuple
     return manager, dict(_groups(name, manager.task_index))
 
 
-def _choose(name: str, settings: SuiteTask, data_root: Path) -> Chosen:
+def _choose(name: str, settings: SuiteTask, data_root: Path) -> SuiteEntry:
     manager, groups = _index(name, settings)
     names = groups.get(name, (name,))
     with _hushed():
         leaves = _load(name, names, settings, data_root, manager)
         _check_metrics(name, settings, leaves)
     kept = {group: tuple(n for n in members if n in leaves) for group, members in groups.items()}
-    return Chosen(name, settings, leaves, {g: members for g, members in kept.items() if members})
+    return SuiteEntry(name, settings, leaves, {g: members for g, members in kept.items() if members})
 
 
 def _check_metrics(name: str, settings: SuiteTask, leaves: dict[str, Any]) -> None:

@@ -12,9 +12,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from markupsafe import Markup, escape
 
+from arabic_llm.analysis.robustness import Condition, Drop
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.analysis.statistics import interval
-from arabic_llm.evaluation.perturbed import Condition, Drop
 from arabic_llm.reports import figures, page, tables
 from arabic_llm.reports.markdown import escaped, table
 

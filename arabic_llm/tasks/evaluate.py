@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from arabic_llm.analysis.mistakes import Sorted
+    from arabic_llm.analysis.robustness import Condition
     from arabic_llm.analysis.scores import Evaluation
     from arabic_llm.data.tokens.chat import Codec
-    from arabic_llm.evaluation.perturbed import Condition
-    from arabic_llm.evaluation.suites import Chosen
+    from arabic_llm.evaluation.suites import SuiteEntry
     from arabic_llm.models.load import Base
     from arabic_llm.models.placement import Placement
     from arabic_llm.profiling.evaluation_fit import Fit
@@ -35,7 +35,7 @@ SHARES_WORK = True  # accelerate launch: each process answers its part of the it
 class Asked:
     """What is asked instead of the suite as it is, with the weights that several such judgements share."""
 
-    chosen: list[Chosen]
+    chosen: list[SuiteEntry]
     weights: Callable[[], PreTrainedModel]
     overall: str | None
     condition: Condition | None = None  # how the questions were perturbed
@@ -139,7 +139,7 @@ def _answers(
     config: RunConfig,
     fitted: Fit,
     weights: Callable[[], PreTrainedModel],
-    asked: tuple[Codec | PreTrainedTokenizerBase, list[Chosen]],
+    asked: tuple[Codec | PreTrainedTokenizerBase, list[SuiteEntry]],
     identity: tuple[dict[str, Any], dict[str, Any]],
     folder: Path | None,
 ) -> Evaluation:
@@ -177,12 +177,12 @@ def _identity(
     }
 
 
-def _judged(config: RunConfig, chosen: list[Chosen], overall: str | None) -> dict[str, Any]:
+def _judged(config: RunConfig, chosen: list[SuiteEntry], overall: str | None) -> dict[str, Any]:
     """Return what is asked, in which versions."""
     from importlib.metadata import version
 
     return {
-        "tasks": {entry.name: entry.judged() for entry in chosen},
+        "tasks": {entry.name: entry.identity() for entry in chosen},
         "limit": config.suite.limit,
         "overall": overall,
         "lm_eval": version("lm_eval"),
@@ -217,7 +217,7 @@ def sort_mistakes(config: RunConfig, evaluation: Evaluation) -> Sorted:
     return referee.ask(found, config.judge, kept)
 
 
-def _fitting(config: RunConfig, chosen: list[Chosen]) -> tuple[list[Chosen], dict[str, Any]]:
+def _fitting(config: RunConfig, chosen: list[SuiteEntry]) -> tuple[list[SuiteEntry], dict[str, Any]]:
     """Return the tasks that the model can be asked, and how, where that is not how a causal one is asked.
 
     Raises ConfigError when there are none.

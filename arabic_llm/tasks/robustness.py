@@ -22,7 +22,8 @@ from arabic_llm.text.perturb import Perturbation
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from arabic_llm.evaluation.perturbed import Condition, Texts
+    from arabic_llm.analysis.robustness import Condition
+    from arabic_llm.evaluation.perturbed import Texts
     from arabic_llm.reports.robustness import Report
     from arabic_llm.tasks.evaluate import Asked
 
@@ -48,6 +49,7 @@ def plan(config: RunConfig) -> None:
 def run(config: RunConfig, directory: Path) -> float:
     """Return the mean drop of the suite's first scores over all perturbations and rates, a share of 1."""
     from arabic_llm import machine
+    from arabic_llm.analysis import robustness as drops_of
     from arabic_llm.evaluation import perturbed, suites
     from arabic_llm.models import adapter, load, placement
     from arabic_llm.reports import robustness
@@ -75,15 +77,15 @@ def run(config: RunConfig, directory: Path) -> float:
     for condition, asked_so, texts in _conditions(config, known, asked):
         found = evaluate.judge(config, trained, folder / condition.name, asked_so)
         evaluate.leave(unjudged, found, folder / condition.name)
-        drops += perturbed.drops(clean, found, condition, _tokens(tokenizer, texts))
-        changed = perturbed.changed_answers(clean, found)
+        drops += drops_of.drops(clean, found, condition, _tokens(tokenizer, texts))
+        changed = drops_of.changed_answers(clean, found)
         answers.append((condition, list(islice(changed, robustness.NUM_ANSWERS))))
     if not drops:
         raise DataError(f"suite={config.suite.name} has no question that can be perturbed")
     return _write(
         robustness.Report(
             clean=clean,
-            drops=perturbed.gathered(drops),
+            drops=drops_of.gathered(drops),
             answers=answers,
             left_out=left_out,
             manifest=files.read_json(directory / "manifest.json"),
@@ -100,9 +102,10 @@ def _conditions(
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
+    from arabic_llm.analysis.robustness import Condition
     from arabic_llm.evaluation import perturbed
 
-    conditions = [perturbed.Condition(name, rate, config.seed) for name in known for rate in _rates(config)]
+    conditions = [Condition(name, rate, config.seed) for name in known for rate in _rates(config)]
     with logging_redirect_tqdm():
         for condition in tqdm(conditions, "perturbing"):
             way = known[condition.perturbation]
