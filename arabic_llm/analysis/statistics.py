@@ -231,6 +231,12 @@ def _bootstrap(
 
 def _refuse_unlike(base: Evaluation, tuned: Evaluation) -> None:
     """Refuse two evaluations that differ in more than what training changed."""
+    without = [", ".join(e.judged.get("left_out", ())) or "nothing" for e in (base, tuned)]
+    if without[0] != without[1]:
+        raise ConfigError(
+            f"not comparable: one was asked without {without[0]}, the other without {without[1]}; evaluate"
+            " both where the same benchmarks are"
+        )
     models = [{k: v for k, v in e.model.items() if k != "trained"} for e in (base, tuned)]
     unlike = [
         f"{key} is {a} and {b}"

@@ -109,25 +109,57 @@ class MissingBenchmarkError(DataError):
     """A benchmark has neither a local copy here nor a hub that answers."""
 
 
-def load(suite: SuiteConfig, data_root: Path) -> list[SuiteEntry]:
-    """Return the tasks of a suite with their documents; those that cannot be had are said, a line each.
+_FETCH = "where there is a network, python -m arabic_llm.run task=download"
 
-    Raises MissingBenchmarkError when none can be had, ConfigError for a folder or task that lm-eval does
-    not have.
+
+def load(suite: SuiteConfig, data_root: Path) -> list[SuiteEntry]:
+    """Return the tasks of a suite with their documents.
+
+    With suite.allow_missing those that cannot be had are said, a line each. Raises MissingBenchmarkError
+    when any is missing without it, or all are with it, and ConfigError for a folder or task that lm-eval
+    does not have.
     """
     chosen: list[SuiteEntry] = []
-    missing: list[MissingBenchmarkError] = []
+    missing: dict[str, str] = {}
     for name, settings in suite.tasks.items():
         try:
             chosen.append(_choose(name, settings, data_root))
         except MissingBenchmarkError as error:
-            missing.append(error)
-    if not chosen and missing:
-        raise missing[0]
-    for reason in missing:
+            missing[name] = str(error)
+    if missing and not (suite.allow_missing and chosen):
+        raise MissingBenchmarkError(_all_missing(suite, missing))
+    for reason in missing.values():
         log.warning("left out: %s", reason)
     datasets.disable_progress_bars()  # downloads are over; the rest are moments, many of them
     return chosen
+
+
+def left_out(suite: SuiteConfig, chosen: Sequence[SuiteEntry]) -> list[str]:
+    """Return the names of what a suite asks and what could not be had."""
+    return sorted(suite.tasks.keys() - {entry.name for entry in chosen})
+
+
+def what_is_left_out(suite: SuiteConfig, data_root: Path) -> dict[str, str]:
+    """Return, as an input of a run, what it has to leave out: with all there it is another run.
+
+    Of a suite that leaves nothing out there is nothing to say. Raises as `load` does.
+    """
+    if not suite.allow_missing:
+        return {}
+    return {"left_out": ", ".join(left_out(suite, load(suite, data_root))) or "nothing"}
+
+
+def _all_missing(suite: SuiteConfig, missing: dict[str, str]) -> str:
+    """Return in one line what is missing, and what brings it."""
+    (first, *_) = missing.values()
+    if len(suite.tasks) == 1:
+        return first
+    without = "" if len(missing) == len(suite.tasks) else "; suite.allow_missing=true goes on without"
+    return (
+        f"suite={suite.name}: {len(missing)} of {len(suite.tasks)} benchmarks are not here:"
+        f" {', '.join(missing)}; {first.partition(f'; {_FETCH}')[0]}; {_FETCH} suite={suite.name} fetches"
+        f" what the hub has{without}"
+    )
 
 
 def overall(suite: SuiteConfig, chosen: Sequence[SuiteEntry]) -> str | None:
@@ -266,8 +298,8 @@ def _load(
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise MissingBenchmarkError(
-            f"suite task {name}: {place}the hub's could not be read: {reason}; where there is a network,"
-            " python -m arabic_llm.run task=download fetches it (with the same suite=)"
+            f"suite task {name}: {place}the hub's could not be read: {reason}; {_FETCH}"
+            " fetches it (with the same suite=)"
         ) from error
 
 

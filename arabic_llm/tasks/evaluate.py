@@ -39,6 +39,7 @@ class Asked:
     weights: Callable[[], PreTrainedModel]
     overall: str | None
     condition: Condition | None = None  # how the questions were perturbed
+    left_out: tuple[str, ...] = ()  # benchmarks that could not be had
 
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
@@ -46,7 +47,7 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
 
     Raises ConfigError for a masked model with an adapter: nothing trains one that fits it.
     """
-    from arabic_llm.evaluation import local_copies
+    from arabic_llm.evaluation import local_copies, suites
     from arabic_llm.models import adapter
 
     if config.model.kind is ModelKind.masked and config.adapter.path is not None:
@@ -57,6 +58,7 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
     return {
         **adapter.known_hashes(config.model, config.adapter, Path(config.cache_dir)),
         "suite": local_copies.copies_hash(config.suite, Path(config.data_root)),
+        **suites.what_is_left_out(config.suite, Path(config.data_root)),
     }
 
 
@@ -84,7 +86,8 @@ def run(config: RunConfig, directory: Path) -> float:
     trained = Path(config.adapter.path) if config.adapter.path else None
     evaluation = judge(config, trained, directory / "evaluation")
     processes.from_main(lambda: leave(config, evaluation, directory / "evaluation"))
-    log.info("\n%s", tables.scores_terminal(evaluation.scores))
+    said = tables.left_out(evaluation.judged)
+    log.info("\n%s", "\n".join([tables.scores_terminal(evaluation.scores), *said]))
     return mean_score(config, evaluation)
 
 
@@ -99,6 +102,8 @@ def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | 
     cache = Path(config.cache_dir)
     asked_for = asked.chosen if asked else suites.load(config.suite, Path(config.data_root))
     chosen, how = _fitting(config, asked_for)
+    if names := asked.left_out if asked else suites.left_out(config.suite, asked_for):
+        how["left_out"] = list(names)
     base = load.locate(config.model, cache)
     is_masked = config.model.kind is ModelKind.masked
     codec = load.tokenizer(base) if is_masked else chat.prepare(load.tokenizer(base), config.model)
@@ -195,8 +200,8 @@ def leave(config: RunConfig, evaluation: Evaluation, folder: Path) -> Sorted:
     from arabic_llm.reports import mistakes, tables
 
     scores.write(evaluation, folder)
-    said = tables.scores_markdown(evaluation.scores) + tables.left_out(evaluation.judged)
-    files.write_text(folder / "scores.md", said)
+    said = "".join(f"\n{line}\n" for line in tables.left_out(evaluation.judged))
+    files.write_text(folder / "scores.md", tables.scores_markdown(evaluation.scores) + said)
     files.write_text(folder / "scores.csv", tables.scores_csv(evaluation.scores))
     found = sort_mistakes(config, evaluation)
     files.write_text(folder / "mistakes.md", mistakes.markdown(found, config.seed))

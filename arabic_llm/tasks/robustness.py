@@ -67,6 +67,7 @@ def run(config: RunConfig, directory: Path) -> float:
         chosen,
         cache(lambda: adapter.load_trained(config.model, base, config.adapter, place, trained)),
         suites.overall(config.suite, chosen),
+        left_out=tuple(suites.left_out(config.suite, chosen)),
     )
     folder = directory / "evaluation"
     clean = evaluate.judge(config, trained, folder / "clean", asked)
@@ -112,7 +113,8 @@ def _conditions(
             entries, texts = perturbed.ask_as(asked.chosen, condition, way, config.suite.limit)
             if entries:
                 overall = asked.overall if len(entries) == len(asked.chosen) else None
-                yield condition, evaluate.Asked(entries, asked.weights, overall, condition), texts
+                asked_so = replace(asked, chosen=entries, overall=overall, condition=condition)
+                yield condition, asked_so, texts
 
 
 def _write(report: Report, directory: Path) -> float:

@@ -72,6 +72,15 @@ def test_noise_is_called_noise_and_loss_is_called_worse():
     assert one([1, 0], [1, 0]).verdict == "within noise"
 
 
+def test_an_evaluation_that_left_benchmarks_out_is_not_held_against_a_full_one():
+    partly = evaluation([0, 1], judged=JUDGED | {"left_out": ["mmlu"]})
+    assert partly.fingerprint != evaluation([0, 1]).fingerprint
+    with pytest.raises(ConfigError, match="one was asked without mmlu, the other without nothing"):
+        compare(partly, evaluation([1, 1], trained="x"), seed=1)
+    (row,) = compare(partly, evaluation([1, 1], trained="x", judged=partly.judged), seed=1)
+    assert row.difference == 0.5
+
+
 def test_too_few_items_show_nothing():
     assert one([0, 0, 0], [1, 1, 1]).verdict == "within noise"  # three of three: p = 0.25
     assert one([0], [1]).verdict == "within noise"

@@ -127,7 +127,7 @@ def test_the_draws_are_named_by_seed_perturbation_and_text_not_by_rate_or_place(
 def test_a_perturbed_suite_is_judged_as_another(tmp_path):
     chosen, entries, _ = asked("sample", root=tmp_path)
     for clean, entry in zip(chosen, entries, strict=True):
-        assert fingerprint(clean.identity()) != fingerprint(entry.judged())
+        assert fingerprint(clean.identity()) != fingerprint(entry.identity())
 
 
 def item(number, right, prompt, answer="أ"):

@@ -33,6 +33,19 @@ def offline(monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
 
 
+@needs_data
+def test_what_a_run_leaves_out_is_an_input_of_it_so_it_is_not_done_when_the_rest_has_come(
+    offline, tmp_path
+):
+    ways = ("suite=generation", "suite.allow_missing=true", "~suite.tasks.cidar")
+    suite = compose_config(*ways).suite
+    without = suites.what_is_left_out(suite, tmp_path)
+    assert without == {"left_out": "arcd"}
+    (tmp_path / "arcd").symlink_to(DATA / "arcd")
+    assert suites.what_is_left_out(suite, tmp_path) == {"left_out": "nothing"}
+    assert suites.what_is_left_out(replace(suite, allow_missing=False), tmp_path / "nowhere") == {}
+
+
 def loaded(suite, name):
     config = compose_config(f"suite={suite}").suite
     (entry,) = suites.load(replace(config, tasks={name: config.tasks[name]}), DATA)
@@ -134,9 +147,20 @@ def plain(suite, name, model, codec):
 
 
 @needs_data
-def test_what_cannot_be_had_is_said_and_stops_nothing(offline, caplog):
+def test_what_cannot_be_had_ends_in_one_line_with_the_command_that_brings_it(offline):
+    with pytest.raises(MissingBenchmarkError) as refused:
+        suites.load(compose_config("suite=english").suite, DATA)
+    said = str(refused.value)
+    assert "\n" not in said
+    assert "3 of 4 benchmarks are not here: mmlu, hellaswag, winogrande;" in said
+    assert "python -m arabic_llm.run task=download suite=english fetches what the hub has" in said
+    assert said.endswith("suite.allow_missing=true goes on without")
+
+
+@needs_data
+def test_what_cannot_be_had_is_said_and_stops_nothing_where_it_may(offline, caplog):
     with caplog.at_level(logging.WARNING):
-        (entry,) = suites.load(compose_config("suite=english").suite, DATA)
+        (entry,) = suites.load(compose_config("suite=english", "suite.allow_missing=true").suite, DATA)
     assert entry.name == "gsm8k"
     said = [record.getMessage() for record in caplog.records]
     assert [line.split()[4] for line in said] == ["mmlu:", "hellaswag:", "winogrande:"]
@@ -147,7 +171,7 @@ def test_a_suite_of_nothing_says_what_is_missing(offline, tmp_path):
     with pytest.raises(
         MissingBenchmarkError, match="arabic_leaderboard_acva_light: the hub's could not be"
     ):
-        suites.load(compose_config("suite=arabic_light").suite, tmp_path)
+        suites.load(compose_config("suite=arabic_light", "suite.allow_missing=true").suite, tmp_path)
     with pytest.raises(
         MissingBenchmarkError, match="arsarcasm_dialect: no local copy at .*, and no hub has it"
     ):
@@ -156,7 +180,7 @@ def test_a_suite_of_nothing_says_what_is_missing(offline, tmp_path):
 
 @needs_data
 def test_a_mean_of_all_is_given_of_all_or_not_at_all(offline):
-    suite = compose_config("suite=oall").suite
+    suite = compose_config("suite=oall", "suite.allow_missing=true").suite
     chosen = suites.load(suite, DATA)
     assert [entry.name.removeprefix("arabic_leaderboard_") for entry in chosen] == ["acva", "arabic_exams"]
     assert suites.overall(suite, chosen) is None
