@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 from markupsafe import Markup
 
@@ -16,6 +13,7 @@ from arabic_llm.analysis.mistakes import KINDS, Change, Mistake, Sorted, changes
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.reports import figures
 from arabic_llm.reports.markdown import escaped, percent, table
+from arabic_llm.reports.tables import csv_text
 
 _NUM_EXAMPLES = 3  # of each kind
 _HEADER = ("task", "id", "subject", "level", "kind", "judged_by", "reason", "question", "target", "answer")
@@ -97,7 +95,7 @@ def markdown(found: Sorted, seed: int) -> str:
 
 def comma_separated(found: Sorted) -> str:
     """Return every mistake in CSV."""
-    return _csv(
+    return csv_text(
         _HEADER,
         [
             (
@@ -111,7 +109,7 @@ def comma_separated(found: Sorted) -> str:
 
 def changes_csv(rows: Sequence[Change]) -> str:
     """Return the shares of each kind before and after in CSV, in fractions and at full precision."""
-    return _csv(
+    return csv_text(
         _CHANGES_HEADER,
         [
             (r.label, r.n, r.base, r.tuned, r.tuned - r.base, r.low, r.high, r.holm_p, r.verdict)
@@ -159,9 +157,3 @@ def _rows(made: Sequence[str], *sides: _Counts) -> list[tuple[str, ...]]:
 
 def _counted(counts: Sequence[int]) -> str:
     return " → ".join(f"{count:,}" for count in counts) if any(counts) else "0"
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([header, *rows])
-    return out.getvalue()

@@ -112,7 +112,7 @@ def subject_means(base: Evaluation, tuned: Evaluation) -> dict[str, tuple[float,
     sums: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for before, after in _paired(base, tuned):
         if before.subject:
-            sums[before.subject].append((_first(before), _first(after)))
+            sums[before.subject].append((before.first, after.first))
     return {
         subject: (sum(a for a, _ in pairs) / len(pairs), sum(b for _, b in pairs) / len(pairs))
         for subject, pairs in sorted(sums.items(), key=lambda entry: -len(entry[1]))
@@ -123,9 +123,9 @@ def changed_items(base: Evaluation, tuned: Evaluation) -> list[tuple[str, Item, 
     """Return a few items that became right and that became wrong, spread over the tasks."""
     gained, lost = [], []
     for before, after in _paired(base, tuned):
-        if _first(after) > _first(before):
+        if after.first > before.first:
             gained.append(("became right", before, after))
-        elif _first(after) < _first(before):
+        elif after.first < before.first:
             lost.append(("became wrong", before, after))
     return [*_spread(gained), *_spread(lost)]
 
@@ -138,10 +138,6 @@ def _spread(changes: list[tuple[str, Item, Item]]) -> list[tuple[str, Item, Item
 def _paired(base: Evaluation, tuned: Evaluation) -> list[tuple[Item, Item]]:
     after = {(item.task, item.id): item for item in tuned.items}
     return [(item, after[item.task, item.id]) for item in base.items]
-
-
-def _first(item: Item) -> float:
-    return next(iter(item.scores.values()))
 
 
 def is_headline(row: Difference, base: Evaluation) -> bool:
