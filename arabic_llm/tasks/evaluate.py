@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,7 +95,7 @@ def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | 
     """Return the evaluation of the base model, or of what was trained; folder gets what memory it took."""
     from arabic_llm.analysis import scores
     from arabic_llm.data.tokens import chat
-    from arabic_llm.evaluation import suites
+    from arabic_llm.evaluation import code, suites
     from arabic_llm.models import adapter, load, placement
     from arabic_llm.profiling import evaluation_fit
 
@@ -114,7 +114,7 @@ def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | 
     overall = asked.overall if asked else suites.overall(config.suite, chosen)
     fitted = evaluation_fit.fit(config, chosen, adapted=trained is not None)
     identity = _identity(config, fitted.place, base, codec, trained), _judged(config, chosen, overall) | how
-    about = {"model": identity[0], "judged": identity[1], "items": [f.name for f in fields(scores.Item)]}
+    about = {"model": identity[0], "judged": identity[1], "code": code.of_evaluations()}
     kept = cache / "evaluations" / fingerprint(about)
     if processes.from_main(lambda: scores.exists(kept)):
         evaluation = scores.read(kept)
@@ -149,12 +149,14 @@ def _answers(
     folder: Path | None,
 ) -> Evaluation:
     """Return what a model answers now; what it needs of memory is measured into the folder."""
-    from arabic_llm.evaluation import harness
+    from arabic_llm.evaluation import code, harness
     from arabic_llm.evaluation.answers import Answers
     from arabic_llm.models import placement
     from arabic_llm.profiling import evaluation_fit, evaluation_memory
 
-    kept = Answers(Path(config.cache_dir) / "answers" / f"{fingerprint(identity[0])}.jsonl")
+    kept = Answers(
+        Path(config.cache_dir) / "answers" / f"{fingerprint([identity[0], code.of_answers()])}.jsonl"
+    )
     with placement.enough_memory(f"judging {config.model.name}", evaluation_fit.cure(fitted)):
         model = weights()
         with evaluation_memory.watching(model, folder):
