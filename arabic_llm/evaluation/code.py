@@ -12,7 +12,12 @@ _ANSWERING = (
 # What decides an item and its scores, once it is answered.
 _SCORING = (
     *("analysis/aggregate.py", "analysis/scorers.py", "analysis/scores.py", "analysis/statistics.py"),
-    *("evaluation/harness.py", "evaluation/local_copies.py", "evaluation/suites.py"),
+    *(
+        "evaluation/harness.py",
+        "evaluation/local_copies.py",
+        "evaluation/question.py",
+        "evaluation/suites.py",
+    ),
     "evaluation/tasks",
 )
 

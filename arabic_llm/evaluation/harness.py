@@ -18,10 +18,10 @@ from arabic_llm.analysis import aggregate
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data.tokens.chat import Codec
-from arabic_llm.evaluation import local_copies
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.evaluation.masked_lm import MaskedLM
+from arabic_llm.evaluation.question import Question
 from arabic_llm.evaluation.suites import SuiteEntry
 
 _FEWSHOT_SEED = 1234  # lm-eval's own default
@@ -77,8 +77,9 @@ def _ask(judge: LM, entry: SuiteEntry, limit: int | None) -> Iterator[Item]:
         for sample in samples:
             by_document[sample["doc_id"]][sample["filter"]] = sample
         for filtered in by_document.values():
-            item = _item(name, filtered, entry.settings.metrics)
             sample = next(iter(filtered.values()))
+            question = entry.questions[name][sample["doc_id"]]
+            item = _item(name, filtered, question, entry.settings.metrics)
             document = sample["doc"]
             asked = task.doc_to_text(document)
             if not isinstance(asked, str):  # the choices stand in the prompt, as in WinoGrande
@@ -88,16 +89,16 @@ def _ask(judge: LM, entry: SuiteEntry, limit: int | None) -> Iterator[Item]:
             yield replace(item, prompt_hash=fingerprint(asked), is_shot=asked in shots, is_cut=is_cut)
 
 
-def _item(task: str, filtered: dict[str, dict[str, Any]], metrics: list[str]) -> Item:
+def _item(task: str, filtered: dict[str, dict[str, Any]], question: Question, metrics: list[str]) -> Item:
     """Return what is kept of lm-eval's samples of one document, one for each filter of the task's."""
     sample = _of_filter(filtered, metrics[0])
     common: dict[str, Any] = {
         "task": task,
         "id": f"{sample['doc_id']}-{sample['doc_hash'][:12]}",
-        "question": local_copies.question_of(sample["doc"]),
-        "subject": local_copies.subject_of(sample["doc"]),
-        "context": local_copies.context_of(sample["doc"]),
-        "level": local_copies.level_of(sample["doc"]),
+        "question": question.text,
+        "subject": question.subject,
+        "context": question.context,
+        "level": question.level,
         "scores": {m: float(_of_filter(filtered, m)[m.partition(",")[0]]) for m in metrics},
     }
     responses = sample["filtered_resps"]
@@ -108,14 +109,13 @@ def _item(task: str, filtered: dict[str, dict[str, Any]], metrics: list[str]) ->
     said = int(np.argmin(lacked))
     target = sample["target"]
     wanted = choices.index(target) if isinstance(target, str) else int(target)
-    options = local_copies.options_of(sample["doc"])
     return Item(
         target=choices[wanted],
         answer=choices[said],
         num_choices=len(choices),
         target_index=wanted,
         answer_index=said,
-        options=tuple(options if len(options) == len(choices) else choices),
+        options=question.options if len(question.options) == len(choices) else tuple(choices),
         lacked=tuple(lacked.round(4).tolist()),
         **common,
     )

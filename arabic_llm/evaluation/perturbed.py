@@ -11,13 +11,10 @@ from typing import Any
 from datasets import Dataset
 
 from arabic_llm.analysis.robustness import Condition
+from arabic_llm.evaluation.question import CONTEXT, TEXT
 from arabic_llm.evaluation.suites import SuiteEntry
 from arabic_llm.text.perturb import Perturbation
 
-# Where the benchmarks that we know keep what they ask, and the text they ask about. Choices, answers and
-# few-shot examples are never touched.
-_QUESTIONS = ("question", "Question", "opening", "tweet", "text", "query", "premise", "goal", "ctx")
-_CONTEXTS = ("context", "Context", "passage", "flores_passage", "support")
 _ASKS_DIALECT = ("sample_dialect", "arsarcasm_dialect")  # in other words they would have another answer
 
 Texts = dict[str, list[tuple[str, str]]]  # leaf -> what each item asks, clean and perturbed
@@ -74,12 +71,13 @@ def is_asked(name: str, task: Any, perturbation: str) -> bool:
 def fields(task: Any) -> list[str]:
     """Return the fields of a task's raw documents that are perturbed; none where none is known.
 
+    They are those of the question and its context; choices, answers and few-shot examples are not touched.
     Where the answer is written, not chosen, the context stays: the words that are wanted stand in it.
     """
     kinds = task.dataset[_split(task)].features
-    wanted = _QUESTIONS if task.OUTPUT_TYPE == "generate_until" else _QUESTIONS + _CONTEXTS
+    wanted = TEXT if task.OUTPUT_TYPE == "generate_until" else TEXT + CONTEXT
     found = [name for name in wanted if getattr(kinds.get(name), "dtype", "") in ("string", "large_string")]
-    return found if set(found) & set(_QUESTIONS) else []
+    return found if set(found) & set(TEXT) else []
 
 
 def _rewritten(task: Any, write: Callable[[str], str]) -> tuple[Any, list[tuple[str, str]]]:

@@ -21,6 +21,7 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.suite import SuiteConfig, SuiteTask
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.evaluation import local_copies
+from arabic_llm.evaluation.question import Question
 
 log = logging.getLogger(__name__)
 OUR_TASKS = Path(__file__).parent / "tasks"
@@ -42,6 +43,11 @@ class SuiteEntry:
     def documents(self) -> dict[str, list[dict[str, Any]]]:
         """Return leaf -> test documents; lm-eval makes them anew each time it is asked."""
         return {name: list(task.eval_docs) for name, task in self.leaves.items()}
+
+    @cached_property
+    def questions(self) -> dict[str, list[Question]]:
+        """Return leaf -> what each of its documents asks."""
+        return {name: list(map(Question.of, documents)) for name, documents in self.documents.items()}
 
     def limit(self, of_suite: int | None) -> int | None:
         """Return how many items of each leaf are asked: the smaller of its own limit and the suite's."""
@@ -181,8 +187,8 @@ def overall(suite: SuiteConfig, chosen: Sequence[SuiteEntry]) -> str | None:
 def questions(chosen: list[SuiteEntry]) -> Iterator[str]:
     """Yield what every test document asks."""
     for entry in chosen:
-        for documents in entry.documents.values():
-            yield from map(local_copies.question_of, documents)
+        for asked in entry.questions.values():
+            yield from (question.text for question in asked)
 
 
 def hub_ids(name: str, settings: SuiteTask) -> list[str]:
