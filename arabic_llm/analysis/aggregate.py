@@ -24,7 +24,7 @@ class Benchmark:
     """
 
     versions: Mapping[str, str]  # of each leaf task
-    groups: Mapping[str, tuple[str, ...]]  # name -> names of leaves
+    groups: dict[str, tuple[str, ...]]  # name -> names of leaves
     metrics: Sequence[str]
     aggregate: Aggregate = Aggregate.micro
     seen_in_training: bool = False

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -14,17 +12,15 @@ from typing import Any
 
 import datasets
 from lm_eval.tasks import TaskManager
-from lm_eval.tasks._index import Entry, Kind
 
 from arabic_llm.analysis.aggregate import Benchmark
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.suite import SuiteConfig, SuiteTask
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.evaluation import local_copies
+from arabic_llm.evaluation import local_copies, task_files
 from arabic_llm.evaluation.question import Question
 
 log = logging.getLogger(__name__)
-OUR_TASKS = Path(__file__).parent / "tasks"
 _FILE_KINDS = ("json", "csv", "text", "parquet", "arrow")  # dataset_path of tasks that name their files
 _MOST_EXAMPLES = 1000
 _ELSEWHERE = {"dataset_path", "custom_dataset", "include"}  # where a task's YAML says its documents are
@@ -196,8 +192,8 @@ def hub_ids(name: str, settings: SuiteTask) -> list[str]:
 
     Raises ConfigError for a folder or task that lm-eval does not have.
     """
-    manager, groups = _index(name, settings)
-    paths = (_dataset(manager, leaf) for leaf in groups.get(name, (name,)))
+    manager, groups = task_files.index(name, settings)
+    paths = (task_files.dataset(manager, leaf) for leaf in groups.get(name, (name,)))
     return sorted({path for path in paths if path and path not in _FILE_KINDS})
 
 
@@ -227,19 +223,10 @@ def benchmark_folder(hub_id: str, data_root: Path) -> Path:
     return data_root / "benchmarks" / hub_id
 
 
-def _index(name: str, settings: SuiteTask) -> tuple[TaskManager, dict[str, tuple[str, ...]]]:
-    """Return the tasks of an entry's folder, and the groups below the entry."""
-    manager = TaskManager(include_path=str(_folder(settings.folder)), include_defaults=False)
-    if name not in manager.all_groups + manager.all_subtasks:
-        known = ", ".join(manager.all_groups + manager.all_subtasks)
-        raise ConfigError(f"suite.tasks: {settings.folder} has no task '{name}'; there are: {known}")
-    return manager, dict(_groups(name, manager.task_index))
-
-
 def _choose(name: str, settings: SuiteTask, data_root: Path) -> SuiteEntry:
-    manager, groups = _index(name, settings)
+    manager, groups = task_files.index(name, settings)
     names = groups.get(name, (name,))
-    with _hushed():
+    with task_files.hushed():
         leaves = _load(name, names, settings, data_root, manager)
         _check_metrics(name, settings, leaves)
     kept = {group: tuple(n for n in members if n in leaves) for group, members in groups.items()}
@@ -253,32 +240,6 @@ def _check_metrics(name: str, settings: SuiteTask, leaves: dict[str, Any]) -> No
             if metric.partition(",")[0] not in there:
                 said = f"{leaf} has no '{metric}'; there are: {', '.join(there)}"
                 raise ConfigError(f"suite.tasks.{name}.metrics: {said}")
-
-
-def _folder(name: str) -> Path:
-    """Return a folder of task files: ours, or lm-eval's."""
-    package = importlib.util.find_spec("lm_eval")
-    theirs = Path(str(package.origin)).parent / "tasks" if package else OUR_TASKS
-    for root in (OUR_TASKS, theirs):
-        if (root / name).is_dir():
-            return root / name
-    raise ConfigError(f"suite.tasks: neither arabic_llm nor lm_eval has a task folder '{name}'")
-
-
-def _groups(name: str, index: dict[str, Entry]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield (group, leaves below it) for a group and the groups inside it."""
-    entry = index[name]
-    if entry.kind is not Kind.GROUP:
-        return
-    leaves: list[str] = []
-    for child in (entry.cfg or {})["task"]:
-        if index[child].kind is Kind.TAG:
-            leaves += sorted(index[child].tags)
-            continue
-        inner = dict(_groups(child, index))
-        yield from inner.items()
-        leaves += inner.get(child, (child,))
-    yield name, tuple(leaves)
 
 
 def _load(
@@ -330,29 +291,11 @@ def _tasks(manager: TaskManager, name: str, specs: list[dict[str, Any]]) -> dict
 
 def _spec(manager: TaskManager, leaf: str, data_root: Path) -> dict[str, Any]:
     """Return the task, with its data set as it was downloaded, if it was."""
-    hub_id = _dataset(manager, leaf)
+    hub_id = task_files.dataset(manager, leaf)
     if hub_id and (folder := benchmark_folder(hub_id, data_root)).is_dir():
         return {"task": leaf, "dataset_path": str(folder)}
     return {"task": leaf}
 
 
-def _dataset(manager: TaskManager, leaf: str) -> str | None:
-    """Return what a task's YAML names as its data: an id of the hub, a kind of file, or nothing."""
-    path = (manager.task_index[leaf].cfg or {}).get("dataset_path")
-    return str(path) if path else None
-
-
 def _constant(documents: dict[str, Any]) -> Any:
     return lambda **_: documents
-
-
-@contextlib.contextmanager
-def _hushed() -> Iterator[None]:
-    """Silence lm-eval's remarks on every task it loads."""
-    logger = logging.getLogger("lm_eval")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

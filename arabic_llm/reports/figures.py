@@ -52,7 +52,8 @@ def reach(scores: Sequence[Score]) -> NDArray[np.float64]:
     The interval is that of the tables. A rounding that leaves the score outside is none.
     """
     sides = np.array([(s.value - low, high - s.value) for s in scores for low, high in [interval(s)]])
-    return 100 * np.maximum(sides.T, 0)
+    points: NDArray[np.float64] = 100 * np.maximum(sides.T, 0)
+    return points
 
 
 def differences(rows: Sequence[Difference]) -> str:

@@ -12,7 +12,7 @@ from arabic_llm.config.data import Overflow
 from arabic_llm.data.rows import question_answer
 from arabic_llm.data.tokens import chat
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.evaluation import harness, suites
+from arabic_llm.evaluation import harness, suites, task_files
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.models import load, placement
 
@@ -63,7 +63,7 @@ def test_our_scores_are_those_of_plain_lm_eval(tiny_codec, tmp_path):
             tasks=names,
             limit=30,
             apply_chat_template=is_chat,
-            task_manager=TaskManager(include_path=str(suites.OUR_TASKS), include_defaults=False),
+            task_manager=TaskManager(include_path=str(task_files.OUR_TASKS), include_defaults=False),
         )["results"]
         for (name, metric), score in by_name(ours).items():
             if name in names:
