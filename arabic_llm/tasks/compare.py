@@ -12,7 +12,7 @@ from arabic_llm.config.task import CompareConfig
 from arabic_llm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from arabic_llm.analysis.mistakes import Sorted
+    from arabic_llm.analysis.mistakes import SortedMistakes
     from arabic_llm.analysis.scores import Evaluation
     from arabic_llm.analysis.statistics import Difference
 
@@ -50,7 +50,7 @@ def run(config: RunConfig, directory: Path) -> float:
 def report(
     config: RunConfig,
     sides: tuple[Evaluation, Evaluation],
-    mistakes_of: tuple[Sorted, Sorted],
+    mistakes_of: tuple[SortedMistakes, SortedMistakes],
     directory: Path,
     trained: Path | None,
 ) -> list[Difference]:
@@ -80,7 +80,7 @@ def report(
         forgetting=found,
         mistakes=mistakes.section(*mistakes_of, base, config.seed),
         followed=followed,
-        judging={
+        evaluation_memory={
             side: _read(directory / "evaluation" / side / "memory.json") for side in ("base", "tuned")
         },
         **training,
