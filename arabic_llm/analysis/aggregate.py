@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import f1_score, recall_score
 
 from arabic_llm.analysis.scorers import SCORERS
 from arabic_llm.analysis.scores import Item, Score
-from arabic_llm.analysis.statistics import balanced_accuracy, macro_f1, standard_error
+from arabic_llm.analysis.statistics import standard_error
 from arabic_llm.config.suite import Aggregate
 
 
@@ -87,7 +89,7 @@ def _score(whole: _Whole, benchmarks: Sequence[Benchmark], items: Sequence[Item]
         _constant(part, whole.metric, pool or _targets(part))
         for part, pool in zip(parts, pools, strict=True)
     ]
-    is_choice = own[0].num_choices > 0
+    balanced, macro_f1 = _balanced(own) if own[0].num_choices else (None, None)
     return Score(
         whole.name,
         whole.metric,
@@ -100,16 +102,19 @@ def _score(whole: _Whole, benchmarks: Sequence[Benchmark], items: Sequence[Item]
         tasks=whole.tasks,
         version=", ".join(sorted({of_task[task].versions[task] for task in of_task})),
         weights=whole.weights,
-        balanced=balanced_accuracy(*_indices(own)) if is_choice else None,
-        macro_f1=macro_f1(*_indices(own)) if is_choice else None,
+        balanced=balanced,
+        macro_f1=macro_f1,
         num_repeated=_num_repeated(own),
         num_shots=sum(item.is_shot for item in own),
         seen_in_training=any(benchmark.seen_in_training for benchmark in benchmarks),
     )
 
 
-def _indices(items: list[Item]) -> tuple[list[int], list[int]]:
-    return [item.target_index for item in items], [item.answer_index for item in items]
+def _balanced(items: list[Item]) -> tuple[float, float]:
+    """Return the means of recall and of F1 over the positions that are ever right."""
+    wanted, said = [item.target_index for item in items], [item.answer_index for item in items]
+    how: Any = {"labels": sorted(set(wanted)), "average": "macro", "zero_division": 0}
+    return float(recall_score(wanted, said, **how)), float(f1_score(wanted, said, **how))
 
 
 def _num_repeated(items: list[Item]) -> int:
