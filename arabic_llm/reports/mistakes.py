@@ -9,7 +9,7 @@ from random import Random
 
 from markupsafe import Markup
 
-from arabic_llm.analysis.mistakes import KINDS, Change, Mistake, Sorted, changes, explained, labels
+from arabic_llm.analysis.mistakes import KINDS, Change, Mistake, SortedMistakes, changes, explained, labels
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.reports import figures
 from arabic_llm.reports.markdown import escaped, percent, table
@@ -36,7 +36,7 @@ class Section:
     examples: Sequence[Mistake]
 
 
-def section(base: Sorted, tuned: Sorted, evaluation: Evaluation, seed: int) -> Section:
+def section(base: SortedMistakes, tuned: SortedMistakes, evaluation: Evaluation, seed: int) -> Section:
     """Return the section of two sortings; the evaluation says which tasks are one benchmark."""
     whole: dict[str, str] = {}
     for score in evaluation.scores:  # the widest group comes first, a suite's own mean last
@@ -63,7 +63,7 @@ def section(base: Sorted, tuned: Sorted, evaluation: Evaluation, seed: int) -> S
     )
 
 
-def markdown(found: Sorted, seed: int) -> str:
+def markdown(found: SortedMistakes, seed: int) -> str:
     """Return the mistakes of one evaluation: counts by task, subject and level, examples of each kind."""
     made, total = labels(found), len(found.items)
     right = total - len(found.mistakes)
@@ -93,7 +93,7 @@ def markdown(found: Sorted, seed: int) -> str:
     return "# Mistakes by kind\n\n" + "\n".join(lines)
 
 
-def comma_separated(found: Sorted) -> str:
+def comma_separated(found: SortedMistakes) -> str:
     """Return every mistake in CSV."""
     return csv_text(
         _HEADER,
@@ -132,7 +132,7 @@ def _example(mistake: Mistake) -> tuple[str, ...]:
     return mistake.label, mistake.reason, item.task, item.question, *shown(item)
 
 
-def _examples(found: Sorted, seed: int) -> list[Mistake]:
+def _examples(found: SortedMistakes, seed: int) -> list[Mistake]:
     """Return a few mistakes of each label, drawn from the seed and the label alone."""
     drawn = []
     for label in labels(found):

@@ -18,7 +18,7 @@ from arabic_llm.errors import ConfigError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from arabic_llm.analysis.mistakes import Sorted
+    from arabic_llm.analysis.mistakes import SortedMistakes
     from arabic_llm.analysis.robustness import Condition
     from arabic_llm.analysis.scores import Evaluation
     from arabic_llm.data.tokens.chat import Codec
@@ -196,7 +196,7 @@ def _judged(config: RunConfig, chosen: list[SuiteEntry], overall: str | None) ->
     }
 
 
-def leave(config: RunConfig, evaluation: Evaluation, folder: Path) -> Sorted:
+def leave(config: RunConfig, evaluation: Evaluation, folder: Path) -> SortedMistakes:
     """Leave an evaluation in a folder, with its scores and its mistakes as tables; return the mistakes."""
     from arabic_llm.analysis import scores
     from arabic_llm.reports import mistakes, tables
@@ -211,7 +211,7 @@ def leave(config: RunConfig, evaluation: Evaluation, folder: Path) -> Sorted:
     return found
 
 
-def sort_mistakes(config: RunConfig, evaluation: Evaluation) -> Sorted:
+def sort_mistakes(config: RunConfig, evaluation: Evaluation) -> SortedMistakes:
     """Return the wrong items by kind; the judge, where there is one, is asked about the rest."""
     from arabic_llm.analysis import mistakes
     from arabic_llm.evaluation import judge as referee

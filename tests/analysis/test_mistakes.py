@@ -209,7 +209,7 @@ def test_items_are_right_ones_and_mistakes_of_every_kind():
     found = mistakes.sort(items)
     assert found.counts(lambda item: item.task) == {"task": (3, Counter({"other": 1, "empty": 1}))}
     with pytest.raises(ValueError, match="2 wrong items, 1 mistakes: not the same items"):
-        mistakes.Sorted(items, found.mistakes[:1])
+        mistakes.SortedMistakes(items, found.mistakes[:1])
 
 
 def test_shares_before_and_after_are_of_the_same_items():
@@ -231,6 +231,11 @@ def test_shares_before_and_after_are_of_the_same_items():
     assert (empty.low, empty.high) == statistics.paired_interval(indicator, np.zeros(40), 17)
     assert empty.holm_p == pytest.approx(2 * statistics.sign_test(indicator, np.zeros(40)))
     assert mistakes.changes(base, base, seed=17)[0].verdict == "within noise"
+
+
+def test_each_kind_is_explained_to_readers_and_to_a_judge():
+    assert list(mistakes.explained()) == list(mistakes.KINDS)
+    assert all(mistakes.explained().values())
 
 
 @needs_data
