@@ -4,21 +4,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import f1_score, recall_score
 
 from arabic_llm.analysis.scorers import SCORERS
 from arabic_llm.analysis.scores import Item, Score
-from arabic_llm.analysis.statistics import balanced_accuracy, macro_f1, standard_error
+from arabic_llm.analysis.statistics import standard_error
 from arabic_llm.config.suite import Aggregate
-from arabic_llm.evaluation.suites import Chosen
 
-# Leaf task -> the right answers of its few-shot rows, as positions or texts (suites.example_answers).
-Examples = Mapping[str, Sequence[int | str]]
-_NO_EXAMPLES: Examples = {}
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What of a suite's entry decides how its items become scores.
+
+    `examples` holds, of each leaf task, the right answers of its few-shot rows, as positions or texts.
+    """
+
+    versions: Mapping[str, str]  # of each leaf task
+    groups: dict[str, tuple[str, ...]]  # name -> names of leaves
+    metrics: Sequence[str]
+    aggregate: Aggregate = Aggregate.micro
+    seen_in_training: bool = False
+    examples: Mapping[str, Sequence[int | str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -31,34 +43,32 @@ class _Whole:
     weights: tuple[float, ...] = ()
 
 
-def scores(entry: Chosen, items: Sequence[Item], examples: Examples = _NO_EXAMPLES) -> Iterator[Score]:
+def scores(benchmark: Benchmark, items: Sequence[Item]) -> Iterator[Score]:
     """Yield the score of each group, then of each task, in each metric of the suite."""
-    groups = dict(reversed(entry.groups.items()))
-    wholes = {**groups, **{name: (name,) for name in entry.leaves}}
-    is_macro = entry.settings.aggregate is Aggregate.macro
+    groups = dict(reversed(benchmark.groups.items()))
+    wholes = {**groups, **{name: (name,) for name in benchmark.versions}}
+    is_macro = benchmark.aggregate is Aggregate.macro
     for name, tasks in wholes.items():
         weights = (1 / len(tasks),) * len(tasks) if is_macro and name in groups else ()
-        for metric in entry.settings.metrics:
-            yield _score(_Whole(name, metric, tasks, weights), [entry], items, examples)
+        for metric in benchmark.metrics:
+            yield _score(_Whole(name, metric, tasks, weights), [benchmark], items)
 
 
-def overall(
-    name: str, chosen: Sequence[Chosen], items: Sequence[Item], examples: Examples = _NO_EXAMPLES
-) -> Score:
-    """Return the unweighted mean over entries, each in its first metric and by its own aggregate."""
+def overall(name: str, benchmarks: Sequence[Benchmark], items: Sequence[Item]) -> Score:
+    """Return the unweighted mean over benchmarks, each in its first metric and by its own aggregate."""
     tasks, weights = [], []
-    for entry in chosen:
-        sizes = Counter(item.task for item in items if item.task in entry.leaves)
-        is_macro = entry.settings.aggregate is Aggregate.macro
+    for benchmark in benchmarks:
+        sizes = Counter(item.task for item in items if item.task in benchmark.versions)
+        is_macro = benchmark.aggregate is Aggregate.macro
         for task, size in sizes.items():
             tasks.append(task)
             share = 1 / len(sizes) if is_macro else size / sizes.total()
-            weights.append(share / len(chosen))
-    (metric,) = {entry.settings.metrics[0] for entry in chosen}  # suites.load has refused several
-    return _score(_Whole(name, metric, tuple(tasks), tuple(weights)), chosen, items, examples)
+            weights.append(share / len(benchmarks))
+    (metric,) = {benchmark.metrics[0] for benchmark in benchmarks}  # suites.load has refused several
+    return _score(_Whole(name, metric, tuple(tasks), tuple(weights)), benchmarks, items)
 
 
-def _score(whole: _Whole, entries: Sequence[Chosen], items: Sequence[Item], examples: Examples) -> Score:
+def _score(whole: _Whole, benchmarks: Sequence[Benchmark], items: Sequence[Item]) -> Score:
     by_task: dict[str, list[Item]] = {task: [] for task in whole.tasks}
     for item in items:
         if item.task in by_task:
@@ -71,15 +81,15 @@ def _score(whole: _Whole, entries: Sequence[Chosen], items: Sequence[Item], exam
     randoms = [
         np.mean([1 / item.num_choices if item.num_choices else 0 for item in part]) for part in parts
     ]
-    shown = [examples.get(task, ()) for task in by_task]
+    of_task = {task: b for b in benchmarks for task in whole.tasks if task in b.versions}
+    shown = [of_task[task].examples.get(task, ()) for task in by_task]
     pools = shown if whole.weights else [list(chain.from_iterable(shown))]
     constants = [_constant(part, whole.metric, _targets(part)) for part in parts]
     majorities = [
         _constant(part, whole.metric, pool or _targets(part))
         for part, pool in zip(parts, pools, strict=True)
     ]
-    is_choice = own[0].num_choices > 0
-    leaves = {task: entry for entry in entries for task in whole.tasks if task in entry.leaves}
+    balanced, macro_f1 = _balanced(own) if own[0].num_choices else (None, None)
     return Score(
         whole.name,
         whole.metric,
@@ -90,18 +100,21 @@ def _score(whole: _Whole, entries: Sequence[Chosen], items: Sequence[Item], exam
         constant=_weighted(weights, constants),
         majority=_weighted(weights, majorities),
         tasks=whole.tasks,
-        version=", ".join(sorted({str(entry.leaves[task].VERSION) for task, entry in leaves.items()})),
+        version=", ".join(sorted({of_task[task].versions[task] for task in of_task})),
         weights=whole.weights,
-        balanced=balanced_accuracy(*_indices(own)) if is_choice else None,
-        macro_f1=macro_f1(*_indices(own)) if is_choice else None,
+        balanced=balanced,
+        macro_f1=macro_f1,
         num_repeated=_num_repeated(own),
         num_shots=sum(item.is_shot for item in own),
-        seen_in_training=any(entry.settings.seen_in_training for entry in entries),
+        seen_in_training=any(benchmark.seen_in_training for benchmark in benchmarks),
     )
 
 
-def _indices(items: list[Item]) -> tuple[list[int], list[int]]:
-    return [item.target_index for item in items], [item.answer_index for item in items]
+def _balanced(items: list[Item]) -> tuple[float, float]:
+    """Return the means of recall and of F1 over the positions that are ever right."""
+    wanted, said = [item.target_index for item in items], [item.answer_index for item in items]
+    how: Any = {"labels": sorted(set(wanted)), "average": "macro", "zero_division": 0}
+    return float(recall_score(wanted, said, **how)), float(f1_score(wanted, said, **how))
 
 
 def _num_repeated(items: list[Item]) -> int:

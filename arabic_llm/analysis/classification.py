@@ -1,5 +1,8 @@
 """Scores of classifiers on the same texts: accuracy, macro F1, quadratic weighted kappa, and what is noise.
 
+scikit-learn has each of them for one confusion; here they are of ten thousand at once, and tests hold both
+against each other.
+
 R resamples, G groups of texts with the same label and the same answers, C classes.
 """
 
@@ -10,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from sklearn import metrics
 
 from arabic_llm.analysis.statistics import holm, verdict
 
@@ -70,7 +74,7 @@ def class_scores(confusion: Array) -> tuple[Array, Array, Array]:
 
 
 def macro_f1(confusion: Array) -> Array:
-    """Return the mean F1 of the classes that are ever right, as statistics.macro_f1 has it."""
+    """Return the mean F1 of the classes that are ever right, as a benchmark's score has it."""
     is_there = confusion.sum(-1) > 0
     f1 = np.where(is_there, class_scores(confusion)[2], 0.0)
     mean: Array = f1.sum(-1) / is_there.sum(-1)
@@ -92,7 +96,7 @@ def quadratic_kappa(confusion: Array) -> Array:
         return np.where(expected > 0, 1 - observed / expected, 0.0)
 
 
-def metrics(*, ordered: bool) -> dict[str, Callable[[Array], Array]]:
+def scorers(*, ordered: bool) -> dict[str, Callable[[Array], Array]]:
     """Return what classifiers are judged by, by name."""
     chosen: dict[str, Callable[[Array], Array]] = {"accuracy": accuracy, "macro F1": macro_f1}
     if ordered:
@@ -102,8 +106,7 @@ def metrics(*, ordered: bool) -> dict[str, Callable[[Array], Array]]:
 
 def confusion_matrix(labels: Sequence[int], answers: Sequence[int], num_classes: int) -> Array:
     """Return how many texts of each class [C] got each answer [C]."""
-    counts = np.zeros((num_classes, num_classes))
-    np.add.at(counts, (np.asarray(labels), np.asarray(answers)), 1)
+    counts: Array = metrics.confusion_matrix(labels, answers, labels=range(num_classes)).astype(float)
     return counts
 
 
@@ -120,7 +123,7 @@ def measure(
     All systems are looked at in the same resamples. In a resample without a rare class, macro F1 is the
     mean over the others.
     """
-    scores, draw = metrics(ordered=ordered), np.random.default_rng(seed)
+    scores, draw = scorers(ordered=ordered), np.random.default_rng(seed)
     whole = {name: confusion_matrix(labels, said, num_classes) for name, said in answers.items()}
     resampled = _resampled(labels, answers, num_classes, draw)
     measures = [

@@ -264,6 +264,26 @@ def _number_words() -> frozenset[str]:
     return frozenset((*arabic, *others, *feminine, *oblique))
 
 
+FOUND_BY = {  # kind -> what its checks find: in tables, and in what a judge is told
+    "empty": "answers without a letter or a digit.",
+    "broken format": "markup, half characters, and answers that are no number or letter where one was asked"
+    " for.",
+    "wrong language": "answers in another script than the target; languages of one script are not told"
+    " apart.",
+    "repetition": "answers that say the same again and again.",
+    "near miss": "answers that share most words with the target, or are its number or its word in another"
+    " form. Or: choices that were hardly likelier than the right one, or share most of its words.",
+    "instruction not followed": "answers that repeat the question, wrap the answer in others, or go on and"
+    " on.",
+    "cut": "answers that the limit of tokens ended, or that end where no sentence does.",
+    "entity confused": "answers that stand, word for word, in the context or the question, and are another"
+    " entity. Or: choices that stand in the context or the question, where the right one does not.",
+    "unsupported by the context": "answers most of whose words stand neither in the context nor in the"
+    " question.",
+    "one answer for all": "choices that are given whatever is asked: on most of the items where they are"
+    " wrong.",
+    "undecided": "items where every choice would have been the answer, had it been twice as likely.",
+}
 Check = Callable[[Case], str | None]
 GENERATED: dict[str, Check] = {
     "empty": empty,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arabic_llm.analysis import statistics
-from arabic_llm.analysis.mistake_checks import CHOSEN, GENERATED, Case
+from arabic_llm.analysis.mistake_checks import CHOSEN, FOUND_BY, GENERATED, Case
 from arabic_llm.analysis.scores import Item
 
 OTHER = "other"  # well formed, and plainly wrong
@@ -33,7 +33,7 @@ class Mistake:
 
 
 @dataclass(frozen=True)
-class Sorted:
+class SortedMistakes:
     """The items of an evaluation, and the wrong ones of them by kind: each of these once."""
 
     items: Sequence[Item]
@@ -81,16 +81,16 @@ def key(item: Item) -> tuple[str, str]:
     return item.task, item.id
 
 
-def sort(items: Sequence[Item]) -> Sorted:
+def sort(items: Sequence[Item]) -> SortedMistakes:
     """Return the items with a kind for each wrong one: that of the first check that finds something."""
     overused = _overused(items)
     wrong = [item for item in items if not item.is_right]
-    return Sorted(
+    return SortedMistakes(
         items, [_sorted(Case(item, overused.get((item.task, item.answer_index)))) for item in wrong]
     )
 
 
-def changes(base: Sorted, tuned: Sorted, seed: int) -> list[Change]:
+def changes(base: SortedMistakes, tuned: SortedMistakes, seed: int) -> list[Change]:
     """Return the change of every label that either has, over the items that both have."""
     before, after = ({key(m.item): m.label for m in one.mistakes} for one in (base, tuned))
     common = sorted({key(item) for item in base.items} & {key(item) for item in tuned.items})
@@ -104,21 +104,15 @@ def changes(base: Sorted, tuned: Sorted, seed: int) -> list[Change]:
     return [Change(*row[:-1], holm_p=p) for row, p in zip(rows, corrected, strict=True)]
 
 
-def labels(*several: Sorted) -> list[str]:
+def labels(*several: SortedMistakes) -> list[str]:
     """Return the labels of their mistakes, in the order of the checks; a judge's after a check's."""
     found = {(KINDS.index(m.kind), m.judged_by): m.label for one in several for m in one.mistakes}
     return [label for _, label in sorted(found.items())]
 
 
 def explained() -> dict[str, str]:
-    """Return kind -> what its checks find, in their own words."""
-    said: dict[str, list[str]] = defaultdict(list)
-    for kind, check in (*GENERATED.items(), *CHOSEN.items()):
-        first, _, _ = (check.__doc__ or "").partition("\n")
-        said[kind].append(first.removeprefix("Find "))
-    return {kind: " Or: ".join(lines) for kind, lines in said.items()} | {
-        OTHER: "well formed, plainly wrong."
-    }
+    """Return kind -> what stands under it."""
+    return {**FOUND_BY, OTHER: "well formed, plainly wrong."}
 
 
 def _sorted(case: Case) -> Mistake:

@@ -121,25 +121,6 @@ def smallest_difference(score: Score) -> float:
     return float((_Z + _POWER_Z) * np.sqrt(2) * (high - low) / (2 * _Z))
 
 
-def balanced_accuracy(wanted: Sequence[int], said: Sequence[int]) -> float:
-    """Return the mean, over the answers that are ever right, of how often each is found."""
-    return float(np.mean([found / right for found, right, _ in _counts(wanted, said)]))
-
-
-def macro_f1(wanted: Sequence[int], said: Sequence[int]) -> float:
-    """Return the mean, over the answers that are ever right, of the F1 of each."""
-    return float(np.mean([2 * found / (right + given) for found, right, given in _counts(wanted, said)]))
-
-
-def _counts(wanted: Sequence[int], said: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Return (found, right, given) of each answer that is ever right."""
-    pairs = list(zip(wanted, said, strict=True))
-    return [
-        (pairs.count((label, label)), list(wanted).count(label), list(said).count(label))
-        for label in sorted(set(wanted))
-    ]
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return the p-values corrected for their number (Holm 1979), in their order."""
     corrected, largest = [0.0] * len(p_values), 0.0
@@ -231,6 +212,12 @@ def _bootstrap(
 
 def _refuse_unlike(base: Evaluation, tuned: Evaluation) -> None:
     """Refuse two evaluations that differ in more than what training changed."""
+    without = [", ".join(e.judged.get("left_out", ())) or "nothing" for e in (base, tuned)]
+    if without[0] != without[1]:
+        raise ConfigError(
+            f"not comparable: one was asked without {without[0]}, the other without {without[1]}; evaluate"
+            " both where the same benchmarks are"
+        )
     models = [{k: v for k, v in e.model.items() if k != "trained"} for e in (base, tuned)]
     unlike = [
         f"{key} is {a} and {b}"

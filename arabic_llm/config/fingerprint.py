@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
+from pathlib import Path
 from typing import Any
+
+from arabic_llm.config.paths import PACKAGE
 
 
 def plain(value: Any) -> Any:
@@ -24,6 +27,25 @@ def fingerprint(value: Any) -> str:
     """Return 16 hex digits of SHA-256 over the canonical JSON of plain values."""
     text = json.dumps(plain(value), ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def code_hash(names: Iterable[str], package: Path = PACKAGE) -> str:
+    """Return a hash of the bytes of some modules of the package; of a folder, of all in it.
+
+    Templates and YAML of a folder are code as well. Raises FileNotFoundError for a name that is none.
+    """
+    found = [
+        file
+        for path in (package / name for name in names)
+        for file in (sorted(p for p in path.rglob("*") if p.suffix != ".pyc") if path.is_dir() else [path])
+        if not file.is_dir()
+    ]
+    return fingerprint(
+        {
+            file.relative_to(package).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in found
+        }
+    )
 
 
 def differences(first: Any, second: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -57,6 +57,7 @@ class SuiteConfig:
     tasks: dict[str, SuiteTask] = field(default_factory=dict)
     overall: str | None = None  # name of the unweighted mean of all its tasks, where it has one
     limit: int | None = None  # items of each task, for a quick look; part of the fingerprint
+    allow_missing: bool = False  # go on without the benchmarks that cannot be had; part of the fingerprint
 
     def __post_init__(self) -> None:
         """Refuse a suite that asks nothing."""

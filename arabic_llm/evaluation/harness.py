@@ -18,11 +18,11 @@ from arabic_llm.analysis import aggregate
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data.tokens.chat import Codec
-from arabic_llm.evaluation import local_copies, suites
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.evaluation.masked_lm import MaskedLM
-from arabic_llm.evaluation.suites import Chosen
+from arabic_llm.evaluation.question import Question
+from arabic_llm.evaluation.suites import SuiteEntry
 
 _FEWSHOT_SEED = 1234  # lm-eval's own default
 
@@ -30,7 +30,7 @@ _FEWSHOT_SEED = 1234  # lm-eval's own default
 def evaluate(
     model: PreTrainedModel,
     codec: Codec | PreTrainedTokenizerBase,
-    chosen: Sequence[Chosen],
+    chosen: Sequence[SuiteEntry],
     limits: Limits,
     identity: tuple[dict[str, Any], dict[str, Any]],
     kept: Answers | None = None,
@@ -49,16 +49,14 @@ def evaluate(
     items: list[Item] = []
     for entry in chosen:
         items += _ask(judge, entry, entry.limit(limits.items))
-    examples = {
-        name: suites.example_answers(task) for entry in chosen for name, task in entry.leaves.items()
-    }
-    scores = [score for entry in chosen for score in aggregate.scores(entry, items, examples)]
+    benchmarks = [entry.benchmark() for entry in chosen]
+    scores = [score for benchmark in benchmarks for score in aggregate.scores(benchmark, items)]
     if overall := identity[1].get("overall"):
-        scores.append(aggregate.overall(overall, chosen, items, examples))
+        scores.append(aggregate.overall(overall, benchmarks, items))
     return Evaluation(*identity, scores, items, round(time.monotonic() - started, 1))
 
 
-def _ask(judge: LM, entry: Chosen, limit: int | None) -> Iterator[Item]:
+def _ask(judge: LM, entry: SuiteEntry, limit: int | None) -> Iterator[Item]:
     for task in entry.leaves.values():
         task.set_config(key="num_fewshot", value=entry.settings.num_fewshot)
         task.set_fewshot_seed(seed=_FEWSHOT_SEED)
@@ -79,8 +77,9 @@ def _ask(judge: LM, entry: Chosen, limit: int | None) -> Iterator[Item]:
         for sample in samples:
             by_document[sample["doc_id"]][sample["filter"]] = sample
         for filtered in by_document.values():
-            item = _item(name, filtered, entry.settings.metrics)
             sample = next(iter(filtered.values()))
+            question = entry.questions[name][sample["doc_id"]]
+            item = _item(name, filtered, question, entry.settings.metrics)
             document = sample["doc"]
             asked = task.doc_to_text(document)
             if not isinstance(asked, str):  # the choices stand in the prompt, as in WinoGrande
@@ -90,16 +89,16 @@ def _ask(judge: LM, entry: Chosen, limit: int | None) -> Iterator[Item]:
             yield replace(item, prompt_hash=fingerprint(asked), is_shot=asked in shots, is_cut=is_cut)
 
 
-def _item(task: str, filtered: dict[str, dict[str, Any]], metrics: list[str]) -> Item:
+def _item(task: str, filtered: dict[str, dict[str, Any]], question: Question, metrics: list[str]) -> Item:
     """Return what is kept of lm-eval's samples of one document, one for each filter of the task's."""
     sample = _of_filter(filtered, metrics[0])
     common: dict[str, Any] = {
         "task": task,
         "id": f"{sample['doc_id']}-{sample['doc_hash'][:12]}",
-        "question": local_copies.question_of(sample["doc"]),
-        "subject": local_copies.subject_of(sample["doc"]),
-        "context": local_copies.context_of(sample["doc"]),
-        "level": local_copies.level_of(sample["doc"]),
+        "question": question.text,
+        "subject": question.subject,
+        "context": question.context,
+        "level": question.level,
         "scores": {m: float(_of_filter(filtered, m)[m.partition(",")[0]]) for m in metrics},
     }
     responses = sample["filtered_resps"]
@@ -110,14 +109,13 @@ def _item(task: str, filtered: dict[str, dict[str, Any]], metrics: list[str]) ->
     said = int(np.argmin(lacked))
     target = sample["target"]
     wanted = choices.index(target) if isinstance(target, str) else int(target)
-    options = local_copies.options_of(sample["doc"])
     return Item(
         target=choices[wanted],
         answer=choices[said],
         num_choices=len(choices),
         target_index=wanted,
         answer_index=said,
-        options=tuple(options if len(options) == len(choices) else choices),
+        options=question.options if len(question.options) == len(choices) else tuple(choices),
         lacked=tuple(lacked.round(4).tolist()),
         **common,
     )

@@ -14,7 +14,7 @@ from httpx2 import Client, HTTPError, HTTPStatusError, Response
 from tqdm import tqdm
 
 from arabic_llm.analysis.mistake_checks import CHOSEN, GENERATED, Case
-from arabic_llm.analysis.mistakes import OTHER, Mistake, Sorted, explained
+from arabic_llm.analysis.mistakes import OTHER, Mistake, SortedMistakes, explained
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.suite import JudgeConfig
 from arabic_llm.evaluation.answers import Answers
@@ -45,7 +45,7 @@ class _StrangeReplyError(Exception):
     """The server answered, and not as a judge."""
 
 
-def ask(found: Sorted, settings: JudgeConfig, kept: Answers) -> Sorted:
+def ask(found: SortedMistakes, settings: JudgeConfig, kept: Answers) -> SortedMistakes:
     """Return the mistakes with the judge's kind for those that the checks left as other.
 
     What was asked before is not asked again. Where the judge fails, a line says so, and what it has not
@@ -70,7 +70,7 @@ def ask(found: Sorted, settings: JudgeConfig, kept: Answers) -> Sorted:
         else mistake
         for mistake, text in zip(found.mistakes, prompts, strict=True)
     ]
-    return Sorted(found.items, judged)
+    return SortedMistakes(found.items, judged)
 
 
 def _fetch(prompts: Sequence[str], settings: JudgeConfig, kept: Answers) -> None:

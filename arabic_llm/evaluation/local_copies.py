@@ -17,28 +17,16 @@ from arabic_llm.data.reading import locate, readers
 from arabic_llm.data.reading.csv_files import read_tsv
 from arabic_llm.data.reading.records import Broken, Record
 from arabic_llm.errors import DataError
+from arabic_llm.evaluation.question import LEVELS
 
 Splits = dict[str, list[dict[str, Any]]]  # split -> documents
-
-_LEVELS = {  # as the hub's subset names spell them
-    "Primary": "Primary School",
-    "Middle": "Middle School",
-    "High": "High School",
-    "Univ": "University",
-    "Prof": "Professional",
-}
-_OPTIONS = (
-    tuple(f"Option {number}" for number in range(1, 6)),  # ArabicMMLU
-    tuple(f"mc_answer{number}" for number in range(1, 5)),  # Belebele
-    tuple("ABCD"),  # EXAMS, C-Eval, CMMLU
-)
 
 
 def arabicmmlu(path: Path) -> dict[str, Splits]:
     """Return subset name -> splits of a CSV with ArabicMMLU's own columns; few-shot rows are `dev`."""
     subsets: dict[str, Splits] = defaultdict(lambda: {"test": [], "dev": []})
     for values in _records(path):
-        level = _LEVELS.get(values["Level"])
+        level = LEVELS.get(values["Level"])
         name = f"{values['Subject']} ({level})" if level else values["Subject"]
         subsets[name]["dev" if values["is_few_shot"] == "1" else "test"].append(values)
     return {name: splits for name, splits in subsets.items() if splits["test"]}
@@ -170,43 +158,6 @@ def copies_hash(suite: SuiteConfig, data_root: Path) -> str | None:
 def as_datasets(splits: Splits) -> dict[str, Dataset]:
     """Return the splits as lm-eval takes them."""
     return {name: Dataset.from_list(documents) for name, documents in splits.items()}
-
-
-def question_of(document: dict[str, Any]) -> str:
-    """Return what a benchmark's document asks: in every benchmark we read it stands in one of five."""
-    for key in ("question", "Question", "opening", "tweet", "text"):
-        if key in document:
-            return str(document[key])
-    return ""
-
-
-def subject_of(document: dict[str, Any]) -> str:
-    """Return the school subject of a benchmark's document, or nothing."""
-    return str(document.get("subject") or document.get("Subject") or "")
-
-
-def context_of(document: dict[str, Any]) -> str:
-    """Return the paragraph that a benchmark's document asks about, or nothing."""
-    for key in ("context", "Context", "passage", "flores_passage", "article"):
-        if key in document:
-            return str(document[key] or "")
-    return ""
-
-
-def level_of(document: dict[str, Any]) -> str:
-    """Return the school level or grade of a benchmark's document, or nothing."""
-    if "grade" in document:
-        return f"Grade {document['grade']:02}"
-    level = str(document.get("Level") or "")
-    return _LEVELS.get(level, level)
-
-
-def options_of(document: dict[str, Any]) -> list[str]:
-    """Return the words behind the letters of a benchmark's document, or nothing."""
-    for names in _OPTIONS:
-        if found := [str(document[name]) for name in names if document.get(name)]:
-            return found
-    return [str(choice) for choice in document.get("choices", ())]
 
 
 def _articles(path: Path) -> list[dict[str, Any]]:

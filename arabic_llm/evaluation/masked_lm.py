@@ -26,7 +26,7 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.errors import ConfigError, DataError, HardwareError
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import Limits
-from arabic_llm.evaluation.suites import Chosen
+from arabic_llm.evaluation.suites import SuiteEntry
 from arabic_llm.models.batching import TOKENS_OF_A_SEQUENCE
 from arabic_llm.text.normalize import normalize
 
@@ -39,7 +39,7 @@ Answer = tuple[float, bool]  # summed log-probability, and whether each token is
 
 
 @dataclass(frozen=True)
-class Question:
+class MaskedRequest:
     """Ids with their special tokens, and for each token of the answer the places masked when it is scored.
 
     The first of the places is the token's own.
@@ -56,7 +56,7 @@ class Row(NamedTuple):
     place: int
 
 
-def applicable(chosen: Sequence[Chosen], name: str) -> tuple[list[Chosen], dict[str, str]]:
+def applicable(chosen: Sequence[SuiteEntry], name: str) -> tuple[list[SuiteEntry], dict[str, str]]:
     """Return the tasks with given answers, without chat, and the names of the others with the reason.
 
     Raises ConfigError when no task is left.
@@ -128,7 +128,7 @@ class MaskedLM(LM):  # type: ignore[misc]
         """Refuse (lm-eval demands the method; `applicable` has left such tasks out)."""
         raise ConfigError(NOT_APPLICABLE)
 
-    def question(self, context: str, answer: str) -> Question:
+    def question(self, context: str, answer: str) -> MaskedRequest:
         """Return what is read and masked for an answer; a context too long loses its beginning.
 
         Raises DataError for an answer without tokens, or with more than the model can see.
@@ -149,9 +149,9 @@ class MaskedLM(LM):  # type: ignore[misc]
             end = next((at for at in range(place, len(ids)) if words[at] != words[place]), len(ids))
             masked.append(range(place + shift, end + shift))
         around = (self._tokenizer.cls_token_id, *kept, self._tokenizer.sep_token_id)
-        return Question(around, tuple(masked))
+        return MaskedRequest(around, tuple(masked))
 
-    def _score(self, questions: Sequence[Question], asked: set[int]) -> Iterator[tuple[int, Answer]]:
+    def _score(self, questions: Sequence[MaskedRequest], asked: set[int]) -> Iterator[tuple[int, Answer]]:
         """Yield (index, answer) of the asked questions as they come.
 
         Rows that several questions share are run once: answers of one token differ in nothing else. The
@@ -175,7 +175,7 @@ class MaskedLM(LM):  # type: ignore[misc]
                 if not left[index]:
                     yield index, (math.fsum(logprobs.pop(index)), greedy.pop(index))
 
-    def _rows(self, question: Question) -> Iterator[tuple[Row, int]]:
+    def _rows(self, question: MaskedRequest) -> Iterator[tuple[Row, int]]:
         """Yield, for each token of the answer, the input in which it is masked, and the token."""
         for masked in question.masked:
             ids = np.array(question.ids, dtype=np.int64)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -14,22 +12,22 @@ from typing import Any
 
 import datasets
 from lm_eval.tasks import TaskManager
-from lm_eval.tasks._index import Entry, Kind
 
+from arabic_llm.analysis.aggregate import Benchmark
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.suite import SuiteConfig, SuiteTask
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.evaluation import local_copies
+from arabic_llm.evaluation import local_copies, task_files
+from arabic_llm.evaluation.question import Question
 
 log = logging.getLogger(__name__)
-OUR_TASKS = Path(__file__).parent / "tasks"
 _FILE_KINDS = ("json", "csv", "text", "parquet", "arrow")  # dataset_path of tasks that name their files
 _MOST_EXAMPLES = 1000
 _ELSEWHERE = {"dataset_path", "custom_dataset", "include"}  # where a task's YAML says its documents are
 
 
 @dataclass(frozen=True)
-class Chosen:
+class SuiteEntry:
     """One entry of a suite: its leaf tasks, ready to run, and the groups they are summed up in."""
 
     name: str
@@ -42,11 +40,28 @@ class Chosen:
         """Return leaf -> test documents; lm-eval makes them anew each time it is asked."""
         return {name: list(task.eval_docs) for name, task in self.leaves.items()}
 
+    @cached_property
+    def questions(self) -> dict[str, list[Question]]:
+        """Return leaf -> what each of its documents asks."""
+        return {name: list(map(Question.of, documents)) for name, documents in self.documents.items()}
+
     def limit(self, of_suite: int | None) -> int | None:
         """Return how many items of each leaf are asked: the smaller of its own limit and the suite's."""
         return min((one for one in (self.settings.limit, of_suite) if one is not None), default=None)
 
-    def judged(self) -> dict[str, Any]:
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """Return leaf -> the version of its task."""
+        return {name: str(task.VERSION) for name, task in self.leaves.items()}
+
+    def benchmark(self) -> Benchmark:
+        """Return what decides how its items become scores."""
+        settings = self.settings
+        examples = {name: example_answers(task) for name, task in self.leaves.items()}
+        how = (settings.metrics, settings.aggregate, settings.seen_in_training)
+        return Benchmark(self.versions, self.groups, *how, examples)
+
+    def identity(self) -> dict[str, Any]:
         """Return what decides a score but for the model: versions, prompts, shots, items."""
         return {
             "num_fewshot": self.settings.num_fewshot,
@@ -55,7 +70,7 @@ class Chosen:
             "metrics": self.settings.metrics,
             "aggregate": self.settings.aggregate.name,
             "seen_in_training": self.settings.seen_in_training,
-            "versions": {name: str(task.VERSION) for name, task in self.leaves.items()},
+            "versions": self.versions,
             "output_types": sorted({task.OUTPUT_TYPE for task in self.leaves.values()}),
             "items": {name: fingerprint(documents) for name, documents in self.documents.items()},
             "prompts": {name: self._prompts(name) for name in self.leaves},
@@ -83,7 +98,7 @@ class Chosen:
         )
 
 
-def num_items(chosen: Sequence[Chosen], limit: int | None) -> int:
+def num_items(chosen: Sequence[SuiteEntry], limit: int | None) -> int:
     """Return how many items are asked, of at most so many a leaf."""
     return sum(
         min(len(documents), entry.limit(limit) or len(documents))
@@ -96,28 +111,60 @@ class MissingBenchmarkError(DataError):
     """A benchmark has neither a local copy here nor a hub that answers."""
 
 
-def load(suite: SuiteConfig, data_root: Path) -> list[Chosen]:
-    """Return the tasks of a suite with their documents; those that cannot be had are said, a line each.
+_FETCH = "where there is a network, python -m arabic_llm.run task=download"
 
-    Raises MissingBenchmarkError when none can be had, ConfigError for a folder or task that lm-eval does
-    not have.
+
+def load(suite: SuiteConfig, data_root: Path) -> list[SuiteEntry]:
+    """Return the tasks of a suite with their documents.
+
+    With suite.allow_missing those that cannot be had are said, a line each. Raises MissingBenchmarkError
+    when any is missing without it, or all are with it, and ConfigError for a folder or task that lm-eval
+    does not have.
     """
-    chosen: list[Chosen] = []
-    missing: list[MissingBenchmarkError] = []
+    chosen: list[SuiteEntry] = []
+    missing: dict[str, str] = {}
     for name, settings in suite.tasks.items():
         try:
             chosen.append(_choose(name, settings, data_root))
         except MissingBenchmarkError as error:
-            missing.append(error)
-    if not chosen and missing:
-        raise missing[0]
-    for reason in missing:
+            missing[name] = str(error)
+    if missing and not (suite.allow_missing and chosen):
+        raise MissingBenchmarkError(_all_missing(suite, missing))
+    for reason in missing.values():
         log.warning("left out: %s", reason)
     datasets.disable_progress_bars()  # downloads are over; the rest are moments, many of them
     return chosen
 
 
-def overall(suite: SuiteConfig, chosen: Sequence[Chosen]) -> str | None:
+def left_out(suite: SuiteConfig, chosen: Sequence[SuiteEntry]) -> list[str]:
+    """Return the names of what a suite asks and what could not be had."""
+    return sorted(suite.tasks.keys() - {entry.name for entry in chosen})
+
+
+def what_is_left_out(suite: SuiteConfig, data_root: Path) -> dict[str, str]:
+    """Return, as an input of a run, what it has to leave out: with all there it is another run.
+
+    Of a suite that leaves nothing out there is nothing to say. Raises as `load` does.
+    """
+    if not suite.allow_missing:
+        return {}
+    return {"left_out": ", ".join(left_out(suite, load(suite, data_root))) or "nothing"}
+
+
+def _all_missing(suite: SuiteConfig, missing: dict[str, str]) -> str:
+    """Return in one line what is missing, and what brings it."""
+    (first, *_) = missing.values()
+    if len(suite.tasks) == 1:
+        return first
+    without = "" if len(missing) == len(suite.tasks) else "; suite.allow_missing=true goes on without"
+    return (
+        f"suite={suite.name}: {len(missing)} of {len(suite.tasks)} benchmarks are not here:"
+        f" {', '.join(missing)}; {first.partition(f'; {_FETCH}')[0]}; {_FETCH} suite={suite.name} fetches"
+        f" what the hub has{without}"
+    )
+
+
+def overall(suite: SuiteConfig, chosen: Sequence[SuiteEntry]) -> str | None:
     """Return the name of the mean over all tasks, or None: the suite has none, or a task is missing.
 
     Raises ConfigError when the tasks are not all in one metric: their mean would mean nothing.
@@ -133,11 +180,11 @@ def overall(suite: SuiteConfig, chosen: Sequence[Chosen]) -> str | None:
     return suite.overall
 
 
-def questions(chosen: list[Chosen]) -> Iterator[str]:
+def questions(chosen: list[SuiteEntry]) -> Iterator[str]:
     """Yield what every test document asks."""
     for entry in chosen:
-        for documents in entry.documents.values():
-            yield from map(local_copies.question_of, documents)
+        for asked in entry.questions.values():
+            yield from (question.text for question in asked)
 
 
 def hub_ids(name: str, settings: SuiteTask) -> list[str]:
@@ -145,8 +192,8 @@ def hub_ids(name: str, settings: SuiteTask) -> list[str]:
 
     Raises ConfigError for a folder or task that lm-eval does not have.
     """
-    manager, groups = _index(name, settings)
-    paths = (_dataset(manager, leaf) for leaf in groups.get(name, (name,)))
+    manager, groups = task_files.index(name, settings)
+    paths = (task_files.dataset(manager, leaf) for leaf in groups.get(name, (name,)))
     return sorted({path for path in paths if path and path not in _FILE_KINDS})
 
 
@@ -176,23 +223,14 @@ def benchmark_folder(hub_id: str, data_root: Path) -> Path:
     return data_root / "benchmarks" / hub_id
 
 
-def _index(name: str, settings: SuiteTask) -> tuple[TaskManager, dict[str, tuple[str, ...]]]:
-    """Return the tasks of an entry's folder, and the groups below the entry."""
-    manager = TaskManager(include_path=str(_folder(settings.folder)), include_defaults=False)
-    if name not in manager.all_groups + manager.all_subtasks:
-        known = ", ".join(manager.all_groups + manager.all_subtasks)
-        raise ConfigError(f"suite.tasks: {settings.folder} has no task '{name}'; there are: {known}")
-    return manager, dict(_groups(name, manager.task_index))
-
-
-def _choose(name: str, settings: SuiteTask, data_root: Path) -> Chosen:
-    manager, groups = _index(name, settings)
+def _choose(name: str, settings: SuiteTask, data_root: Path) -> SuiteEntry:
+    manager, groups = task_files.index(name, settings)
     names = groups.get(name, (name,))
-    with _hushed():
+    with task_files.hushed():
         leaves = _load(name, names, settings, data_root, manager)
         _check_metrics(name, settings, leaves)
     kept = {group: tuple(n for n in members if n in leaves) for group, members in groups.items()}
-    return Chosen(name, settings, leaves, {g: members for g, members in kept.items() if members})
+    return SuiteEntry(name, settings, leaves, {g: members for g, members in kept.items() if members})
 
 
 def _check_metrics(name: str, settings: SuiteTask, leaves: dict[str, Any]) -> None:
@@ -202,32 +240,6 @@ def _check_metrics(name: str, settings: SuiteTask, leaves: dict[str, Any]) -> No
             if metric.partition(",")[0] not in there:
                 said = f"{leaf} has no '{metric}'; there are: {', '.join(there)}"
                 raise ConfigError(f"suite.tasks.{name}.metrics: {said}")
-
-
-def _folder(name: str) -> Path:
-    """Return a folder of task files: ours, or lm-eval's."""
-    package = importlib.util.find_spec("lm_eval")
-    theirs = Path(str(package.origin)).parent / "tasks" if package else OUR_TASKS
-    for root in (OUR_TASKS, theirs):
-        if (root / name).is_dir():
-            return root / name
-    raise ConfigError(f"suite.tasks: neither arabic_llm nor lm_eval has a task folder '{name}'")
-
-
-def _groups(name: str, index: dict[str, Entry]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield (group, leaves below it) for a group and the groups inside it."""
-    entry = index[name]
-    if entry.kind is not Kind.GROUP:
-        return
-    leaves: list[str] = []
-    for child in (entry.cfg or {})["task"]:
-        if index[child].kind is Kind.TAG:
-            leaves += sorted(index[child].tags)
-            continue
-        inner = dict(_groups(child, index))
-        yield from inner.items()
-        leaves += inner.get(child, (child,))
-    yield name, tuple(leaves)
 
 
 def _load(
@@ -253,8 +265,8 @@ def _load(
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise MissingBenchmarkError(
-            f"suite task {name}: {place}the hub's could not be read: {reason}; where there is a network,"
-            " python -m arabic_llm.run task=download fetches it (with the same suite=)"
+            f"suite task {name}: {place}the hub's could not be read: {reason}; {_FETCH}"
+            " fetches it (with the same suite=)"
         ) from error
 
 
@@ -279,29 +291,11 @@ def _tasks(manager: TaskManager, name: str, specs: list[dict[str, Any]]) -> dict
 
 def _spec(manager: TaskManager, leaf: str, data_root: Path) -> dict[str, Any]:
     """Return the task, with its data set as it was downloaded, if it was."""
-    hub_id = _dataset(manager, leaf)
+    hub_id = task_files.dataset(manager, leaf)
     if hub_id and (folder := benchmark_folder(hub_id, data_root)).is_dir():
         return {"task": leaf, "dataset_path": str(folder)}
     return {"task": leaf}
 
 
-def _dataset(manager: TaskManager, leaf: str) -> str | None:
-    """Return what a task's YAML names as its data: an id of the hub, a kind of file, or nothing."""
-    path = (manager.task_index[leaf].cfg or {}).get("dataset_path")
-    return str(path) if path else None
-
-
 def _constant(documents: dict[str, Any]) -> Any:
     return lambda **_: documents
-
-
-@contextlib.contextmanager
-def _hushed() -> Iterator[None]:
-    """Silence lm-eval's remarks on every task it loads."""
-    logger = logging.getLogger("lm_eval")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

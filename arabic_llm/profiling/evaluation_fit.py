@@ -10,7 +10,7 @@ from arabic_llm.config.hw import Device, HardwareConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation.chat_lm import Limits
-from arabic_llm.evaluation.suites import Chosen
+from arabic_llm.evaluation.suites import SuiteEntry
 from arabic_llm.memory import eval_batching, eval_plan, weights
 from arabic_llm.memory.eval_batching import Room
 from arabic_llm.memory.inference_peak import Parts
@@ -31,7 +31,7 @@ class Fit:
     least: Parts | None
 
 
-def fit(config: RunConfig, chosen: Sequence[Chosen], *, adapted: bool) -> Fit:
+def fit(config: RunConfig, chosen: Sequence[SuiteEntry], *, adapted: bool) -> Fit:
     """Return where and how a model is judged on some tasks, with its adapter or without.
 
     Raises HardwareError when hw asks for a card that is not there.

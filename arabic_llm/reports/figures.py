@@ -16,8 +16,10 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from arabic_llm.analysis.statistics import Difference
+from arabic_llm.analysis.scores import Score
+from arabic_llm.analysis.statistics import Difference, interval
 from arabic_llm.data.preparing.summary import LENGTH_BINS, SourceSummary
 from arabic_llm.reports.markdown import percent
 
@@ -44,6 +46,16 @@ def drawing() -> AbstractContextManager[None]:
     return mpl.rc_context(STYLE)
 
 
+def reach(scores: Sequence[Score]) -> NDArray[np.float64]:
+    """Return how far each score's interval reaches below it and above it (2, scores), in points.
+
+    The interval is that of the tables. A rounding that leaves the score outside is none.
+    """
+    sides = np.array([(s.value - low, high - s.value) for s in scores for low, high in [interval(s)]])
+    points: NDArray[np.float64] = 100 * np.maximum(sides.T, 0)
+    return points
+
+
 def differences(rows: Sequence[Difference]) -> str:
     """Return base and tuned scores as bars with 95% intervals, and the random baseline as a mark."""
     with mpl.rc_context(STYLE):
@@ -52,8 +64,7 @@ def differences(rows: Sequence[Difference]) -> str:
         for shift, color, name in ((0.19, _BASE, "base"), (-0.19, _TUNED, "tuned")):
             scores = [getattr(row, name) for row in rows]
             values = [100 * s.value for s in scores]
-            errors = [196 * s.stderr for s in scores]  # 1.96 standard errors, in points
-            axes.barh(at + shift, values, 0.36, xerr=errors, color=color, label=name, ecolor="#444")
+            axes.barh(at + shift, values, 0.36, xerr=reach(scores), color=color, label=name, ecolor="#444")
         for position, row in zip(at, rows, strict=True):
             axes.plot(
                 [100 * row.base.random] * 2,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,9 +76,7 @@ def comma_separated(found: Forgetting, followed: Sequence[Course]) -> str:
         )
         for course in followed
     ]
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([_CSV_HEADER, *rows, *losses])
-    return out.getvalue()
+    return tables.csv_text(_CSV_HEADER, [*rows, *losses])
 
 
 def _cells(kind: str, row: Difference) -> tuple[str, ...]:

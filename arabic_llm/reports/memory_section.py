@@ -7,10 +7,11 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from arabic_llm.reports import html
 from arabic_llm.reports.figures import STYLE, svg
 
 _MIB = 2**20
@@ -31,14 +32,12 @@ def section(found: dict[str, Any]) -> Markup:
     """Return the HTML of a run's memory.json; nothing where there is none."""
     if not found:
         return Markup("")
-    head = f"<tr><th></th><th>{'</th><th>'.join(_COLUMNS)}</th></tr>"
-    table = head + "".join(
-        f"<tr><td>{'</td><td>'.join(map(escape, row))}</td></tr>" for row in _rows(found)
-    )
-    said = " ".join([*_remarks(found), _OF_THE_CURVES])
-    return Markup(  # noqa: S704 (our own SVG and table)
-        f"<h2>Memory of a step</h2>\n<section>{curves(found)}<table>{table}</table>"
-        f"<p class='soft'>{escape(said)}</p></section>"
+    return html.part(
+        "memory.html.jinja",
+        curves=Markup(curves(found)),  # noqa: S704 (our own SVG)
+        columns=_COLUMNS,
+        rows=_rows(found),
+        remarks=[*_remarks(found), _OF_THE_CURVES],
     )
 
 
@@ -89,17 +88,13 @@ def _size(num_bytes: int | None) -> str:
     return "" if num_bytes is None else f"{num_bytes / _MIB:,.1f} MiB"
 
 
-def of_judging(found: dict[str, dict[str, Any]]) -> Markup:
-    """Return the HTML of what judgements took, by their names; nothing where nothing was measured."""
-    lines = [Markup("<li>{}</li>").format(_judged(name, one)) for name, one in found.items() if one]
-    if not lines:
-        return Markup("")
-    return Markup("<h2>Memory of judging</h2>\n<section><ul>{}</ul></section>").format(
-        Markup("").join(lines)
-    )
+def of_evaluations(found: dict[str, dict[str, Any]]) -> Markup:
+    """Return the HTML of what evaluations took, by their names; nothing where nothing was measured."""
+    lines = [_evaluated(name, one) for name, one in found.items() if one]
+    return html.part("evaluation_memory.html.jinja", lines=lines) if lines else Markup("")
 
 
-def _judged(name: str, found: dict[str, Any]) -> str:
+def _evaluated(name: str, found: dict[str, Any]) -> str:
     widest, measured, predicted = found["widest"], found["measured"], found["predicted"]
     behind = f" behind {widest['cached']:,}" if widest["cached"] else ""
     where = "GPU" if found["device"] == "cuda" else "CPU"

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 from markupsafe import Markup
 
-from arabic_llm.analysis.mistakes import KINDS, Change, Mistake, Sorted, changes, explained, labels
+from arabic_llm.analysis.mistakes import KINDS, Change, Mistake, SortedMistakes, changes, explained, labels
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.reports import figures
 from arabic_llm.reports.markdown import escaped, percent, table
+from arabic_llm.reports.tables import csv_text
 
 _NUM_EXAMPLES = 3  # of each kind
 _HEADER = ("task", "id", "subject", "level", "kind", "judged_by", "reason", "question", "target", "answer")
@@ -38,7 +36,7 @@ class Section:
     examples: Sequence[Mistake]
 
 
-def section(base: Sorted, tuned: Sorted, evaluation: Evaluation, seed: int) -> Section:
+def section(base: SortedMistakes, tuned: SortedMistakes, evaluation: Evaluation, seed: int) -> Section:
     """Return the section of two sortings; the evaluation says which tasks are one benchmark."""
     whole: dict[str, str] = {}
     for score in evaluation.scores:  # the widest group comes first, a suite's own mean last
@@ -65,7 +63,7 @@ def section(base: Sorted, tuned: Sorted, evaluation: Evaluation, seed: int) -> S
     )
 
 
-def markdown(found: Sorted, seed: int) -> str:
+def markdown(found: SortedMistakes, seed: int) -> str:
     """Return the mistakes of one evaluation: counts by task, subject and level, examples of each kind."""
     made, total = labels(found), len(found.items)
     right = total - len(found.mistakes)
@@ -95,9 +93,9 @@ def markdown(found: Sorted, seed: int) -> str:
     return "# Mistakes by kind\n\n" + "\n".join(lines)
 
 
-def comma_separated(found: Sorted) -> str:
+def comma_separated(found: SortedMistakes) -> str:
     """Return every mistake in CSV."""
-    return _csv(
+    return csv_text(
         _HEADER,
         [
             (
@@ -111,7 +109,7 @@ def comma_separated(found: Sorted) -> str:
 
 def changes_csv(rows: Sequence[Change]) -> str:
     """Return the shares of each kind before and after in CSV, in fractions and at full precision."""
-    return _csv(
+    return csv_text(
         _CHANGES_HEADER,
         [
             (r.label, r.n, r.base, r.tuned, r.tuned - r.base, r.low, r.high, r.holm_p, r.verdict)
@@ -134,7 +132,7 @@ def _example(mistake: Mistake) -> tuple[str, ...]:
     return mistake.label, mistake.reason, item.task, item.question, *shown(item)
 
 
-def _examples(found: Sorted, seed: int) -> list[Mistake]:
+def _examples(found: SortedMistakes, seed: int) -> list[Mistake]:
     """Return a few mistakes of each label, drawn from the seed and the label alone."""
     drawn = []
     for label in labels(found):
@@ -159,9 +157,3 @@ def _rows(made: Sequence[str], *sides: _Counts) -> list[tuple[str, ...]]:
 
 def _counted(counts: Sequence[int]) -> str:
     return " → ".join(f"{count:,}" for count in counts) if any(counts) else "0"
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([header, *rows])
-    return out.getvalue()

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from arabic_llm.analysis.forgetting import Forgetting
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.analysis.statistics import Difference
-from arabic_llm.reports import figures, forgetting, memory_section, mistakes, tables
+from arabic_llm.reports import figures, forgetting, html, memory_section, mistakes, tables
 from arabic_llm.reports.held_out_loss import Course
 
 _NUM_EXAMPLES = 6
@@ -39,7 +37,7 @@ class Study:
     metrics: Sequence[dict[str, Any]] = ()
     outcome: dict[str, Any] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)  # of a training step
-    judging: dict[str, dict[str, Any]] = field(default_factory=dict)  # the memory of it, of each side
+    evaluation_memory: dict[str, dict[str, Any]] = field(default_factory=dict)  # of each side
 
 
 @dataclass(frozen=True)
@@ -80,30 +78,32 @@ def study(report: Study) -> str:
         "subjects": _radar(subject_means(report.base, report.tuned), "by subject"),
         "curve": figures.training_curve(report.metrics) if report.metrics else "",
     }
-    return render(
+    return html.render(
         "study.html.jinja",
         report=report,
         mistakes=report.mistakes,
         shown=mistakes.shown,
         header=tables.HEADER,
         baselines_note=tables.BASELINES_NOTE,
+        left_out=tables.left_out(report.base.judged),
         headline=[(tables.cells(r), tables.baseline_cells(r)) for r in headline],
         all_rows=[(tables.cells(r), tables.baseline_cells(r)) for r in report.rows],
         charts={name: Markup(svg) for name, svg in charts.items()},  # noqa: S704 (our own SVG)
         forgetting=forgetting.section(report.forgetting, report.followed),
-        memory=memory_section.section(report.memory) + memory_section.of_judging(report.judging),
+        memory=memory_section.section(report.memory)
+        + memory_section.of_evaluations(report.evaluation_memory),
         examples=changed_items(report.base, report.tuned),
     )
 
 
 def inspection(title: str, rows: Sequence[ShownRow], notes: Sequence[str]) -> str:
     """Return training rows as HTML, the supervised runs coloured."""
-    return render("inspection.html.jinja", title=title, rows=rows, notes=notes)
+    return html.render("inspection.html.jinja", title=title, rows=rows, notes=notes)
 
 
 def results(**values: Any) -> str:
     """Return the results table as HTML; the values are those of its template."""
-    return render("results.html.jinja", **values)
+    return html.render("results.html.jinja", **values)
 
 
 def subject_means(base: Evaluation, tuned: Evaluation) -> dict[str, tuple[float, float]]:
@@ -111,7 +111,7 @@ def subject_means(base: Evaluation, tuned: Evaluation) -> dict[str, tuple[float,
     sums: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for before, after in _paired(base, tuned):
         if before.subject:
-            sums[before.subject].append((_first(before), _first(after)))
+            sums[before.subject].append((before.first, after.first))
     return {
         subject: (sum(a for a, _ in pairs) / len(pairs), sum(b for _, b in pairs) / len(pairs))
         for subject, pairs in sorted(sums.items(), key=lambda entry: -len(entry[1]))
@@ -122,9 +122,9 @@ def changed_items(base: Evaluation, tuned: Evaluation) -> list[tuple[str, Item, 
     """Return a few items that became right and that became wrong, spread over the tasks."""
     gained, lost = [], []
     for before, after in _paired(base, tuned):
-        if _first(after) > _first(before):
+        if after.first > before.first:
             gained.append(("became right", before, after))
-        elif _first(after) < _first(before):
+        elif after.first < before.first:
             lost.append(("became wrong", before, after))
     return [*_spread(gained), *_spread(lost)]
 
@@ -137,10 +137,6 @@ def _spread(changes: list[tuple[str, Item, Item]]) -> list[tuple[str, Item, Item
 def _paired(base: Evaluation, tuned: Evaluation) -> list[tuple[Item, Item]]:
     after = {(item.task, item.id): item for item in tuned.items}
     return [(item, after[item.task, item.id]) for item in base.items]
-
-
-def _first(item: Item) -> float:
-    return next(iter(item.scores.values()))
 
 
 def is_headline(row: Difference, base: Evaluation) -> bool:
@@ -162,15 +158,3 @@ def _radar(values: dict[str, tuple[float, float]], title: str) -> str:
     if len(values) > _MOST_AXES:
         title += f" (the {_MOST_AXES} of most items, of {len(values)})"
     return figures.radar(dict(list(values.items())[:_MOST_AXES]), title)
-
-
-def render(template: str, **values: Any) -> str:
-    """Return a page made of a file of templates/."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(**values)

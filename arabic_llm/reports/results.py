@@ -28,7 +28,7 @@ _MAX_NAMED = 2
 
 
 @dataclass(frozen=True)
-class Found:
+class ReportedEvaluation:
     """An evaluation, and what its model learned from (none: nothing, it is the base model)."""
 
     evaluation: Evaluation
@@ -57,7 +57,7 @@ class Row:
     evaluation: str = ""  # its fingerprint
 
 
-def rows(found: Iterable[Found]) -> list[Row]:
+def rows(found: Iterable[ReportedEvaluation]) -> list[Row]:
     """Return the rows of our evaluations and of what was published, task by task, unlike ways apart."""
     ours = [row for one in found for row in _rows(one)]
     ordered = sorted(
@@ -82,13 +82,14 @@ def published() -> Iterator[Row]:
 
 def terminal(table: Sequence[Row]) -> str:
     """Return the rows of the tasks that were judged here, their columns in line."""
-    return tables.in_line([HEADER, *map(cells, _judged_here(table)[0])], left=(0, 1, 2, 8))
+    return tables.in_line([HEADER, *map(cells, _evaluated_here(table)[0])], left=(0, 1, 2, 8))
 
 
 def as_markdown(table: Sequence[Row]) -> str:
     """Return the table in Markdown, and then what was published of other tasks."""
     parts = ["# Results\n"]
-    for title, several in zip(("", "## Published, of other data sets\n"), _judged_here(table), strict=True):
+    titles = ("", "## Published, of other data sets\n")
+    for title, several in zip(titles, _evaluated_here(table), strict=True):
         if several:
             body = [[*map(markdown.escaped, cells(row)), markdown.escaped(note(row))] for row in several]
             parts += [title, markdown.table((*HEADER, "notes"), body, numeric=(3, 4, 6, 7))]
@@ -110,7 +111,7 @@ def as_csv(table: Sequence[Row]) -> str:
 
 def as_html(table: Sequence[Row]) -> str:
     """Return the table as a page of one file."""
-    here, elsewhere = ([(row, cells(row), note(row)) for row in part] for part in _judged_here(table))
+    here, elsewhere = ([(row, cells(row), note(row)) for row in part] for part in _evaluated_here(table))
     return page.results(header=HEADER, here=here, elsewhere=elsewhere, notes=NOTES)
 
 
@@ -133,14 +134,14 @@ def note(row: Row) -> str:
     return "; ".join(row.notes)
 
 
-def _judged_here(table: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+def _evaluated_here(table: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     """Return the rows of tasks that were judged here, and those of others."""
     tasks = {row.task for row in table if row.way is not None}
     here = [row for row in table if row.task in tasks]
     return here, [row for row in table if row.task not in tasks]
 
 
-def _rows(found: Found) -> Iterator[Row]:
+def _rows(found: ReportedEvaluation) -> Iterator[Row]:
     evaluation = found.evaluation
     by_name: dict[str, dict[str, Score]] = {}
     for score in filter(evaluation.is_whole, evaluation.scores):

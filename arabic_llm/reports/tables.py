@@ -85,10 +85,11 @@ def scores_markdown(scores: Sequence[Score]) -> str:
     return f"{table(SCORES_HEADER, list(map(score_cells, scores)))}\n{BASELINES_NOTE}\n"
 
 
-def left_out(judged: Mapping[str, Any]) -> str:
-    """Return, in Markdown, a line for each task of a suite that the model cannot be asked."""
+def left_out(judged: Mapping[str, Any]) -> list[str]:
+    """Return a line for each task of a suite that was not asked: not to be had, or not of this model."""
+    lines = [f"{name}: left out: it could not be had" for name in judged.get("left_out", ())]
     others = judged.get("not_applicable", {})
-    return "".join(f"\n{name}: not applicable: {reason}\n" for name, reason in others.items())
+    return lines + [f"{name}: not applicable: {reason}" for name, reason in others.items()]
 
 
 def scores_csv(scores: Sequence[Score]) -> str:

@@ -14,7 +14,7 @@ from arabic_llm.tasks import Inputs
 
 if TYPE_CHECKING:
     from arabic_llm.analysis.scores import Evaluation
-    from arabic_llm.reports.results import Found
+    from arabic_llm.reports.results import ReportedEvaluation
 
 log = logging.getLogger(__name__)
 shares_work = False
@@ -40,10 +40,10 @@ def run(config: RunConfig, directory: Path) -> None:
     log.info("%s\n\nreport: %s", results.terminal(table), directory / "results.html")
 
 
-def find(config: RunConfig) -> list[Found]:
+def find(config: RunConfig) -> list[ReportedEvaluation]:
     """Return each evaluation once, with what its model learned from where a run of ours says so."""
     from arabic_llm.analysis import scores
-    from arabic_llm.reports.results import Found
+    from arabic_llm.reports.results import ReportedEvaluation
 
     if not isinstance(config.task, ReportConfig):
         raise ConfigError("task=report is needed here")
@@ -62,7 +62,7 @@ def find(config: RunConfig) -> list[Found]:
         looked = ", ".join(config.task.folders)
         raise DataError(f"task.folders: no evaluation in {looked}; task=evaluate makes one")
     return [
-        Found(one, names.get(trained, trained) if (trained := one.model["trained"]) else "")
+        ReportedEvaluation(one, names.get(trained, trained) if (trained := one.model["trained"]) else "")
         for one in found.values()
     ]
 

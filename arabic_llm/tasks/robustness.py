@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from arabic_llm import files, machine
+from arabic_llm.analysis import robustness as drops_of
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.suite import JudgeConfig
 from arabic_llm.config.task import RobustnessConfig
@@ -53,7 +54,9 @@ def run(config: RunConfig, directory: Path) -> float:
     for reason in left_out:
         log.info("left out: %s", reason)
     weights = cache(lambda: adapter.load_trained(config.model, base, config.adapter, place, trained))
-    asked, folder = Asked(chosen, weights, suites.overall(config.suite, chosen)), directory / "evaluation"
+    missing = tuple(suites.left_out(config.suite, chosen))
+    asked = Asked(chosen, weights, suites.overall(config.suite, chosen), left_out=missing)
+    folder = directory / "evaluation"
     clean = evaluate.evaluate(config, trained, folder / "clean", asked)
     evaluate.leave(config, clean, folder / "clean")
     # The judge is asked about the clean questions alone: about all it would be asked fifty times as much.
@@ -65,15 +68,15 @@ def run(config: RunConfig, directory: Path) -> float:
     ):
         found = evaluate.evaluate(config, trained, folder / condition.name, asked_so)
         evaluate.leave(unjudged, found, folder / condition.name)
-        drops += perturbed.drops(clean, found, condition, robustness.num_tokens(tokenizer, texts))
-        changed = perturbed.changed_answers(clean, found)
+        drops += drops_of.drops(clean, found, condition, robustness.num_tokens(tokenizer, texts))
+        changed = drops_of.changed_answers(clean, found)
         answers.append((condition, list(islice(changed, NUM_ANSWERS))))
     if not drops:
         raise DataError(f"suite={config.suite.name} has no question that can be perturbed")
     return robustness.write(
         Report(
             clean=clean,
-            drops=perturbed.gathered(drops),
+            drops=drops_of.gathered(drops),
             answers=answers,
             left_out=left_out,
             manifest=files.read_json(directory / "manifest.json"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from arabic_llm import files
 from arabic_llm.analysis import forgetting, statistics
-from arabic_llm.analysis.mistakes import Sorted
+from arabic_llm.analysis.mistakes import SortedMistakes
 from arabic_llm.analysis.scores import Evaluation
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.config.run import RunConfig
@@ -23,7 +23,7 @@ _NAMED = 4  # tasks in a title
 def report(
     config: RunConfig,
     sides: tuple[Evaluation, Evaluation],
-    mistakes_of: tuple[Sorted, Sorted],
+    mistakes_of: tuple[SortedMistakes, SortedMistakes],
     directory: Path,
     trained: Path | None,
 ) -> list[Difference]:
@@ -48,7 +48,7 @@ def report(
         forgetting=found,
         mistakes=mistakes.section(*mistakes_of, base, config.seed),
         followed=followed,
-        judging={
+        evaluation_memory={
             side: _read(directory / "evaluation" / side / "memory.json") for side in ("base", "tuned")
         },
         **training,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from arabic_llm import files, machine, processes
 from arabic_llm.analysis import scores
-from arabic_llm.analysis.mistakes import Sorted
+from arabic_llm.analysis.mistakes import SortedMistakes
+from arabic_llm.analysis.robustness import Condition
 from arabic_llm.analysis.scores import Evaluation
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.model import ModelConfig, ModelKind
@@ -23,10 +24,9 @@ from arabic_llm.config.suite import SuiteConfig
 from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import Codec
 from arabic_llm.errors import ConfigError
-from arabic_llm.evaluation import harness, local_copies, masked_lm, suites
+from arabic_llm.evaluation import code, harness, local_copies, masked_lm, suites
 from arabic_llm.evaluation.answers import Answers
-from arabic_llm.evaluation.perturbed import Condition
-from arabic_llm.evaluation.suites import Chosen
+from arabic_llm.evaluation.suites import SuiteEntry
 from arabic_llm.models import adapter, load, placement
 from arabic_llm.models.load import Base
 from arabic_llm.models.placement import Placement
@@ -42,10 +42,11 @@ log = logging.getLogger(__name__)
 class Asked:
     """What is asked instead of the suite as it is, with the weights that several such evaluations share."""
 
-    chosen: list[Chosen]
+    chosen: list[SuiteEntry]
     weights: Callable[[], PreTrainedModel]
     overall: str | None
     condition: Condition | None = None  # how the questions were perturbed
+    left_out: tuple[str, ...] = ()  # benchmarks that could not be had
 
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
@@ -61,6 +62,7 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
     return {
         **adapter.known_hashes(config.model, config.adapter, Path(config.cache_dir)),
         "suite": local_copies.copies_hash(config.suite, Path(config.data_root)),
+        **suites.what_is_left_out(config.suite, Path(config.data_root)),
     }
 
 
@@ -82,6 +84,8 @@ def evaluate(
     cache = Path(config.cache_dir)
     asked_for = asked.chosen if asked else suites.load(config.suite, Path(config.data_root))
     chosen, how = _fitting(config.model, asked_for)
+    if names := asked.left_out if asked else suites.left_out(config.suite, asked_for):
+        how["left_out"] = list(names)
     base = load.locate(config.model, cache)
     is_masked = config.model.kind is ModelKind.masked
     codec = load.tokenizer(base) if is_masked else chat.prepare(load.tokenizer(base), config.model)
@@ -95,7 +99,7 @@ def evaluate(
         _identity(config, fitted.place, base, codec, trained),
         _asked(config.suite.limit, chosen, overall) | how,
     )
-    about = {"model": identity[0], "judged": identity[1], "items": [f.name for f in fields(scores.Item)]}
+    about = {"model": identity[0], "judged": identity[1], "code": code.of_evaluations()}
     kept = cache / "evaluations" / fingerprint(about)
     if processes.from_main(lambda: scores.exists(kept)):
         evaluation = scores.read(kept)
@@ -125,12 +129,13 @@ def _answers(
     config: RunConfig,
     fitted: Fit,
     weights: Callable[[], PreTrainedModel],
-    asked: tuple[Codec | PreTrainedTokenizerBase, list[Chosen]],
+    asked: tuple[Codec | PreTrainedTokenizerBase, list[SuiteEntry]],
     identity: tuple[dict[str, Any], dict[str, Any]],
     folder: Path | None,
 ) -> Evaluation:
     """Return what a model answers now; what it needs of memory is measured into the folder."""
-    kept = Answers(Path(config.cache_dir) / "answers" / f"{fingerprint(identity[0])}.jsonl")
+    key = fingerprint([identity[0], code.of_answers()])
+    kept = Answers(Path(config.cache_dir) / "answers" / f"{key}.jsonl")
     with placement.enough_memory(f"evaluating {config.model.name}", evaluation_fit.cure(fitted)):
         model = weights()
         with evaluation_memory.watching(model, folder):
@@ -155,21 +160,21 @@ def _identity(
     }
 
 
-def _asked(limit: int | None, chosen: list[Chosen], overall: str | None) -> dict[str, Any]:
+def _asked(limit: int | None, chosen: list[SuiteEntry], overall: str | None) -> dict[str, Any]:
     """Return what is asked, in which versions."""
     return {
-        "tasks": {entry.name: entry.judged() for entry in chosen},
+        "tasks": {entry.name: entry.identity() for entry in chosen},
         "limit": limit,
         "overall": overall,
         "lm_eval": version("lm_eval"),
     }
 
 
-def leave(config: RunConfig, evaluation: Evaluation, folder: Path) -> Sorted:
+def leave(config: RunConfig, evaluation: Evaluation, folder: Path) -> SortedMistakes:
     """Leave an evaluation in a folder, with its scores and its mistakes as tables; return the mistakes."""
     scores.write(evaluation, folder)
-    said = tables.scores_markdown(evaluation.scores) + tables.left_out(evaluation.judged)
-    files.write_text(folder / "scores.md", said)
+    said = "".join(f"\n{line}\n" for line in tables.left_out(evaluation.judged))
+    files.write_text(folder / "scores.md", tables.scores_markdown(evaluation.scores) + said)
     files.write_text(folder / "scores.csv", tables.scores_csv(evaluation.scores))
     found = explain_mistakes.explain(evaluation, config.judge, Path(config.cache_dir))
     files.write_text(folder / "mistakes.md", mistakes.markdown(found, config.seed))
@@ -177,7 +182,7 @@ def leave(config: RunConfig, evaluation: Evaluation, folder: Path) -> Sorted:
     return found
 
 
-def _fitting(model: ModelConfig, chosen: list[Chosen]) -> tuple[list[Chosen], dict[str, Any]]:
+def _fitting(model: ModelConfig, chosen: list[SuiteEntry]) -> tuple[list[SuiteEntry], dict[str, Any]]:
     """Return the tasks that the model can be asked, and how, where that is not how a causal one is asked.
 
     Raises ConfigError when there are none.

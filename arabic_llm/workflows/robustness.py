@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -11,11 +12,12 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from transformers import PreTrainedTokenizerBase
 
 from arabic_llm import files
+from arabic_llm.analysis.robustness import Condition
 from arabic_llm.config.task import RobustnessConfig
 from arabic_llm.data.reading import lexicons
 from arabic_llm.errors import DataError
 from arabic_llm.evaluation import perturbed
-from arabic_llm.evaluation.perturbed import Condition, Texts
+from arabic_llm.evaluation.perturbed import Texts
 from arabic_llm.reports import robustness
 from arabic_llm.reports.robustness import Report
 from arabic_llm.text import perturb
@@ -59,7 +61,8 @@ def conditions(
             entries, texts = perturbed.ask_as(asked.chosen, condition, way, limit)
             if entries:
                 overall = asked.overall if len(entries) == len(asked.chosen) else None
-                yield condition, Asked(entries, asked.weights, overall, condition), texts
+                asked_so = replace(asked, chosen=entries, overall=overall, condition=condition)
+                yield condition, asked_so, texts
 
 
 def num_tokens(tokenizer: PreTrainedTokenizerBase, texts: Texts) -> dict[str, tuple[int, int]]:

@@ -209,7 +209,7 @@ def test_items_are_right_ones_and_mistakes_of_every_kind():
     found = mistakes.sort(items)
     assert found.counts(lambda item: item.task) == {"task": (3, Counter({"other": 1, "empty": 1}))}
     with pytest.raises(ValueError, match="2 wrong items, 1 mistakes: not the same items"):
-        mistakes.Sorted(items, found.mistakes[:1])
+        mistakes.SortedMistakes(items, found.mistakes[:1])
 
 
 def test_shares_before_and_after_are_of_the_same_items():
@@ -233,10 +233,15 @@ def test_shares_before_and_after_are_of_the_same_items():
     assert mistakes.changes(base, base, seed=17)[0].verdict == "within noise"
 
 
+def test_each_kind_is_explained_to_readers_and_to_a_judge():
+    assert list(mistakes.explained()) == list(mistakes.KINDS)
+    assert all(mistakes.explained().values())
+
+
 @needs_data
 @pytest.mark.parametrize("suite", ["sample", "generation"])
 def test_every_wrong_item_of_a_real_run_is_of_one_kind(tiny_codec, suite):
-    evaluation, _, _ = evaluate(suite, tiny_codec, root=DATA, limit=12)
+    evaluation, _, _ = evaluate(suite, tiny_codec, "suite.allow_missing=true", root=DATA, limit=12)
     found = mistakes.sort(evaluation.items)
     assert {m.kind for m in found.mistakes} <= set(mistakes.KINDS)
     assert len(found.mistakes) == sum(not item.is_right for item in evaluation.items) > 0

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from arabic_llm.analysis import aggregate
+from arabic_llm.analysis.aggregate import Benchmark
 from arabic_llm.analysis.scores import Evaluation, Item, Score
 from arabic_llm.analysis.statistics import (
-    balanced_accuracy,
     compare,
     holm,
     interval,
-    macro_f1,
     sign_flips,
     sign_test,
     smallest_difference,
@@ -70,6 +70,15 @@ def test_noise_is_called_noise_and_loss_is_called_worse():
     assert one([1, 0] * 50, [0, 1] * 50).verdict == "within noise"
     assert one([1] * 60 + [0] * 40, [0] * 60 + [0] * 40).verdict == "worse"
     assert one([1, 0], [1, 0]).verdict == "within noise"
+
+
+def test_an_evaluation_that_left_benchmarks_out_is_not_held_against_a_full_one():
+    partly = evaluation([0, 1], judged=JUDGED | {"left_out": ["mmlu"]})
+    assert partly.fingerprint != evaluation([0, 1]).fingerprint
+    with pytest.raises(ConfigError, match="one was asked without mmlu, the other without nothing"):
+        compare(partly, evaluation([1, 1], trained="x"), seed=1)
+    (row,) = compare(partly, evaluation([1, 1], trained="x", judged=partly.judged), seed=1)
+    assert row.difference == 0.5
 
 
 def test_too_few_items_show_nothing():
@@ -195,8 +204,13 @@ def test_balanced_accuracy_and_macro_f1_are_sklearns():
 
     draw = np.random.default_rng(4)
     wanted, said = draw.integers(0, 4, 200).tolist(), draw.integers(0, 4, 200).tolist()
-    assert balanced_accuracy(wanted, said) == pytest.approx(balanced_accuracy_score(wanted, said))
-    assert macro_f1(wanted, said) == pytest.approx(f1_score(wanted, said, average="macro"))
+    items = [
+        Item("a", str(i), "", "", "", {"acc": float(w == s)}, "", 4, w, s)
+        for i, (w, s) in enumerate(zip(wanted, said, strict=True))
+    ]
+    (score,) = aggregate.scores(Benchmark({"a": "1"}, {}, ["acc"]), items)
+    assert score.balanced == balanced_accuracy_score(wanted, said)
+    assert score.macro_f1 == f1_score(wanted, said, average="macro")
 
 
 def test_the_same_seed_gives_the_same_interval():

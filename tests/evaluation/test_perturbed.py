@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 from conftest import DATA, compose_config, needs_data
 
+from arabic_llm.analysis import robustness
+from arabic_llm.analysis.robustness import Condition
 from arabic_llm.analysis.scores import Evaluation, Item, Score
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.evaluation import perturbed, suites
-from arabic_llm.evaluation.perturbed import Condition
 from arabic_llm.text.perturb import PERTURBATIONS
 
 DROP = Condition("drop", 1.0, 17)
@@ -112,10 +113,13 @@ def test_a_task_whose_question_is_not_known_is_said_and_left_out(tmp_path):
 
 def test_the_draws_are_named_by_seed_perturbation_and_text_not_by_rate_or_place():
     drop, text = PERTURBATIONS["drop"], "ما عاصمة الجزائر وما عملتها؟"
-    assert DROP.written(text, drop) == Condition("drop", 1.0, 17).written(text, drop)
-    assert DROP.written(text, drop) != Condition("drop", 1.0, 18).written(text, drop)
+    once = perturbed.written(text, DROP, drop)
+    assert once == perturbed.written(text, Condition("drop", 1.0, 17), drop)
+    assert once != perturbed.written(text, Condition("drop", 1.0, 18), drop)
     words = zip(
-        text.split(), *(replace(DROP, rate=r).written(text, drop).split() for r in (0.5, 1)), strict=True
+        text.split(),
+        *(perturbed.written(text, replace(DROP, rate=r), drop).split() for r in (0.5, 1)),
+        strict=True,
     )
     assert {some in (clean, every) for clean, some, every in words} == {True}
 
@@ -123,7 +127,7 @@ def test_the_draws_are_named_by_seed_perturbation_and_text_not_by_rate_or_place(
 def test_a_perturbed_suite_is_judged_as_another(tmp_path):
     chosen, entries, _ = asked("sample", root=tmp_path)
     for clean, entry in zip(chosen, entries, strict=True):
-        assert fingerprint(clean.judged()) != fingerprint(entry.judged())
+        assert fingerprint(clean.identity()) != fingerprint(entry.identity())
 
 
 def item(number, right, prompt, answer="أ"):
@@ -145,14 +149,14 @@ def test_a_drop_is_counted_over_all_items_and_over_those_that_changed():
         [item(n, 1.0, "same") for n in range(6)]
         + [item(6, 1.0, "new"), *(item(n, 0.0, "new", "ب") for n in range(7, 10))]
     )
-    (row,) = perturbed.drops(clean, after, DROP, {"t": (40, 60)})
+    (row,) = robustness.drops(clean, after, DROP, {"t": (40, 60)})
     assert row.drop[0] == pytest.approx(0.3)
     assert row.drop[1] <= 0.3 <= row.drop[2]
     assert (row.num_changed, row.changed_share, row.token_ratio) == (4, 0.4, 1.5)
     assert row.changed_drop == pytest.approx(0.75)
     assert row.changed_low <= 0.75 <= row.changed_high
     assert row.difference.sign_p == pytest.approx(0.25)  # three of three: 2 * 0.5**3
-    (before, changed), *_ = pairs = list(perturbed.changed_answers(clean, after))
+    (before, changed), *_ = pairs = list(robustness.changed_answers(clean, after))
     assert (len(pairs), before.answer, changed.answer) == (3, "أ", "ب")
 
 
@@ -161,15 +165,15 @@ def test_p_values_know_of_all_rows_and_rows_stand_task_by_task():
         evaluation([item(n, 1.0, "a") for n in range(8)]),
         evaluation([item(n, 0.0, "b") for n in range(8)]),
     )
-    (row,) = perturbed.drops(before, after, DROP, {"t": (1, 1)})
+    (row,) = robustness.drops(before, after, DROP, {"t": (1, 1)})
     other = replace(row, difference=replace(row.difference, base=replace(row.difference.base, name="u")))
-    rows = perturbed.gathered([row, other, row])
+    rows = robustness.gathered([row, other, row])
     assert [r.difference.base.name for r in rows] == ["t", "t", "u"]
     assert {r.difference.holm_p for r in rows} == {3 * row.difference.sign_p}
 
 
 def test_an_item_that_nothing_changes_has_no_drop_of_its_own():
     clean = evaluation([item(n, float(n % 2), "same") for n in range(4)])
-    (row,) = perturbed.drops(clean, clean, DROP, {"t": (4, 4)})
+    (row,) = robustness.drops(clean, clean, DROP, {"t": (4, 4)})
     assert (row.drop[0], row.num_changed) == (0.0, 0)
     assert row.changed_drop != row.changed_drop  # nan: no item to speak of

@@ -5,7 +5,6 @@ import json
 import logging
 from collections import Counter
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pyarrow
 import pytest
@@ -14,13 +13,14 @@ from pyarrow import parquet
 from test_harness import by_name
 
 from arabic_llm.analysis import aggregate
+from arabic_llm.analysis.aggregate import Benchmark
 from arabic_llm.analysis.scores import Item
-from arabic_llm.config.suite import Aggregate, SuiteTask
+from arabic_llm.config.suite import Aggregate
 from arabic_llm.data.preparing import sources
 from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation import harness, suites
 from arabic_llm.evaluation.chat_lm import Limits
-from arabic_llm.evaluation.suites import Chosen, MissingBenchmarkError
+from arabic_llm.evaluation.suites import MissingBenchmarkError
 from arabic_llm.models import load, placement
 
 LEAVES = 2  # of a benchmark's, where it has more: the others are asked in the same way
@@ -31,6 +31,19 @@ def offline(monkeypatch):
     import datasets.config
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+
+
+@needs_data
+def test_what_a_run_leaves_out_is_an_input_of_it_so_it_is_not_done_when_the_rest_has_come(
+    offline, tmp_path
+):
+    ways = ("suite=generation", "suite.allow_missing=true", "~suite.tasks.cidar")
+    suite = compose_config(*ways).suite
+    without = suites.what_is_left_out(suite, tmp_path)
+    assert without == {"left_out": "arcd"}
+    (tmp_path / "arcd").symlink_to(DATA / "arcd")
+    assert suites.what_is_left_out(suite, tmp_path) == {"left_out": "nothing"}
+    assert suites.what_is_left_out(replace(suite, allow_missing=False), tmp_path / "nowhere") == {}
 
 
 def loaded(suite, name):
@@ -134,9 +147,20 @@ def plain(suite, name, model, codec):
 
 
 @needs_data
-def test_what_cannot_be_had_is_said_and_stops_nothing(offline, caplog):
+def test_what_cannot_be_had_ends_in_one_line_with_the_command_that_brings_it(offline):
+    with pytest.raises(MissingBenchmarkError) as refused:
+        suites.load(compose_config("suite=english").suite, DATA)
+    said = str(refused.value)
+    assert "\n" not in said
+    assert "3 of 4 benchmarks are not here: mmlu, hellaswag, winogrande;" in said
+    assert "python -m arabic_llm.run task=download suite=english fetches what the hub has" in said
+    assert said.endswith("suite.allow_missing=true goes on without")
+
+
+@needs_data
+def test_what_cannot_be_had_is_said_and_stops_nothing_where_it_may(offline, caplog):
     with caplog.at_level(logging.WARNING):
-        (entry,) = suites.load(compose_config("suite=english").suite, DATA)
+        (entry,) = suites.load(compose_config("suite=english", "suite.allow_missing=true").suite, DATA)
     assert entry.name == "gsm8k"
     said = [record.getMessage() for record in caplog.records]
     assert [line.split()[4] for line in said] == ["mmlu:", "hellaswag:", "winogrande:"]
@@ -147,7 +171,7 @@ def test_a_suite_of_nothing_says_what_is_missing(offline, tmp_path):
     with pytest.raises(
         MissingBenchmarkError, match="arabic_leaderboard_acva_light: the hub's could not be"
     ):
-        suites.load(compose_config("suite=arabic_light").suite, tmp_path)
+        suites.load(compose_config("suite=arabic_light", "suite.allow_missing=true").suite, tmp_path)
     with pytest.raises(
         MissingBenchmarkError, match="arsarcasm_dialect: no local copy at .*, and no hub has it"
     ):
@@ -156,7 +180,7 @@ def test_a_suite_of_nothing_says_what_is_missing(offline, tmp_path):
 
 @needs_data
 def test_a_mean_of_all_is_given_of_all_or_not_at_all(offline):
-    suite = compose_config("suite=oall").suite
+    suite = compose_config("suite=oall", "suite.allow_missing=true").suite
     chosen = suites.load(suite, DATA)
     assert [entry.name.removeprefix("arabic_leaderboard_") for entry in chosen] == ["acva", "arabic_exams"]
     assert suites.overall(suite, chosen) is None
@@ -196,8 +220,8 @@ def test_the_mean_of_the_14_is_the_one_that_barka_published(published):
     for at, ((name, settings), value) in enumerate(zip(suite.tasks.items(), BARKA[published], strict=True)):
         # Subsets of unlike sizes around the score: neither items nor subsets may weigh.
         subsets = {f"{name}_{shift}": shift for shift in (-20, 5, 15)}
-        leaves = {leaf: SimpleNamespace(VERSION=1) for leaf in subsets}
-        chosen.append(Chosen(name, settings, leaves, {name: tuple(leaves)}))
+        groups = {name: tuple(subsets)}
+        chosen.append(Benchmark(dict.fromkeys(subsets, "1"), groups, settings.metrics, settings.aggregate))
         for leaf, shift in subsets.items():
             score = {"acc_norm": (value + shift) / 100}
             items += [
@@ -259,7 +283,7 @@ def test_a_task_may_ask_fewer_items_than_its_suite(tiny_codec, tmp_path):
     suite = replace(config.suite, tasks={name: config.suite.tasks[name] for name in names})
     choice, known = suites.load(suite, tmp_path)
     assert (choice.limit(5), known.limit(5), known.limit(2), choice.limit(None)) == (5, 3, 2, None)
-    assert choice.judged()["limit"] != known.judged()["limit"]
+    assert choice.identity()["limit"] != known.identity()["limit"]
 
 
 def choices(task, right, answers, **more):
@@ -270,24 +294,23 @@ def choices(task, right, answers, **more):
 
 
 def test_a_constant_answer_does_not_pass_for_knowledge():
-    settings = SuiteTask(folder="x", metrics=["acc"], seen_in_training=True)
-    entry = Chosen("acva", settings, {"acva": SimpleNamespace(VERSION=1)}, {})
-    (score,) = aggregate.scores(entry, choices("acva", [0, 0, 0, 1, 1], [0, 0, 0, 0, 0], is_shot=True))
+    acva = Benchmark({"acva": "1"}, {}, ["acc"], seen_in_training=True)
+    (score,) = aggregate.scores(acva, choices("acva", [0, 0, 0, 1, 1], [0, 0, 0, 0, 0], is_shot=True))
     assert (score.value, score.constant, score.random) == (0.6, 0.6, 0.5)
     assert score.balanced == 0.5
     assert score.macro_f1 == pytest.approx((2 * 3 / 8 + 0) / 2)
     assert (score.num_repeated, score.num_shots) == (4, 5)  # all ask the same here, and all were shown
     assert score.label == "acva (seen in training)"
     assert score.majority == 0.6  # no rows to learn it from
-    (score,) = aggregate.scores(entry, choices("acva", [0, 0, 0, 1, 1], [0] * 5), {"acva": [1, 1, 0]})
+    shown = replace(acva, examples={"acva": [1, 1, 0]})
+    (score,) = aggregate.scores(shown, choices("acva", [0, 0, 0, 1, 1], [0] * 5))
     assert (score.constant, score.majority) == (0.6, 0.4)  # the few-shot rows say otherwise than the test
 
 
 def test_macro_and_micro_are_the_means_they_say():
-    leaves = {name: SimpleNamespace(VERSION=1) for name in ("a", "b")}
     items = [*choices("a", [0] * 4, [0] * 4), *choices("b", [0, 0], [1, 1])]
     for kind, value, error in (("micro", 4 / 6, (4 / 6 * 2 / 6 / 5) ** 0.5), ("macro", 0.5, 0.0)):
-        settings = SuiteTask(folder="x", aggregate=Aggregate[kind])
-        (whole, *_) = aggregate.scores(Chosen("g", settings, leaves, {"g": ("a", "b")}), items)
+        group = Benchmark({"a": "1", "b": "1"}, {"g": ("a", "b")}, ["acc"], Aggregate[kind])
+        (whole, *_) = aggregate.scores(group, items)
         assert whole.value == pytest.approx(value)
         assert whole.stderr == pytest.approx(error)

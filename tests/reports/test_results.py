@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from arabic_llm.analysis.scores import Evaluation, Score
 from arabic_llm.reports import results
-from arabic_llm.reports.results import Found
+from arabic_llm.reports.results import ReportedEvaluation
 
 MODEL = {"name": "m", "quantization": "none", "trained": None}
 
@@ -19,7 +19,8 @@ def judged(limit=None, shots=0):
 
 def found(value, trained_on="", seen=False, **how):
     score = Score("acva", "acc", 100, value, 0.05, 0.5, 0.6, ("acva",), "1", macro_f1=0.4)
-    return Found(Evaluation(MODEL, judged(**how), [replace(score, seen_in_training=seen)], []), trained_on)
+    evaluation = Evaluation(MODEL, judged(**how), [replace(score, seen_in_training=seen)], [])
+    return ReportedEvaluation(evaluation, trained_on)
 
 
 def acva(*evaluations):

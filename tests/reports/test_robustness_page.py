@@ -2,9 +2,9 @@
 
 import pytest
 
+from arabic_llm.analysis.robustness import Condition, Drop
 from arabic_llm.analysis.scores import Evaluation, Item, Score
 from arabic_llm.analysis.statistics import Difference
-from arabic_llm.evaluation.perturbed import Condition, Drop
 from arabic_llm.reports import robustness
 
 

@@ -74,6 +74,17 @@ def test_a_benchmark_seen_in_training_says_so_in_every_table():
     assert tables.comma_separated([row]).splitlines()[1].endswith(",True")
 
 
+def test_nothing_right_of_344_reaches_as_far_in_a_figure_as_in_a_table():
+    none = Score("aexams", "acc", 344, 0.0, 0.0, 0.25, 0.26, ("aexams",), "1")
+    (row,) = csv.DictReader(io.StringIO(tables.scores_csv([none])))
+    below, above = figures.reach([none])
+    assert (none.value - below[0] / 100, none.value + above[0] / 100) == pytest.approx(
+        (float(row["low"]), float(row["high"])), abs=1e-12
+    )
+    assert above[0] == pytest.approx(1.1, abs=0.01)
+    assert tables.score_cells(none)[3] == "0.0 to 1.1"
+
+
 def test_markdown_has_the_baselines_beside_the_scores():
     lines = tables.markdown(ROWS).splitlines()
     assert lines[2] == (

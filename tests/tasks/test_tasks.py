@@ -161,6 +161,30 @@ def test_evaluations_and_token_rows_are_shared_between_runs(beside):
     assert said.count("plan: judging") == said.count("memory of evaluating") == 1  # nothing of the base's
 
 
+def test_a_benchmark_that_is_not_here_ends_the_run_unless_it_may_be_missing(program, tmp_path):
+    typed = ("task=evaluate", "suite=generation", "~suite.tasks.cidar", "suite.limit=3", "hw=cpu")
+    status, said = program(*typed, "hydra.run.dir=mine")
+    last = said.strip().splitlines()[-1]
+    assert status == 2
+    assert last.startswith("error: suite=generation: 1 of 2 benchmarks are not here: arcd; ")
+    assert "task=download suite=generation" in last
+    assert not (tmp_path / "mine" / "result.json").exists()
+    typed = (*typed, "suite.allow_missing=true")
+    said, directory = finished(tmp_path, *typed)
+    assert "arcd: left out: it could not be had" in said
+    assert "arcd: left out" in (directory / "evaluation" / "scores.md").read_text()
+    assert json.loads((directory / "evaluation" / "result.json").read_text())["judged"]["left_out"] == [
+        "arcd"
+    ]
+    assert "done before" in finished(tmp_path, *typed)[0]
+    manifest = json.loads((directory / "manifest.json").read_text())
+    manifest["inputs"]["left_out"] = "nothing"  # as if it had been here
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    status, said = program(*typed, "hydra.run.dir=mine")
+    assert status == 2
+    assert "on other input: left_out has changed since (hash nothing, now arcd)" in said
+
+
 def test_evaluate_and_compare_say_what_the_study_said(study, beside):
     _, directory = study
     beside("task=evaluate", "suite.limit=40", "hw=cpu", "hydra.run.dir=base", "adapter=lora")

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from arabic_llm import files
 from arabic_llm.config.data import DataConfig
-from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.fingerprint import code_hash, fingerprint
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing.sources import content_hash
 from arabic_llm.data.rows import Row
@@ -24,7 +24,7 @@ from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import Codec, TokenRow
 from arabic_llm.errors import DataError
 
-_ENCODING = 2  # raised when data/tokens/chat.py makes other ids or labels of the same rows
+_CODE = ("data/tokens/chat.py", "data/tokens/token_rows.py")  # what makes ids and labels of the same rows
 _COLUMNS = ("id", "input_ids", "labels", "kind", "was_cut", "source")
 
 
@@ -50,7 +50,7 @@ def encode(
         "tokenizer": tokenizer_hash(codec),
         "template": codec.template_hash,
         "tokens": [codec.end_of_text_id, codec.tokenizer.special_tokens_map, codec.control_tokens],
-        "encoding": _ENCODING,
+        "code": code_hash(_CODE),
         "max_length": max_length,
         "overflow": data.overflow,
     }

@@ -1,0 +1,32 @@
+"""Which code made what is kept on disk: another scorer or normaliser reads nothing that this one wrote."""
+
+from __future__ import annotations
+
+from arabic_llm.config.fingerprint import code_hash
+
+# What decides an answer beside the model and the ids or the text that it is asked.
+_ANSWERING = (
+    *("data/tokens/chat.py", "evaluation/chat_lm.py", "evaluation/masked_lm.py", "evaluation/prefixes.py"),
+    *("evaluation/scoring.py", "text/normalize.py", "text/numbers.py"),
+)
+# What decides an item and its scores, once it is answered.
+_SCORING = (
+    *("analysis/aggregate.py", "analysis/scorers.py", "analysis/scores.py", "analysis/statistics.py"),
+    *(
+        "evaluation/harness.py",
+        "evaluation/local_copies.py",
+        "evaluation/question.py",
+        "evaluation/suites.py",
+    ),
+    "evaluation/tasks",
+)
+
+
+def of_answers() -> str:
+    """Return what tells apart the code that answers were asked with."""
+    return code_hash(_ANSWERING)
+
+
+def of_evaluations() -> str:
+    """Return what tells apart the code that an evaluation was made with."""
+    return code_hash((*_ANSWERING, *_SCORING))
