@@ -153,9 +153,9 @@ def _left_by_cgroups(root: Path) -> Iterator[float]:
     for line in own.read_text(encoding="utf-8").splitlines() if own.exists() else ():
         _, controllers, group = line.split(":", 2)
         if controllers == "":
-            mounts, names = ("sys/fs/cgroup", "sys/fs/cgroup/unified"), _CGROUP_2
+            mounts, names = ["sys/fs/cgroup", "sys/fs/cgroup/unified"], _CGROUP_2
         elif "memory" in controllers.split(","):
-            mounts, names = ("sys/fs/cgroup/memory",), _CGROUP_1
+            mounts, names = ["sys/fs/cgroup/memory"], _CGROUP_1
         else:
             continue
         parts = [part for part in group.split("/") if part not in ("", "..")]

@@ -30,7 +30,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from arabic_llm import processes, rundir, sweep, tasks
-from arabic_llm.config import complaints, compose, paths
+from arabic_llm.config import complaints, compose, help, paths
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError, UserError
 
@@ -87,13 +87,10 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.ERROR, stream=sys.stdout, force=True)
     log.setLevel(logging.INFO if processes.is_main() else logging.ERROR)
     warnings.simplefilter("ignore", FutureWarning)  # between one library and the next
-    compose.register()
     _failures.clear()
     status = 0
     try:
-        _hydra_main()
-        if _failures:
-            raise _failures[0]
+        _help_or_run()
     except UserError as error:
         status = _complain(str(error))
     except (HydraException, OmegaConfBaseException) as error:
@@ -109,6 +106,16 @@ def main() -> None:
         _say(str(error) or "interrupted; the same command carries on")
         status = INTERRUPTED
     sys.exit(status)
+
+
+def _help_or_run() -> None:
+    if (topics := help.asked()) is not None:
+        sys.stdout.write(f"{help.said(topics)}\n")
+        return
+    compose.register()
+    _hydra_main()
+    if _failures:
+        raise _failures[0]
 
 
 def _complain(message: str) -> int:

@@ -69,3 +69,8 @@ def test_keys_that_jobs_differ_by_are_those_swept_now_and_before_but_not_the_har
 def test_a_recipes_grid_is_swept_too(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["arabic_llm.run", "-m", "seed=1,2", "hw=cpu"])
     assert naming.swept(["adapter.rank=4,8", "adapter.alpha=16"]) == ["adapter.rank", "seed"]
+
+
+def test_a_recipes_jobs_are_named_by_its_grid_first(names):
+    job = ("adapter.rank=4", "adapter.alpha=16", "+experiment=lora_rank")
+    assert names("-m", "+experiment=lora_rank", jobs=[job])[0][1] == "alpha=16,rank=4,experiment=lora_rank"

@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from conftest import compose_config
 
 ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
 QUICK = ("task.max_steps=2", "task.effective_batch_size=4", "data.max_rows=40", "hw=cpu", "suite.limit=4")
 
 
@@ -233,14 +236,68 @@ def test_help_and_the_configuration_import_nothing_heavy(arguments, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_help_lists_every_option_and_no_schema(tmp_path):
-    command = [sys.executable, "-m", "arabic_llm.run", "--help"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
-    names = (
-        "classify, compare, download, evaluate, inspect, plan, prepare, pretrain, report, robustness, sft"
+def helped(tmp_path, *arguments):
+    """Return what `--help` says, after checking that Hydra was not asked: its own lists take seconds."""
+    code = (
+        "import atexit; from hydra.core.config_store import ConfigStore as Store;"
+        "atexit.register(lambda: print('schema.yaml' in Store.instance().repo));"
+        "from arabic_llm.run import main; main()"
     )
-    assert f"task: {names}" in said
+    command = [sys.executable, "-c", code, *arguments]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    *lines, composes = said.splitlines()
+    assert composes == "False"
+    return lines
+
+
+def test_help_is_a_page_with_every_option_and_no_schema(tmp_path):
+    lines = helped(tmp_path, "--help")
+    said = " ".join(" ".join(lines).split())
+    assert len(lines) <= 50
+    for group in (path for path in CONF.iterdir() if path.is_dir()):
+        assert f"{group.name}: {', '.join(sorted(path.stem for path in group.glob('*.yaml')))}" in said
+    assert "resume true|false carry on what an earlier run of this command left" in said
     assert "_schema" not in said
+
+
+@pytest.mark.parametrize("spelled", [("--help", "adapter"), ("--help=adapter",), ("adapter.rank=8", "-h")])
+def test_help_on_a_group_says_what_options_are_for_and_what_its_settings_mean(tmp_path, spelled):
+    lines = [" ".join(line.split()) for line in helped(tmp_path, *spelled)]
+    assert {path.stem for path in (CONF / "adapter").glob("*.yaml")} <= {
+        line.split(" ")[0] for line in lines
+    }
+    assert "adapter.rank integer or null" in lines
+    assert "adapter.quantization none|nf4" in lines
+    assert "adapter.target_modules [text, ...] names, or all-linear" in lines
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "task").glob("*.yaml")), ids=lambda path: path.stem)
+def test_help_on_a_task_lists_the_settings_that_it_has(file):
+    from arabic_llm.config import help
+
+    needed = {"compare": ("task.base=a", "task.tuned=b")}.get(file.stem, ())
+    settings = asdict(compose_config(f"task={file.stem}", *needed).task)
+    said = {line.split()[0] for line in help.said([f"task={file.stem}"]).splitlines() if line.strip()}
+    for name, value in settings.items():
+        if name != "name":
+            inner = value if isinstance(value, dict) else {}
+            assert {f"task.{name}", *(f"task.{name}.{key}" for key in inner)} & said
+
+
+def test_settings_within_settings_and_of_each_name_are_listed():
+    from arabic_llm.config import help
+
+    assert "hw.executor.partition" in help.said(["hw"])
+    assert "suite.tasks.<name>.language" in help.said(["suite=real"])
+
+
+def test_help_on_what_is_not_there_is_one_line(program):
+    assert complaint(program, "--help", "adaptr").startswith(
+        "error: --help: no group 'adaptr'; there are: adapter"
+    )
+    assert complaint(program, "--help", "model=qwen").startswith(
+        "error: no model 'qwen'; there are: arabert"
+    )
 
 
 def test_our_own_bug_keeps_its_traceback(program, monkeypatch):

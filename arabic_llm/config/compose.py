@@ -44,7 +44,6 @@ def register() -> None:
     Plugins.instance().register(ExperimentRecipes)
     OmegaConf.register_new_resolver("run_name", naming.run_name, replace=True)
     OmegaConf.register_new_resolver("job_name", naming.job_name, replace=True)
-    OmegaConf.register_new_resolver("options", _options, replace=True)
 
 
 def to_config(cfg: DictConfig) -> RunConfig:
@@ -71,12 +70,6 @@ def typed() -> list[str]:
 def identity(config: RunConfig) -> dict[str, Any]:
     """Return what decides the outcome of a run, as plain values: the config without the keys of HOW."""
     return without_how(cast(dict[str, Any], plain(asdict(config))))
-
-
-def _options() -> str:
-    """Return the groups of conf/ and their options, for --help: Hydra's own list shows the schemas too."""
-    groups = sorted(path for path in paths.CONF.iterdir() if path.is_dir())
-    return "\n".join(f"{g.name}: {', '.join(sorted(p.stem for p in g.glob('*.yaml')))}" for g in groups)
 
 
 def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, list[str]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,8 @@ from arabic_llm.evaluation.question import Question
 log = logging.getLogger(__name__)
 _FILE_KINDS = ("json", "csv", "text", "parquet", "arrow")  # dataset_path of tasks that name their files
 _MOST_EXAMPLES = 1000
+_OF_THE_DATA = ("datasets", "huggingface_hub")
+_PACKAGES = (*_OF_THE_DATA, "lm_eval", "arabic_llm")
 _ELSEWHERE = {"dataset_path", "custom_dataset", "include"}  # where a task's YAML says its documents are
 
 
@@ -262,12 +265,24 @@ def _load(
         raise MissingBenchmarkError(f"suite task {name}: {place}no hub has it")
     try:
         return _tasks(manager, name, [_spec(manager, leaf, data_root) for leaf in leaves])
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, datasets.exceptions.DatasetsError) as error:
+        if not _is_of_the_data(error):
+            raise
         reason = " ".join(str(error).split())[:200]
         raise MissingBenchmarkError(
             f"suite task {name}: {place}the hub's could not be read: {reason}; {_FETCH}"
             " fetches it (with the same suite=)"
         ) from error
+
+
+def _is_of_the_data(error: BaseException) -> bool:
+    """Return whether an error arose where data sets are fetched and read, not in our code or lm-eval's.
+
+    `datasets` raises plain ValueError and RuntimeError for what the hub has not.
+    """
+    modules = (str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__))
+    packages = [name for module in modules if (name := module.partition(".")[0]) in _PACKAGES]
+    return bool(packages) and packages[-1] in _OF_THE_DATA
 
 
 def _from_local(

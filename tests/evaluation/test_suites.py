@@ -314,3 +314,24 @@ def test_macro_and_micro_are_the_means_they_say():
         (whole, *_) = aggregate.scores(group, items)
         assert whole.value == pytest.approx(value)
         assert whole.stderr == pytest.approx(error)
+
+
+@pytest.mark.parametrize("of_ours", [True, False])
+def test_a_bug_of_ours_is_not_said_of_the_hub(monkeypatch, tmp_path, of_ours):
+    """The hub is not asked: lm-eval is given what `datasets` refuses, or a task that is none of its."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    if of_ours:
+        monkeypatch.setattr(suites, "_spec", lambda *_: {"task": int("x")})
+    suite = compose_config("suite=arabicmmlu", "task=evaluate").suite
+    name, settings = next(iter(suite.tasks.items()))
+    suite = replace(suite, tasks={name: replace(settings, path=None, reader=None, data=None)})
+    with (
+        pytest.raises(ValueError, match="invalid literal")
+        if of_ours
+        else pytest.raises(MissingBenchmarkError)
+    ):
+        suites.load(suite, tmp_path)
