@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,14 +121,15 @@ def test_every_option_that_is_listed_is_there_and_says_so():
     assert [line for line in listed if line not in there] == [], "run: make docs"
 
 
-def test_a_model_that_a_user_adds_needs_no_line(tmp_path, monkeypatch):
-    (tmp_path / "conf" / "model").mkdir(parents=True)
-    for file in (paths.CONF / "model").glob("*.yaml"):
-        (tmp_path / "conf" / "model" / file.name).write_bytes(file.read_bytes())
-    before = reference.options()["model"]
-    (tmp_path / "conf" / "model" / "mine.yaml").write_text("# Mine.\nname: mine\n", encoding="utf-8")
+def test_what_a_user_adds_to_conf_needs_no_line(tmp_path, monkeypatch):
+    shutil.copytree(paths.CONF, tmp_path / "conf")
+    for group in ("model", "data", "suite", "adapter", "hw"):
+        (tmp_path / "conf" / group / "mine.yaml").write_text("# Mine.\nname: mine\n", encoding="utf-8")
     monkeypatch.setattr(paths, "CONF", tmp_path / "conf")
-    assert reference.options()["model"] == sorted([*before, "- `mine`: Mine."])
+    assert reference.options()["model"].count("- `mine`: Mine.") == 1
+    test_every_option_that_is_listed_is_there_and_says_so()
+    assert _shown("settings") == reference.page()
+    assert _shown("tree") == tree()
 
 
 def test_every_file_has_one_job_and_says_it():
