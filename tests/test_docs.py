@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import house
@@ -182,10 +183,16 @@ def _overrides(command: str) -> list[str]:
 
 @pytest.mark.parametrize("page", [*PAGES, *RECIPES], ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_composes(page):
-    ours.register()
     for command in _commands(page.read_text(encoding="utf-8")):
-        with initialize_config_dir(str(paths.CONF), version_base="1.3"):
-            ours.to_config(compose("config", ["output_dir=out", *_overrides(command)]))
+        _compose(tuple(_overrides(command)))
+
+
+@cache
+def _compose(overrides: tuple[str, ...]) -> None:
+    """Turn settings into a configuration; pages repeat each other's commands, which are composed once."""
+    ours.register()
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+        ours.to_config(compose("config", ["output_dir=out", *overrides]))
 
 
 def test_commands_are_found_in_all_their_spellings():
