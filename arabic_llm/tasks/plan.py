@@ -22,7 +22,7 @@ from arabic_llm.models import folders
 from arabic_llm.tasks import sft
 
 log = logging.getLogger(__name__)
-_ROWS = {  # of the table, by the names of memory.training_peak.Parts
+_ROWS = {  # of the table, by the names of memory.closed_form.Parts
     "weights_4bit": "weights in 4 bits",
     "weights_kept": "weights kept in {bits} bits",
     "adapters": "adapters ({adapter})",
