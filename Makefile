@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m arabic_llm.run
 
-.PHONY: help demo test faults check sweep bench real_input evaluation_real sync clean
+.PHONY: help demo run test faults check docs sweep bench real_input evaluation_real sync clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,8 +15,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(VENV)/.ready ## judge the built-in model, fine-tune it, judge it again, compare, report
+demo: $(VENV)/.ready ## evaluate the built-in model, fine-tune it, evaluate it again, compare, report
 	$(RUN) task=study
+
+run: $(VENV)/.ready ## one command: make run ARGS="task=plan model=qwen2_1_5b"
+	$(RUN) $(ARGS)
 
 test: $(VENV)/.ready ## every test, the faults among them
 	$(VENV)/bin/python -m pytest
@@ -30,6 +33,9 @@ check: $(VENV)/.ready ## ruff, mypy --strict, the import law
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest tests/test_imports.py
 
+docs: $(VENV)/.ready ## write the generated parts of docs/ anew
+	$(VENV)/bin/python tests/test_docs.py
+
 sweep: $(VENV)/.ready ## rank x alpha, four short runs; the same command carries on
 	$(RUN) -m +experiment=lora_rank hydra.sweep.dir=multirun/lora_rank
 
@@ -37,7 +43,7 @@ bench: $(VENV)/.ready ## claims about preparing data, about half an hour; needs 
 	for claim in prepare prepare_path duplicates_memory prepare_memory; do \
 		OMP_NUM_THREADS=1 $(VENV)/bin/python benchmarks/$$claim.py || exit 1; done
 
-real_input: $(VENV)/.ready ## QLoRA on real stories, judged on real exams; needs ARABIC_LLM_DATA
+real_input: $(VENV)/.ready ## QLoRA on real stories, evaluated on real exams; needs ARABIC_LLM_DATA
 	$(RUN) +experiment=real_input
 
 evaluation_real: $(VENV)/.ready ## the tiny model on every real benchmark, before and after; needs ARABIC_LLM_DATA

@@ -64,7 +64,7 @@ class HardwareConfig:
     usable_gib: float | None = None  # what the card leaves; none: what the machine says
     card_gib: float | None = None  # what is written on its box
     micro_batch_size: int | None = None  # sequences per forward pass; none: by the plan, or the device
-    eval_batch_size: int | None = None
+    eval_batch_size: int | None = None  # sequences asked at once; none: by the plan, or the device
     precision: Precision = Precision.auto
     gradient_checkpointing: bool | None = None  # none: by the plan; without a budget off
     num_cards: int = 1  # that train together, one process each (accelerate launch --num_processes)

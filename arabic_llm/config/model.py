@@ -31,7 +31,7 @@ class ArchitectureConfig:
     tie_word_embeddings: bool = MISSING
     attention_bias: bool = False  # on q, k, v
     max_position_embeddings: int | None = None  # where positions are learned
-    type_vocab_size: int | None = None
+    type_vocab_size: int | None = None  # where a text has segments
 
     def fields(self) -> dict[str, Any]:
         """Return the fields that this architecture has."""
@@ -44,8 +44,8 @@ class ModelConfig:
 
     name: str = MISSING
     kind: ModelKind = ModelKind.causal
-    hub_id: str | None = None
-    revision: str = "main"
+    hub_id: str | None = None  # owner/name on the hub
+    revision: str = "main"  # commit, tag or branch of it
     path: str | None = None  # a local folder; default: models/<name>, if it is there
     builtin: bool = False  # ships inside the package, in models/<name>
     extra_files: list[str] = field(default_factory=list)  # of the hub, beside *.json and *.safetensors

@@ -33,13 +33,13 @@ class RunConfig:
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     task: TaskConfig = MISSING
-    seed: int = MISSING
+    seed: int = MISSING  # of every draw: splits, order of rows, first weights of an adapter
     resume: bool = MISSING  # carry on what an earlier run of this command left; false: begin anew
     dry_run: bool = MISSING  # say what would happen and write nothing
     tracking: Tracking = MISSING
     data_root: str = MISSING  # <data_root>/<data set>/ is where local copies are looked for
     cache_dir: str = MISSING  # what several runs share: token rows, evaluations
-    output_dir: str = MISSING
+    output_dir: str = MISSING  # of this run: hydra.run.dir=my/folder sets it
 
     def __post_init__(self) -> None:
         """Refuse a model its task is not for, sequences it cannot see, and what no generator takes."""

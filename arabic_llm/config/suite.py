@@ -25,7 +25,7 @@ class SuiteTask:
     language: str | None = None  # ISO 639: ar (standard), arz, ary, apc, en, zh; or dialects, where mixed
     skill: str | None = None  # knowledge, reading, reasoning, ...: the report has means by both
     metrics: list[str] = field(default_factory=lambda: ["acc"])  # or metric,filter; the first is plotted
-    num_fewshot: int = 0
+    num_fewshot: int = 0  # examples with their answers before each question
     chat: bool = True  # prompts go through the chat template, as in training
     path: str | None = None  # local copy, under data_root; none: what the task's own YAML says
     reader: str | None = None  # function of evaluation/local_copies.py that reads it
@@ -54,7 +54,7 @@ class SuiteConfig:
     """What the model is judged by."""
 
     name: str = MISSING
-    tasks: dict[str, SuiteTask] = field(default_factory=dict)
+    tasks: dict[str, SuiteTask] = field(default_factory=dict)  # by the name that lm-eval has for each
     overall: str | None = None  # name of the unweighted mean of all its tasks, where it has one
     limit: int | None = None  # items of each task, for a quick look; part of the fingerprint
     allow_missing: bool = False  # go on without the benchmarks that cannot be had; part of the fingerprint

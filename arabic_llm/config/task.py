@@ -47,15 +47,15 @@ class TrainingConfig(TaskConfig):
     """What every task that trains needs, as TRL's SFTConfig spells it."""
 
     model_kinds: ClassVar[tuple[ModelKind, ...]] = (ModelKind.causal,)
-    learning_rate: float = MISSING
-    epochs: float = MISSING
+    learning_rate: float = MISSING  # the highest, after the warm-up; then a cosine down to 0
+    epochs: float = MISSING  # how often each row is seen
     max_steps: int | None = None  # optimiser steps; overrides epochs
     effective_batch_size: int = MISSING  # sequences per optimiser step
     max_length: int = MISSING  # tokens a sequence
     optimizer: Optimizer = MISSING
     warmup_ratio: float = MISSING  # share of the steps
-    weight_decay: float = MISSING
-    max_grad_norm: float = MISSING
+    weight_decay: float = MISSING  # AdamW's
+    max_grad_norm: float = MISSING  # a longer gradient is shortened to it
     eval_steps: int = MISSING  # loss on dev every so many steps
     save_steps: int = MISSING  # a checkpoint every so many steps
     save_total_limit: int = MISSING  # checkpoints kept
@@ -101,7 +101,7 @@ class CompareConfig(TaskConfig):
     """Schema of conf/task/compare.yaml."""
 
     base: str = MISSING  # folder of an evaluation: <run>/evaluation, or <study>/evaluation/base
-    tuned: str = MISSING
+    tuned: str = MISSING  # that of the other one
 
 
 @dataclass

@@ -141,7 +141,7 @@ def _holds_texts(path: Path, source: SourceConfig) -> bool:
 
 
 def _without_drawn(data: DataConfig, parts: list[_Part]) -> int:
-    """Return the rows that are left when dev and test are drawn, as preparing/selection.py draws them."""
+    """Return the rows that are left when dev and test are drawn (data/preparing/selection.py)."""
     rows = [part.extent.rows for part in parts]
     left = sum(rows)
     for share, brings in (
