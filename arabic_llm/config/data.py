@@ -65,6 +65,7 @@ class ColumnsConfig:
     text: str | None = None  # raw text: no question, every token supervised
     label: str | None = None  # the class of the row
     subject: str | None = None
+    unread_keys: list[str] = field(default_factory=list)  # of turns, left out: without it they are refused
 
 
 @dataclass

@@ -39,7 +39,7 @@ def without_bidi_controls(row: Row) -> Row:
     if not BIDI_CONTROLS.search(row.words() + row.rejected):
         return row
     clean = STEPS["bidi_controls"]
-    turns = tuple(Message(m.role, clean(m.content)) for m in row.messages)
+    turns = tuple(Message(m.role, clean(m.content), m.supervised) for m in row.messages)
     return replace(row, messages=turns, text=clean(row.text), rejected=clean(row.rejected))
 
 

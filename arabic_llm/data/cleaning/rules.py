@@ -120,7 +120,7 @@ def _digest(row: Row, matched: Sequence[str]) -> bytes:
 
     Where matching leaves nothing of a turn (a row of symbols alone), the turn itself counts.
     """
-    roles = [m.role for m in row.messages] or [""]
+    roles = [f"{m.role}{'' if m.supervised else ' read'}" for m in row.messages] or [""]
     turns = (text or plain for text, plain in zip(matched, row.turns(), strict=True))
     parts = [f"{role}\0{text}" for role, text in zip(roles, turns, strict=True)]
     parts += [f"{key}\0{value}" for key in ("rejected", "label") if (value := getattr(row, key))]
@@ -136,7 +136,7 @@ def _normalised(row: Row, settings: SourceConfig) -> Row:
     def tidy(text: str) -> str:
         return normalize(text, settings.profile, settings.without_steps) if text else text
 
-    messages = tuple(Message(m.role, tidy(m.content)) for m in row.messages)
+    messages = tuple(Message(m.role, tidy(m.content), m.supervised) for m in row.messages)
     return replace(
         row,
         messages=messages,

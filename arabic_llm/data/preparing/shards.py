@@ -99,9 +99,13 @@ def count(rows: Sequence[Row], num_tokens: TokenCounter, language: str | None) -
     """Return instruction tokens, answer tokens and words of each row [R, 3]; raw text counts as answer."""
     counts = np.zeros((len(rows), 3), np.int32)
     turns = [(number, turn) for number, row in enumerate(rows) for turn in row.turns()]
-    roles = [role for row in rows for role in [m.role for m in row.messages] or ["assistant"]]
+    are_learned = [
+        learned
+        for row in rows
+        for learned in [m.role == "assistant" and m.supervised for m in row.messages] or [True]
+    ]
     tokens = num_tokens([turn for _, turn in turns])
-    for (number, turn), role, count_ in zip(turns, roles, tokens, strict=True):
-        counts[number, int(role == "assistant")] += count_
+    for (number, turn), is_learned, count_ in zip(turns, are_learned, tokens, strict=True):
+        counts[number, int(is_learned)] += count_
         counts[number, 2] += count_words(turn, language)
     return counts

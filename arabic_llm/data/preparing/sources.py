@@ -172,6 +172,7 @@ def content_hash(rows: Iterable[Row]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         parts = [*(f"{m.role}\0{m.content}" for m in row.messages), row.text]
+        parts += [f"read\0{number}" for number, m in enumerate(row.messages) if not m.supervised]
         parts += [f"{key}\0{said}" for key in ("rejected", "label") if (said := getattr(row, key))]
         for part in parts:
             digest.update(part.encode() + b"\0")

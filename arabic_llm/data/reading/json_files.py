@@ -73,6 +73,15 @@ def read_json(path: Path) -> Iterator[Record | Broken]:
         raise DataError(f"{path}:{_line_at(text, end)}: broken JSON: text after the array; take it out")
 
 
+def parse(text: str) -> Any:
+    """Return the value that a text is. Raises JSONDecodeError for what JSON forbids, and for two values."""
+    flaws: list[str] = []
+    value, end = _decode(_strict_decoder(flaws), text, _skip(text, 0))
+    if flaws or _skip(text, end) < len(text):
+        raise JSONDecodeError(flaws[0] if flaws else "more than one value", text, end)
+    return value
+
+
 def _strict_decoder(flaws: list[str]) -> JSONDecoder:
     """Return a decoder that notes what JSON does not allow, and goes on to the end of the value."""
 

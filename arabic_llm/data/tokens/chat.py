@@ -195,6 +195,11 @@ def _render(
 def _encode_chat(codec: Codec, row: Row) -> TokenRow | str:
     """Return the whole conversation as one sequence, or why it cannot be one."""
     text, said = _render(codec, row.messages, add_generation_prompt=False)
+    if not all(m.supervised for m in row.messages):
+        answers = [m for m in row.messages if m.role == "assistant"]
+        if len(answers) != len(said):
+            return f"the chat template has {len(said)} places to learn for {len(answers)} answers"
+        said = [span for span, answer in zip(said, answers, strict=True) if answer.supervised]
     encoding = codec.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ends = [end for _, end in said]
     ids, labels, previous_end = encoding["input_ids"], [], 0
@@ -243,6 +248,8 @@ def _cut(codec: Codec, row: Row, max_length: int) -> list[TokenRow] | str:
         shorter = _encode_chat(codec, replace(row, messages=(*system, *turns)))
         if isinstance(shorter, str) or len(shorter.input_ids) > max_length:
             return None
+        if all(label == IGNORED for label in shorter.labels):
+            return None  # what is learned was cut
         return replace(shorter, was_cut=True)
 
     while sum(m.role == "user" for m in turns) > 1:

@@ -98,7 +98,8 @@ def _num_supervised(labels: list[int]) -> int:
 
 
 def _num_words(row: Row) -> int:
-    said = [m.content for m in row.messages if m.role == "assistant"] if row.messages else [row.text]
+    answers = [m.content for m in row.messages if m.role == "assistant" and m.supervised]
+    said = answers if row.messages else [row.text]
     return sum(len(text.split()) for text in said)
 
 
