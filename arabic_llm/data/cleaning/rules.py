@@ -18,9 +18,14 @@ from arabic_llm.data.reading import row_builder
 from arabic_llm.data.reading.readers import Broken, Record
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.errors import DataError
-from arabic_llm.text.normalize import normalize
+from arabic_llm.text import normalize
+from arabic_llm.text.normalize import STEPS
 
 _DIGEST_BYTES = 16  # of SHA-256: two of 2**32 rows are alike by chance once in 2**65 data sets
+
+
+# What is counted of rows that are kept; of the profile's steps, where they change what is learned.
+CHANGES = ("bidi controls removed", *(f"answer changed by {step}" for step in STEPS))
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,12 @@ class Cleaned:
     """The R rows of a chunk that may be learned from, and what became of the others.
 
     `digests` [R, 2] are equal where matching reads two rows as one; `signatures` are near.signatures
-    [R, P], or [R, 0] where near copies are not looked for; `mended` [R] tells rows that lost bidi
-    controls.
+    [R, P], or [R, 0] where near copies are not looked for; `changes` [R] has a bit of CHANGES for
+    whatever makes a row another than its source says.
     """
 
     rows: list[Row]
-    mended: NDArray[np.bool_]
+    changes: NDArray[np.uint32]
     digests: NDArray[np.uint64]
     signatures: NDArray[np.uint32]
     ledger: Ledger
@@ -59,7 +64,7 @@ class Cleaned:
 
 def clean(chunk: Chunk, rules: Rules) -> Cleaned:
     """Return the rows of a chunk. Raises DataError at a bad one, unless data.on_bad_row is drop."""
-    ledger, rows, mended = Ledger(rules.source.name), list[Row](), list[bool]()
+    ledger, rows, changes = Ledger(rules.source.name), list[Row](), list[int]()
     for item in chunk.items:
         row = row_builder.as_row(item, chunk.columns) if isinstance(item, Record) else item
         if isinstance(row, Broken):
@@ -74,13 +79,13 @@ def clean(chunk: Chunk, rules: Rules) -> Cleaned:
             ledger.drop(reason, row.id)
             continue
         rows.append(tidy)
-        mended.append(whole is not row)
-    return _known_apart(rows, mended, rules, ledger)
+        changes.append(int(whole is not row) | _changes(whole, tidy, rules.source))
+    return _known_apart(rows, changes, rules, ledger)
 
 
-def _known_apart(rows: Sequence[Row], mended: Sequence[bool], rules: Rules, ledger: Ledger) -> Cleaned:
+def _known_apart(rows: Sequence[Row], changes: Sequence[int], rules: Rules, ledger: Ledger) -> Cleaned:
     """Return rows as matching reads them: without the test's items, with what their copies share."""
-    matched = [[normalize(text, "matching") for text in row.turns()] for row in rows]
+    matched = [[normalize.normalize(text, "matching") for text in row.turns()] for row in rows]
     reasons: Sequence[str | None] = [None] * len(rows)
     if rules.source.cleaning.drop_test_items and rules.items.num_searched:
         reasons = contamination.reasons_to_drop(rows, matched, rules.items)
@@ -96,7 +101,7 @@ def _known_apart(rows: Sequence[Row], mended: Sequence[bool], rules: Rules, ledg
     keys = b"".join(_digest(rows[n], matched[n]) for n in kept)
     return Cleaned(
         [rows[n] for n in kept],
-        np.array([mended[n] for n in kept], np.bool_),
+        np.array([changes[n] for n in kept], np.uint32),
         np.frombuffer(keys, np.uint64).reshape(-1, 2),
         signed,
         ledger,
@@ -134,7 +139,7 @@ def _has_lost_words(row: Row, clean: Row) -> bool:
 
 def _normalised(row: Row, settings: SourceConfig) -> Row:
     def tidy(text: str) -> str:
-        return normalize(text, settings.profile, settings.without_steps) if text else text
+        return normalize.normalize(text, settings.profile, settings.without_steps) if text else text
 
     messages = tuple(Message(m.role, tidy(m.content), m.supervised) for m in row.messages)
     return replace(
@@ -144,6 +149,21 @@ def _normalised(row: Row, settings: SourceConfig) -> Row:
         rejected=tidy(row.rejected),
         source=row.source or settings.name,
     )
+
+
+def _changes(row: Row, tidy: Row, settings: SourceConfig) -> int:
+    """Return a bit of CHANGES for each step of the profile that changes what is learned of a row."""
+    bits = 0
+    for before, after in zip(_learned(row), _learned(tidy), strict=True):
+        if before != after:  # few: the steps are gone through once more for them
+            for step in normalize.changes(before, settings.profile, settings.without_steps):
+                bits |= 1 << CHANGES.index(f"answer changed by {step}")
+    return bits
+
+
+def _learned(row: Row) -> list[str]:
+    answers = [m.content for m in row.messages if m.role == "assistant" and m.supervised]
+    return [*answers, row.text, row.rejected]
 
 
 def joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:

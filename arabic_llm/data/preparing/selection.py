@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from arabic_llm.config.data import DataConfig, SourceConfig
 from arabic_llm.data.cleaning import near_copies
+from arabic_llm.data.cleaning.rules import CHANGES
 from arabic_llm.data.ledger import Ledger
 
 # Shapes: R rows of all sources, source after source; P permutations of near.signatures.
@@ -46,14 +47,14 @@ class Part:
 
     `given` [R] holds the split that the source itself puts a row in (Fate.dev, Fate.test), else
     Fate.train; `brings` are the splits that it has of its own, so that none are drawn from it;
-    `mended` [R] tells rows that lost bidi controls.
+    `changes` [R] has a bit for each of CHANGES.
     """
 
     source: SourceConfig
     place: str  # the file or folder, for messages
     given: NDArray[np.int8]
     brings: tuple[Fate, ...]
-    mended: NDArray[np.bool_]
+    changes: NDArray[np.uint32]
     ledger: Ledger
 
 
@@ -70,8 +71,10 @@ class Chosen:
             for fate, reason in REASONS.items():
                 dropped = rows[self.fates[rows] == fate]
                 part.ledger.drop_kept(reason, len(dropped), (self._example(row, name) for row in dropped))
-            mended = rows[part.mended & np.isin(self.fates[rows], KEPT)]
-            part.ledger.change("bidi controls removed", len(mended), map(name, mended))
+            is_kept = np.isin(self.fates[rows], KEPT)
+            for bit, what in enumerate(CHANGES):
+                changed = rows[is_kept & (part.changes & np.uint32(1 << bit) > 0)]
+                part.ledger.change(what, len(changed), map(name, changed))
 
     def _example(self, row: int, name: Callable[[int], str]) -> str:
         is_near = self.fates[row] == Fate.near_copy

@@ -46,7 +46,7 @@ class Shard:
             packed,
             digests=cleaned.digests,
             signatures=cleaned.signatures,
-            mended=cleaned.mended,
+            changes=cleaned.changes,
             counts=counts,
             is_pair=np.array([bool(row.rejected) for row in cleaned.rows], np.bool_),
         )
@@ -54,7 +54,7 @@ class Shard:
         files.write_json(self.stem.with_suffix(".json"), cleaned.ledger.as_dict())
 
     def arrays(self, *names: str) -> list[NDArray[Any]]:
-        """Return some of digests [R, 2], signatures [R, P], mended [R], counts [R, 3], is_pair [R]."""
+        """Return some of digests [R, 2], signatures [R, P], changes [R], counts [R, 3], is_pair [R]."""
         with np.load(self.stem.with_suffix(".npz")) as arrays:
             return [arrays[name] for name in names]
 
