@@ -10,6 +10,7 @@ from rouge_score.tokenizers import Tokenizer
 from sacrebleu.metrics.chrf import CHRF
 
 from arabic_llm.text.normalize import normalize
+from arabic_llm.text.words import words
 
 
 class _Words(Tokenizer):  # type: ignore[misc]
@@ -17,7 +18,7 @@ class _Words(Tokenizer):  # type: ignore[misc]
 
     def tokenize(self, text: str) -> list[str]:
         """Return the words of a normalised text."""
-        return normalize(text, "matching").split()
+        return words(text)
 
 
 _ROUGE = RougeScorer(["rougeL"], tokenizer=_Words())
@@ -31,7 +32,7 @@ def exact_match(answer: str, target: str) -> float:
 
 def token_f1(answer: str, target: str) -> float:
     """Return the F1 of the words both share, as SQuAD scores answers (1606.05250)."""
-    said, wanted = normalize(answer, "matching").split(), normalize(target, "matching").split()
+    said, wanted = words(answer), words(target)
     shared = (Counter(said) & Counter(wanted)).total()
     if not shared:
         return 0.0

@@ -27,3 +27,10 @@ def test_rouge_l_sees_arabic_letters():
     assert rouge_l("ضخ الدم", "ضخ الدم") == 1
     assert rouge_l("الدم ضخ", "ضخ الدم") == pytest.approx(0.5)  # one of two words in order
     assert rouge_l("باريس", "روما") == 0
+
+
+def test_chinese_answers_share_characters():
+    assert token_f1("北京大学", "北京") == pytest.approx(2 * 0.5 * 1 / 1.5)
+    assert rouge_l("光合作用在叶绿体", "光合作用在叶绿体中") == pytest.approx(2 * 1 * (8 / 9) / (1 + 8 / 9))
+    assert token_f1("巴黎", "罗马") == 0
+    assert exact_match("北京。", "北京") == 1

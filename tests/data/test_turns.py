@@ -82,7 +82,7 @@ def test_task_prepare_counts_as_answers_only_what_is_learned(tmp_path):
         return list(map(len, texts))
 
     (row,) = load(tmp_path, conversation(weight=0)).train
-    ((instruction, answer, _),) = count([row], letters, "ar").tolist()
+    ((instruction, answer, _),) = count([row], letters).tolist()
     assert (instruction, answer) == (len(Q + WRONG + CHECK), len(RIGHT))
 
 

@@ -130,6 +130,25 @@ def test_matching_makes_one_of_what_means_one(one, other):
     assert normalize(one, "matching") == normalize(other, "matching")
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("کتاب علی", "كتاب علي"),  # keheh and Farsi yeh, as phones and Persian keyboards type them
+        ("مدرسۃ", "مدرسة"),
+        ("قاهـ\u06c1رە", "قاههره"),
+        ("كت\u00adاب", "كتاب"),  # soft hyphen
+        ("كت\u200bا\u200dب\u2060", "كتاب"),  # zero width space, joiner, word joiner
+        ("نعم\ufe0f", "نعم"),
+    ],
+)
+def test_matching_reads_other_keyboards_and_invisible_characters_as_what_they_look_like(one, other):
+    assert normalize(one, "matching") == normalize(other, "matching")
+
+
+def test_signs_that_are_seen_still_part_words():
+    assert normalize("الرحيم\u06dd1", "matching") == "الرحيم 1"
+
+
 def test_matching_keeps_sums_apart():
     assert len({normalize(text, "matching") for text in ("4 + 3", "4 − 3", "4 × 3", "4 ÷ 3")}) == 4
 

@@ -9,6 +9,7 @@ from arabic_llm.config.data import BidiControls, CleaningConfig
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.text.measures import latin_words_in_a_row, letters, repetition
 from arabic_llm.text.normalize import BIDI_CONTROLS, STEPS, normalize
+from arabic_llm.text.words import words
 
 # An answer with fewer letters of these is a translation into English, or about English. 0.3 and not a
 # half: a Chinese word has one or two letters, an English one five.
@@ -95,7 +96,7 @@ def echo(row: Row) -> str | None:
     """Refuse an answer that is its question, once or several times, as matching reads both."""
     for question, answer in _exchanges(row):
         if _begin_alike(question, answer):
-            asked, answered = (normalize(text, "matching").split() for text in (question, answer))
+            asked, answered = (words(text) for text in (question, answer))
             times = len(answered) // max(1, len(asked))
             if times and answered == asked * times:
                 return "answer only repeats the question"

@@ -16,9 +16,9 @@ from arabic_llm import files
 from arabic_llm.data.cleaning.rules import Chunk, Cleaned, Rules, clean
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing.selection import Fate
-from arabic_llm.data.preparing.summary import count_words
 from arabic_llm.data.preparing.token_counts import TokenCounter
 from arabic_llm.data.rows import Row
+from arabic_llm.text.words import count_words
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,11 @@ class Cleaner:
         """Write the shard of a chunk; return how many records the chunk had."""
         rules = self._rules[order.source]
         cleaned = clean(order.chunk, rules)
-        order.shard.write(cleaned, count(cleaned.rows, self._num_tokens, rules.source.language))
+        order.shard.write(cleaned, count(cleaned.rows, self._num_tokens))
         return len(order.chunk.items)
 
 
-def count(rows: Sequence[Row], num_tokens: TokenCounter, language: str | None) -> NDArray[np.int32]:
+def count(rows: Sequence[Row], num_tokens: TokenCounter) -> NDArray[np.int32]:
     """Return instruction tokens, answer tokens and words of each row [R, 3]; raw text counts as answer."""
     counts = np.zeros((len(rows), 3), np.int32)
     turns = [(number, turn) for number, row in enumerate(rows) for turn in row.turns()]
@@ -107,5 +107,5 @@ def count(rows: Sequence[Row], num_tokens: TokenCounter, language: str | None) -
     tokens = num_tokens([turn for _, turn in turns])
     for (number, turn), is_learned, count_ in zip(turns, are_learned, tokens, strict=True):
         counts[number, int(is_learned)] += count_
-        counts[number, 2] += count_words(turn, language)
+        counts[number, 2] += count_words(turn)
     return counts
