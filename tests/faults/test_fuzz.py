@@ -174,7 +174,7 @@ def test_the_fuzzed_files_are_ten_thousand():
 MEASURED = """
 import resource, sys
 from pathlib import Path
-from arabic_llm.data import readers
+from arabic_llm.data.reading import readers
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 found = [getattr(r, "reason", "") for r in readers.read(Path(sys.argv[1]))]
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, found)

@@ -128,7 +128,7 @@ def chunks_of(put: Input, source: SourceConfig) -> Iterator[Chunk]:
     if put.path is None:
         yield Chunk(questions.training_rows(put.given.name), source.columns)
         return
-    records = readers.read(put.path)
+    records = readers.read(put.path, unwrap=source.shape is None)
     if put.holds_rows:
         found: Iterator[Record | Broken | Row] = (_row(record) for record in records)
         columns = source.columns

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm.config.data import ColumnsConfig
+from arabic_llm.data.reading.column_names import KEYS, spelling
 from arabic_llm.data.reading.records import Record, listed, shown
 from arabic_llm.data.reading.turns import UnusableError, as_list, role_of
 from arabic_llm.errors import DataError
@@ -16,18 +17,6 @@ from arabic_llm.errors import DataError
 NUM_RECORDS = 50  # looked at; what stands further down is checked row by row
 KINDS = "Alpaca, ShareGPT, messages, prompt and completion, preference pairs, raw text, labelled text"
 
-ALIASES = {
-    "messages": ("messages", "conversation", "conversations"),
-    "prompt": ("prompt", "question", "query", "instruction"),
-    "response": ("completion", "response", "answer", "output"),
-    "chosen": ("chosen", "chosen_response", "response_chosen", "chosen_answer", "accepted", "preferred"),
-    "rejected": ("rejected", "rejected_response", "response_rejected", "rejected_answer", "dispreferred"),
-    "text": ("text", "content"),
-    "context": ("input", "context"),
-    "history": ("history",),
-    "system": ("system", "system_prompt"),
-    "label": ("label",),
-}
 _CHOOSING = ("messages", "prompt", "response", "rejected", "text")  # they tell one format from another
 _READ = ("system", "messages", "prompt", "context", "history", "response", "rejected", "text", "label")
 _VIEW = 200  # characters of a row that an error shows
@@ -82,8 +71,8 @@ def _columns(records: Iterable[Record]) -> list[str]:
 
 
 def _named(role: str, columns: Iterable[str]) -> list[str]:
-    """Return the columns that go by one of the names of a role, small letters or capitals."""
-    return [column for column in columns if column.strip().casefold() in ALIASES[role]]
+    """Return the columns that go by one of the names of a role, however they are spelled."""
+    return [column for column in columns if spelling(column) in KEYS[role]]
 
 
 def _check(path: Path, there: Sequence[str], given: ColumnsConfig) -> None:
@@ -205,7 +194,7 @@ def _with_optional(found: Format, there: Sequence[str]) -> Format:
     else:
         keys = ("system", "context", "history") if columns.prompt else ("system",)
     unset = [key for key in keys if getattr(columns, key) is None]
-    named = {key: names[0] for key in unset if (names := _named(key, there))}
+    named: dict[str, Any] = {key: names[0] for key in unset if (names := _named(key, there))}
     columns = replace(columns, **named)
     return Format("labelled text" if columns.text and columns.label else found.name, columns)
 

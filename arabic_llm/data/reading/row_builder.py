@@ -8,7 +8,7 @@ from typing import Any
 
 from arabic_llm.config.data import ColumnsConfig
 from arabic_llm.data.reading import turns
-from arabic_llm.data.reading.records import Broken, Record, shown
+from arabic_llm.data.reading.records import Broken, Record, as_text, shown
 from arabic_llm.data.reading.turns import UnusableError
 from arabic_llm.data.rows import Message, Row
 
@@ -23,7 +23,7 @@ def as_row(record: Record, columns: ColumnsConfig) -> Row | Broken:
     values = record.values
     subject = str(values.get(columns.subject) or "") if columns.subject else ""
     label = values.get(columns.label) if columns.label else None
-    label = "" if label is None else str(label)
+    label = "" if _is_nothing(label) else as_text(label) or str(label)
     try:
         if columns.text and not columns.messages:
             text = _text(values.get(columns.text), columns.text)
@@ -78,14 +78,13 @@ def _opening(values: dict[str, Any], columns: ColumnsConfig) -> list[Message]:
 
 
 def _text(value: Any, column: str) -> str:
-    """Return the text of a column; a number is text too."""
+    """Return the text of a column; a number or a date is text too."""
     if _is_nothing(value):
         raise UnusableError(f"'{column}' is empty")
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) != math.inf:
-        return str(value)
-    if not isinstance(value, str):
+    said = as_text(value)
+    if said is None:
         raise UnusableError(f"'{column}' is no text ({type(value).__name__})")
-    return value
+    return said
 
 
 def _optional(value: Any, column: str) -> str:
