@@ -107,7 +107,7 @@ def broken_format(case: Case) -> str | None:
     if (markup := _MARKUP.search(case.answer)) and not _MARKUP.search(case.target):
         return f"holds {markup.group()!r}"
     wanted = normalize(case.target, "matching")
-    if _NUMBER.fullmatch(wanted) and not _number_words().intersection(case.said):
+    if _is_number(wanted) and not _number_words().intersection(case.said):
         return None if any(map(str.isdigit, case.answer)) else "a number was wanted, and none was given"
     if _LETTER.fullmatch(wanted) and not any(_LETTER.fullmatch(word) for word in case.said):
         return "a letter was wanted, and none was given"
@@ -132,7 +132,7 @@ def repetitive(case: Case) -> str | None:
     if loop := _LOOP.search(" ".join(case.said)):
         return f"'{loop.group(1)}' three times in a row"
     share = repetition(case.answer)
-    if share > _REPETITION and not _NUMBER.fullmatch(normalize(case.answer, "matching")):
+    if share > _REPETITION and not _is_number(normalize(case.answer, "matching")):
         return f"{share:.0%} of it was said before"
     return None
 
@@ -143,8 +143,8 @@ def near_miss(case: Case) -> str | None:
     What is near in words may be far in meaning: another king of the same name is near, too.
     """
     said, wanted = normalize(case.answer, "matching"), normalize(case.target, "matching")
-    numbers = [sorted(map(float, _NUMBER.findall(text))) for text in (said, wanted)]
-    if _NUMBER.fullmatch(wanted):
+    numbers = [_numbers(text) for text in (said, wanted)]
+    if _is_number(wanted):
         is_same = numbers[0] == numbers[1] or _in_words(wanted) in (said, *said.split())
         return "the same number in another form" if is_same and len(case.said) <= _WORDS_LONGER else None
     if numbers[0] != numbers[1]:
@@ -241,7 +241,16 @@ def _is_telling(word: str) -> bool:
 
 def _f1(said: tuple[str, ...], wanted: tuple[str, ...]) -> float:
     shared = (Counter(said) & Counter(wanted)).total()
-    return 2 * shared / (len(said) + len(wanted))
+    return 2 * shared / (len(said) + len(wanted)) if shared else 0.0
+
+
+def _is_number(matched: str) -> bool:
+    return bool(_NUMBER.fullmatch(matched.removesuffix("%")))
+
+
+def _numbers(matched: str) -> list[float]:
+    """Return the numbers of a text; matching writes a minus as U+2212, which float does not read."""
+    return sorted(float(number.replace("\u2212", "-")) for number in _NUMBER.findall(matched))
 
 
 def _in_words(number: str) -> str | None:

@@ -45,8 +45,15 @@ _SPACES = re.compile("   *")
 _OPENING = re.compile(r"(?:\s*\n)?(?:[^\S\t](?=\S))?")  # blank lines; one space, which is no indentation
 _BLANK_LINES = re.compile(r"\n\s*\n ?")
 _POINT = re.compile(r"\.")
+# Marks and signs, but those that end a sentence, part its words or quote them, and what is not seen.
+_ENDS = "\u060c\u061b\u061f\u06d4\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f\u00ab\u00bb\u2018-\u201f"
+_UNSEEN = f"{_BIDI_CONTROLS}{_BIDI_MARKS}{ZWNJ}{BOM}"
+_MEANT = re.compile(f"[^\\w\\s.,;:!?\"'`{_ENDS}{_UNSEEN}]")
 _MINUS = re.compile(r"-(?<![\w.]-)(?=\d)")  # a hyphen that makes a number negative
 _THOUSANDS = re.compile(r",(?<=\d,)(?=\d{3}(?!\d))")
+_PERCENT = re.compile(r"(\d) ?%|% ?(\d+(?:\.\d+)?)(?![\d.]* ?%)")  # 50%, also typed 50 % and %50
+_PERCENT_OF_NOTHING = re.compile(r"%(?<!\d%)")
+_HASH_BEFORE = re.compile(r"#(?<!\w#)")  # of a hashtag; the one of C# stays
 _NO_LETTER_OR_NUMBER = re.compile(r"[^\w ]")
 _LETTER_FOLDS = {
     "\u0622": "\u0627",  # alef with madda -> alef
@@ -159,6 +166,11 @@ def _han_words(text: str) -> str:
 
 def _punctuation(text: str) -> str:
     text = text.replace("\u066b", ".").replace("\u066c", ",")
+    if "%" in text or "\u066a" in text:
+        text = _PERCENT.sub(r"\1\2% ", text.replace("\u066a", "%"))
+        text = _PERCENT_OF_NOTHING.sub(" ", text)
+    if "#" in text:
+        text = _HASH_BEFORE.sub(" ", text)
     text = _MINUS.sub("\u2212", _THOUSANDS.sub("", text)).replace("_", " ")
     text = _POINT.sub(_decimal_point, text)
     for sign in set(_NO_LETTER_OR_NUMBER.findall(text)):  # few signs, many times
@@ -176,9 +188,9 @@ def _decimal_point(found: re.Match[str]) -> str:
 @cache
 def _is_said(sign: str) -> bool:
     """Return whether what is no letter or number means something: 4 + 3 is not 4 x 3."""
-    category = unicodedata.category(sign)  # marks; + = $ but not & %
+    category = unicodedata.category(sign)  # marks; + = $ but not &
     is_mark = category[0] == "M" and not _is_invisible(sign)
-    return sign == "." or is_mark or category in ("Sm", "Sc")
+    return sign in ".%#" or is_mark or category in ("Sm", "Sc")
 
 
 @cache
@@ -229,7 +241,8 @@ ENCODER = (
 # matching: two texts are the same answer, or the same row.
 MATCHING = (
     *("nfkc", "bom", "every_tatweel", "bidi_controls", "bidi_marks", "zwnj"),
-    *("diacritics", "letters", "digits", "case", "han_words", "punctuation", "single_spaces"),
+    # The last one leaves single spaces.
+    *("diacritics", "letters", "digits", "case", "han_words", "punctuation"),
 )
 PROFILES: dict[str, tuple[str, ...]] = {
     "decoder": DECODER,
@@ -257,6 +270,14 @@ def changes(text: str, profile: str = "decoder", without: Collection[str] = ()) 
         if text != before:
             changing[name] = None
     return list(changing)
+
+
+def signs(text: str) -> str:
+    """Return what matching folds and an answer still means: its diacritics, and signs beside its words.
+
+    What ends a sentence, parts or quotes its words is none of them.
+    """
+    return "".join(_MEANT.findall(text))
 
 
 @cache

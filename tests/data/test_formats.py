@@ -314,7 +314,7 @@ REAL = {  # rows in, kept, with a rejected answer
     "llamafactory_dpo_en": (300, 295, 295),
     "llamafactory_dpo_zh": (300, 289, 289),
     "openassistant_zh": (689, 682, 0),
-    "openassistant_zh_pairs": (775, 770, 770),
+    "openassistant_zh_pairs": (775, 771, 771),
 }
 
 

@@ -90,8 +90,8 @@ def test_the_sample_has_sentences_in_four_varieties():
 @pytest.mark.parametrize(
     ("name", "sizes", "largest"),
     [
-        ("arsarcasm_dialect", (11_622, 612, 3000), ("msa", 2323)),
-        ("arsarcasm_sentiment", (11_598, 610, 3000), ("NEG", 1677)),
+        ("arsarcasm_dialect", (11_619, 612, 3000), ("msa", 2323)),
+        ("arsarcasm_sentiment", (11_597, 610, 3000), ("NEG", 1677)),
         ("dares", (9703, 1380, 2787), ("G10", 1045)),
     ],
 )

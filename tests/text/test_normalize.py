@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from arabic_llm.text.normalize import PROFILES, STEPS, changes, normalize
+from arabic_llm.text.normalize import PROFILES, STEPS, changes, normalize, signs
 
 ALEF_HAMZA, TEH_MARBUTA, MAQSURA = "\u0623", "\u0629", "\u0649"
 FATHA, SHADDA, TATWEEL, ZWNJ, LRM, RLO, BOM = (
@@ -171,6 +171,14 @@ def test_matching_keeps_sums_apart():
         ("1,000,0000", "1000 0000", True),
         ("a_-5", "a 5", True),
         ("a -5", "a 5", False),
+        ("50%", "50", False),
+        ("50 %", "50%", True),
+        ("%50", "50%", True),
+        ("\u0665\u0660\u066a", "50%", True),
+        ("12.5%", "125%", False),
+        ("نسبة %", "نسبة", True),
+        ("C#", "C", False),
+        ("#مصر", "مصر", True),
     ],
 )
 def test_matching_reads_numbers_as_numbers(one, other, same):
@@ -210,6 +218,20 @@ def test_tatweel_that_shows_a_letters_shape_is_kept_as_evaluation_keeps_it(text)
 def test_a_mark_in_a_presentation_form_does_not_tear_its_word(text, kept):
     assert normalize(text) == kept
     assert normalize(text, "matching") == normalize(kept, "matching")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("كَتَبَ", "كُتِبَ"), ("a[0]", "a(0)"), ("-5", "5"), ("x*y", "x y"), ("😀", "😢")]
+)
+def test_signs_tell_apart_what_means_another_thing(one, other):
+    assert signs(one) != signs(other)
+
+
+@pytest.mark.parametrize(
+    "text", ["القاهرة.", "«القاهرة»", "نعم، بالتأكيد!", "是的。", "Cairo", f"ل{LRM}ا{ZWNJ}"]
+)
+def test_what_ends_parts_or_quotes_words_is_no_sign_of_meaning(text):
+    assert signs(text) == ""
 
 
 def test_each_step_can_be_left_out():

@@ -8,7 +8,7 @@ from dataclasses import replace
 from arabic_llm.config.data import BidiControls, CleaningConfig
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.text.measures import latin_words_in_a_row, letters, repetition
-from arabic_llm.text.normalize import BIDI_CONTROLS, STEPS, normalize
+from arabic_llm.text.normalize import BIDI_CONTROLS, STEPS, normalize, signs
 from arabic_llm.text.words import words
 
 # An answer with fewer letters of these is a translation into English, or about English. 0.3 and not a
@@ -98,18 +98,23 @@ def echo(row: Row) -> str | None:
         if _begin_alike(question, answer):
             asked, answered = (words(text) for text in (question, answer))
             times = len(answered) // max(1, len(asked))
-            if times and answered == asked * times:
+            is_echo = bool(times) and answered == asked * times
+            if is_echo and signs(answer) in ("", signs(question) * times):  # diacritics are an answer
                 return "answer only repeats the question"
     return None
 
 
 def no_preference(row: Row) -> str | None:
-    """Refuse a preference between two answers that matching reads as one; rows without one pass."""
-    if row.rejected and normalize(row.messages[-1].content, "matching") == normalize(
-        row.rejected, "matching"
-    ):
+    """Refuse a preference between two answers that say one thing; rows without one pass."""
+    chosen = row.messages[-1].content if row.rejected else ""
+    if row.rejected and _one(chosen) == _one(row.rejected):
         return "chosen equals rejected"
     return None
+
+
+def _one(text: str) -> tuple[str, str]:
+    """Return what two texts share that say one thing, with the same diacritics and signs."""
+    return normalize(text, "matching") or text, signs(text)
 
 
 def _exchanges(row: Row) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,8 @@ _DIGEST_BYTES = 16  # of SHA-256: two of 2**32 rows are alike by chance once in 
 # What is counted of rows that are kept; of the profile's steps, where they change what is learned.
 CHANGES = ("bidi controls removed", *(f"answer changed by {step}" for step in STEPS))
 
+_SIGN_BYTES = 8
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -50,7 +52,7 @@ class Rules:
 class Cleaned:
     """The R rows of a chunk that may be learned from, and what became of the others.
 
-    `digests` [R, 2] are equal where matching reads two rows as one; `signatures` are near.signatures
+    `digests` [R, 3] are equal where two rows say one thing; `signatures` are near.signatures
     [R, P], or [R, 0] where near copies are not looked for; `changes` [R] has a bit of CHANGES for
     whatever makes a row another than its source says.
     """
@@ -102,7 +104,7 @@ def _known_apart(rows: Sequence[Row], changes: Sequence[int], rules: Rules, ledg
     return Cleaned(
         [rows[n] for n in kept],
         np.array([changes[n] for n in kept], np.uint32),
-        np.frombuffer(keys, np.uint64).reshape(-1, 2),
+        np.frombuffer(keys, np.uint64).reshape(-1, 3),
         signed,
         ledger,
     )
@@ -121,15 +123,19 @@ def _reason_to_drop(source: Row, whole: Row, tidy: Row, settings: CleaningConfig
 
 
 def _digest(row: Row, matched: Sequence[str]) -> bytes:
-    """Return what two rows share that matching reads as one: the same roles, words and label.
+    """Return what two rows share that are copies: the same roles, words, label, and signs of the answers.
 
-    Where matching leaves nothing of a turn (a row of symbols alone), the turn itself counts.
+    Where matching leaves nothing of a turn (a row of symbols alone), the turn itself counts. Draws go by
+    the first two of the three numbers: the words.
     """
     roles = [f"{m.role}{'' if m.supervised else ' read'}" for m in row.messages] or [""]
     turns = (text or plain for text, plain in zip(matched, row.turns(), strict=True))
     parts = [f"{role}\0{text}" for role, text in zip(roles, turns, strict=True)]
     parts += [f"{key}\0{value}" for key in ("rejected", "label") if (value := getattr(row, key))]
-    return hashlib.sha256("\0\0".join(parts).encode()).digest()[:_DIGEST_BYTES]
+    words = hashlib.sha256("\0\0".join(parts).encode()).digest()[:_DIGEST_BYTES]
+    answers = [] if row.label else _learned(row)  # of a labelled text, the label is what is learned
+    meant = "\0".join(map(normalize.signs, answers)).strip("\0").encode()
+    return words + (hashlib.sha256(meant).digest()[:_SIGN_BYTES] if meant else bytes(_SIGN_BYTES))
 
 
 def _has_lost_words(row: Row, clean: Row) -> bool:
@@ -168,4 +174,4 @@ def _learned(row: Row) -> list[str]:
 
 def joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Return the rows of arrays with the same columns, one array after another."""
-    return np.concatenate(arrays) if arrays else np.zeros((0, 2), np.uint64)
+    return np.concatenate(arrays) if arrays else np.zeros((0, 3), np.uint64)

@@ -88,7 +88,7 @@ def choose(
     signatures: NDArray[np.uint32],
     seed: int,
 ) -> Chosen:
-    """Return the fates of rows with digests [R, 2] and signatures [R, P] of cleaning.Cleaned.
+    """Return the fates of rows with digests [R, 3] and signatures [R, P] of cleaning.Cleaned.
 
     Each source is looked at as if it stood alone; then the rows of a mix that are left, all together.
     Which rows are drawn follows from the seed and what they say, not from where they stand.
@@ -123,16 +123,29 @@ def _first_to_be_kept_first(chosen: Chosen, rows: NDArray[np.int64]) -> NDArray[
 def _drop_copies(
     chosen: Chosen, rows: NDArray[np.int64], digests: NDArray[np.uint64], *, dedup: bool
 ) -> None:
-    """Drop training rows that repeat a row of a given split, and each training row but its first."""
+    """Drop training rows that repeat a row of a given split, and each training row but its first.
+
+    What a given split holds in other diacritics or signs gives it away too; a copy has the same.
+    """
+    repeats, originals = _repeats(chosen, rows, digests[:, :2])
+    is_given = chosen.fates[originals] != Fate.train
+    _drop(chosen, repeats[is_given], originals[is_given], Fate.held_out)
+    if dedup:
+        repeats, originals = _repeats(chosen, rows, digests)
+        is_ours = chosen.fates[originals] == Fate.train
+        _drop(chosen, repeats[is_ours], originals[is_ours], Fate.copy)
+
+
+def _repeats(
+    chosen: Chosen, rows: NDArray[np.int64], digests: NDArray[np.uint64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows that are still kept and repeat one, and which."""
     rows = _first_to_be_kept_first(chosen, rows)
-    order = np.lexsort((digests[rows, 1], digests[rows, 0]))  # stable: of copies, the first comes first
+    order = np.lexsort(digests[rows].T[::-1])  # stable: of copies, the first comes first
     ranked = digests[rows[order]]
     is_first = np.concatenate([[True], (ranked[1:] != ranked[:-1]).any(axis=1)])[: len(rows)]
     originals = rows[order[is_first][np.cumsum(is_first) - 1]]
-    repeats, originals = rows[order][~is_first], originals[~is_first]
-    is_given = chosen.fates[originals] != Fate.train
-    for fate, is_meant in ((Fate.held_out, is_given), (Fate.copy, ~is_given if dedup else [])):
-        _drop(chosen, repeats[is_meant], originals[is_meant], fate)
+    return rows[order][~is_first], originals[~is_first]
 
 
 def _drop_near_copies(
@@ -191,5 +204,5 @@ def _drawn(digests: NDArray[np.uint64], rows: NDArray[np.int64], name: str) -> N
     mixed = digests[rows, 0] ^ key
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    ordered: NDArray[np.int64] = rows[np.argsort(mixed ^ (mixed >> np.uint64(31)), kind="stable")]
+    ordered: NDArray[np.int64] = rows[np.lexsort((digests[rows, 2], mixed ^ (mixed >> np.uint64(31))))]
     return ordered
