@@ -27,7 +27,7 @@ _DIGEST_BYTES = 16  # of SHA-256: two of 2**32 rows are alike by chance once in 
 # What is counted of rows that are kept; of the profile's steps, where they change what is learned.
 CHANGES = ("bidi controls removed", *(f"answer changed by {step}" for step in STEPS))
 
-_SIGN_BYTES = 8
+_SHORT_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Rules:
 class Cleaned:
     """The R rows of a chunk that may be learned from, and what became of the others.
 
-    `digests` [R, 3] are equal where two rows say one thing; `signatures` are near.signatures
+    `digests` [R, 4] are two numbers of the words, one of the signs of the answers, one of
+    the class (0: none); `signatures` are near.signatures
     [R, P], or [R, 0] where near copies are not looked for; `changes` [R] has a bit of CHANGES for
     whatever makes a row another than its source says.
     """
@@ -104,7 +105,7 @@ def _known_apart(rows: Sequence[Row], changes: Sequence[int], rules: Rules, ledg
     return Cleaned(
         [rows[n] for n in kept],
         np.array([changes[n] for n in kept], np.uint32),
-        np.frombuffer(keys, np.uint64).reshape(-1, 3),
+        np.frombuffer(keys, np.uint64).reshape(-1, 4),
         signed,
         ledger,
     )
@@ -126,7 +127,7 @@ def _digest(row: Row, matched: Sequence[str]) -> bytes:
     """Return what two rows share that are copies: the same roles, words, label, and signs of the answers.
 
     Where matching leaves nothing of a turn (a row of symbols alone), the turn itself counts. Draws go by
-    the first two of the three numbers: the words.
+    the words; labels that matching reads as one are one class.
     """
     roles = [f"{m.role}{'' if m.supervised else ' read'}" for m in row.messages] or [""]
     turns = (text or plain for text, plain in zip(matched, row.turns(), strict=True))
@@ -134,8 +135,14 @@ def _digest(row: Row, matched: Sequence[str]) -> bytes:
     parts += [f"{key}\0{value}" for key in ("rejected", "label") if (value := getattr(row, key))]
     words = hashlib.sha256("\0\0".join(parts).encode()).digest()[:_DIGEST_BYTES]
     answers = [] if row.label else _learned(row)  # of a labelled text, the label is what is learned
-    meant = "\0".join(map(normalize.signs, answers)).strip("\0").encode()
-    return words + (hashlib.sha256(meant).digest()[:_SIGN_BYTES] if meant else bytes(_SIGN_BYTES))
+    meant = "\0".join(map(normalize.signs, answers)).strip("\0")
+    label = row.label and (normalize.normalize(row.label, "matching") or row.label)
+    return words + _short_digest(meant) + _short_digest(label)
+
+
+def _short_digest(text: str) -> bytes:
+    """Return a digest of a text; of nothing, zeros."""
+    return hashlib.sha256(text.encode()).digest()[:_SHORT_BYTES] if text else bytes(_SHORT_BYTES)
 
 
 def _has_lost_words(row: Row, clean: Row) -> bool:
@@ -174,4 +181,4 @@ def _learned(row: Row) -> list[str]:
 
 def joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Return the rows of arrays with the same columns, one array after another."""
-    return np.concatenate(arrays) if arrays else np.zeros((0, 3), np.uint64)
+    return np.concatenate(arrays) if arrays else np.zeros((0, 4), np.uint64)

@@ -59,7 +59,7 @@ def choose(
         chunks = [(shard.given, shard.arrays("changes")[0], shard.ledger()) for shard in found]
         parts.append(sources.part_of(source, of_source, chunks))
     every = [shard for found in shards for shard in found]
-    digests = np.concatenate([np.zeros((0, 3), np.uint64), *(s.arrays("digests")[0] for s in every)])
+    digests = np.concatenate([np.zeros((0, 4), np.uint64), *(s.arrays("digests")[0] for s in every)])
     prepared = Prepared(parts, shards, selection.choose(data, parts, digests, _signatures(every), seed))
     prepared.chosen.account(parts, lambda row: _row_id(every, row))
     sources.refuse_nothing(data, parts, prepared.chosen)

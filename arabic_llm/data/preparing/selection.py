@@ -32,6 +32,7 @@ class Fate(IntEnum):
 
 
 KEPT = (Fate.train, Fate.dev, Fate.test)
+_FEWEST_OF_A_CLASS = 3  # rows: one for each split
 REASONS = {
     Fate.held_out: "also in the dev or test split",
     Fate.copy: "exact copy",
@@ -88,7 +89,7 @@ def choose(
     signatures: NDArray[np.uint32],
     seed: int,
 ) -> Chosen:
-    """Return the fates of rows with digests [R, 3] and signatures [R, P] of cleaning.Cleaned.
+    """Return the fates of rows with digests [R, 4] and signatures [R, P] of cleaning.Cleaned.
 
     Each source is looked at as if it stood alone; then the rows of a mix that are left, all together.
     Which rows are drawn follows from the seed and what they say, not from where they stand.
@@ -131,7 +132,7 @@ def _drop_copies(
     is_given = chosen.fates[originals] != Fate.train
     _drop(chosen, repeats[is_given], originals[is_given], Fate.held_out)
     if dedup:
-        repeats, originals = _repeats(chosen, rows, digests)
+        repeats, originals = _repeats(chosen, rows, digests[:, :3])
         is_ours = chosen.fates[originals] == Fate.train
         _drop(chosen, repeats[is_ours], originals[is_ours], Fate.copy)
 
@@ -191,7 +192,29 @@ def _split(
             if fate not in part.brings
         ]
         drawn = _drawn(digests, np.concatenate([*open_to_it, np.zeros(0, np.int64)]), f"{fate.name}/{seed}")
-        chosen.fates[drawn[: round(share * num_rows)]] = fate
+        chosen.fates[_of_each_class(drawn, digests[drawn, 3], round(share * num_rows))] = fate
+
+
+def _of_each_class(rows: NDArray[np.int64], classes: NDArray[np.uint64], num: int) -> NDArray[np.int64]:
+    """Return the first `num` rows, in their order, but of each class its share; without classes the first.
+
+    Remainders go to the largest. A class that has rows enough is in it, if need be beside `num`, but of
+    very many classes no more than twice so many.
+    """
+    if not classes.any():
+        return rows[:num]
+    names, of_row, counts = np.unique(classes, return_inverse=True, return_counts=True)
+    exact = counts * (num / len(rows))
+    wanted = np.maximum(np.floor(exact).astype(np.int64), counts >= _FEWEST_OF_A_CLASS)
+    total = min(max(num, int(wanted.sum())), 2 * num, len(rows))
+    while step := int(np.sign(total - wanted.sum())):
+        neediest = np.lexsort((names, step * (wanted - exact)))
+        is_open = wanted < counts if step > 0 else wanted > 0
+        wanted[neediest[is_open[neediest]][0]] += step
+    by_class = np.argsort(of_row, kind="stable")
+    place = np.empty(len(rows), np.int64)  # of a row among those of its class
+    place[by_class] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return rows[place < wanted[of_row]]
 
 
 def _drawn(digests: NDArray[np.uint64], rows: NDArray[np.int64], name: str) -> NDArray[np.int64]:

@@ -54,7 +54,7 @@ class Shard:
         files.write_json(self.stem.with_suffix(".json"), cleaned.ledger.as_dict())
 
     def arrays(self, *names: str) -> list[NDArray[Any]]:
-        """Return some of digests [R, 3], signatures [R, P], changes [R], counts [R, 3], is_pair [R]."""
+        """Return some of digests [R, 4], signatures [R, P], changes [R], counts [R, 3], is_pair [R]."""
         with np.load(self.stem.with_suffix(".npz")) as arrays:
             return [arrays[name] for name in names]
 

@@ -23,7 +23,7 @@ def as_row(record: Record, columns: ColumnsConfig) -> Row | Broken:
     values = record.values
     subject = str(values.get(columns.subject) or "") if columns.subject else ""
     label = values.get(columns.label) if columns.label else None
-    label = "" if _is_nothing(label) else as_text(label) or str(label)
+    label = "" if _is_nothing(label) else " ".join((as_text(label) or str(label)).split())
     try:
         if columns.text and not columns.messages:
             text = _text(values.get(columns.text), columns.text)
