@@ -214,7 +214,8 @@ def _of_each_class(rows: NDArray[np.int64], classes: NDArray[np.uint64], num: in
     by_class = np.argsort(of_row, kind="stable")
     place = np.empty(len(rows), np.int64)  # of a row among those of its class
     place[by_class] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return rows[place < wanted[of_row]]
+    chosen: NDArray[np.int64] = rows[place < wanted[of_row]]
+    return chosen
 
 
 def _drawn(digests: NDArray[np.uint64], rows: NDArray[np.int64], name: str) -> NDArray[np.int64]:
