@@ -13,8 +13,9 @@ from functools import cached_property
 from arabic_llm.analysis.scorers import chrf
 from arabic_llm.analysis.scores import Item
 from arabic_llm.text.measures import SCRIPTS, letters, repetition
-from arabic_llm.text.normalize import normalize
+from arabic_llm.text.normalize import UNSPACED, normalize
 from arabic_llm.text.numbers import in_words
+from arabic_llm.text.words import words as text_words
 
 # Fewer letters than this in the script that was wanted: an answer in another language. 0.3 and not a half,
 # as in data/cleaning/filters.py: a Chinese word has one or two letters, an English one five.
@@ -37,7 +38,6 @@ _MARKUP = re.compile(
 _NUMBER = re.compile(r"[\u2212+-]?\d+(?:\.\d+)?")
 _LETTER = re.compile(r"[a-hابجدهو]")
 _LOOP = re.compile(r"(?:^| )(\S.{0,80}?)(?: \1){2}(?: |$)")
-_HAN = re.compile("([\u3400-\u9fff\uf900-\ufaff])")
 # Conjunctions, prepositions and articles written onto the word: light10's prefixes (Larkey, Ballesteros and
 # Connell 2007), with those that it leaves before the article.
 _CLITICS = re.compile(r"^[وف]?[بكل]?(?:ال|لل)?(?=[\u0621-\u064a]{3})")
@@ -92,7 +92,7 @@ class Case:
 
 def words(text: str) -> tuple[str, ...]:
     """Return the words as matching reads them, without Arabic's written-on ones; a Han letter is a word."""
-    return tuple(_CLITICS.sub("", word) for word in _spaced(text))
+    return tuple(_CLITICS.sub("", word) for word in text_words(text))
 
 
 def empty(case: Case) -> str | None:
@@ -107,7 +107,7 @@ def broken_format(case: Case) -> str | None:
     if (markup := _MARKUP.search(case.answer)) and not _MARKUP.search(case.target):
         return f"holds {markup.group()!r}"
     wanted = normalize(case.target, "matching")
-    if _NUMBER.fullmatch(wanted) and not _number_words().intersection(case.said):
+    if _is_number(wanted) and not _number_words().intersection(case.said):
         return None if any(map(str.isdigit, case.answer)) else "a number was wanted, and none was given"
     if _LETTER.fullmatch(wanted) and not any(_LETTER.fullmatch(word) for word in case.said):
         return "a letter was wanted, and none was given"
@@ -132,7 +132,7 @@ def repetitive(case: Case) -> str | None:
     if loop := _LOOP.search(" ".join(case.said)):
         return f"'{loop.group(1)}' three times in a row"
     share = repetition(case.answer)
-    if share > _REPETITION and not _NUMBER.fullmatch(normalize(case.answer, "matching")):
+    if share > _REPETITION and not _is_number(normalize(case.answer, "matching")):
         return f"{share:.0%} of it was said before"
     return None
 
@@ -143,8 +143,8 @@ def near_miss(case: Case) -> str | None:
     What is near in words may be far in meaning: another king of the same name is near, too.
     """
     said, wanted = normalize(case.answer, "matching"), normalize(case.target, "matching")
-    numbers = [sorted(map(float, _NUMBER.findall(text))) for text in (said, wanted)]
-    if _NUMBER.fullmatch(wanted):
+    numbers = [_numbers(text) for text in (said, wanted)]
+    if _is_number(wanted):
         is_same = numbers[0] == numbers[1] or _in_words(wanted) in (said, *said.split())
         return "the same number in another form" if is_same and len(case.said) <= _WORDS_LONGER else None
     if numbers[0] != numbers[1]:
@@ -172,7 +172,7 @@ def cut(case: Case) -> str | None:
     """Find answers that the limit of tokens ended, or that end where no sentence does."""
     if case.item.is_cut:
         return "ended by the limit of tokens"
-    said = _spaced(case.answer)
+    said = text_words(case.answer)
     if _OPEN_END.search(case.answer) or (len(said) > 1 and said[-1] in _OPEN_WORDS.split()):
         return f"ends with '{case.answer.split()[-1]}'"
     return None
@@ -229,10 +229,6 @@ def stands_in(some: tuple[str, ...], text: Iterable[str]) -> bool:
     return bool(some) and f" {' '.join(some)} " in f" {' '.join(text)} "
 
 
-def _spaced(text: str) -> list[str]:
-    return _HAN.sub(r" \1 ", normalize(text, "matching")).split()
-
-
 def _script(text: str) -> str | None:
     """Return the script of most letters of a text, or None where there is none."""
     found = letters(text)
@@ -240,12 +236,21 @@ def _script(text: str) -> str | None:
 
 
 def _is_telling(word: str) -> bool:
-    return len(word) >= _TOLD or word.isdigit() or bool(_HAN.fullmatch(word))
+    return len(word) >= _TOLD or word.isdigit() or bool(UNSPACED.fullmatch(word))
 
 
 def _f1(said: tuple[str, ...], wanted: tuple[str, ...]) -> float:
     shared = (Counter(said) & Counter(wanted)).total()
-    return 2 * shared / (len(said) + len(wanted))
+    return 2 * shared / (len(said) + len(wanted)) if shared else 0.0
+
+
+def _is_number(matched: str) -> bool:
+    return bool(_NUMBER.fullmatch(matched.removesuffix("%")))
+
+
+def _numbers(matched: str) -> list[float]:
+    """Return the numbers of a text; matching writes a minus as U+2212, which float does not read."""
+    return sorted(float(number.replace("\u2212", "-")) for number in _NUMBER.findall(matched))
 
 
 def _in_words(number: str) -> str | None:

@@ -10,6 +10,7 @@ from rouge_score.tokenizers import Tokenizer
 from sacrebleu.metrics.chrf import CHRF
 
 from arabic_llm.text.normalize import normalize
+from arabic_llm.text.words import words
 
 
 class _Words(Tokenizer):  # type: ignore[misc]
@@ -17,7 +18,7 @@ class _Words(Tokenizer):  # type: ignore[misc]
 
     def tokenize(self, text: str) -> list[str]:
         """Return the words of a normalised text."""
-        return normalize(text, "matching").split()
+        return words(text)
 
 
 _ROUGE = RougeScorer(["rougeL"], tokenizer=_Words())
@@ -25,13 +26,19 @@ _CHRF = CHRF()
 
 
 def exact_match(answer: str, target: str) -> float:
-    """Return 1 when both say the same under the matching profile, else 0."""
-    return float(normalize(answer, "matching") == normalize(target, "matching"))
+    """Return 1 when both say the same under the matching profile, else 0.
+
+    Where it leaves nothing of one (a sign alone), they must be the same as they stand.
+    """
+    said, wanted = normalize(answer, "matching"), normalize(target, "matching")
+    return float(said == wanted if said and wanted else answer.strip() == target.strip())
 
 
 def token_f1(answer: str, target: str) -> float:
     """Return the F1 of the words both share, as SQuAD scores answers (1606.05250)."""
-    said, wanted = normalize(answer, "matching").split(), normalize(target, "matching").split()
+    said, wanted = words(answer), words(target)
+    if not said and not wanted:
+        return exact_match(answer, target)
     shared = (Counter(said) & Counter(wanted)).total()
     if not shared:
         return 0.0
@@ -41,12 +48,16 @@ def token_f1(answer: str, target: str) -> float:
 
 def rouge_l(answer: str, target: str) -> float:
     """Return ROUGE-L's F-measure: the longest common subsequence of words."""
+    if not words(target):
+        return exact_match(answer, target)
     return float(_ROUGE.score(target, answer)["rougeL"].fmeasure)
 
 
 def chrf(answer: str, target: str) -> float:
     """Return chrF (characters up to 6-grams, beta 2) as a share of 1, under the matching profile."""
     said, wanted = normalize(answer, "matching"), normalize(target, "matching")
+    if not said or not wanted:
+        return exact_match(answer, target)
     return float(_CHRF.sentence_score(said, [wanted]).score) / 100
 
 

@@ -8,7 +8,7 @@ from enum import Enum
 from omegaconf import MISSING
 
 from arabic_llm.text.measures import SCRIPTS
-from arabic_llm.text.normalize import PROFILES, STEPS
+from arabic_llm.text.normalize import PROFILES
 
 
 class Shape(Enum):
@@ -65,6 +65,7 @@ class ColumnsConfig:
     text: str | None = None  # raw text: no question, every token supervised
     label: str | None = None  # the class of the row
     subject: str | None = None  # a school subject, said in the data card
+    unread_keys: list[str] = field(default_factory=list)  # of turns, left out: without it they are refused
 
 
 @dataclass
@@ -139,8 +140,9 @@ class SourceConfig:
         if self.profile not in PROFILES:
             raise ValueError(f"data.profile must be one of {', '.join(PROFILES)}, not '{self.profile}'")
         for step in self.without_steps:
-            if step not in STEPS:
-                raise ValueError(f"data.without_steps knows {', '.join(STEPS)}, not '{step}'")
+            if step not in (steps := PROFILES[self.profile]):
+                there = f"data.profile={self.profile} has the steps {', '.join(steps) or 'none'}"
+                raise ValueError(f"data.without_steps: {there}, not '{step}'")
         for name in ("max_rows", "sample_size"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -67,6 +67,13 @@ class Ledger:
         changed = f", of which changed: {_listed(self.changed)}" if self.changed else ""
         return f"{self.stage}: {self.rows_in:,} rows in, {self.kept:,} kept{changed}{lost}"
 
+    def where_changed(self) -> list[str]:
+        """Return a line for each kind of change: how many rows, and where the first few of them stand."""
+        return [
+            f"{self.stage}: {count:,} {what}, e.g. {', '.join(self.examples[what])}"
+            for what, count in _ordered(self.changed)
+        ]
+
     def as_dict(self) -> dict[str, Any]:
         """Return the ledger as JSON holds it."""
         return {

@@ -10,10 +10,22 @@ _MORE = ("subject", "label", "source")  # of a row, where it has them
 
 @dataclass(frozen=True)
 class Message:
-    """One turn: role is system, user or assistant."""
+    """One turn: role is system, user or assistant. An answer that is not `supervised` is context alone."""
 
     role: str
     content: str
+    supervised: bool = True
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the turn with OpenAI's `weight`: 1 is learned, 0 is read. Every turn has it, see Row."""
+        learned = self.role == "assistant" and self.supervised
+        return {"role": self.role, "content": self.content, "weight": int(learned)}
+
+    @classmethod
+    def from_dict(cls, turn: dict[str, Any]) -> Message:
+        """Return the turn that as_dict gave; without a weight, an answer is learned."""
+        role = turn["role"]
+        return cls(role, turn["content"], role != "assistant" or bool(turn.get("weight", 1)))
 
 
 @dataclass(frozen=True)
@@ -48,10 +60,10 @@ class Row:
         A preference is a prompt (a list of turns), the chosen and the rejected turn. What a row lacks is
         None: rows of one file must have the same keys, or `datasets` refuses it.
         """
-        turns = [{"role": m.role, "content": m.content} for m in self.messages]
+        turns = [message.as_dict() for message in self.messages]
         said: dict[str, Any] = {"messages": turns or None, "text": self.text or None}
         if self.rejected:
-            worse = [{"role": "assistant", "content": self.rejected}]
+            worse = [Message("assistant", self.rejected).as_dict()]
             said = {"prompt": turns[:-1], "chosen": turns[-1:], "rejected": worse}
         return {"id": self.id, **said, **{key: getattr(self, key) or None for key in _MORE}}
 
@@ -61,7 +73,7 @@ class Row:
         turns = values.get("messages") or [*values.get("prompt", ()), *values.get("chosen", ())]
         rejected = values["rejected"][0]["content"] if "rejected" in values else ""
         more = {key: values.get(key) or "" for key in (*_MORE, "text")}
-        return cls(values["id"], tuple(Message(**turn) for turn in turns), rejected=rejected, **more)
+        return cls(values["id"], tuple(map(Message.from_dict, turns)), rejected=rejected, **more)
 
 
 def question_answer(row_id: str, question: str, answer: str, subject: str = "") -> Row:

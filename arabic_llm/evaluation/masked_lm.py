@@ -134,7 +134,7 @@ class MaskedLM(LM):  # type: ignore[misc]
         Raises DataError for an answer without tokens, or with more than the model can see.
         """
         # Whitespace stays: it is what parts the answer from its context, and the tokenizer drops it.
-        context, answer = (normalize(text, "encoder", ("whitespace",)) for text in (context, answer))
+        context, answer = (normalize(text, "encoder", ("single_spaces",)) for text in (context, answer))
         encoded = self._tokenizer(context + answer, add_special_tokens=False, return_offsets_mapping=True)
         ids, words = encoded["input_ids"], encoded.word_ids()
         num = sum(end > len(context) for _, end in encoded["offset_mapping"])

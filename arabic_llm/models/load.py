@@ -257,4 +257,9 @@ def _missing(folder: Path) -> str | None:
         shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         return next((name for name in shards if not (folder / name).is_file()), None)
     has_weights = any((folder / name).is_file() for name in ("model.safetensors", _BIN))
+    if not has_weights and (shards := sorted(folder.glob("pytorch_model-*.bin"))):
+        cure = "transformers' save_pretrained writes them as safetensors"
+        return (
+            f"model.safetensors; {shards[0].name} is one of several .bin shards, which are not read: {cure}"
+        )
     return None if has_weights else "model.safetensors"

@@ -57,7 +57,8 @@ def run(config: RunConfig, directory: Path) -> float:
     for row in shown:
         text = "".join(f"{_GREEN}{r.text}{_PLAIN}" if r.is_supervised else r.text for r in row.runs)
         log.info("%s (%s tokens, %s supervised)\n%s\n", row.id, row.num_tokens, row.num_supervised, text)
-    notes = [*map(str, rows.ledgers), str(encoded.ledger), *seen.lines()]
+    changes = [line for ledger in (*rows.ledgers, encoded.ledger) for line in ledger.where_changed()]
+    notes = [*map(str, rows.ledgers), str(encoded.ledger), *changes, *seen.lines()]
     for note in notes:
         log.info("%s", note)
     path = directory / "inspection.html"

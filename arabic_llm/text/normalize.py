@@ -16,23 +16,44 @@ TATWEEL = "\u0640"
 ZWNJ = "\u200c"
 BOM = "\ufeff"
 
+# A letter of Arabic, Persian or Urdu; and what it carries: diacritics, and the signs of the Quran.
+_L = "\u0620-\u063f\u0641-\u064a\u066e\u066f\u0671-\u06d3\u06d5\u06ee\u06ef\u06fa-\u06fc\u06ff"
+_M = "\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed"
+
 # The patterns below begin with one class or one literal: only such a beginning is searched for fast.
 _PRESENTATION_FORMS = re.compile("[\ufb50-\ufdff\ufe70-\ufefc][\ufb50-\ufdff\ufe70-\ufefc]*")
 # What NFC and NFKC find most often to change: shadda typed before its vowel, full-width forms, ellipses.
 _OFTEN_CHANGED = re.compile("[\u0651\u2025\u2026\u3000\uff01-\uff5e][\u064b-\u0650]?")
+_PHRASES = "\ufdfa\ufdfb"  # the blessing of the prophet, the glory of God
+_BEFORE_PHRASE = re.compile(f"(?<=[^\\W_])(?=[{_PHRASES}])|(?<=[{_M}])(?=[{_PHRASES}])")
+_AFTER_PHRASE = re.compile(f"(?<=[{_PHRASES}])(?=[^\\W_{_PHRASES}])")
 _BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # embeddings, overrides, isolates
 BIDI_CONTROLS = re.compile(f"[{_BIDI_CONTROLS}]")
 _BIDI_MARKS = "\u200e\u200f\u061c"  # left-to-right, right-to-left, Arabic letter mark
+# Within a word tatweel only stretches it. At its edge it shows the shape of a letter, which is read: of heh
+# after a year of the hijra, of a preposition or a pronoun that stands alone, of the article before "PDF".
+_STRETCH = re.compile(f"(?<=[{_L}{_M}\u0300-\u036f]){TATWEEL}+(?=[{_M}{TATWEEL}]*[{_L}])")
 _URL = re.compile(r"(?:https?://|www\.)\S+")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
 _MENTION = re.compile(r"(?<!\w)@\w+")
 # All that str.isspace knows, but a space and line ends; as [^\S\n\r ] it is searched for half as fast.
 _OTHER_SPACE = re.compile("[\t\v\f\x1c-\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
+# Han and kana: no space stands between their words, so each character is read as one.
+_HAN = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
+UNSPACED = re.compile(f"[{_HAN}\u3041-\u3096\u30a1-\u30fa]")
 _SPACES = re.compile("   *")
+_OPENING = re.compile(r"(?:\s*\n)?(?:[^\S\t](?=\S))?")  # blank lines; one space, which is no indentation
 _BLANK_LINES = re.compile(r"\n\s*\n ?")
 _POINT = re.compile(r"\.")
+# Marks and signs, but those that end a sentence, part its words or quote them, and what is not seen.
+_ENDS = "\u060c\u061b\u061f\u06d4\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f\u00ab\u00bb\u2018-\u201f"
+_UNSEEN = f"{_BIDI_CONTROLS}{_BIDI_MARKS}{ZWNJ}{BOM}"
+_MEANT = re.compile(f"[^\\w\\s.,;:!?\"'`{_ENDS}{_UNSEEN}]")
 _MINUS = re.compile(r"-(?<![\w.]-)(?=\d)")  # a hyphen that makes a number negative
 _THOUSANDS = re.compile(r",(?<=\d,)(?=\d{3}(?!\d))")
+_PERCENT = re.compile(r"(\d) ?%|% ?(\d+(?:\.\d+)?)(?![\d.]* ?%)")  # 50%, also typed 50 % and %50
+_PERCENT_OF_NOTHING = re.compile(r"%(?<!\d%)")
+_HASH_BEFORE = re.compile(r"#(?<!\w#)")  # of a hashtag; the one of C# stays
 _NO_LETTER_OR_NUMBER = re.compile(r"[^\w ]")
 _LETTER_FOLDS = {
     "\u0622": "\u0627",  # alef with madda -> alef
@@ -43,6 +64,17 @@ _LETTER_FOLDS = {
     "\u0629": "\u0647",  # teh marbuta -> heh
     "\u0624": "\u0648",  # waw with hamza -> waw
     "\u0626": "\u064a",  # yeh with hamza -> yeh
+    # Letters of Persian and Urdu that keyboards, phones and old pages put into Arabic words.
+    "\u06cc": "\u064a",  # Farsi yeh -> yeh
+    "\u06d2": "\u064a",  # yeh barree -> yeh
+    "\u06a9": "\u0643",  # keheh -> kaf
+    "\u06aa": "\u0643",  # swash kaf -> kaf
+    "\u06c1": "\u0647",  # heh goal -> heh
+    "\u06be": "\u0647",  # heh doachashmee -> heh
+    "\u06c0": "\u0647",  # heh with yeh above -> heh
+    "\u06c2": "\u0647",  # heh goal with hamza above -> heh
+    "\u06c3": "\u0647",  # teh marbuta goal -> heh
+    "\u06d5": "\u0647",  # ae -> heh
 }
 
 
@@ -51,7 +83,9 @@ def _nfc(text: str) -> str:
 
 
 def _nfkc(text: str) -> str:
-    return _unicode_form("NFKC", text)
+    if unicodedata.is_normalized("NFKC", text):  # so without a presentation form
+        return text
+    return _unicode_form("NFKC", _presentation_forms(text))
 
 
 def _unicode_form(form: Literal["NFC", "NFKC"], text: str) -> str:
@@ -65,7 +99,22 @@ def _unicode_form(form: Literal["NFC", "NFKC"], text: str) -> str:
 
 def _presentation_forms(text: str) -> str:
     # NFKC in these blocks only: elsewhere it would change superscripts, full-width Chinese and more.
-    return _PRESENTATION_FORMS.sub(lambda m: unicodedata.normalize("NFKC", m.group()), text)
+    if not _PRESENTATION_FORMS.search(text):
+        return text
+    # A phrase in one sign is no part of the word beside it.
+    return _PRESENTATION_FORMS.sub(_letters_of_forms, _BEFORE_PHRASE.sub(" ", _AFTER_PHRASE.sub(" ", text)))
+
+
+def _letters_of_forms(found: re.Match[str]) -> str:
+    return "".join(map(_letters_of_form, found.group()))
+
+
+@cache
+def _letters_of_form(form: str) -> str:
+    """Return what a form says: a mark without the space or tatweel that carries it there."""
+    letters = unicodedata.normalize("NFKC", form)
+    marks = letters[1:] if letters[:1] in (" ", TATWEEL) else ""
+    return marks if marks and all(map(unicodedata.combining, marks)) else letters
 
 
 def _without(characters: str, text: str) -> str:
@@ -75,8 +124,22 @@ def _without(characters: str, text: str) -> str:
     return text
 
 
+def _tatweel(text: str) -> str:
+    return _STRETCH.sub("", text) if TATWEEL in text else text
+
+
+def _line_ends(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
 def _whitespace(text: str) -> str:
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    """Return the text with line feeds for line ends, and nothing around it but its first indentation."""
+    text = _line_ends(text).rstrip()
+    return _OPENING.sub("", text, count=1) if text[:1].isspace() else text
+
+
+def _single_spaces(text: str) -> str:
+    text = _line_ends(text)
     text = _SPACES.sub(" ", _OTHER_SPACE.sub(" ", text))
     return _BLANK_LINES.sub("\n\n", text).replace(" \n\n", "\n\n").strip()
 
@@ -91,18 +154,28 @@ def _contacts(text: str) -> str:
 
 
 def _letters(text: str) -> str:
-    for letter, folded in _LETTER_FOLDS.items():  # eight searches take a twentieth of one str.translate
-        text = text.replace(letter, folded)
+    for letter, folded in _LETTER_FOLDS.items():  # so many searches take a tenth of one str.translate
+        if letter in text:
+            text = text.replace(letter, folded)
     return text
+
+
+def _han_words(text: str) -> str:
+    return UNSPACED.sub(r" \g<0> ", text)
 
 
 def _punctuation(text: str) -> str:
     text = text.replace("\u066b", ".").replace("\u066c", ",")
+    if "%" in text or "\u066a" in text:
+        text = _PERCENT.sub(r"\1\2% ", text.replace("\u066a", "%"))
+        text = _PERCENT_OF_NOTHING.sub(" ", text)
+    if "#" in text:
+        text = _HASH_BEFORE.sub(" ", text)
     text = _MINUS.sub("\u2212", _THOUSANDS.sub("", text)).replace("_", " ")
     text = _POINT.sub(_decimal_point, text)
     for sign in set(_NO_LETTER_OR_NUMBER.findall(text)):  # few signs, many times
         if not _is_said(sign):
-            text = text.replace(sign, " ")
+            text = text.replace(sign, "" if _is_invisible(sign) else " ")
     return " ".join(text.split())
 
 
@@ -115,8 +188,17 @@ def _decimal_point(found: re.Match[str]) -> str:
 @cache
 def _is_said(sign: str) -> bool:
     """Return whether what is no letter or number means something: 4 + 3 is not 4 x 3."""
-    category = unicodedata.category(sign)
-    return sign == "." or category[0] == "M" or category in ("Sm", "Sc")  # marks; + = $ but not & %
+    category = unicodedata.category(sign)  # marks; + = $ but not &
+    is_mark = category[0] == "M" and not _is_invisible(sign)
+    return sign in ".%#" or is_mark or category in ("Sm", "Sc")
+
+
+@cache
+def _is_invisible(sign: str) -> bool:
+    """Return whether a sign only formats what stands beside it: soft hyphens and joiners part no word."""
+    is_arabic = "\u0600" <= sign <= "\u06ff"  # those are seen: a year's sign, the end of a verse
+    is_selector = "\ufe00" <= sign <= "\ufe0f"  # of a variant of the character before it
+    return is_selector or (unicodedata.category(sign) == "Cf" and not is_arabic)
 
 
 STEPS: dict[str, Callable[[str], str]] = {
@@ -124,7 +206,8 @@ STEPS: dict[str, Callable[[str], str]] = {
     "nfkc": _nfkc,
     "presentation_forms": _presentation_forms,
     "bom": partial(_without, BOM),
-    "tatweel": partial(_without, TATWEEL),
+    "tatweel": _tatweel,
+    "every_tatweel": partial(_without, TATWEEL),
     "bidi_controls": partial(_without, _BIDI_CONTROLS),
     "bidi_marks": partial(_without, _BIDI_MARKS),
     "zwnj": partial(_without, ZWNJ),
@@ -133,20 +216,33 @@ STEPS: dict[str, Callable[[str], str]] = {
     "letters": _letters,
     "digits": to_european,
     "case": str.casefold,
+    "han_words": _han_words,
     "punctuation": _punctuation,
     "whitespace": _whitespace,
+    "single_spaces": _single_spaces,
 }
-_CHANGE_ASCII = {"contacts", "case", "punctuation", "whitespace"}  # the other steps leave it as it is
+_CHANGE_ASCII = {
+    "contacts",
+    "case",
+    "punctuation",
+    "whitespace",
+    "single_spaces",
+}  # the other steps leave it as it is
 
 # decoder: what a causal model reads and writes. Spelling is kept: folding alef, yeh or teh marbuta
-# in targets destroys it; U+200C and U+200E/F are legitimate in running text.
-DECODER = ("nfc", "presentation_forms", "bom", "tatweel", "bidi_controls", "whitespace")
+# in targets destroys it; U+200C and U+200E/F are legitimate in running text; space inside is code, verse,
+# a list. NFC comes after all that removes what stands between a letter and its mark.
+DECODER = ("bom", "bidi_controls", "presentation_forms", "tatweel", "nfc", "whitespace")
 # encoder: AraBERT v02, CAMeLBERT and QARiB were trained without diacritics.
-ENCODER = (*DECODER[:-1], "diacritics", "contacts", "whitespace")
+ENCODER = (
+    *("bom", "bidi_controls", "presentation_forms", "every_tatweel", "nfc"),
+    *("diacritics", "nfc", "contacts", "single_spaces"),
+)
 # matching: two texts are the same answer, or the same row.
 MATCHING = (
-    *("nfkc", "bom", "tatweel", "bidi_controls", "bidi_marks", "zwnj"),
-    *("diacritics", "letters", "digits", "case", "punctuation", "whitespace"),
+    *("nfkc", "bom", "every_tatweel", "bidi_controls", "bidi_marks", "zwnj"),
+    # The last one leaves single spaces.
+    *("diacritics", "letters", "digits", "case", "han_words", "punctuation"),
 )
 PROFILES: dict[str, tuple[str, ...]] = {
     "decoder": DECODER,
@@ -164,6 +260,24 @@ def normalize(text: str, profile: str = "decoder", without: Collection[str] = ()
     for step in _steps(profile, tuple(without), text.isascii()):
         text = step(text)
     return text
+
+
+def changes(text: str, profile: str = "decoder", without: Collection[str] = ()) -> list[str]:
+    """Return the steps of the profile that change the text, in order."""
+    changing: dict[str, None] = {}
+    for name in PROFILES[profile]:
+        before, text = text, text if name in without else STEPS[name](text)
+        if text != before:
+            changing[name] = None
+    return list(changing)
+
+
+def signs(text: str) -> str:
+    """Return what matching folds and an answer still means: its diacritics, and signs beside its words.
+
+    What ends a sentence, parts or quotes its words is none of them.
+    """
+    return "".join(_MEANT.findall(text))
 
 
 @cache

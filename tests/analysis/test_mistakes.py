@@ -381,3 +381,22 @@ def test_a_reply_may_have_words_around_its_json_and_may_agree():
 def test_half_a_judge_and_a_password_are_refused(endpoint, model, said):
     with pytest.raises(ValueError, match=said):
         JudgeConfig(endpoint, model)
+
+
+@pytest.mark.parametrize(
+    ("answer", "target", "kind"),
+    [
+        ("الناتج -5", "-5", "near miss"),
+        ("-5.0", "-5", "near miss"),
+        ("\u22126", "\u22125", "other"),
+        ("50", "50%", "near miss"),
+        ("كتاب", "50%", "broken format"),
+        ("درجة الحرارة -3 اليوم صباحا", "درجة الحرارة -3 اليوم مساء", "near miss"),
+    ],
+)
+def test_numbers_below_zero_and_shares_are_sorted_like_others(answer, target, kind):
+    assert kind_of(generated("كم؟", target, answer)) == kind
+
+
+def test_an_answer_of_signs_alone_is_sorted():
+    assert kind_of(generated("ما اسم علامة التعجب؟", "!", "?")) == "empty"

@@ -89,3 +89,17 @@ def test_real_exam_questions_are_found_in_a_row_and_not_in_real_stories():
     with (DATA / "arastories" / "MSA.csv").open(encoding="utf-8") as file:
         stories = [row["Story"] for row, _ in zip(csv.DictReader(file), range(40), strict=False)]
     assert [contaminated(Row("r", text=story), items) for story in stories] == [None] * 40
+
+
+def test_chinese_items_are_found_in_running_text():
+    question = "下列关于植物光合作用的说法正确的是哪一项"
+    items = index([f"{question} A 释放氧气 B 吸收氧气", "中国的首都是哪里"])
+    assert contaminated(text(f"老师问：{question}？"), items) == SHARES
+    assert contaminated(text("请问，中国的首都是哪里？"), items) == HOLDS
+    assert contaminated(text("植物光合作用释放氧气"), items) is None
+
+
+def test_items_typed_on_a_persian_keyboard_are_found():
+    items = index(["ما الكتاب الذي يقرؤه علي في المدرسة"])
+    typed = "ما الکتاب الذی یقرؤه علی فی المدرسة"
+    assert contaminated(question_answer("r", typed, "كتاب"), items) == HOLDS

@@ -328,3 +328,11 @@ def test_generated_rows_take_the_same_way_as_read_ones():
     alike = sources.load(compose_config("data=sample", "data.cleaning.near_duplicates=0.8").data, DATA, 17)
     assert alike.ledger.rows_in == plain.ledger.rows_in == alike.ledger.kept + alike.ledger.dropped.total()
     assert set(alike.ledger.dropped) == {"near copy"}
+
+
+def test_diacritics_are_an_answer_to_a_text_without_them_and_a_preference():
+    assert reason("كَتَبَ الوَلَدُ الدَّرْسَ", "كتب الولد الدرس", drop_echoes=True) is None
+    assert reason("كتب الولد الدرس", "كَتَبَ الوَلَدُ الدَّرْسَ", drop_echoes=True) is not None
+    pair = replace(row("كَتَبَ"), rejected="كتب")
+    assert filters.no_preference(pair) is None
+    assert filters.no_preference(replace(pair, rejected="كَتَبَ.")) == "chosen equals rejected"

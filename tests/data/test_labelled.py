@@ -90,8 +90,8 @@ def test_the_sample_has_sentences_in_four_varieties():
 @pytest.mark.parametrize(
     ("name", "sizes", "largest"),
     [
-        ("arsarcasm_dialect", (11_622, 612, 3000), ("msa", 2323)),
-        ("arsarcasm_sentiment", (11_598, 610, 3000), ("NEG", 1677)),
+        ("arsarcasm_dialect", (11_619, 612, 3000), ("msa", 2323)),
+        ("arsarcasm_sentiment", (11_597, 610, 3000), ("NEG", 1677)),
         ("dares", (9703, 1380, 2787), ("G10", 1045)),
     ],
 )
@@ -132,3 +132,54 @@ def test_an_encoder_keeps_its_first_and_last_token_when_a_text_is_cut():
     assert row.was_cut
     assert len(row.input_ids) == 6
     assert (row.input_ids[0], row.input_ids[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
+
+
+def drawn(tmp_path, rows, *overrides):
+    lines = (json.dumps({"text": text, "label": label}, ensure_ascii=False) for text, label in rows)
+    (tmp_path / "rows.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    path = f"data.path={tmp_path}/rows.jsonl"
+    return labelled.load(compose_config("task=classify", "data=local", path, *overrides).data, tmp_path, 17)
+
+
+MANY = [(f"نص رقم {n} عن شيء", "نادر" if n < 4 else "أ" if n % 4 else "ب") for n in range(80)]
+
+
+def test_drawn_splits_have_their_share_of_every_class(tmp_path):
+    counts = drawn(tmp_path, MANY, "data.dev_share=0.1", "data.test_share=0.1").counts()
+    assert counts["test"] == {"أ": 5, "ب": 2, "نادر": 1}
+    assert counts["dev"] == {"أ": 5, "ب": 2, "نادر": 1}
+
+
+def test_a_class_of_two_rows_is_learned_and_not_judged(tmp_path):
+    counts = drawn(tmp_path, [*MANY, ("وحيد أول", "قليل"), ("وحيد ثان", "قليل")]).counts()
+    assert {split: of["قليل"] for split, of in counts.items()} == {"train": 2, "dev": 0, "test": 0}
+
+
+def test_of_very_many_classes_a_split_holds_no_more_than_twice_its_share(tmp_path):
+    rows = [(f"نص رقم {n} عن شيء", f"صنف {n // 4}") for n in range(400)]
+    found = drawn(tmp_path, rows, "data.dev_share=0.05", "data.test_share=0.05")
+    assert (len(found.test), len(found.dev)) == (40, 40)
+
+
+def test_the_order_of_the_rows_moves_none_to_another_split(tmp_path):
+    first, second = (drawn(tmp_path, rows) for rows in (MANY, MANY[::-1]))
+    assert {row.text for row in first.test} == {row.text for row in second.test}
+    assert {row.text for row in first.dev} == {row.text for row in second.dev}
+
+
+def test_labels_that_differ_in_a_space_or_a_diacritic_are_one_class(tmp_path):
+    rows = [(f"نص رقم {n} عن شيء", "إيجابي" if n % 2 else "سلبي") for n in range(60)]
+    rows[0], rows[1] = (rows[0][0], "سَلبي"), (rows[1][0], " إيجابي ")
+    found = drawn(tmp_path, rows)
+    assert found.labels == ("إيجابي", "سلبي")
+    assert found.ledgers[0].changed == {"label spelled 'سلبي'": 1}
+    assert found.ledgers[0].examples["label spelled 'سلبي'"] == [f"{tmp_path}/rows.jsonl:1"]
+    given = drawn(tmp_path, rows, 'data.labels=["سَلبي","إيجابي"]')
+    assert given.counts()["train"].keys() == {"سَلبي", "إيجابي"}
+
+
+def test_labels_that_are_given_apart_stay_apart(tmp_path):
+    rows = [(f"نص رقم {n} عن شيء", "A" if n % 2 else "a") for n in range(60)]
+    assert drawn(tmp_path, rows, "data.labels=[a,A]").labels == ("a", "A")
+    signs = [(f"نص رقم {n} عن شيء", "+" if n % 2 else "-") for n in range(60)]
+    assert drawn(tmp_path, signs).labels == ("+", "-")

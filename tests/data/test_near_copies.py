@@ -173,3 +173,10 @@ def test_of_real_stories_only_the_edited_copies_are_found():
     edited = " ".join([*words[:100], "كلمة", *words[101:]])
     without_marks = normalize(stories[5], "encoder").replace("،", "").replace("أ", "ا")
     assert of(*stories, edited, without_marks) == [-1] * 40 + [3, 5]
+
+
+def test_chinese_rows_that_differ_in_a_character_are_near_copies():
+    draw = random.Random(SEED)
+    first = "".join(map(chr, (draw.randrange(0x4E00, 0x9FA0) for _ in range(120))))
+    other = "".join(map(chr, (draw.randrange(0x4E00, 0x9FA0) for _ in range(120))))
+    assert of(first, f"{first[:-1]}甲", other) == [-1, 0, -1]

@@ -82,7 +82,7 @@ def test_a_cell_that_is_not_utf8_breaks_its_row_alone_whatever_its_lines(tmp_pat
     ("content", "values"),
     [
         ("q\ta\n1,2\tx\n", {"q": "1,2", "a": "x"}),
-        ("\n\ufeffq\ta\n1,2\tx\n", {"\ufeffq": "1,2", "a": "x"}),
+        ("\n\ufeffq\ta\n1,2\tx\n", {"q": "1,2", "a": "x"}),
         ("q,a\n1\t2,x\n", {"q": "1\t2", "a": "x"}),
         ('"q\tr",a\n1,2\n', {"q\tr": "1", "a": "2"}),
         ("q\n1\t2\n", {"q": "1\t2"}),

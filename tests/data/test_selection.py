@@ -152,3 +152,14 @@ def test_the_folder_of_a_mix_must_be_one_that_was_prepared(tmp_path):
 def test_the_built_in_rows_are_split_by_themselves():
     loaded = sources.load(compose_config("data=sample", "data.test_share=0.5").data, DATA, seed=17)
     assert (len(loaded.train), len(loaded.dev)) == (4881, 404)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("كَتَبَ", "كُتِبَ"), ("50%", "50"), ("C#", "C"), ("a[0]", "a(0)"), ("x = -1", "x = 1")]
+)
+def test_answers_that_differ_in_diacritics_or_signs_are_no_copies(tmp_path, one, other):
+    answers = [one, other, f"{one}.", one]
+    write(tmp_path / "my.jsonl", [qa("ما الجواب؟", answer) for answer in answers])
+    rows = load(tmp_path, f"data.path={tmp_path}/my.jsonl", "data.dev_share=0", "data.test_share=0")
+    assert [row.messages[-1].content for row in rows.train] == [one, other]
+    assert rows.ledger.dropped == {"exact copy": 2}

@@ -212,3 +212,14 @@ def test_a_table_of_tokens_in_the_hosts_memory_says_the_same_and_is_no_weight_of
     with torch.no_grad():
         assert torch.equal(plain(ids).logits, moved(ids).logits)
     assert not list(moved.get_input_embeddings().parameters())
+
+
+def test_pickled_shards_are_refused_for_what_they_are(tmp_path, qwen):
+    folder = shutil.copytree(TINY, tmp_path / "old", ignore=shutil.ignore_patterns("*.safetensors"))
+    (folder / "pytorch_model-00001-of-00002.bin").write_bytes(b"x")
+    with pytest.raises(MissingModelError) as error:
+        load.locate(replace(qwen, path=str(folder)), tmp_path)
+    assert str(error.value) == (
+        f"model=qwen2_7b: {folder} has no model.safetensors; pytorch_model-00001-of-00002.bin is one of"
+        " several .bin shards, which are not read: transformers' save_pretrained writes them as safetensors"
+    )

@@ -8,7 +8,8 @@ from dataclasses import replace
 from arabic_llm.config.data import BidiControls, CleaningConfig
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.text.measures import latin_words_in_a_row, letters, repetition
-from arabic_llm.text.normalize import BIDI_CONTROLS, STEPS, normalize
+from arabic_llm.text.normalize import BIDI_CONTROLS, STEPS, normalize, signs
+from arabic_llm.text.words import words
 
 # An answer with fewer letters of these is a translation into English, or about English. 0.3 and not a
 # half: a Chinese word has one or two letters, an English one five.
@@ -39,7 +40,7 @@ def without_bidi_controls(row: Row) -> Row:
     if not BIDI_CONTROLS.search(row.words() + row.rejected):
         return row
     clean = STEPS["bidi_controls"]
-    turns = tuple(Message(m.role, clean(m.content)) for m in row.messages)
+    turns = tuple(Message(m.role, clean(m.content), m.supervised) for m in row.messages)
     return replace(row, messages=turns, text=clean(row.text), rejected=clean(row.rejected))
 
 
@@ -95,20 +96,25 @@ def echo(row: Row) -> str | None:
     """Refuse an answer that is its question, once or several times, as matching reads both."""
     for question, answer in _exchanges(row):
         if _begin_alike(question, answer):
-            asked, answered = (normalize(text, "matching").split() for text in (question, answer))
+            asked, answered = (words(text) for text in (question, answer))
             times = len(answered) // max(1, len(asked))
-            if times and answered == asked * times:
+            is_echo = bool(times) and answered == asked * times
+            if is_echo and signs(answer) in ("", signs(question) * times):  # diacritics are an answer
                 return "answer only repeats the question"
     return None
 
 
 def no_preference(row: Row) -> str | None:
-    """Refuse a preference between two answers that matching reads as one; rows without one pass."""
-    if row.rejected and normalize(row.messages[-1].content, "matching") == normalize(
-        row.rejected, "matching"
-    ):
+    """Refuse a preference between two answers that say one thing; rows without one pass."""
+    chosen = row.messages[-1].content if row.rejected else ""
+    if row.rejected and _one(chosen) == _one(row.rejected):
         return "chosen equals rejected"
     return None
+
+
+def _one(text: str) -> tuple[str, str]:
+    """Return what two texts share that say one thing, with the same diacritics and signs."""
+    return normalize(text, "matching") or text, signs(text)
 
 
 def _exchanges(row: Row) -> Iterator[tuple[str, str]]:

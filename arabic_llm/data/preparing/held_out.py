@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
@@ -30,7 +29,6 @@ _OURS = Path(__file__).parent / "held_out_texts"  # the same twelve paragraphs i
 _BUILTIN = "builtin"
 _PIECE = 400  # characters, cut at spaces where there are some: many pieces even of one long text
 _FEWEST = 2  # pieces: an interval needs them
-_UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff])")  # kana and Han: no spaces between words
 
 
 def load(held_out: HeldOutConfig, data_root: Path, rows: Sequence[Row]) -> dict[str, list[str]]:
@@ -101,16 +99,12 @@ def _texts(path: Path) -> Iterator[str]:
 
 def _unseen(pieces: Sequence[str], rows: Sequence[Row]) -> list[str]:
     """Return the pieces that share no 13 words (of Chinese: characters) with a row."""
-    hashes, counts = ngrams.words([_words(piece) for piece in pieces]).ngrams(LONG_RUN)
+    hashes, counts = ngrams.words([normalize(piece, "matching") for piece in pieces]).ngrams(LONG_RUN)
     seen = np.zeros(len(hashes), np.bool_)
     texts = [row.words() for row in rows]
     for start, stop in near_copies.blocks(texts):
-        block = ngrams.words([_words(text) for text in texts[start:stop]])
+        block = ngrams.words([normalize(text, "matching") for text in texts[start:stop]])
         seen |= np.isin(hashes, block.ngrams(LONG_RUN)[0])
     of_piece = np.repeat(np.arange(len(pieces)), counts)
     copied = set(of_piece[seen].tolist())
     return [piece for number, piece in enumerate(pieces) if number not in copied]
-
-
-def _words(text: str) -> str:
-    return normalize(_UNSPACED.sub(r" \1 ", text), "matching")

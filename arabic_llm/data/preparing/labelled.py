@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arabic_llm.config.data import BadRow, DataConfig
@@ -75,7 +75,8 @@ def load(data: DataConfig, data_root: Path, seed: int) -> Labelled:
     """
     rows = _generated() if data.builtin else sources.load(data, data_root, seed)
     splits = [_usable(split, data, rows.ledgers) for split in (rows.train, rows.dev, rows.test)]
-    train, dev, test = splits
+    spellings = _spellings(data.labels, splits[0])
+    train, dev, test = ([_spelled(row, spellings, rows.ledgers) for row in split] for split in splits)
     if not test:
         raise DataError(f"data={data.name}: no test row; raise data.test_share or set data.test_files")
     known = {row.label for row in train}
@@ -111,6 +112,29 @@ def _usable(rows: Sequence[Row], data: DataConfig, ledgers: Sequence[Ledger]) ->
             column = data.columns.label or "label"
             raise DataError(f"{row.id}: '{column}' is empty; mend it, or set data.on_bad_row=drop")
     return usable
+
+
+def _spellings(given: Sequence[str], rows: Sequence[Row]) -> dict[str, str]:
+    """Return the form under which labels are one -> how it is spelled: as given, or in most rows."""
+    if given:
+        forms = Counter(map(_form, given))
+        return {_form(label): label for label in given if forms[_form(label)] == 1}
+    counts = Counter(row.label for row in rows)
+    return {_form(label): label for label, _ in sorted(counts.items(), key=lambda item: (item[1], item[0]))}
+
+
+def _form(label: str) -> str:
+    return normalize(label, "matching") or label
+
+
+def _spelled(row: Row, spellings: Mapping[str, str], ledgers: Sequence[Ledger]) -> Row:
+    """Return the row with its label as others spell it: a diacritic makes no class of its own."""
+    label = spellings.get(_form(row.label), row.label)
+    if label == row.label:
+        return row
+    own = next(ledger for ledger in ledgers if ledger.stage == row.source)
+    own.change(f"label spelled '{shown(label)}'", 1, [row.id])
+    return replace(row, label=label)
 
 
 def _generated() -> sources.Rows:

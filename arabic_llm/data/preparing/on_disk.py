@@ -42,7 +42,7 @@ class Prepared:
         start = 0
         for number, shards in enumerate(self.shards):
             for shard in shards:
-                stop = start + len(shard.arrays("mended")[0])
+                stop = start + len(shard.arrays("changes")[0])
                 yield number, shard, self.chosen.fates[start:stop]
                 start = stop
 
@@ -56,10 +56,10 @@ def choose(
     """
     parts = []
     for source, of_source, found in zip(locate.sources_of(data), inputs, shards, strict=True):
-        chunks = [(shard.given, shard.arrays("mended")[0], shard.ledger()) for shard in found]
+        chunks = [(shard.given, shard.arrays("changes")[0], shard.ledger()) for shard in found]
         parts.append(sources.part_of(source, of_source, chunks))
     every = [shard for found in shards for shard in found]
-    digests = np.concatenate([np.zeros((0, 2), np.uint64), *(s.arrays("digests")[0] for s in every)])
+    digests = np.concatenate([np.zeros((0, 4), np.uint64), *(s.arrays("digests")[0] for s in every)])
     prepared = Prepared(parts, shards, selection.choose(data, parts, digests, _signatures(every), seed))
     prepared.chosen.account(parts, lambda row: _row_id(every, row))
     sources.refuse_nothing(data, parts, prepared.chosen)
@@ -174,7 +174,7 @@ class _Split:
 
 def _signatures(shards: Sequence[Shard]) -> NDArray[np.uint32]:
     """Return the signatures [R, P] of all shards, as a file: of a million rows they are 448 MB."""
-    each = [shard.arrays("mended")[0].size for shard in shards]
+    each = [shard.arrays("changes")[0].size for shard in shards]
     width = shards[0].arrays("signatures")[0].shape[1] if shards else 0
     if not width:
         return np.zeros((sum(each), 0), np.uint32)
@@ -190,7 +190,7 @@ def _signatures(shards: Sequence[Shard]) -> NDArray[np.uint32]:
 def _row_id(shards: Sequence[Shard], row: int) -> str:
     """Return the id of a row of all shards."""
     for shard in shards:
-        num_rows = len(shard.arrays("mended")[0])
+        num_rows = len(shard.arrays("changes")[0])
         if row < num_rows:
             with shard.rows.open("rb") as lines:
                 return str(json.loads(next(islice(lines, row, None)))["id"])

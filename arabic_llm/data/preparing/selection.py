@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from arabic_llm.config.data import DataConfig, SourceConfig
 from arabic_llm.data.cleaning import near_copies
+from arabic_llm.data.cleaning.rules import CHANGES
 from arabic_llm.data.ledger import Ledger
 
 # Shapes: R rows of all sources, source after source; P permutations of near.signatures.
@@ -31,6 +32,7 @@ class Fate(IntEnum):
 
 
 KEPT = (Fate.train, Fate.dev, Fate.test)
+_FEWEST_OF_A_CLASS = 3  # rows: one for each split
 REASONS = {
     Fate.held_out: "also in the dev or test split",
     Fate.copy: "exact copy",
@@ -46,14 +48,14 @@ class Part:
 
     `given` [R] holds the split that the source itself puts a row in (Fate.dev, Fate.test), else
     Fate.train; `brings` are the splits that it has of its own, so that none are drawn from it;
-    `mended` [R] tells rows that lost bidi controls.
+    `changes` [R] has a bit for each of CHANGES.
     """
 
     source: SourceConfig
     place: str  # the file or folder, for messages
     given: NDArray[np.int8]
     brings: tuple[Fate, ...]
-    mended: NDArray[np.bool_]
+    changes: NDArray[np.uint32]
     ledger: Ledger
 
 
@@ -70,8 +72,10 @@ class Chosen:
             for fate, reason in REASONS.items():
                 dropped = rows[self.fates[rows] == fate]
                 part.ledger.drop_kept(reason, len(dropped), (self._example(row, name) for row in dropped))
-            mended = rows[part.mended & np.isin(self.fates[rows], KEPT)]
-            part.ledger.change("bidi controls removed", len(mended), map(name, mended))
+            is_kept = np.isin(self.fates[rows], KEPT)
+            for bit, what in enumerate(CHANGES):
+                changed = rows[is_kept & (part.changes & np.uint32(1 << bit) > 0)]
+                part.ledger.change(what, len(changed), map(name, changed))
 
     def _example(self, row: int, name: Callable[[int], str]) -> str:
         is_near = self.fates[row] == Fate.near_copy
@@ -85,7 +89,7 @@ def choose(
     signatures: NDArray[np.uint32],
     seed: int,
 ) -> Chosen:
-    """Return the fates of rows with digests [R, 2] and signatures [R, P] of cleaning.Cleaned.
+    """Return the fates of rows with digests [R, 4] and signatures [R, P] of cleaning.Cleaned.
 
     Each source is looked at as if it stood alone; then the rows of a mix that are left, all together.
     Which rows are drawn follows from the seed and what they say, not from where they stand.
@@ -120,16 +124,29 @@ def _first_to_be_kept_first(chosen: Chosen, rows: NDArray[np.int64]) -> NDArray[
 def _drop_copies(
     chosen: Chosen, rows: NDArray[np.int64], digests: NDArray[np.uint64], *, dedup: bool
 ) -> None:
-    """Drop training rows that repeat a row of a given split, and each training row but its first."""
+    """Drop training rows that repeat a row of a given split, and each training row but its first.
+
+    What a given split holds in other diacritics or signs gives it away too; a copy has the same.
+    """
+    repeats, originals = _repeats(chosen, rows, digests[:, :2])
+    is_given = chosen.fates[originals] != Fate.train
+    _drop(chosen, repeats[is_given], originals[is_given], Fate.held_out)
+    if dedup:
+        repeats, originals = _repeats(chosen, rows, digests[:, :3])
+        is_ours = chosen.fates[originals] == Fate.train
+        _drop(chosen, repeats[is_ours], originals[is_ours], Fate.copy)
+
+
+def _repeats(
+    chosen: Chosen, rows: NDArray[np.int64], digests: NDArray[np.uint64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows that are still kept and repeat one, and which."""
     rows = _first_to_be_kept_first(chosen, rows)
-    order = np.lexsort((digests[rows, 1], digests[rows, 0]))  # stable: of copies, the first comes first
+    order = np.lexsort(digests[rows].T[::-1])  # stable: of copies, the first comes first
     ranked = digests[rows[order]]
     is_first = np.concatenate([[True], (ranked[1:] != ranked[:-1]).any(axis=1)])[: len(rows)]
     originals = rows[order[is_first][np.cumsum(is_first) - 1]]
-    repeats, originals = rows[order][~is_first], originals[~is_first]
-    is_given = chosen.fates[originals] != Fate.train
-    for fate, is_meant in ((Fate.held_out, is_given), (Fate.copy, ~is_given if dedup else [])):
-        _drop(chosen, repeats[is_meant], originals[is_meant], fate)
+    return rows[order][~is_first], originals[~is_first]
 
 
 def _drop_near_copies(
@@ -175,7 +192,30 @@ def _split(
             if fate not in part.brings
         ]
         drawn = _drawn(digests, np.concatenate([*open_to_it, np.zeros(0, np.int64)]), f"{fate.name}/{seed}")
-        chosen.fates[drawn[: round(share * num_rows)]] = fate
+        chosen.fates[_of_each_class(drawn, digests[drawn, 3], round(share * num_rows))] = fate
+
+
+def _of_each_class(rows: NDArray[np.int64], classes: NDArray[np.uint64], num: int) -> NDArray[np.int64]:
+    """Return the first `num` rows, in their order, but of each class its share; without classes the first.
+
+    Remainders go to the largest. A class that has rows enough is in it, if need be beside `num`, but of
+    very many classes no more than twice so many.
+    """
+    if not classes.any():
+        return rows[:num]
+    names, of_row, counts = np.unique(classes, return_inverse=True, return_counts=True)
+    exact = counts * (num / len(rows))
+    wanted = np.maximum(np.floor(exact).astype(np.int64), counts >= _FEWEST_OF_A_CLASS)
+    total = min(max(num, int(wanted.sum())), 2 * num, len(rows))
+    while step := int(np.sign(total - wanted.sum())):
+        neediest = np.lexsort((names, step * (wanted - exact)))
+        is_open = wanted < counts if step > 0 else wanted > 0
+        wanted[neediest[is_open[neediest]][0]] += step
+    by_class = np.argsort(of_row, kind="stable")
+    place = np.empty(len(rows), np.int64)  # of a row among those of its class
+    place[by_class] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen: NDArray[np.int64] = rows[place < wanted[of_row]]
+    return chosen
 
 
 def _drawn(digests: NDArray[np.uint64], rows: NDArray[np.int64], name: str) -> NDArray[np.int64]:
@@ -188,5 +228,5 @@ def _drawn(digests: NDArray[np.uint64], rows: NDArray[np.int64], name: str) -> N
     mixed = digests[rows, 0] ^ key
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    ordered: NDArray[np.int64] = rows[np.argsort(mixed ^ (mixed >> np.uint64(31)), kind="stable")]
+    ordered: NDArray[np.int64] = rows[np.lexsort((digests[rows, 2], mixed ^ (mixed >> np.uint64(31))))]
     return ordered

@@ -16,9 +16,9 @@ from arabic_llm import files
 from arabic_llm.data.cleaning.rules import Chunk, Cleaned, Rules, clean
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing.selection import Fate
-from arabic_llm.data.preparing.summary import count_words
 from arabic_llm.data.preparing.token_counts import TokenCounter
 from arabic_llm.data.rows import Row
+from arabic_llm.text.words import count_words
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Shard:
             packed,
             digests=cleaned.digests,
             signatures=cleaned.signatures,
-            mended=cleaned.mended,
+            changes=cleaned.changes,
             counts=counts,
             is_pair=np.array([bool(row.rejected) for row in cleaned.rows], np.bool_),
         )
@@ -54,7 +54,7 @@ class Shard:
         files.write_json(self.stem.with_suffix(".json"), cleaned.ledger.as_dict())
 
     def arrays(self, *names: str) -> list[NDArray[Any]]:
-        """Return some of digests [R, 2], signatures [R, P], mended [R], counts [R, 3], is_pair [R]."""
+        """Return some of digests [R, 4], signatures [R, P], changes [R], counts [R, 3], is_pair [R]."""
         with np.load(self.stem.with_suffix(".npz")) as arrays:
             return [arrays[name] for name in names]
 
@@ -91,17 +91,21 @@ class Cleaner:
         """Write the shard of a chunk; return how many records the chunk had."""
         rules = self._rules[order.source]
         cleaned = clean(order.chunk, rules)
-        order.shard.write(cleaned, count(cleaned.rows, self._num_tokens, rules.source.language))
+        order.shard.write(cleaned, count(cleaned.rows, self._num_tokens))
         return len(order.chunk.items)
 
 
-def count(rows: Sequence[Row], num_tokens: TokenCounter, language: str | None) -> NDArray[np.int32]:
+def count(rows: Sequence[Row], num_tokens: TokenCounter) -> NDArray[np.int32]:
     """Return instruction tokens, answer tokens and words of each row [R, 3]; raw text counts as answer."""
     counts = np.zeros((len(rows), 3), np.int32)
     turns = [(number, turn) for number, row in enumerate(rows) for turn in row.turns()]
-    roles = [role for row in rows for role in [m.role for m in row.messages] or ["assistant"]]
+    are_learned = [
+        learned
+        for row in rows
+        for learned in [m.role == "assistant" and m.supervised for m in row.messages] or [True]
+    ]
     tokens = num_tokens([turn for _, turn in turns])
-    for (number, turn), role, count_ in zip(turns, roles, tokens, strict=True):
-        counts[number, int(role == "assistant")] += count_
-        counts[number, 2] += count_words(turn, language)
+    for (number, turn), is_learned, count_ in zip(turns, are_learned, tokens, strict=True):
+        counts[number, int(is_learned)] += count_
+        counts[number, 2] += count_words(turn)
     return counts

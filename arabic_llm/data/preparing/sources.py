@@ -28,7 +28,7 @@ from arabic_llm.data.rows import Row
 from arabic_llm.data.sample import questions
 from arabic_llm.errors import ConfigError, DataError
 
-Mended = NDArray[np.bool_]
+Changes = NDArray[np.uint32]
 
 log = logging.getLogger(__name__)
 CHUNK_ROWS = 5000  # cleaned at once: some MiB, and about a second of work
@@ -71,7 +71,7 @@ def load(data: DataConfig, data_root: Path, seed: int, test_items: Iterable[str]
         rules, inputs = Rules(source, items, seed, is_signed(data)), inputs_of(source, data_root)
         found = [(put, clean(chunk, rules)) for put in inputs for chunk in chunks_of(put, source)]
         parts.append(
-            part_of(source, inputs, [(put.given, chunk.mended, chunk.ledger) for put, chunk in found])
+            part_of(source, inputs, [(put.given, chunk.changes, chunk.ledger) for put, chunk in found])
         )
         chunks += [chunk for _, chunk in found]
     rows = [row for chunk in chunks for row in chunk.rows]
@@ -104,10 +104,10 @@ def inputs_of(source: SourceConfig, data_root: Path) -> list[Input]:
 
 
 def part_of(
-    source: SourceConfig, inputs: Sequence[Input], chunks: Sequence[tuple[Fate, Mended, Ledger]]
+    source: SourceConfig, inputs: Sequence[Input], chunks: Sequence[tuple[Fate, Changes, Ledger]]
 ) -> Part:
-    """Return the part of a source: of its chunks the split, which rows were mended [R], the ledger."""
-    given = [np.full(len(mended), fate, np.int8) for fate, mended, _ in chunks]
+    """Return the part of a source: of its chunks the split, what changed of each row [R], the ledger."""
+    given = [np.full(len(changes), fate, np.int8) for fate, changes, _ in chunks]
     whole = ledger.total(source.name, (counted for _, _, counted in chunks))
     is_split = source.builtin or any(put.holds_rows for put in inputs)
     brings = (Fate.dev, Fate.test) if is_split else tuple({put.given for put in inputs})
@@ -118,7 +118,7 @@ def part_of(
         place,
         np.concatenate([*given, np.zeros(0, np.int8)]),
         brings,
-        np.concatenate([*(mended for _, mended, _ in chunks), np.zeros(0, np.bool_)]),
+        np.concatenate([*(changes for _, changes, _ in chunks), np.zeros(0, np.uint32)]),
         whole,
     )
 
@@ -128,7 +128,7 @@ def chunks_of(put: Input, source: SourceConfig) -> Iterator[Chunk]:
     if put.path is None:
         yield Chunk(questions.training_rows(put.given.name), source.columns)
         return
-    records = readers.read(put.path)
+    records = readers.read(put.path, unwrap=source.shape is None)
     if put.holds_rows:
         found: Iterator[Record | Broken | Row] = (_row(record) for record in records)
         columns = source.columns
@@ -172,6 +172,7 @@ def content_hash(rows: Iterable[Row]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         parts = [*(f"{m.role}\0{m.content}" for m in row.messages), row.text]
+        parts += [f"read\0{number}" for number, m in enumerate(row.messages) if not m.supervised]
         parts += [f"{key}\0{said}" for key in ("rejected", "label") if (said := getattr(row, key))]
         for part in parts:
             digest.update(part.encode() + b"\0")

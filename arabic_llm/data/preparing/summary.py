@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from arabic_llm.data.ledger import Ledger
-from arabic_llm.text import measures
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -29,7 +28,7 @@ class Counts:
     rows: dict[str, int] = field(default_factory=dict)  # by split
     instruction_tokens: int = 0
     answer_tokens: int = 0
-    words: int = 0  # see count_words
+    words: int = 0  # as text/words.py counts them
     lengths: tuple[int, ...] = (0,) * (len(LENGTH_BINS) + 1)  # rows by tokens, in LENGTH_BINS
     labels: dict[str, int] = field(default_factory=dict)  # rows by label, of those that have one
     subjects: dict[str, int] = field(default_factory=dict)
@@ -83,13 +82,8 @@ def count(
 
 
 def word_unit(language: str | None) -> str:
-    """Return what count_words counts in this language."""
+    """Return what words are called in this language: of Chinese, each character is one."""
     return "Han character" if language == "zh" else "word"
-
-
-def count_words(text: str, language: str | None) -> int:
-    """Return the number of words between white space; Chinese has none: of its Han characters."""
-    return measures.letters(text).han if language == "zh" else len(text.split())
 
 
 @dataclass(frozen=True)

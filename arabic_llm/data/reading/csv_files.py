@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+from arabic_llm.data.reading.column_names import KNOWN_NAMES, spelling
 from arabic_llm.data.reading.lines import LONGEST_LINE_BYTES, lines
-from arabic_llm.data.reading.records import Broken, Record, refuse_repeated, shown
+from arabic_llm.data.reading.records import Broken, Record, refuse_repeated, shown, told
 from arabic_llm.errors import DataError
 
+_DELIMITERS = (",", ";", "\t")
+_SEPARATOR = re.compile(r"\"?sep=(.)\"?")
+_HEAD = 20  # lines, from which a table's delimiter is told
 _LARGEST_CELL = 2**31 - 1  # csv's own limit of 128 Ki characters is a page of a book; ours is the row's
 
 
@@ -25,9 +31,10 @@ class _Span:
 
 
 def read_csv(path: Path) -> Iterator[Record | Broken]:
-    """Yield the rows of a table with commas, or with tabs: then its header has tabs and no comma."""
-    header = next((line.text for line in lines(path) if line.text.strip()), "")
-    yield from _read_table(path, "\t" if "\t" in header and "," not in header else ",")
+    """Yield the rows of a table with commas, semicolons or tabs between its cells."""
+    head = [line.text for line in islice((line for line in lines(path) if line.text.strip()), _HEAD)]
+    named = _SEPARATOR.fullmatch(head[0].strip()) if head else None
+    yield from _read_table(path, named[1] if named else _delimiter(head), has_separator=named is not None)
 
 
 def read_tsv(path: Path) -> Iterator[Record | Broken]:
@@ -35,25 +42,45 @@ def read_tsv(path: Path) -> Iterator[Record | Broken]:
     yield from _read_table(path, "\t")
 
 
-def _read_table(path: Path, delimiter: str) -> Iterator[Record | Broken]:
-    """Yield the rows of a table.
+def _delimiter(head: Sequence[str]) -> str:
+    """Return what stands between the cells: by the names in the header, then by rows of its width."""
+    csv.field_size_limit(_LARGEST_CELL)
+    found = []
+    for place, delimiter in enumerate(_DELIMITERS):
+        try:
+            rows = [row for row in csv.reader(head, delimiter=delimiter) if row]
+        except csv.Error:  # said of its line when the table is read
+            continue
+        if rows and len(rows[0]) > 1:
+            known = sum(spelling(name) in KNOWN_NAMES for name in rows[0])
+            alike = sum(len(row) == len(rows[0]) for row in rows)
+            found.append((known, alike, -place, delimiter))
+    return max(found)[-1] if found else ","
+
+
+def _read_table(path: Path, delimiter: str, *, has_separator: bool = False) -> Iterator[Record | Broken]:
+    """Yield the rows of a table; a header that comes again, where files were joined, is none.
 
     After a quote that does not close, half a row can look like a whole one: it ends the file.
     """
-    header: list[str] | None = None
-    for span, cells in _rows(path, delimiter):
+    rows = islice(_rows(path, delimiter), int(has_separator), None)  # Excel's line "sep=;"
+    first = next(rows, None)
+    if first is None:
+        return
+    span, header = first
+    if span.wrong:
+        raise DataError(f"{path}:{span.wrong_line}: {span.wrong}")
+    refuse_repeated(f"{path}:{span.first}", header)
+    for span, cells in rows:
         place = f"{path}:{span.first}"
-        if header is None:
-            if span.wrong:
-                raise DataError(f"{path}:{span.wrong_line}: {span.wrong}")
-            header = cells
-            refuse_repeated(place, header)
-        elif span.wrong:
+        if span.wrong:
             yield Broken(f"{path}:{span.wrong_line}", span.wrong)
-        elif len(cells) == len(header):
-            yield Record(place, dict(zip(header, cells, strict=True)))
-        else:
+        elif len(cells) != len(header):
             yield Broken(place, f"{len(cells)} cells, but the header has {len(header)}")
+        elif sorted(cells) != sorted(header):
+            yield Record(place, {name: told(cell) for name, cell in zip(header, cells, strict=True)})
+        elif cells != header:
+            yield Broken(place, "a second header, its columns in another order")
 
 
 def _rows(path: Path, delimiter: str) -> Iterator[tuple[_Span, list[str]]]:
@@ -81,6 +108,8 @@ def _texts(path: Path, spans: list[_Span]) -> Iterator[str]:
     """Yield lines as csv takes them, and note in the last span what is wrong with them."""
     for line in lines(path):
         span = spans[-1]
+        # The first line of a row may begin with the mark of a file that was joined behind another.
+        text = line.text if span.num_characters else line.text.removeprefix("\ufeff")
         span.num_characters += len(line.text)
         if line.cut or span.num_characters > LONGEST_LINE_BYTES:
             raise DataError(
@@ -89,4 +118,4 @@ def _texts(path: Path, spans: list[_Span]) -> Iterator[str]:
             )
         if line.wrong and not span.wrong:
             span.wrong_line, span.wrong = line.number, line.wrong
-        yield line.text
+        yield text

@@ -9,24 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm.config.data import ColumnsConfig
+from arabic_llm.data.reading.column_names import KEYS, spelling
 from arabic_llm.data.reading.records import Record, listed, shown
+from arabic_llm.data.reading.turns import UnusableError, as_list, role_of
 from arabic_llm.errors import DataError
 
 NUM_RECORDS = 50  # looked at; what stands further down is checked row by row
 KINDS = "Alpaca, ShareGPT, messages, prompt and completion, preference pairs, raw text, labelled text"
 
-ALIASES = {
-    "messages": ("messages", "conversation", "conversations"),
-    "prompt": ("prompt", "question", "query", "instruction"),
-    "response": ("completion", "response", "answer", "output"),
-    "chosen": ("chosen", "chosen_response", "response_chosen", "chosen_answer", "accepted", "preferred"),
-    "rejected": ("rejected", "rejected_response", "response_rejected", "rejected_answer", "dispreferred"),
-    "text": ("text", "content"),
-    "context": ("input", "context"),
-    "history": ("history",),
-    "system": ("system", "system_prompt"),
-    "label": ("label",),
-}
 _CHOOSING = ("messages", "prompt", "response", "rejected", "text")  # they tell one format from another
 _READ = ("system", "messages", "prompt", "context", "history", "response", "rejected", "text", "label")
 _VIEW = 200  # characters of a row that an error shows
@@ -81,8 +71,8 @@ def _columns(records: Iterable[Record]) -> list[str]:
 
 
 def _named(role: str, columns: Iterable[str]) -> list[str]:
-    """Return the columns that go by one of the names of a role, small letters or capitals."""
-    return [column for column in columns if column.strip().casefold() in ALIASES[role]]
+    """Return the columns that go by one of the names of a role, however they are spelled."""
+    return [column for column in columns if spelling(column) in KEYS[role]]
 
 
 def _check(path: Path, there: Sequence[str], given: ColumnsConfig) -> None:
@@ -107,7 +97,7 @@ def _fitting(values: dict[str, Any], given: ColumnsConfig) -> list[ColumnsConfig
         return [given] if given.text in filled else []
     base = replace(given, text=None)
     turns = _pick("messages", given.messages, filled)
-    turns = [column for column in turns if given.messages or isinstance(filled[column], list)]
+    turns = [column for column in turns if given.messages or _turns(filled[column]) is not None]
     prompts = [] if given.messages else _pick("prompt", given.prompt, filled)
     if given.prompt:
         turns = []
@@ -128,6 +118,14 @@ def _fitting(values: dict[str, Any], given: ColumnsConfig) -> list[ColumnsConfig
     if found or given.messages or given.prompt or given.response or given.rejected:
         return found
     return [replace(base, text=column) for column in _pick("text", None, filled)]
+
+
+def _turns(value: Any) -> list[Any] | None:
+    """Return a list of turns, empty where its JSON is broken: as_row says so; None for what is no list."""
+    try:
+        return as_list(value)
+    except UnusableError:
+        return []
 
 
 def _pick(role: str, given: str | None, filled: dict[str, Any]) -> list[str]:
@@ -177,8 +175,8 @@ def _after_turns(turns: Any, pairs: list[_Answer], given: ColumnsConfig) -> list
     """Return the answers that follow a conversation: one that has its last answer needs none."""
     if given.response or given.rejected:
         return pairs or ([(given.response, None)] if given.response and not given.rejected else [])
-    last = turns[-1] if isinstance(turns, list) and turns else None
-    answered = isinstance(last, dict) and last.get("role", last.get("from")) not in ("user", "human")
+    last = (_turns(turns) or [None])[-1]
+    answered = isinstance(last, dict) and role_of(last) != "user"
     return pairs if pairs and not answered else [(None, None)]
 
 
@@ -196,7 +194,7 @@ def _with_optional(found: Format, there: Sequence[str]) -> Format:
     else:
         keys = ("system", "context", "history") if columns.prompt else ("system",)
     unset = [key for key in keys if getattr(columns, key) is None]
-    named = {key: names[0] for key in unset if (names := _named(key, there))}
+    named: dict[str, Any] = {key: names[0] for key in unset if (names := _named(key, there))}
     columns = replace(columns, **named)
     return Format("labelled text" if columns.text and columns.label else found.name, columns)
 
@@ -207,8 +205,7 @@ def _name(values: dict[str, Any], columns: ColumnsConfig) -> str:
     if columns.rejected:
         return "preference pairs"
     if columns.messages:
-        turns = values.get(columns.messages)
-        first = turns[0] if isinstance(turns, list) and turns else None
+        first = (_turns(values.get(columns.messages)) or [None])[0]
         return "ShareGPT" if isinstance(first, dict) and "from" in first else "messages"
     named = [str(column).strip().casefold() for column in (columns.prompt, columns.response)]
     return "Alpaca" if named == ["instruction", "output"] else "prompt and completion"

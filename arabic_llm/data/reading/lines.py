@@ -5,17 +5,19 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator
+from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import NamedTuple, cast
 
-from arabic_llm.data.reading.records import Broken, Record
+from arabic_llm.data.reading.records import Broken, Record, shown
 from arabic_llm.errors import DataError
 
 # 64 MiB are some six million Arabic words: no row, but a file without line ends, or with an open quote.
 LONGEST_LINE_BYTES = 2**26
 _SKIPPED_BYTES = 2**20  # at a time, of a line that is too long
 _SHOWN_BYTES = 80  # of it
-_GZIP = b"\x1f\x8b"
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+PACKED = {".gz": ("gzip", _GZIP), ".zst": ("zstd", _ZSTD)}
 _TO_UTF8 = "convert it with iconv -f {0} -t UTF-8"
 # First bytes, longest first: UTF-32 begins like UTF-16.
 _NO_UTF8 = {
@@ -25,6 +27,7 @@ _NO_UTF8 = {
     b"\xff\xfe": "UTF-16, not UTF-8; " + _TO_UTF8.format("UTF-16"),
     b"\xfe\xff": "UTF-16, not UTF-8; " + _TO_UTF8.format("UTF-16"),
     _GZIP: "gzip bytes, not text; unpack it with gunzip, or let its name end in .gz",
+    _ZSTD: "zstd bytes, not text; unpack it with unzstd, or let its name end in .zst",
 }
 
 
@@ -38,18 +41,17 @@ class Line(NamedTuple):
 
 
 def lines(path: Path, longest_bytes: int = LONGEST_LINE_BYTES) -> Iterator[Line]:
-    """Yield the lines of a file, unpacked if its name ends in .gz; longer ones are cut.
+    """Yield the lines of a file, unpacked if its name ends in .gz or .zst; longer ones are cut.
 
-    Raises DataError when the file as a whole is not UTF-8, or a damaged gzip file.
+    Raises DataError when the file as a whole is not UTF-8, or damaged as it was packed.
     """
     number = 0
     try:
         with _open(path) as file:
-            head = file.read(max(map(len, _NO_UTF8)))
+            head = file.peek(max(map(len, _NO_UTF8)))
             for signature, advice in _NO_UTF8.items():
                 if head.startswith(signature):
                     raise DataError(f"{path}:1: {advice}")
-            file.seek(0)
             while raw := file.readline(longest_bytes + 1):
                 number += 1
                 too_long = len(raw) > longest_bytes
@@ -58,6 +60,12 @@ def lines(path: Path, longest_bytes: int = LONGEST_LINE_BYTES) -> Iterator[Line]
                     raw = file.readline(_SKIPPED_BYTES)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}:{number + 1}: damaged gzip file ({error}); copy it again") from error
+    except OSError as error:  # so does pyarrow say it
+        if path.suffix.lower() != ".zst":
+            raise
+        raise DataError(
+            f"{path}:{number + 1}: damaged zstd file ({shown(error)}); copy it again"
+        ) from error
 
 
 def read_texts(path: Path) -> Iterator[Record | Broken]:
@@ -70,14 +78,20 @@ def read_texts(path: Path) -> Iterator[Record | Broken]:
             yield Record(place, {"text": line.text.rstrip("\r\n")})
 
 
-def _open(path: Path) -> BinaryIO:
-    if path.suffix.lower() != ".gz":
+def _open(path: Path) -> BufferedReader:
+    suffix = path.suffix.lower()
+    if suffix not in PACKED:
         return path.open("rb")
+    name, signature = PACKED[suffix]
     with path.open("rb") as file:
-        head = file.read(len(_GZIP))
-    if head and head != _GZIP:
-        raise DataError(f"{path}:1: not a gzip file; take .gz off its name, or pack it with gzip")
-    return cast(BinaryIO, gzip.open(path))
+        head = file.read(len(signature))
+    if head and head != signature:
+        raise DataError(f"{path}:1: not a {name} file; take {suffix} off its name, or pack it with {name}")
+    if name == "gzip":
+        return BufferedReader(cast(RawIOBase, gzip.open(path)))
+    from pyarrow import input_stream  # half a second, and few files are packed so
+
+    return BufferedReader(cast(RawIOBase, input_stream(str(path), compression="zstd")))
 
 
 def _beginning(number: int, raw: bytes) -> Line:

@@ -127,7 +127,14 @@ def _found(folder: Path, source: SourceConfig) -> list[Path]:
 
 def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
     paths: Iterable[Path] = (path for pattern in patterns for path in folder.glob(pattern))
-    return sorted({path for path in paths if path.is_file() and readers.is_data(path)})
+    return sorted(
+        {path for path in paths if path.is_file() and _is_shown(path, folder) and readers.is_data(path)}
+    )
+
+
+def _is_shown(path: Path, folder: Path) -> bool:
+    """Return whether no part of a path is hidden: editors, notebooks and macOS keep copies so."""
+    return not any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts)
 
 
 def _from_hub(source: SourceConfig, place: Path) -> Files:

@@ -30,9 +30,28 @@ def _batches(path: Path) -> Iterator[RecordBatch]:
     try:
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
             refuse_repeated(str(path), file.schema_arrow.names)
-            yield from file.iter_batches(_ROWS_AT_A_TIME)
+            yield from map(_as_shown, file.iter_batches(_ROWS_AT_A_TIME))
     except (ArrowException, OSError, ValueError) as error:  # a column name may be no UTF-8
         raise not_readable(path, "a Parquet", error) from error
+
+
+def _as_shown(batch: RecordBatch) -> RecordBatch:
+    """Return a batch with texts where bytes are texts, and 32-bit numbers in their own digits."""
+    import pyarrow
+    from pyarrow import types
+
+    columns = []
+    for column in batch.columns:
+        try:
+            if types.is_float32(column.type):  # read as 64 bits, 0.1 would be 0.10000000149011612
+                columns.append(column.cast(pyarrow.string()).cast(pyarrow.float64()))
+            elif types.is_binary(column.type) or types.is_large_binary(column.type):
+                columns.append(column.cast(pyarrow.string()))
+            else:
+                columns.append(column)
+        except pyarrow.ArrowInvalid:  # no UTF-8
+            columns.append(column)
+    return pyarrow.RecordBatch.from_arrays(columns, batch.schema.names)
 
 
 def _as_python(batch: RecordBatch) -> Iterator[dict[str, Any] | str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from arabic_llm.data.reading.csv_files import read_csv, read_tsv
 from arabic_llm.data.reading.json_files import read_json, read_json_lines
-from arabic_llm.data.reading.lines import read_texts
+from arabic_llm.data.reading.lines import PACKED, read_texts
 from arabic_llm.data.reading.parquet import read_parquet
 from arabic_llm.data.reading.records import Broken, Record
 from arabic_llm.data.reading.workbooks import read_workbook
@@ -26,30 +26,44 @@ _TEXT_READERS: dict[str, Reader] = {
 }
 READERS: dict[str, Reader] = {
     **_TEXT_READERS,
-    **{f"{suffix}.gz": reader for suffix, reader in _TEXT_READERS.items()},
+    **{f"{suffix}{packed}": reader for packed in PACKED for suffix, reader in _TEXT_READERS.items()},
     ".parquet": read_parquet,
     ".xlsx": read_workbook,
 }
+# What datasets lays beside rows.
+_ABOUT_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+_KINDS = {
+    ".bin": " (numbers of a model or a tokenizer, not text: name the files that they were made from)",
+    ".arrow": " (write them as Parquet: datasets.load_from_disk(folder).to_parquet(file))",
+    ".pkl": " (to open one runs code: write it as Parquet or JSON)",
+    ".xls": " (of Excel before 2007: save it as .xlsx)",
+    ".zip": " (unpack it)",
+}
 
 
-def read(path: Path) -> Iterator[Record | Broken]:
+def read(path: Path, *, unwrap: bool = False) -> Iterator[Record | Broken]:
     """Yield the records of a file in order, and in their place what is broken.
 
+    A JSON object that wraps rows is read as its rows, where it is to be unwrapped.
     Raises DataError when the file is missing, of a kind we do not read, or damaged as a whole.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     reader = READERS.get(_suffix(path))
     if reader is None:
-        raise DataError(f"{path}: cannot read '{_suffix(path)}' files; there are: {', '.join(READERS)}")
-    yield from reader(path)
+        kind = _KINDS.get(path.suffix.lower(), "")
+        raise DataError(
+            f"{path}: cannot read '{_suffix(path)}' files{kind}; there are: {', '.join(READERS)}"
+        )
+    yield from read_json(path, unwrap=unwrap) if reader is read_json else reader(path)
 
 
 def is_data(path: Path) -> bool:
     """Return whether a file found in a folder is read; a .txt there is a licence more often than data."""
-    return _suffix(path) in READERS and not _suffix(path).startswith(".txt")
+    is_said_elsewhere = path.name.lower() in _ABOUT_DATA or _suffix(path).startswith(".txt")
+    return _suffix(path) in READERS and not is_said_elsewhere
 
 
 def _suffix(path: Path) -> str:
     suffix = path.suffix.lower()
-    return Path(path.stem).suffix.lower() + suffix if suffix == ".gz" else suffix
+    return Path(path.stem).suffix.lower() + suffix if suffix in PACKED else suffix

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from arabic_llm.errors import DataError
 DEEPEST = 100  # lists in lists; a conversation has three levels, and Python's own walks end before 1,000
 _LONGEST_SHOWN = 120  # characters of a file's own words that fit into a message of one line
 _MOST_NAMES = 30  # of columns, in one message
+_NO_NUMBER = {"NaN", "nan", "NAN", "<NA>", "#N/A"}
+_SMALL, _LARGE = 1e-10, 1e21  # numbers between them are written out
 _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 _NUL = "NUL character: no text holds one"
 _HALF = "half a character: a surrogate without its other half"
@@ -32,6 +37,32 @@ class Broken:
 
     place: str
     reason: str
+
+
+def told(cell: str) -> str | None:
+    """Return what a cell of a table says; pandas writes the name of no number where it has nothing."""
+    return None if cell in _NO_NUMBER else cell
+
+
+def as_text(value: object) -> str | None:
+    """Return a value as its file shows it, or None for what is no text: true, a list, bytes."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Decimal):
+        return f"{value:f}" if value.is_finite() else None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _number(value) if isfinite(value) else None
+    if isinstance(value, datetime):
+        is_day = value.time() == time() and value.tzinfo is None
+        return value.date().isoformat() if is_day else value.isoformat(" ")
+    return value.isoformat() if isinstance(value, date | time) else None
+
+
+def _number(value: float) -> str:
+    """Return a number as it is said; one that its file does not write, without an exponent."""
+    said = str(value)
+    is_written_out = type(value) is not float or "e" not in said or not _SMALL < abs(value) < _LARGE
+    return said if is_written_out else f"{Decimal(said):f}"
 
 
 def shown(words: object, longest: int = _LONGEST_SHOWN) -> str:

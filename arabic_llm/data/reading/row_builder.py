@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 from arabic_llm.config.data import ColumnsConfig
-from arabic_llm.data.reading.records import Broken, Record, shown
+from arabic_llm.data.reading import turns
+from arabic_llm.data.reading.records import Broken, Record, as_text, shown
+from arabic_llm.data.reading.turns import UnusableError
 from arabic_llm.data.rows import Message, Row
 
-_ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "chatgpt": "assistant"}
 _PAIR = 2  # a question and its answer, or a better answer and a worse one
-
-
-class _UnusableError(Exception):
-    """What is wrong with a record."""
 
 
 def as_row(record: Record, columns: ColumnsConfig) -> Row | Broken:
@@ -25,13 +23,13 @@ def as_row(record: Record, columns: ColumnsConfig) -> Row | Broken:
     values = record.values
     subject = str(values.get(columns.subject) or "") if columns.subject else ""
     label = values.get(columns.label) if columns.label else None
-    label = "" if label is None else str(label)
+    label = "" if _is_nothing(label) else " ".join((as_text(label) or str(label)).split())
     try:
         if columns.text and not columns.messages:
             text = _text(values.get(columns.text), columns.text)
             return Row(record.place, text=text, subject=subject, label=label)
         messages, rejected = _conversation(values, columns)
-    except _UnusableError as error:
+    except UnusableError as error:
         return Broken(record.place, str(error))
     return Row(record.place, tuple(messages), subject=subject, rejected=rejected, label=label)
 
@@ -43,17 +41,18 @@ def _conversation(values: dict[str, Any], columns: ColumnsConfig) -> tuple[list[
     """
     answer = values.get(str(columns.response))
     whole = isinstance(answer, list) and len(answer) > 1 and isinstance(answer[0], dict)
+    turns.refuse_unread_columns(values, columns.unread_keys)
     messages = [] if whole else _opening(values, columns)
     rejected = ""
     if columns.response and columns.response == columns.rejected:
         best, worst = _best_and_worst(answer, columns.response)
         messages, rejected = [*messages, Message("assistant", best)], worst
     elif columns.response:
-        chosen = _answer(answer, columns.response)
+        chosen = _answer(answer, columns.response, columns.unread_keys)
         if columns.rejected:
-            worse = _answer(values.get(columns.rejected), columns.rejected)
+            worse = _answer(values.get(columns.rejected), columns.rejected, columns.unread_keys)
             if worse[:-1] != chosen[:-1]:
-                raise _UnusableError(
+                raise UnusableError(
                     f"'{columns.response}' and '{columns.rejected}' answer two different conversations"
                 )
             rejected = worse[-1].content
@@ -61,7 +60,9 @@ def _conversation(values: dict[str, Any], columns: ColumnsConfig) -> tuple[list[
     if columns.system and (system := _optional(values.get(columns.system), columns.system)):
         messages = [Message("system", system), *messages]
     opening = columns.messages or columns.prompt or columns.response
-    return _in_order(messages, str(columns.response if whole else opening)), rejected
+    messages = _in_order(messages, str(columns.response if whole else opening))
+    _refuse_nothing_to_learn(messages[-1:] if rejected else messages)
+    return messages, rejected
 
 
 def _opening(values: dict[str, Any], columns: ColumnsConfig) -> list[Message]:
@@ -69,7 +70,7 @@ def _opening(values: dict[str, Any], columns: ColumnsConfig) -> list[Message]:
     column = str(columns.messages or columns.prompt)
     value = values.get(column)
     if columns.messages or isinstance(value, list):
-        return _turns(value, column)
+        return turns.read(value, column, columns.unread_keys)
     prompt = _text(value, column)
     if columns.context and (context := _optional(values.get(columns.context), columns.context)):
         prompt = f"{prompt}\n\n{context}"
@@ -77,14 +78,13 @@ def _opening(values: dict[str, Any], columns: ColumnsConfig) -> list[Message]:
 
 
 def _text(value: Any, column: str) -> str:
-    """Return the text of a column; a number is text too."""
+    """Return the text of a column; a number or a date is text too."""
     if _is_nothing(value):
-        raise _UnusableError(f"'{column}' is empty")
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) != math.inf:
-        return str(value)
-    if not isinstance(value, str):
-        raise _UnusableError(f"'{column}' is no text ({type(value).__name__})")
-    return value
+        raise UnusableError(f"'{column}' is empty")
+    said = as_text(value)
+    if said is None:
+        raise UnusableError(f"'{column}' is no text ({type(value).__name__})")
+    return said
 
 
 def _optional(value: Any, column: str) -> str:
@@ -98,19 +98,19 @@ def _is_nothing(value: Any) -> bool:
     return value is None or is_nan or (isinstance(value, str) and not value.strip())
 
 
-def _answer(value: Any, column: str) -> list[Message]:
+def _answer(value: Any, column: str, unread: Collection[str]) -> list[Message]:
     """Return an answer: a text, a turn, or a list of turns of which it is the last."""
     if isinstance(value, dict):
-        return _turns([value], column)
+        return turns.read([value], column, unread)
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        return _turns(value, column)
+        return turns.read(value, column, unread)
     return [Message("assistant", _text(value, column))]
 
 
 def _best_and_worst(value: Any, column: str) -> tuple[str, str]:
     """Return the first and the last of answers that are ordered from the best to the worst."""
     if not isinstance(value, list) or len(value) < _PAIR:
-        raise _UnusableError(f"'{column}' is no list of answers, the best first")
+        raise UnusableError(f"'{column}' is no list of answers, the best first")
     return _text(value[0], column), _text(value[-1], column)
 
 
@@ -120,7 +120,7 @@ def _history(value: Any, column: str | None) -> list[Message]:
         return []
     pairs = value if isinstance(value, list) else [value]
     if not all(isinstance(pair, list) and len(pair) == _PAIR for pair in pairs):
-        raise _UnusableError(f"'{column}' is no list of [question, answer]")
+        raise UnusableError(f"'{column}' is no list of [question, answer]")
     roles = ("user", "assistant")
     return [
         Message(role, _text(said, str(column)))
@@ -129,34 +129,18 @@ def _history(value: Any, column: str | None) -> list[Message]:
     ]
 
 
-def _turns(value: Any, column: str) -> list[Message]:
-    """Return the turns of a list of {role, content} or {from, value}."""
-    if not isinstance(value, list) or not value:
-        raise _UnusableError(f"'{column}' is no list of turns")
-    messages = []
-    for turn in value:
-        content = _first(turn, "content", "value") if isinstance(turn, dict) else None
-        if not isinstance(content, str):
-            raise _UnusableError(f"'{column}' holds a turn without role and content")
-        if not content.strip():
-            raise _UnusableError(f"'{column}' holds an empty turn")
-        role = str(_first(turn, "role", "from"))
-        messages.append(Message(_ROLES.get(role, role), content))
-    return messages
-
-
-def _first(turn: dict[str, Any], *keys: str) -> Any:
-    """Return the first value that is there; Parquet gives every turn all keys of the file."""
-    return next((turn[key] for key in keys if turn.get(key) is not None), None)
-
-
 def _in_order(messages: list[Message], column: str) -> list[Message]:
     """Return a conversation that goes to and fro and ends with an answer."""
     roles = [m.role for m in messages]
     spoken = roles[1:] if roles[0] == "system" else roles
     if not spoken or spoken != ["user", "assistant"] * (len(spoken) // 2):
-        raise _UnusableError(
+        raise UnusableError(
             f"turns of '{column}' do not go (system,) user, assistant, user, assistant:"
             f" {shown(', '.join(roles))}"
         )
     return messages
+
+
+def _refuse_nothing_to_learn(messages: list[Message]) -> None:
+    if not any(m.role == "assistant" and m.supervised for m in messages):
+        raise UnusableError("no answer is learned: each is marked so")

@@ -114,7 +114,8 @@ def _count(path: Path, source: SourceConfig) -> tuple[int, bool]:
         return parquet.read_metadata(path).num_rows, False
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
-    is_array = suffix == ".json" and head.lstrip()[:1] == b"["
+    begins = head.lstrip()[:1] if suffix == ".json" else b""
+    is_array = begins == b"[" or (begins == b"{" and size <= _PARSED_BYTES)  # it may be one object, of rows
     if suffix not in _LINES or is_array or source.shape is Shape.paragraphs:
         if size > _PARSED_BYTES or suffix == ".xlsx":
             raise DataError(f"{path} must be read to count its rows: dry_run=true task=sft does")
@@ -126,7 +127,7 @@ def _count(path: Path, source: SourceConfig) -> tuple[int, bool]:
 
 
 def _records(path: Path, source: SourceConfig) -> Iterator[Record | Broken]:
-    records = readers.read(path)
+    records = readers.read(path, unwrap=source.shape is None)
     return records if source.shape is None else converters.reshape(source.shape, records, source.language)
 
 

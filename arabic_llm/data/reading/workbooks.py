@@ -8,9 +8,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile, ZipFile
 
+from arabic_llm.data.reading.cell_values import hidden_rows, shown_value
 from arabic_llm.data.reading.records import Broken, Record, checked, not_readable, refuse_repeated, shown
 from arabic_llm.errors import DataError
 
@@ -21,7 +22,6 @@ log = logging.getLogger(__name__)
 
 _MOST_ROWS = 2**20  # of a sheet, says Excel; a damaged row number must not be counted up to
 _LARGEST_BYTES = 2**31  # unpacked: 2 KiB for each of the most rows; more is damage, or a zip bomb
-_WHOLE_NUMBERS = 2**53  # beyond it a float has lost its last digits
 # zipfile and openpyxl have no common error; these are what damaged bytes raise in them.
 _DAMAGE = (
     *(BadZipFile, zlib.error, EOFError, OSError, SyntaxError),  # SyntaxError: XML, of both parsers
@@ -38,7 +38,7 @@ def read_workbook(path: Path) -> Iterator[Record | Broken]:
     for number, cells in _filled_rows(path):
         place = f"{path}:{number}"
         if not names:
-            names = {column: str(cell.value) for column, cell in cells.items()}
+            names = {column: str(shown_value(cell)) for column, cell in cells.items()}
             refuse_repeated(place, names.values())
             continue
         failed = [column for column in names if column in cells and cells[column].data_type == "e"]
@@ -46,7 +46,7 @@ def read_workbook(path: Path) -> Iterator[Record | Broken]:
             what = f"{cells[failed[0]].value} in '{names[failed[0]]}'"
             yield Broken(place, f"a formula that failed: {shown(what)}")
         else:
-            values = {names[c]: _value(cells[c].value) if c in cells else None for c in names}
+            values = {names[c]: shown_value(cells[c]) if c in cells else None for c in names}
             yield checked(place, values)
 
 
@@ -64,11 +64,13 @@ def _filled_rows(path: Path) -> Iterator[tuple[int, dict[int, ReadOnlyCell]]]:
             if others:
                 log.info("%s: sheet '%s' is read, %d others are not", path, shown(sheet.title), len(others))
             sheet.reset_dimensions()  # what the file says of its own size is often wrong
+            if hidden := hidden_rows(path, sheet._worksheet_path):  # openpyxl tells them of whole sheets
+                log.info("%s: %s hidden rows are not read", path, f"{len(hidden):,}")
             for number, row in enumerate(sheet.iter_rows(), 1):
                 if number > _MOST_ROWS:
                     raise DataError(f"{path}:{number}: more rows than Excel has; save the workbook again")
                 cells = {column: cell for column, cell in enumerate(row) if cell.value is not None}
-                if cells:
+                if cells and number not in hidden:
                     yield number, cells
     except _DAMAGE as error:
         raise not_readable(path, "an Excel (.xlsx)", error) from error
@@ -82,9 +84,3 @@ def _check_archive(path: Path) -> None:
             raise BadZipFile(f"{size:,} bytes unpacked are more than {_LARGEST_BYTES:,}")
         if damaged := archive.testzip():
             raise BadZipFile(f"damaged: {damaged}")
-
-
-def _value(value: Any) -> Any:
-    """Return a cell's value; Excel has one kind of number, and shows 7.0 as 7."""
-    whole = isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE_NUMBERS
-    return int(value) if whole else value

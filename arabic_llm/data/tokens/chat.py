@@ -48,6 +48,7 @@ class TokenRow:
     kind: str  # chat; text; part: a piece of a text whose end stands in another piece; labelled
     was_cut: bool = False
     source: str = ""  # the data set its row came from; none: there is only one
+    was_changed: bool = False  # the template says an answer otherwise than the row: trimmed
 
 
 def prepare(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> Codec:
@@ -195,6 +196,12 @@ def _render(
 def _encode_chat(codec: Codec, row: Row) -> TokenRow | str:
     """Return the whole conversation as one sequence, or why it cannot be one."""
     text, said = _render(codec, row.messages, add_generation_prompt=False)
+    answers = [m for m in row.messages if m.role == "assistant"]
+    if len(answers) != len(said):
+        return f"the chat template has {len(said)} places to learn for {len(answers)} answers"
+    learned = [(span, m.content) for span, m in zip(said, answers, strict=True) if m.supervised]
+    said = [span for span, _ in learned]
+    was_changed = any(answer not in text[start:end] for (start, end), answer in learned)
     encoding = codec.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ends = [end for _, end in said]
     ids, labels, previous_end = encoding["input_ids"], [], 0
@@ -206,7 +213,7 @@ def _encode_chat(codec: Codec, row: Row) -> TokenRow | str:
         if near < len(said) and begin < said[near][0] < end:
             return "its first token is half prompt, half answer"
         labels.append(token_id if inside else IGNORED)
-    return TokenRow(row.id, ids, labels, "chat", source=row.source)
+    return TokenRow(row.id, ids, labels, "chat", source=row.source, was_changed=was_changed)
 
 
 def _encode_text(codec: Codec, row: Row, max_length: int) -> list[TokenRow]:
@@ -243,6 +250,8 @@ def _cut(codec: Codec, row: Row, max_length: int) -> list[TokenRow] | str:
         shorter = _encode_chat(codec, replace(row, messages=(*system, *turns)))
         if isinstance(shorter, str) or len(shorter.input_ids) > max_length:
             return None
+        if all(label == IGNORED for label in shorter.labels):
+            return None  # what is learned was cut
         return replace(shorter, was_cut=True)
 
     while sum(m.role == "user" for m in turns) > 1:

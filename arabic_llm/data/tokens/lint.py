@@ -13,6 +13,7 @@ from arabic_llm.data.tokens.chat import IGNORED, Codec
 from arabic_llm.data.tokens.token_rows import TokenRows, data_hash
 from arabic_llm.errors import DataError
 from arabic_llm.text.normalize import normalize
+from arabic_llm.text.words import count_words
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,9 @@ def _num_supervised(labels: list[int]) -> int:
 
 
 def _num_words(row: Row) -> int:
-    said = [m.content for m in row.messages if m.role == "assistant"] if row.messages else [row.text]
-    return sum(len(text.split()) for text in said)
+    answers = [m.content for m in row.messages if m.role == "assistant" and m.supervised]
+    said = answers if row.messages else [row.text]
+    return sum(map(count_words, said))
 
 
 def _asks(row: Row, questions: set[str] | str) -> bool:

@@ -25,7 +25,7 @@ from arabic_llm.data.tokens.chat import Codec, TokenRow
 from arabic_llm.errors import DataError
 
 _CODE = ("data/tokens/chat.py", "data/tokens/token_rows.py")  # what makes ids and labels of the same rows
-_COLUMNS = ("id", "input_ids", "labels", "kind", "was_cut", "source")
+_COLUMNS = ("id", "input_ids", "labels", "kind", "was_cut", "source", "was_changed")
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ def _encode_now(codec: Codec, rows: Sequence[Row], data: DataConfig, max_length:
             ledger.drop(result, row.id)
         else:
             ledger.keep()
+            ledger.change("answer changed by the chat template", result[0].was_changed, [row.id])
             encoded += result
     return TokenRows(encoded, ledger)
 

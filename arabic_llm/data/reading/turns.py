@@ -1,0 +1,124 @@
+"""Turns with the keys of OpenAI, ShareGPT, Axolotl and ms-swift: read whole, or refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from json import JSONDecodeError
+from typing import Any
+
+from arabic_llm.data.reading.json_files import parse
+from arabic_llm.data.reading.records import listed, shown
+from arabic_llm.data.rows import Message
+
+_ROLES = {
+    **dict.fromkeys(("human", "prompter"), "user"),
+    **dict.fromkeys(("gpt", "model", "chatgpt", "bot", "chatbot", "ai"), "assistant"),
+    "developer": "system",  # what OpenAI calls it since 2024
+}
+_SPEAKER, _SAID = ("role", "from"), ("content", "value")
+# Whether an answer is learned: OpenAI's key, Axolotl's, ms-swift's.
+_LEARNED = ("weight", "train", "loss")
+_READ = {*_SPEAKER, *_SAID, *_LEARNED}
+_BESIDE = ("images", "videos", "audios", "tools")  # columns of LLaMA-Factory, ms-swift and TRL
+_CURE = "take them out, or name them in data.columns.unread_keys"
+_NOTHING: tuple[object, ...] = (None, "", [], {})  # Parquet gives every turn all keys of the file
+
+
+class UnusableError(Exception):
+    """What is wrong with a record."""
+
+
+def as_list(value: Any) -> list[Any] | None:
+    """Return a list of turns, also one that is written as JSON (a table's cell), or None: it is no list.
+
+    Raises UnusableError for what begins like JSON and is broken.
+    """
+    if isinstance(value, str) and value.lstrip().startswith(("[{", "[\n", "[ ")):
+        try:
+            value = parse(value.strip())
+        except JSONDecodeError as error:
+            raise UnusableError(f"broken JSON: {error.msg} at character {error.pos + 1}") from error
+    return value if isinstance(value, list) else None
+
+
+def role_of(turn: dict[str, Any]) -> str:
+    """Return who speaks, in our words: system, user or assistant; another's name as it stands."""
+    name = str(_first(turn, _SPEAKER) or "").strip()
+    return _ROLES.get(name.casefold(), name.casefold())
+
+
+def read(value: Any, column: str, unread: Collection[str] = ()) -> list[Message]:
+    """Return the turns of a list of {role, content} or {from, value}; `unread` keys are left out.
+
+    A system turn that is empty says nothing, and is none. Raises UnusableError for what is no turn, and
+    for keys that nothing reads: tool calls and pictures are part of what was said.
+    """
+    turns = as_list(value)
+    if not turns:
+        raise UnusableError(f"'{column}' is no list of turns")
+    messages = []
+    for turn in turns:
+        said = _first(turn, _SAID) if isinstance(turn, dict) else None
+        if said is None:
+            raise UnusableError(f"'{column}' holds a turn without role and content")
+        _refuse_unread(turn, column, unread)
+        role, content = role_of(turn), _content(said, column)
+        if not role:
+            raise UnusableError(f"'{column}' holds a turn without a role")
+        if content.strip():
+            messages.append(Message(role, content, role != "assistant" or _is_learned(turn, column)))
+        elif role != "system":
+            raise UnusableError(f"'{column}' holds an empty turn")
+    if not messages:
+        raise UnusableError(f"'{column}' is no list of turns")
+    return messages
+
+
+def refuse_unread_columns(values: dict[str, Any], unread: Collection[str]) -> None:
+    """Raise UnusableError for a conversation that comes with pictures or tools: it is about them."""
+    keys = [key for key in _BESIDE if values.get(key) not in _NOTHING and key not in unread]
+    if keys:
+        raise UnusableError(f"nothing reads what stands beside its turns: {listed(keys)}; {_CURE}")
+
+
+def _refuse_unread(turn: dict[str, Any], column: str, unread: Collection[str]) -> None:
+    keys = [key for key in turn if key not in _READ and key not in unread and turn[key] not in _NOTHING]
+    if keys:
+        raise UnusableError(
+            f"'{column}' holds a turn with keys that nothing reads: {listed(keys)}; {_CURE}"
+        )
+
+
+def _content(said: Any, column: str) -> str:
+    """Return what is said: a text, or the text of OpenAI's content parts, one after the other."""
+    if isinstance(said, str):
+        return said
+    if not isinstance(said, list):
+        raise UnusableError(f"'{column}' holds a turn without role and content")
+    texts = [part if isinstance(part, str) else _part(part, column) for part in said]
+    return "".join(texts)
+
+
+def _part(part: Any, column: str) -> str:
+    held = (
+        {key: value for key, value in part.items() if value not in _NOTHING}
+        if isinstance(part, dict)
+        else {}
+    )
+    if not isinstance(held.get("text", ""), str) or held.keys() - {"type", "text"} or "type" not in held:
+        raise UnusableError(f"'{column}' holds a part that is no text: {shown(held.get('type', part))}")
+    return str(held.get("text", ""))
+
+
+def _is_learned(turn: dict[str, Any], column: str) -> bool:
+    """Return whether an answer is learned: it is, unless one of the keys says no."""
+    marks = {key: turn[key] for key in _LEARNED if turn.get(key) is not None}
+    for key, mark in marks.items():
+        if mark not in (0, 1):
+            raise UnusableError(f"'{column}' holds a turn with {key}={shown(mark)}: neither 0 nor 1")
+    return all(marks.values())
+
+
+def _first(turn: dict[str, Any], keys: Collection[str]) -> Any:
+    """Return the first value that is there; Parquet gives every turn all keys of the file."""
+    return next((turn[key] for key in keys if turn.get(key) is not None), None)

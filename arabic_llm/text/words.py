@@ -1,0 +1,22 @@
+"""What a word is, in every count and comparison: what stands between spaces; of Chinese, each character."""
+
+from __future__ import annotations
+
+import re
+
+from arabic_llm.text.normalize import UNSPACED, normalize
+
+# In running text a sign of punctuation beside a Chinese character is not part of a word, nor one itself.
+_PIECE = re.compile(r"\w[^\s]*|[^\w\s]+\w[^\s]*")
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text as matching reads them."""
+    return normalize(text, "matching").split()
+
+
+def count_words(text: str) -> int:
+    """Return how many words stand in a text as it is written."""
+    if text.isascii() or not UNSPACED.search(text):
+        return len(text.split())
+    return len(_PIECE.findall(UNSPACED.sub(r" \g<0> ", text)))

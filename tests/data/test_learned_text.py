@@ -1,0 +1,115 @@
+"""The law of what is learned: the supervised text of a row is its answer, or the change is counted."""
+
+import json
+import unicodedata
+from dataclasses import replace
+from random import Random
+
+import pytest
+from tokenizers_like import NAMES, codec_of
+
+from arabic_llm.config.data import DataConfig
+from arabic_llm.data.preparing import sources
+from arabic_llm.data.rows import Message, Row
+from arabic_llm.data.tokens import chat, token_rows
+
+CODE = "def s(xs):\n    t = 0\n    for x in xs:\n        if x % 2 == 0:\n            t += x\n    return t"
+# Pieces of answers as they come: code, verse, lists, JSON, sums, marks, thoughts, other scripts.
+PIECES = (
+    *(CODE, '{\n  "a":   [1,\t2]\n}', "- أ\n   - ب\n", "قفا نبك      بسقط اللوى", "3.50", "C#"),
+    *("كِتَابٌ", "م\u0651\u064e", "كت\u0640ا", "583ه\u0640", "\ufefb", "\u202bنص\u202c", "\ufeff"),
+    *("<think>\nأربعة\n</think>\n\nاثنا عشر", "  ", "\n", "\r\n", "\t", " ", "\u00a0", "```"),
+    *("[INST]", "می\u200cروم", "你好，世界。"),
+)
+
+
+def rows_of(tmp_path, answers, **settings):
+    path = tmp_path / "my.jsonl"
+    rows = [{"instruction": f"سؤال {n}", "output": answer} for n, answer in enumerate(answers)]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    settings = {"path": str(path), "dev_share": 0, "test_share": 0, "dedup": False} | settings
+    return sources.load(DataConfig("local", **settings), tmp_path, seed=17)
+
+
+def generated(num, seed=17):
+    draw = Random(seed)
+    made = ("".join(draw.choices(PIECES, k=draw.randint(1, 5))) for _ in range(num))
+    return [answer for answer in made if answer.strip(" \n\r\t\u00a0\ufeff\u202b\u202c")]
+
+
+def learned(codec, encoded):
+    """Return what a row teaches; NFC, which some tokenizers apply, does not change what it says."""
+    (run,) = (ids for supervised, ids in chat.spans(encoded) if supervised)
+    return unicodedata.normalize("NFC", codec.tokenizer.decode(run))
+
+
+def test_code_is_learned_as_it_stands(tmp_path):
+    (row,) = rows_of(tmp_path, [CODE]).train
+    assert row.messages[-1].content == CODE
+    compile(row.messages[-1].content, "answer", "exec")
+
+
+@pytest.mark.parametrize("profile", ["decoder", "encoder", "none"])
+def test_an_answer_of_a_kept_row_is_what_its_file_says_or_its_change_is_counted(profile, tmp_path):
+    answers = generated(300)
+    for answer in answers:  # one row at a time: each change is then an example
+        found = rows_of(tmp_path, [answer], profile=profile)
+        same = found.train[0].messages[-1].content == answer
+        assert bool(found.ledger.changed) is not same, (answer, found.ledger.changed)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_tokens_teach_is_the_answer_of_the_row_or_the_change_is_counted(name, tmp_path):
+    codec, local = codec_of(name), DataConfig("local")
+    rows = [
+        Row(str(n), (Message("user", "سؤال"), Message("assistant", answer)))
+        for n, answer in enumerate(generated(200))
+    ]
+    simple = Row("!", (Message("user", "سؤال"), Message("assistant", "!")))
+    (frame,) = token_rows.encode(codec, [simple], local, 1000, None).rows
+    before, _, after = learned(codec, frame).partition("!")
+    for row in rows:
+        found = token_rows.encode(codec, [row], local, 10_000, None)
+        if not found.ledger.kept:
+            assert found.ledger.dropped  # with its reason
+            continue
+        same = learned(codec, found.rows[0]) == f"{before}{unicodedata.normalize('NFC', said(row))}{after}"
+        assert same or found.ledger.changed == {"answer changed by the chat template": 1}, said(row)
+
+
+def said(row):
+    return row.messages[-1].content
+
+
+def test_what_a_template_trims_is_counted():
+    codec = codec_of("tiny")
+    trimming = replace(codec, template=codec.template.replace("message.content", "message.content | trim"))
+    assert trimming.template != codec.template
+    row = Row("r", (Message("user", "سؤال"), Message("assistant", "    return x")))
+    found = token_rows.encode(trimming, [row], DataConfig("local"), 10_000, None)
+    assert found.ledger.where_changed() == ["tokens: 1 answer changed by the chat template, e.g. r"]
+    assert not token_rows.encode(codec, [row], DataConfig("local"), 10_000, None).ledger.changed
+
+
+def test_changes_are_counted_by_step_with_their_places(tmp_path):
+    found = rows_of(tmp_path, ["كت\u0640\u0640اب", "القاهرة", "سطر\r\nسطر", "كت\u0640اب\n"])
+    assert dict(found.ledger.changed) == {"answer changed by tatweel": 2, "answer changed by whitespace": 2}
+    path = f"{tmp_path}/my.jsonl"
+    assert found.ledger.where_changed() == [
+        f"local: 2 answer changed by tatweel, e.g. {path}:1, {path}:4",
+        f"local: 2 answer changed by whitespace, e.g. {path}:3, {path}:4",
+    ]
+
+
+def test_a_change_of_the_question_alone_is_not_one_of_the_answer(tmp_path):
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"instruction": "كت\u0640اب؟\\r\\n", "output": "نعم"}\n', encoding="utf-8")
+    found = rows_of(tmp_path, [], path=str(path))
+    assert found.train[0].messages[0].content == "كتاب؟"
+    assert not found.ledger.changed
+
+
+def test_changes_of_rows_that_are_dropped_are_not_counted(tmp_path):
+    found = rows_of(tmp_path, ["نعم\n", "لا"], max_rows=1)
+    assert found.ledger.changed == {"answer changed by whitespace": 1}
+    assert not rows_of(tmp_path, ["لا", "نعم\n"], max_rows=1).ledger.changed
