@@ -1,4 +1,4 @@
-"""The memory of evaluating: planned before it, measured while it lasts, and no answer is changed by that."""
+"""The memory of evaluating: planned before it, measured while it lasts, and no answer changes by it."""
 
 from dataclasses import asdict, replace
 
