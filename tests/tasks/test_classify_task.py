@@ -8,6 +8,7 @@ import re
 import pytest
 import torch
 from conftest import finished, run_in
+from transformers import AutoModelForSequenceClassification
 
 SMALL = ("task=classify", "hw=cpu", "task.max_steps=3", "task.effective_batch_size=8", "task.save_steps=1")
 
@@ -185,3 +186,25 @@ def test_memory_that_runs_out_while_classifying_is_one_line_and_what_is_trained_
     status, said = program(*SMALL, "hydra.run.dir=mine")
     assert status == 0, said
     assert "already trained: " in said
+
+
+def test_what_a_step_took_stands_beside_its_plan(tmp_path):
+    budget = ("hw=4gb", "hw.device=cpu", "hw.usable_gib=3.6")
+    said, directory = finished(tmp_path, *SMALL[:1], *SMALL[2:], *budget)
+    planned = json.loads((directory / "training" / "memory.json").read_text())["planned"]
+    assert (planned["size"], planned["tokens"]) == (8, 128)
+    assert 0 < planned["allocated"] < planned["total"] < 3.6 * 2**30
+    assert " MiB for 8 x 128 tokens, is of the card that hw names, not of this CPU" in said
+    assert "planned: at most, on the card of hw" in (directory / "report.html").read_text(encoding="utf-8")
+
+
+def test_weights_that_find_no_memory_are_one_line(program, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0")
+
+    monkeypatch.setattr(AutoModelForSequenceClassification, "from_pretrained", full)
+    status, said = program(*SMALL)
+    assert status == 2
+    line = said.strip().splitlines()[-1]
+    assert line.startswith("error: reading the weights of tiny: out of memory: 1,536 MiB was asked for, ")
+    assert line.endswith("; take a smaller model")

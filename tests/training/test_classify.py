@@ -17,7 +17,7 @@ from arabic_llm import files
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.rows import Row
 from arabic_llm.data.tokens import chat, token_rows
-from arabic_llm.errors import CheckpointError
+from arabic_llm.errors import CheckpointError, HardwareError
 from arabic_llm.models import adapter, load, placement
 from arabic_llm.profiling import training_memory
 from arabic_llm.profiling.training_memory import watch
@@ -204,3 +204,26 @@ def test_a_classifier_is_refused_where_a_causal_model_is_needed(tmp_path):
     causal = load.base_model(lab.config.model, lab.base, lab.config.adapter, lab.place)
     with pytest.raises(CheckpointError, match="was trained for SEQ_CLS, not for CAUSAL_LM"):
         adapter.with_adapter(causal, tmp_path / "adapter", lab.base)
+
+
+def test_where_memory_runs_out_in_training_a_classifier_the_line_says_what_carries_on(tmp_path):
+    lab, calls = Lab(("hw.micro_batch_size=4",)), []
+
+    def absurd(module, *_):
+        calls.extend([1] * module.training)
+        return torch.empty(2**47) if len(calls) == 6 and module.training else None  # of two a step
+
+    lab.model.get_input_embeddings().register_forward_hook(absurd)
+    expected = r"^step 3: out of memory: .* With hw.micro_batch_size=2 or .* carries on from step 2"
+    with pytest.raises(HardwareError, match=expected):
+        lab.train(tmp_path)
+    _, outcome = Lab(("hw.micro_batch_size=2",)).train(tmp_path)
+    assert (outcome.resumed_from, outcome.steps) == (2, 12)
+
+
+def test_where_memory_runs_out_in_classifying_it_is_one_line():
+    lab = Lab()
+    lab.model.get_input_embeddings().register_forward_hook(lambda *_: torch.empty(2**47))
+    expected = r"^classifying texts: out of memory: .*; set hw.eval_batch_size=\d+, or take a smaller model"
+    with pytest.raises(HardwareError, match=expected):
+        lab.probabilities(lab.model)
