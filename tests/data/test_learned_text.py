@@ -113,3 +113,9 @@ def test_changes_of_rows_that_are_dropped_are_not_counted(tmp_path):
     found = rows_of(tmp_path, ["نعم\n", "لا"], max_rows=1)
     assert found.ledger.changed == {"answer changed by whitespace": 1}
     assert not rows_of(tmp_path, ["لا", "نعم\n"], max_rows=1).ledger.changed
+
+
+def test_a_step_that_the_profile_has_not_is_refused_with_those_it_has():
+    with pytest.raises(ValueError, match=r"data\.profile=decoder has the steps .*, not 'single_spaces'"):
+        DataConfig("local", without_steps=["single_spaces"])
+    assert DataConfig("local", without_steps=["whitespace"]).without_steps == ["whitespace"]

@@ -273,6 +273,19 @@ def test_inspect_colours_what_is_learned_in_the_terminal_and_on_a_page(program, 
     )  # the stop token is learned
 
 
+def test_inspect_says_what_the_profile_changed_in_answers_and_where(program, tmp_path):
+    (tmp_path / "my.jsonl").write_text(
+        '{"instruction": "اكتب", "output": "كت\u0640اب"}\n', encoding="utf-8"
+    )
+    data = ("data=local", "data.path=my.jsonl", "data.dev_share=0", "data.test_share=0")
+    status, said = program("task=inspect", *data, "hydra.run.dir=mine")
+    assert status == 0
+    assert "local: 1 answer changed by tatweel, e.g. my.jsonl:1" in said
+    assert "answer changed by tatweel" in (tmp_path / "mine" / "inspection.html").read_text(
+        encoding="utf-8"
+    )
+
+
 def test_full_fine_tuning_is_studied_too(program, tmp_path):
     status, said = program(
         *("task=study", "adapter=full", *SMALL[:4], "task.learning_rate=1e-3", "hydra.run.dir=mine")
