@@ -32,8 +32,8 @@ from arabic_llm.memory.workload import (
     Loss,
     Optimizer,
     Workload,
-    architecture,
 )
+from arabic_llm.models import families
 from arabic_llm.profiling import training_rehearsal
 
 PRECISIONS = {
@@ -48,7 +48,7 @@ ATTENTION = {
     "flash_attention_2": Attention.flash,
 }
 YES = {"true": True, "1": True, "false": False, "0": False}
-FAMILIES = ("llama", "mistral", "qwen2", "gemma2")
+FAMILIES = [name for name, family in families.TABLE.items() if not family.is_masked]
 DEFAULTS = {
     "quantization": "none",
     "double_quant": "false",
@@ -64,7 +64,7 @@ def workload(row: dict[str, str], shapes: dict[str, dict[str, Any]]) -> Workload
     """Return what a row of the file ran. Raises ConfigError that names the column it cannot read."""
     if (model := _cell(row, "model")) not in shapes:
         raise ConfigError(f"architectures.json has no '{model}'")
-    shape = architecture({"name": model, **shapes[model]})
+    shape = families.architecture({"name": model, **shapes[model]})
     if shape.model_type not in FAMILIES:
         raise ConfigError(f"model_type is '{shape.model_type}'; known: {', '.join(FAMILIES)}")
     nf4 = _choice(row, "quantization", {"nf4": True, "none": False})

@@ -14,6 +14,8 @@ from accelerate.commands.estimate import estimate_training_usage
 from arabic_llm.config.adapter import Quantization
 from arabic_llm.memory import weights
 from arabic_llm.memory.workload import MIB, Attention, Optimizer, Workload
+from arabic_llm.models import families
+from arabic_llm.models.families import ALL_LINEAR
 
 _OWN_WORDS = "it says of itself: worst 4.6% allocated, 13.9% of the process"
 _OPTIMIZERS = {Optimizer.adamw: "adamw", Optimizer.adamw_8bit: "adamw8bit", Optimizer.sgd: "sgd"}
@@ -87,7 +89,7 @@ def _fitcheck(work: Workload) -> Any:
         batch_size=work.batch_size,
         seq_len=work.tokens,
         lora_rank=work.rank,
-        lora_targets=list(weights.linear_shapes(a)) if targets == [weights.ALL_LINEAR] else targets,
+        lora_targets=list(families.linear_shapes(a)) if targets == [ALL_LINEAR] else targets,
         grad_checkpoint=work.checkpointing,
         flash_attn=work.attention is not Attention.eager,  # its word for every fused kernel
     )

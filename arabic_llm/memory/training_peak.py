@@ -18,6 +18,8 @@ from typing import Any
 from arabic_llm.memory import static, weights
 from arabic_llm.memory.allocator import in_a_hole, side_by_side
 from arabic_llm.memory.workload import Attention, Objective, Optimizer, Workload
+from arabic_llm.models import families
+from arabic_llm.models.families import ALL_LINEAR
 
 MOMENTS = Path(__file__).with_name("activation_peaks.json")
 _TILE_TOKENS, _TILE_WORDS = 4096, 32768  # of TRL's fused head
@@ -120,11 +122,10 @@ def _split(name: str) -> tuple[float, str]:
 
 def regime(work: Workload) -> str:
     """Return the name of what decides which code runs: all else is sizes."""
-    family = work.architecture.model_type
     dropout = "dropout" if work.dropout and work.rank is not None else "plain"
     return " ".join(
         (
-            family if family in ("gemma2", "glm", "bert") else "llama",
+            families.closed_form(work.architecture) or "none",
             work.attention.name
             + ("_padded" if work.padded and work.attention is Attention.efficient else ""),
             _trained(work),
@@ -169,7 +170,7 @@ def _target_set(work: Workload) -> str:
 
 def _targets(work: Workload) -> frozenset[str]:
     named = frozenset(work.target_modules)
-    return frozenset(weights.linear_shapes(work.architecture)) if named == {weights.ALL_LINEAR} else named
+    return frozenset(families.linear_shapes(work.architecture)) if named == {ALL_LINEAR} else named
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from arabic_llm.config.hw import Device, HardwareConfig, Precision
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.task import TrainingConfig
 from arabic_llm.errors import ConfigError
-from arabic_llm.memory import static, training_peak, weights
+from arabic_llm.memory import static, training_peak
 from arabic_llm.memory.training_peak import Parts
 from arabic_llm.memory.workload import (
     CUBLAS_WORKSPACE,
@@ -24,6 +24,8 @@ from arabic_llm.memory.workload import (
     Optimizer,
     Workload,
 )
+from arabic_llm.models import families
+from arabic_llm.models.families import ALL_LINEAR
 
 GIB = 2**30
 _HOPPER_GIB = 70  # cards from here on are Hoppers
@@ -92,8 +94,10 @@ def ask(
 
 def refuse_wide(model: ModelConfig, adapter: AdapterConfig) -> None:
     """Refuse an adapter whose rank is more than a layer's width: it would hold no less than the layer."""
-    shapes = weights.linear_shapes(model.architecture)
-    targets = shapes if adapter.target_modules == [weights.ALL_LINEAR] else adapter.target_modules
+    if families.known(model.architecture.model_type) is None:
+        return  # its layers are seen when the model is there
+    shapes = families.linear_shapes(model.architecture)
+    targets = shapes if adapter.target_modules == [ALL_LINEAR] else adapter.target_modules
     widths = {name: min(shapes[name]) for name in targets if name in shapes}
     if not widths or (adapter.rank or 0) <= min(widths.values()):
         return
@@ -250,7 +254,7 @@ def _precision(hw: HardwareConfig) -> Precision:
 
 def _attention(wanted: Ask, padded: bool) -> Attention:
     """Return the kernel that transformers and torch will choose."""
-    if wanted.model.architecture.model_type == "gemma2":
+    if families.is_eager(wanted.model.architecture.model_type):
         return Attention.eager  # its soft-capped scores are in no kernel (Gemma2PreTrainedModel)
     if padded:
         return Attention.efficient  # FlashAttention takes no mask

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any
-
-from omegaconf import MISSING
 
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.model import ArchitectureConfig
-from arabic_llm.errors import ConfigError
 
 MIB = 2**20
 
@@ -111,28 +106,3 @@ class Peak:
     reserved: int  # taken from the card: torch.cuda.max_memory_reserved
     by_phase: dict[str, int]  # peak allocated of forward, backward, optimizer
     fits: bool  # in the capacity that was given
-
-
-def architecture(config: Mapping[str, Any]) -> ArchitectureConfig:
-    """Return the shape of a model from the fields of its config.json, with transformers' defaults.
-
-    Raises ConfigError naming the first field that is missing.
-    """
-    config = {
-        name: value for name, value in config.items() if value is not None
-    }  # Mistral's head_dim is null
-    family, known = config.get("model_type"), {f.name: f.default for f in fields(ArchitectureConfig)}
-    shape = {
-        "num_key_value_heads": config.get("num_attention_heads"),
-        "tie_word_embeddings": family in ("gemma2", "bert"),
-        "attention_bias": family in ("qwen2", "bert"),
-        **{name: config[name] for name in known if name in config},
-    }
-    if family == "gemma2":
-        shape.setdefault("head_dim", 256)
-    elif {"hidden_size", "num_attention_heads"} <= shape.keys():
-        shape.setdefault("head_dim", shape["hidden_size"] // shape["num_attention_heads"])
-    for name, default in known.items():
-        if default == MISSING and shape.get(name) is None:
-            raise ConfigError(f"config.json of {config.get('name', 'this model')}: no '{name}'")
-    return ArchitectureConfig(**shape)

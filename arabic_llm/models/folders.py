@@ -8,7 +8,7 @@ from pathlib import Path
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.errors import ConfigError
-from arabic_llm.memory.workload import architecture
+from arabic_llm.models.families import architecture
 
 MODELS = Path("models")  # beside the user's project: models/<name>/
 CONFIG = "config.json"

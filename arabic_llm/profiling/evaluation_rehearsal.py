@@ -45,7 +45,7 @@ def _causal(model: PreTrainedModel, held: Held, shape: Pass, allocator: CachingA
     """Run a pass of evaluation/scoring.py or of generation, and return the peak without its logits."""
     cache = _cache(held, shape)
     allocator.reset_peaks()
-    logits = model(**_inputs(held, shape), past_key_values=cache, use_cache=True).logits
+    logits = model(**_inputs(model.config, held, shape), past_key_values=cache, use_cache=True).logits
     forward = allocator.peak_allocated
     if shape.is_scored:
         scoring.likelihoods(logits[0], *torch.zeros(2, shape.wanted, dtype=torch.long))
@@ -100,14 +100,14 @@ def workload(held: Held, shape: Pass) -> Workload:
     )
 
 
-def _inputs(held: Held, shape: Pass) -> dict[str, Any]:
+def _inputs(config: Any, held: Held, shape: Pass) -> dict[str, Any]:
     """Return what the model is called with: ids, positions, who sees whom, whose logits are wanted."""
     ids = torch.zeros(shape.rows, shape.tokens, dtype=torch.long)
     places = torch.zeros(shape.wanted, dtype=torch.long) if shape.is_scored else 1
     return {
         "input_ids": ids,
         "position_ids": ids,
-        "attention_mask": skeleton.masks(held.architecture.model_type, lambda: _mask(held, shape)),
+        "attention_mask": skeleton.masks(config, lambda: _mask(held, shape)),
         "logits_to_keep": places,
     }
 

@@ -22,12 +22,12 @@ from transformers import (
     PreTrainedModel,
 )
 
-from arabic_llm.memory.weights import ALL_LINEAR
 from arabic_llm.memory.workload import Attention, Objective, Workload
-from arabic_llm.models import adapter, load
+from arabic_llm.models import adapter, families, load
+from arabic_llm.models.families import ALL_LINEAR
 
+ATTENTION_KINDS = ("chunked_attention", "full_attention", "sliding_attention")  # which a mask tells apart
 _BLOCK, _BLOCK_OF_SCALES = 64, 256  # weights a scale, scales a scale (QLoRA, 2305.14314, section 3)
-FAMILIES = ("llama", "qwen2", "gemma2", "glm", "bert")  # whose models that are there are rehearsed
 
 
 def build(work: Workload) -> PreTrainedModel:
@@ -42,7 +42,7 @@ def build(work: Workload) -> PreTrainedModel:
     config._attn_implementation = "eager" if work.attention is Attention.eager else _fused(work)
     with torch.device("meta"):
         auto_class = AutoModelForSequenceClassification if is_classifier else AutoModelForCausalLM
-        if work.architecture.model_type == "bert" and not is_classifier:
+        if families.is_masked(work.architecture.model_type) and not is_classifier:
             auto_class = AutoModelForMaskedLM
         model = auto_class.from_config(config, dtype=getattr(torch, work.weights.name))
         if work.nf4:
@@ -78,20 +78,19 @@ def tensors(model: PreTrainedModel) -> Iterator[torch.Tensor]:
     yield from model.buffers()
 
 
-def masks(model_type: str, make: Callable[[], torch.Tensor | None]) -> Any:
-    """Return masks as a family's layers take them, each made for itself.
+def masks(config: Any, make: Callable[[], torch.Tensor | None]) -> Any:
+    """Return masks as a model's layers take them: one for each kind of attention that config.json names.
 
     One made beforehand is taken as it is; transformers would look at the (absent) values for it.
     """
-    if model_type == "gemma2":
-        return {f"{kind}_attention": make() for kind in ("full", "sliding")}
-    return {"full_attention": make()} if model_type == "qwen2" else make()
+    kinds = sorted({kind for kind in getattr(config, "layer_types", None) or () if kind in ATTENTION_KINDS})
+    return {kind: make() for kind in kinds} if kinds else make()
 
 
 def _adapted(model: PreTrainedModel, work: Workload) -> PreTrainedModel:
-    targets = list(work.target_modules)
+    targets: list[str] | str = list(work.target_modules)
     if targets == [ALL_LINEAR]:
-        targets = list(adapter.LINEAR_MODULES[work.architecture.model_type])
+        targets = families.linear_modules(work.architecture.model_type)
     config = LoraConfig(
         r=work.rank,
         lora_alpha=work.rank,

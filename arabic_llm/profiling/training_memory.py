@@ -30,10 +30,9 @@ from arabic_llm.memory.workload import (
     Optimizer,
     Peak,
     Workload,
-    architecture,
     workspace,
 )
-from arabic_llm.models import adapter
+from arabic_llm.models import adapter, families
 from arabic_llm.models.load import HostEmbedding
 from arabic_llm.models.placement import AMPERE
 from arabic_llm.profiling import skeleton, training_rehearsal
@@ -226,7 +225,7 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
     """
     config, peft = model.config, getattr(model, "peft_config", {}).get("default")
     is_classifier = adapter.is_classifier(model)
-    if config.model_type not in skeleton.FAMILIES:
+    if families.known(config.model_type) is None:
         return None
     shape = {name: value for name, value in config.to_dict().items() if value is not None}
     quantization = getattr(config, "quantization_config", None)
@@ -237,7 +236,7 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
     on_cuda = args.device.type == "cuda"
     major = torch.cuda.get_device_capability()[0] if on_cuda else 0
     return Workload(
-        architecture=architecture(shape),
+        architecture=families.architecture(shape),
         batch_size=batch.size,
         tokens=batch.tokens,
         nf4=quantization is not None,

@@ -119,7 +119,7 @@ class _Stage:
         self._workspace_of_thread(0)
         embedding = self.model.get_input_embeddings()
         hook = embedding.register_forward_hook(lambda *io: _when_layers_end(io[2], watch))
-        inputs = _batch(self.work)
+        inputs = _batch(self.model.config, self.work)
         if self.work.objective is Objective.sft:
             with self.cuda.forward():
                 out = self.model(**inputs)
@@ -145,7 +145,7 @@ class _Stage:
 
         def forward(*args: Any, **options: Any) -> Any:
             with self.cuda.forward():
-                out = inner(*args, **options | _prepared(self.work))
+                out = inner(*args, **options | _prepared(self.model.config, self.work))
                 if torch.is_grad_enabled():  # a reference has no gradient
                     watch("casts")
                 return out
@@ -168,15 +168,15 @@ def _when_layers_end(embedded: torch.Tensor, watch: Callable[[str], None]) -> No
         embedded.register_hook(lambda _: watch("layers"))  # type: ignore[no-untyped-call]
 
 
-def _batch(work: Workload) -> dict[str, Any]:
+def _batch(config: Any, work: Workload) -> dict[str, Any]:
     ids = torch.zeros(work.batch_size, work.tokens, dtype=torch.long)
-    inputs = {"input_ids": ids, "labels": ids} | _prepared(work)
+    inputs = {"input_ids": ids, "labels": ids} | _prepared(config, work)
     return inputs | ({"fused_lm_head": True} if work.loss is Loss.tiled else {})
 
 
-def _prepared(work: Workload) -> dict[str, Any]:
+def _prepared(config: Any, work: Workload) -> dict[str, Any]:
     """Return the positions and the mask that a model would make for itself."""
-    masks = skeleton.masks(work.architecture.model_type, lambda: _mask(work))
+    masks = skeleton.masks(config, lambda: _mask(work))
     return {"position_ids": torch.zeros(1, work.tokens, dtype=torch.long), "attention_mask": masks}
 
 
