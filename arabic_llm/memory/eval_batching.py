@@ -11,7 +11,7 @@ from arabic_llm.config.adapter import Quantization as Quantized
 from arabic_llm.config.hw import Device, HardwareConfig, Precision
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.memory import inference_peak
-from arabic_llm.memory.inference_peak import Held, Parts, Pass
+from arabic_llm.memory.inference_peak import Held, InferenceParts, Pass
 from arabic_llm.memory.training_plan import FRAGMENTS, GIB, workspace_on
 
 TOKENS_OF_A_SEQUENCE = 64  # what a pass of the scorer may take is counted in tokens
@@ -51,11 +51,11 @@ class Room:
         """Return whether so many sequences of so many tokens stay within the budget."""
         return self.is_within(self.worst(size, context, generates=generates))
 
-    def is_within(self, parts: Parts) -> bool:
+    def is_within(self, parts: InferenceParts) -> bool:
         """Return whether a pass stays within the budget."""
         return self.budget_bytes is None or self.needed(parts) <= self.budget_bytes
 
-    def needed(self, parts: Parts) -> float:
+    def needed(self, parts: InferenceParts) -> float:
         """Return the bytes that are taken from the card, with the holes between blocks; a CPU has none."""
         holes = 0.0 if self.held.on_cpu else FRAGMENTS * (parts.activations + parts.logits)
         return parts.allocated + holes
@@ -73,7 +73,7 @@ class Room:
                 high = middle - 1
         return found
 
-    def worst(self, size: int, context: int, *, generates: bool) -> Parts:
+    def worst(self, size: int, context: int, *, generates: bool) -> InferenceParts:
         """Return what the worst pass holds, of so many sequences of so many tokens, scored or said too."""
         if self.held.is_masked_model:
             shapes = masked(size, context)

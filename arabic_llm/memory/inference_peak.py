@@ -58,7 +58,7 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class Parts:
+class InferenceParts:
     """Bytes on the device at the worst moment of a pass, by what they are."""
 
     weights_4bit: float
@@ -75,7 +75,7 @@ class Parts:
         return float(sum(vars(self).values()))
 
 
-def predict(held: Held, shape: Pass) -> Parts:
+def predict(held: Held, shape: Pass) -> InferenceParts:
     """Return what the worst moment of a pass holds.
 
     That is a block at work (the last one, when the cache has grown; or the first, when more lies in the
@@ -94,7 +94,7 @@ def predict(held: Held, shape: Pass) -> Parts:
     made = _logits(held, shape)
     if layers * grown + made > cache + activations:
         cache, activations, logits = layers * grown, 0.0, made
-    return Parts(
+    return InferenceParts(
         counts.linear * weights.NF4_BYTES if held.nf4 else 0.0,
         float(kept * e),
         float(adapters * _FLOAT32),

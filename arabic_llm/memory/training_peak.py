@@ -29,25 +29,27 @@ _OF_A_LAYER, _OF_NO_LAYER = "KGDhfr", "BTSV"  # letters of sizes: of weights, of
 
 
 @dataclass(frozen=True)
-class Parts:
+class TrainingParts:
     """Bytes on the card at the worst moment of a step, by what they are."""
 
-    weights_4bit: float
-    weights_kept: float  # in 16 or 32 bits
-    adapters: float
-    gradients: float
-    optimizer: float
-    activations: float
-    logits: float
-    workspace: float
+    weights_4bit: float = 0.0
+    weights_kept: float = 0.0  # in 16 or 32 bits
+    adapters: float = 0.0
+    gradients: float = 0.0
+    optimizer: float = 0.0
+    activations: float = 0.0
+    logits: float = 0.0
+    workspace: float = 0.0
+    rehearsed: float = 0.0  # all of them, where a rehearsal says it
+    holes: float | None = None  # between blocks, where a rehearsal says it
 
     @property
     def allocated(self) -> float:
         """Return the sum: torch.cuda.max_memory_allocated."""
-        return float(sum(vars(self).values()))
+        return float(sum(size for name, size in vars(self).items() if name != "holes"))
 
 
-def predict(work: Workload) -> Parts:
+def predict(work: Workload) -> TrainingParts:
     """Return what the worst moment of an optimiser step holds, in blocks of the allocator."""
     nf4, kept = static.weights_held(work)
     trained = static.trained_tensors(work)
@@ -69,7 +71,7 @@ def predict(work: Workload) -> Parts:
     passing, logits, gradients = max(moments, key=sum)
     passing += _gathered(work) if work.fsdp else 0.0
     stays = (nf4, kept, adapters, gradients + buckets, state)
-    return Parts(*stays, passing, logits, 2.0 * work.workspace_bytes)
+    return TrainingParts(*stays, passing, logits, 2.0 * work.workspace_bytes)
 
 
 def _gathered(work: Workload) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from arabic_llm.config import task as schema
@@ -13,7 +13,7 @@ from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.task import TrainingConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import static, training_peak
-from arabic_llm.memory.training_peak import Parts
+from arabic_llm.memory.training_peak import TrainingParts
 from arabic_llm.memory.workload import (
     CUBLAS_WORKSPACE,
     HOPPER_WORKSPACE,
@@ -67,11 +67,13 @@ class Plan:
     accumulation: int
     checkpointing: bool
     work: Workload
-    parts: Parts
+    parts: TrainingParts
 
     @property
     def fragments(self) -> float:
         """Return the bytes that are lost between blocks."""
+        if self.parts.holes is not None:
+            return self.parts.holes
         share = _FRAGMENTS_OF_ALL if self.work.rank is None else FRAGMENTS
         return share * (self.parts.activations + self.parts.logits)
 
@@ -122,8 +124,47 @@ def best(wanted: Ask) -> Plan:
 
     The effective batch and the sequence length are the task's and stay as they are.
     """
-    plans = sorted(_settings(wanted), key=_cost)
+    plans = sorted(_settings(wanted, training_peak.predict), key=_cost)
     return next((p for p in plans if fits(p, wanted.hw)), min(plans, key=lambda p: p.total))
+
+
+def first_that_fits(wanted: Ask, predict: Callable[[Workload], TrainingParts]) -> Plan:
+    """Return the fastest settings within the budget, as `best` does, asking as seldom as may be.
+
+    What takes no less than settings that do not fit is not asked about.
+    """
+    settings = sorted(_settings(wanted, lambda _: TrainingParts()), key=_cost)
+
+    def asked(plan: Plan) -> Plan:
+        return replace(plan, parts=predict(plan.work))
+
+    least = asked(min(settings, key=_frugality))
+    if not fits(least, wanted.hw):
+        return least
+    failed: list[Plan] = []
+    for plan in settings:
+        if any(_takes_no_less(plan, other) for other in failed):
+            continue
+        if fits(found := asked(plan), wanted.hw):
+            return found
+        failed.append(found)
+    return least
+
+
+def _frugality(plan: Plan) -> tuple[float, ...]:
+    """Return what is lowest of the settings that take least."""
+    work = plan.work
+    return (plan.micro_batch_size, *(-flag for flag in (plan.checkpointing, work.fsdp)), *_on_card(work))
+
+
+def _on_card(work: Workload) -> tuple[bool, bool]:
+    return (not work.optimizer_on_host, not work.embedding_on_host)
+
+
+def _takes_no_less(plan: Plan, other: Plan) -> bool:
+    """Return whether a plan differs from another only by what takes more memory."""
+    mine, its = _frugality(plan), _frugality(other)
+    return all(a >= b for a, b in zip(mine, its, strict=True))
 
 
 def fits(plan: Plan, hw: HardwareConfig) -> bool:
@@ -133,6 +174,8 @@ def fits(plan: Plan, hw: HardwareConfig) -> bool:
 
 def is_open(plan: Plan, hw: HardwareConfig) -> bool:
     """Return whether a rehearsal decides: more is said than is needed, or only holes may not fit."""
+    if plan.parts.rehearsed:
+        return False
     fit_without_holes = plan.parts.allocated <= (hw.usable_gib or 0) * GIB
     return not fits(plan, hw) and (fit_without_holes or training_peak.is_upper_bound(plan.work))
 
@@ -160,7 +203,7 @@ def largest_rank(wanted: Ask) -> int | None:
     return None
 
 
-def _settings(wanted: Ask) -> Iterator[Plan]:
+def _settings(wanted: Ask, predict: Callable[[Workload], TrainingParts]) -> Iterator[Plan]:
     """Yield every plan that hw's own settings leave open."""
     batch, hw = wanted.effective_batch_size // wanted.hw.num_cards, wanted.hw  # of one card
     fixed = hw.micro_batch_size
@@ -183,7 +226,7 @@ def _settings(wanted: Ask) -> Iterator[Plan]:
             continue  # FSDP has places of its own
         work = workload(wanted, size, checkpointing=checkpointing)
         work = replace(work, optimizer_on_host=optimizer, embedding_on_host=embedding, fsdp=fsdp)
-        yield Plan(size, batch // size, checkpointing, work, training_peak.predict(work))
+        yield Plan(size, batch // size, checkpointing, work, predict(work))
 
 
 def _choices(set_by_hand: bool | None) -> tuple[bool, ...]:
@@ -197,7 +240,8 @@ def _cost(plan: Plan) -> float:
     a_pass = _TOKENS_OF_A_PASS + tokens + (_TOKENS_OF_A_LOOKUP if work.embedding_on_host else 0)
     if work.fsdp:
         a_pass *= _SHARED_OUT
-    moved = static.moments_on_host(work) / GIB
+    is_counted = families.known(work.architecture.model_type) is not None
+    moved = static.moments_on_host(work) / GIB if is_counted else 0.0
     return plan.accumulation * a_pass + _TOKENS_OF_A_GIB * moved + work.optimizer_on_host
 
 

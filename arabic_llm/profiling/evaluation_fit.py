@@ -13,7 +13,7 @@ from arabic_llm.evaluation.chat_lm import Limits
 from arabic_llm.evaluation.suites import Chosen
 from arabic_llm.memory import eval_batching, eval_plan, weights
 from arabic_llm.memory.eval_batching import Room
-from arabic_llm.memory.inference_peak import Parts
+from arabic_llm.memory.inference_peak import InferenceParts
 from arabic_llm.memory.training_plan import GIB
 from arabic_llm.models import load, placement
 from arabic_llm.models.placement import Placement
@@ -106,7 +106,7 @@ def line(config: RunConfig, fitted: Fit, num_items: int) -> str:
     return f"{said}{needs}: {_parts(fitted, worst)}; {fitted.place.description}"
 
 
-def _parts(fitted: Fit, parts: Parts) -> str:
+def _parts(fitted: Fit, parts: InferenceParts) -> str:
     """Return what the figures are of, in GiB; the workspace and the holes are with the activations."""
     held = parts.weights_4bit + parts.weights_kept + parts.adapters
     passing = fitted.own.needed(parts) - held - parts.cache - parts.logits

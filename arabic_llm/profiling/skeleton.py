@@ -15,16 +15,17 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import (
     AttentionInterface,
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     PreTrainedModel,
 )
 
+from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.memory.workload import Attention, Objective, Workload
 from arabic_llm.models import adapter, families, load
 from arabic_llm.models.families import ALL_LINEAR
+from arabic_llm.models.shape import to_transformers
 
 ATTENTION_KINDS = ("chunked_attention", "full_attention", "sliding_attention")  # which a mask tells apart
 _BLOCK, _BLOCK_OF_SCALES = 64, 256  # weights a scale, scales a scale (QLoRA, 2305.14314, section 3)
@@ -33,8 +34,8 @@ _BLOCK, _BLOCK_OF_SCALES = 64, 256  # weights a scale, scales a scale (QLoRA, 23
 def build(work: Workload) -> PreTrainedModel:
     """Return the model of a workload in training mode, with its adapter, on the meta device."""
     is_classifier = work.objective is Objective.classify
-    config = AutoConfig.for_model(
-        **work.architecture.fields(),
+    config = to_transformers(
+        work.architecture,
         pad_token_id=0 if is_classifier else None,  # the default may lie outside a small vocabulary
         num_labels=work.num_labels,
     )
@@ -52,6 +53,14 @@ def build(work: Workload) -> PreTrainedModel:
     if work.checkpointing:
         enable_checkpointing(model)
     model.train()
+    return model
+
+
+def bare(a: ArchitectureConfig) -> PreTrainedModel:
+    """Return a model of a shape, of tokens, as it is before anything is done to it."""
+    auto_class = AutoModelForMaskedLM if families.is_masked(a.model_type) else AutoModelForCausalLM
+    with torch.device("meta"):
+        model: PreTrainedModel = auto_class.from_config(to_transformers(a))
     return model
 
 

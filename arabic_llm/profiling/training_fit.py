@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from arabic_llm import machine, processes
 from arabic_llm.config.hw import Device, Precision
@@ -15,7 +16,7 @@ from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.workload import Objective
 from arabic_llm.models import load, placement
 from arabic_llm.models.placement import Placement, micro_batch
-from arabic_llm.profiling import training_rehearsal
+from arabic_llm.profiling import kept
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _planned(
     wanted = planning.ask(config.model, config.adapter, hw, task)
     if num_labels is not None:
         wanted = replace(wanted, objective=Objective.classify, num_labels=num_labels)
-    return planning.best(wanted)
+    return kept.best(wanted, Path(config.cache_dir))
 
 
 def _missing(config: RunConfig, chosen: Plan) -> str | None:
@@ -116,7 +117,7 @@ def _missing(config: RunConfig, chosen: Plan) -> str | None:
         return None
     if planning.is_open(chosen, config.hw):
         budget = int((config.hw.usable_gib or 0) * planning.GIB)
-        if training_rehearsal.peak(chosen.work, budget).fits:
+        if kept.peak(chosen.work, budget, Path(config.cache_dir)).fits:
             return None
     of = " task.of=classify" if chosen.work.objective is Objective.classify else ""
     return (

@@ -53,13 +53,15 @@ def rehearse(
     *,
     trace: Trace | None = None,
     num_steps: int = 2,
+    model: PreTrainedModel | None = None,
 ) -> dict[str, int]:
     """Run optimiser steps on an allocator and return the peak of each phase of the last.
 
     In its last pass `watch` is called when it "begins", at the end of autocast ("casts"), of "forward", of
-    the "layers" on the way back (where the embeddings have a gradient) and of "backward".
+    the "layers" on the way back (where the embeddings have a gradient) and of "backward". A `model` that
+    was built of the workload is taken as it is.
     """
-    model = skeleton.build(work)
+    model = model or skeleton.build(work)
     trace = trace or Trace(allocator)
     with ExitStack() as stack:
         stack.enter_context(losses.kernels(model, work))
