@@ -22,17 +22,11 @@ from typing import Any
 
 import memory_peers
 
-from arabic_llm.config.hw import Precision
+from arabic_llm.config.hw import MIB, Precision
+from arabic_llm.config.task import Optimizer
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import weights
-from arabic_llm.memory.workload import (
-    CUBLAS_WORKSPACE,
-    MIB,
-    Attention,
-    Loss,
-    Optimizer,
-    Workload,
-)
+from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Loss, Workload
 from arabic_llm.models import families
 from arabic_llm.profiling import training_rehearsal
 
@@ -41,7 +35,7 @@ PRECISIONS = {
     "bf16": Precision.bfloat16,
     "fp32": Precision.float32,
 }
-OPTIMIZERS = {"adamw": Optimizer.adamw, "adam8bit": Optimizer.adamw_8bit, "sgd": Optimizer.sgd}
+OPTIMIZERS = {"adamw": Optimizer.adamw, "adam8bit": Optimizer.adamw_8bit, "sgd": None}
 ATTENTION = {
     "eager": Attention.eager,
     "sdpa": Attention.efficient,  # pinned to that kernel: a T4 has no FlashAttention

@@ -18,9 +18,10 @@ from dataclasses import replace
 import yaml
 
 from arabic_llm.config import paths
+from arabic_llm.config.hw import MIB
 from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.memory import training_peak
-from arabic_llm.memory.workload import CUBLAS_WORKSPACE, MIB
+from arabic_llm.memory.workload import CUBLAS_WORKSPACE
 from arabic_llm.models import families
 from arabic_llm.profiling import derive, training_rehearsal
 

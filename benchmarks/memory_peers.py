@@ -12,13 +12,15 @@ except ImportError:  # pip install 'arabic-llm[bench]'
 from accelerate.commands.estimate import estimate_training_usage
 
 from arabic_llm.config.adapter import Quantization
+from arabic_llm.config.hw import MIB
+from arabic_llm.config.task import Optimizer
 from arabic_llm.memory import weights
-from arabic_llm.memory.workload import MIB, Attention, Optimizer, Workload
+from arabic_llm.memory.workload import Attention, Workload
 from arabic_llm.models import families
 from arabic_llm.models.families import ALL_LINEAR
 
 _OWN_WORDS = "it says of itself: worst 4.6% allocated, 13.9% of the process"
-_OPTIMIZERS = {Optimizer.adamw: "adamw", Optimizer.adamw_8bit: "adamw8bit", Optimizer.sgd: "sgd"}
+_OPTIMIZERS = {Optimizer.adamw: "adamw", Optimizer.adamw_8bit: "adamw8bit", None: "sgd"}
 _PRECISIONS = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}
 
 

@@ -8,11 +8,11 @@ from itertools import chain
 
 from arabic_llm.config.adapter import AdapterConfig, Method
 from arabic_llm.config.adapter import Quantization as Quantized
-from arabic_llm.config.hw import Device, HardwareConfig, Precision
+from arabic_llm.config.hw import GIB, Device, HardwareConfig, Precision
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.memory import inference_peak
 from arabic_llm.memory.inference_peak import Held, InferenceParts, Pass
-from arabic_llm.memory.training_plan import FRAGMENTS, GIB, workspace_on
+from arabic_llm.memory.training_plan import FRAGMENTS, workspace_on
 
 TOKENS_OF_A_SEQUENCE = 64  # what a pass of the scorer may take is counted in tokens
 CPU_TREE = 256  # tokens: in a tree all meet all, also those that do not see each other; a CPU feels that

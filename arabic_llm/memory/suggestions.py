@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from arabic_llm.config import paths
-from arabic_llm.config.hw import HardwareConfig, Precision
+from arabic_llm.config.hw import GIB, HardwareConfig, Precision
 from arabic_llm.config.model import ArchitectureConfig, ModelConfig, ModelKind
 from arabic_llm.config.task import Optimizer
 from arabic_llm.errors import ConfigError
@@ -20,7 +20,8 @@ from arabic_llm.memory.training_plan import Ask
 from arabic_llm.memory.workload import PAIRS, Objective
 from arabic_llm.models import families
 
-_OF_A_CARD = ("name", "usable_gib", "card_gib", "eval_batch_size")  # another card has its own
+# another card has its own
+_OF_A_CARD = ("name", "usable_gib", "card_gib", "compute_capability", "eval_batch_size")
 _ONLY_PLANNED = ("task", "task.of", "task.exact")  # the run itself is task=sft
 
 
@@ -42,7 +43,7 @@ def ways_out(wanted: Ask, typed: Sequence[str], needed_bytes: float) -> list[str
 def _unrehearsed(wanted: Ask, needed_bytes: float) -> Iterator[tuple[HardwareConfig, dict[str, object]]]:
     if (model := next(_smaller_models(wanted), None)) is not None:
         yield wanted.hw, {"model": model.name}
-    fitting = ((name, hw) for name, hw in cards() if (hw.usable_gib or 0) * planning.GIB >= needed_bytes)
+    fitting = ((name, hw) for name, hw in cards() if (hw.usable_gib or 0) * GIB >= needed_bytes)
     if (card := next(((n, hw) for n, hw in fitting if hw.num_cards == 1), None)) is not None:
         yield card[1], {"hw": card[0]}
 

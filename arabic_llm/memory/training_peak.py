@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from arabic_llm.config.task import Optimizer
 from arabic_llm.memory import static, weights
 from arabic_llm.memory.allocator import in_a_hole, side_by_side
-from arabic_llm.memory.workload import Attention, Objective, Optimizer, Workload
+from arabic_llm.memory.workload import Attention, Objective, Workload
 from arabic_llm.models import families
 from arabic_llm.models.families import ALL_LINEAR
 

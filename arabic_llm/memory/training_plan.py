@@ -6,29 +6,17 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from arabic_llm.config import task as schema
 from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
-from arabic_llm.config.hw import Device, HardwareConfig, Precision
+from arabic_llm.config.hw import GIB, Device, HardwareConfig, Precision
 from arabic_llm.config.model import ModelConfig
-from arabic_llm.config.task import TrainingConfig
+from arabic_llm.config.task import Optimizer, TrainingConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import static, training_peak
 from arabic_llm.memory.training_peak import TrainingParts
-from arabic_llm.memory.workload import (
-    CUBLAS_WORKSPACE,
-    HOPPER_WORKSPACE,
-    PAIRS,
-    Attention,
-    Loss,
-    Objective,
-    Optimizer,
-    Workload,
-)
+from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective, Workload, workspace
 from arabic_llm.models import families
 from arabic_llm.models.families import ALL_LINEAR
 
-GIB = 2**30
-_HOPPER_GIB = 70  # cards from here on are Hoppers
 # A pass costs what this many more tokens would: kernels are started, 4-bit weights unpacked.
 _TOKENS_OF_A_PASS = 1024
 _TOKENS_OF_A_LOOKUP = 64  # on the host: the ids go there, the vectors come back, and the card waits
@@ -54,7 +42,7 @@ class Ask:
     hw: HardwareConfig
     tokens: int  # a sequence
     effective_batch_size: int
-    optimizer: schema.Optimizer
+    optimizer: Optimizer
     objective: Objective = Objective.sft
     num_labels: int = 2  # of classes, where they are the objective
 
@@ -217,7 +205,7 @@ def _settings(wanted: Ask, predict: Callable[[Workload], TrainingParts]) -> Iter
     can_share_out = hw.num_cards > 1 and wanted.adapter.quantization is Quantization.none
     shared_out = _choices(hw.fsdp) if can_share_out else (False,)
     # Paged moments are of 32 bits: where they lie must not change what is learned.
-    in_half = wanted.adapter.dtype is Precision.bfloat16 and wanted.optimizer is schema.Optimizer.adamw
+    in_half = wanted.adapter.dtype is Precision.bfloat16 and wanted.optimizer is Optimizer.adamw
     moments = (False,) if in_half else _choices(hw.optimizer_on_host)
     for size, checkpointing, optimizer, embedding, fsdp in itertools.product(
         sizes, _choices(hw.gradient_checkpointing), moments, embeddings, shared_out
@@ -270,12 +258,10 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         adapter=adapter.dtype or Precision.float32,
         attention=_attention(wanted, padded),
         checkpointing=checkpointing,
-        optimizer=Optimizer[wanted.optimizer.name],
+        optimizer=wanted.optimizer,
         loss=Loss.tiled if wanted.objective in (Objective.sft, Objective.dpo) else Loss.full,
         padded=padded,
         accumulates=wanted.effective_batch_size > micro_batch_size,
-        widened=False,
-        keeps_output=False,
         workspace_bytes=workspace_on(hw),
         dora=adapter.use_dora,
         num_cards=hw.num_cards,
@@ -286,7 +272,7 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
 
 def workspace_on(hw: HardwareConfig) -> int:
     """Return the bytes of a workspace of cuBLAS."""
-    return HOPPER_WORKSPACE if (hw.usable_gib or 0) >= _HOPPER_GIB else CUBLAS_WORKSPACE
+    return workspace(int(hw.compute_capability or 0))
 
 
 def _precision(hw: HardwareConfig) -> Precision:

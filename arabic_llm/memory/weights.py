@@ -14,7 +14,6 @@ from arabic_llm.models.families import ALL_LINEAR, linear_shapes
 # NF4 holds 4 bits a weight; double quantisation an 8-bit scale per 64 weights and a float32 per
 # 256 scales (QLoRA, 2305.14314, section 3): 0.5 + 1/64 + 4/(64*256) = 0.5159 bytes.
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
-GIB = 2**30
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from arabic_llm.config.hw import Precision
+from arabic_llm.config.hw import MIB, Precision
 from arabic_llm.config.model import ArchitectureConfig
-
-MIB = 2**20
+from arabic_llm.config.task import Optimizer
 
 
 class Attention(Enum):
@@ -40,14 +39,6 @@ class Loss(Enum):
     tiled = "tiled"  # TRL's fused head: a tile of 4096 tokens and 32768 words
 
 
-class Optimizer(Enum):
-    """What holds the moments."""
-
-    adamw = "adamw"  # two of 32 bits a trained weight
-    adamw_8bit = "adamw_8bit"  # two of 8 bits, with a float32 scale per 256
-    sgd = "sgd"  # none
-
-
 @dataclass(frozen=True)
 class Workload:
     """A model, how it is held, and the batch of one forward and backward pass."""
@@ -65,12 +56,10 @@ class Workload:
     dropout: float
     attention: Attention
     checkpointing: bool
-    optimizer: Optimizer
+    optimizer: Optimizer | None  # none: nothing is kept from step to step, or nothing is trained
     loss: Loss
     padded: bool  # the batch has an attention mask with zeros in it
     accumulates: bool  # gradients of an earlier pass are there
-    widened: bool  # PEFT's prepare_model_for_kbit_training has cast what is not in 4 bits to float32
-    keeps_output: bool  # the logits live until the step ends, as in a plain loop; Trainer drops them
     workspace_bytes: int  # of cuBLAS, a thread: 8.125 MiB, on Hopper and later 32
     objective: Objective = Objective.sft
     num_labels: int = 2  # classes, where that is the objective
@@ -81,6 +70,9 @@ class Workload:
     embedding_on_host: bool = False  # frozen, not tied to the head, and looked up there
     num_cards: int = 1  # that train together; all else is of one of them
     fsdp: bool = False  # weights, gradients and moments are shared out over them
+    # Our runs do neither; plain loops that were measured do (benchmarks/memory.py).
+    widened: bool = False  # PEFT's prepare_model_for_kbit_training: what is not in 4 bits is float32
+    keeps_output: bool = False  # the logits live until the step ends; Trainer drops them
 
     @property
     def sequences(self) -> int:

@@ -24,9 +24,10 @@ import numpy.typing as npt
 from arabic_llm import files
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.model import ArchitectureConfig
+from arabic_llm.config.task import Optimizer
 from arabic_llm.memory import training_peak, weights
 from arabic_llm.memory.allocator import Block, CachingAllocator
-from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective, Optimizer, Workload
+from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective, Workload
 from arabic_llm.models import families
 from arabic_llm.profiling import trace, training_rehearsal
 
@@ -275,8 +276,6 @@ def _workload(family: str, attention: Attention, padded: bool, what: str) -> Wor
         loss=Loss.tiled,
         padded=padded,
         accumulates=True,
-        widened=False,
-        keeps_output=False,
         workspace_bytes=0,
         dora="dora" in what,
     )

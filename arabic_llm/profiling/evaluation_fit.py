@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from arabic_llm import machine
-from arabic_llm.config.hw import Device, HardwareConfig
+from arabic_llm.config.hw import GIB, Device, HardwareConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation.chat_lm import Limits
@@ -14,7 +14,6 @@ from arabic_llm.evaluation.suites import Chosen
 from arabic_llm.memory import eval_batching, eval_plan, weights
 from arabic_llm.memory.eval_batching import Room
 from arabic_llm.memory.inference_peak import InferenceParts
-from arabic_llm.memory.training_plan import GIB
 from arabic_llm.models import load, placement
 from arabic_llm.models.placement import Placement
 

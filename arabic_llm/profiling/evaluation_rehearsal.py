@@ -14,7 +14,7 @@ from transformers import DynamicCache, PreTrainedModel
 from arabic_llm.evaluation import masked_lm, scoring
 from arabic_llm.memory.allocator import CachingAllocator
 from arabic_llm.memory.inference_peak import Held, Pass, has_mask
-from arabic_llm.memory.workload import Attention, Loss, Optimizer, Peak, Workload
+from arabic_llm.memory.workload import Attention, Loss, Peak, Workload
 from arabic_llm.profiling import skeleton
 from arabic_llm.profiling.timeline import Exact
 from arabic_llm.profiling.trace import LikeCuda, Trace
@@ -88,12 +88,10 @@ def workload(held: Held, shape: Pass) -> Workload:
         dropout=0.0,
         attention=attention,
         checkpointing=False,
-        optimizer=Optimizer.sgd,
+        optimizer=None,
         loss=Loss.full,
         padded=shape.masked,
         accumulates=False,
-        widened=False,
-        keeps_output=False,
         workspace_bytes=held.workspace_bytes,
         dora=held.dora,
         device="cpu" if held.on_cpu else "cuda",

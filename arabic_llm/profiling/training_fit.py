@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arabic_llm import machine, processes
-from arabic_llm.config.hw import Device, Precision
+from arabic_llm.config.hw import GIB, Device, Precision
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import TrainingConfig
 from arabic_llm.errors import HardwareError
@@ -38,7 +38,7 @@ def fit(config: RunConfig, task: TrainingConfig, num_labels: int | None = None) 
     planning.refuse_wide(config.model, config.adapter)
     place = placement.resolve(config.hw)
     each, quantization = load.dtype_of(config.adapter, place).itemsize, config.adapter.quantization
-    gib = weights.weight_bytes(config.model.architecture, quantization, each) / weights.GIB
+    gib = weights.weight_bytes(config.model.architecture, quantization, each) / GIB
     if (chosen := _planned(config, task, place, num_labels)) is None:
         return Fit(place, None, None, gib, num_labels)
     place = replace(
@@ -59,7 +59,7 @@ def refuse(config: RunConfig, fitted: Fit) -> None:
     elif fitted.missing is not None:
         raise HardwareError(fitted.missing)
     else:
-        needed = fitted.weights_gib if fitted.plan is None else fitted.plan.total / weights.GIB
+        needed = fitted.weights_gib if fitted.plan is None else fitted.plan.total / GIB
         machine.refuse_busy(needed)
 
 
@@ -82,7 +82,7 @@ def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Fit) ->
     if fitted.plan is None:
         needs = f"weights {fitted.weights_gib:,.2f} GiB"
     else:
-        gib = fitted.plan.total / weights.GIB
+        gib = fitted.plan.total / GIB
         needs = f"needs {gib:,.2f} GiB of {config.hw.usable_gib} that hw leaves"
         needs += "" if fitted.missing is None else ", which is too much"
     where = fitted.place.description
@@ -116,12 +116,12 @@ def _missing(config: RunConfig, chosen: Plan) -> str | None:
     if planning.fits(chosen, config.hw):
         return None
     if planning.is_open(chosen, config.hw):
-        budget = int((config.hw.usable_gib or 0) * planning.GIB)
+        budget = int((config.hw.usable_gib or 0) * GIB)
         if kept.peak(chosen.work, budget, Path(config.cache_dir)).fits:
             return None
     of = " task.of=classify" if chosen.work.objective is Objective.classify else ""
     return (
         f"hw={config.hw.name} leaves {config.hw.usable_gib} GiB and this run needs"
-        f" {chosen.total / planning.GIB:.2f}, whatever the batch; task=plan{of} with the same settings says"
+        f" {chosen.total / GIB:.2f}, whatever the batch; task=plan{of} with the same settings says"
         " what fits"
     )

@@ -19,19 +19,11 @@ from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from arabic_llm import files, processes
-from arabic_llm.config.hw import Precision
+from arabic_llm.config.hw import MIB, Precision
+from arabic_llm.config.task import Optimizer
 from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.wording import mib
-from arabic_llm.memory.workload import (
-    MIB,
-    Attention,
-    Loss,
-    Objective,
-    Optimizer,
-    Peak,
-    Workload,
-    workspace,
-)
+from arabic_llm.memory.workload import Attention, Loss, Objective, Peak, Workload, workspace
 from arabic_llm.models import adapter, families
 from arabic_llm.models.load import HostEmbedding
 from arabic_llm.models.placement import AMPERE
@@ -254,8 +246,6 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         loss=Loss.full if is_classifier else Loss.tiled,
         padded=batch.padded,
         accumulates=args.gradient_accumulation_steps > 1 and not batch.is_first,
-        widened=False,
-        keeps_output=False,
         workspace_bytes=workspace(major) if on_cuda else 0,
         device=args.device.type,
         dora=bool(peft and peft.use_dora),

@@ -19,9 +19,10 @@ from torch.autograd.graph import _engine_run_backward
 from transformers import PreTrainedModel, modeling_utils
 
 from arabic_llm.config.hw import Precision
+from arabic_llm.config.task import Optimizer
 from arabic_llm.memory.allocator import Block, CachingAllocator
 from arabic_llm.memory.static import MIN_8BIT, MIN_PAGED
-from arabic_llm.memory.workload import Attention, Loss, Objective, Optimizer, Peak, Workload
+from arabic_llm.memory.workload import Attention, Loss, Objective, Peak, Workload
 from arabic_llm.profiling import losses, sharding, skeleton
 from arabic_llm.profiling.timeline import Exact, Moment, Timeline
 from arabic_llm.profiling.trace import LikeCuda, Trace
@@ -229,7 +230,7 @@ def _read(parameter: nn.Parameter, trace: Trace, allocator: CachingAllocator) ->
 
 def _optimizer(model: PreTrainedModel, work: Workload) -> torch.optim.Optimizer:
     trained = [p for p in model.parameters() if p.requires_grad]
-    if work.optimizer is Optimizer.sgd:
+    if work.optimizer is None:
         return torch.optim.SGD(trained, lr=1.0, foreach=True)
     if work.optimizer_on_host or work.optimizer is Optimizer.adamw_8bit:
         return _Bitsandbytes(trained, work)

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from arabic_llm import machine
 from arabic_llm.config.compose import identity, typed
-from arabic_llm.config.hw import Device, HardwareConfig, Precision
+from arabic_llm.config.hw import GIB, MIB, Device, HardwareConfig, Precision
 from arabic_llm.config.model import ModelKind
 from arabic_llm.config.run import RunConfig
-from arabic_llm.config.task import PlanConfig, Planned
+from arabic_llm.config.task import Optimizer, PlanConfig, Planned
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.memory import eval_plan, suggestions, training_peak, wording
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory.static import BYTES
-from arabic_llm.memory.training_plan import GIB, Ask, Plan
-from arabic_llm.memory.workload import MIB, PAIRS, Attention, Loss, Objective, Optimizer
+from arabic_llm.memory.training_plan import Ask, Plan
+from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective
 from arabic_llm.models import folders
 from arabic_llm.profiling import kept
 from arabic_llm.tasks import sft
@@ -46,7 +46,7 @@ _TRAINERS = {  # of what no task runs yet
     " model without its adapter",
     Objective.orpo: "this is the plan of TRL's ORPOTrainer with these settings: no dropout, no reference",
 }
-_OPTIMIZERS = {Optimizer.adamw: "AdamW", Optimizer.adamw_8bit: "8-bit AdamW"}
+_OPTIMIZERS: dict[Optimizer | None, str] = {Optimizer.adamw: "AdamW", Optimizer.adamw_8bit: "8-bit AdamW"}
 
 
 def plan(config: RunConfig) -> None:

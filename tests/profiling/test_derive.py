@@ -7,8 +7,9 @@ from conftest import model_config
 
 from arabic_llm.config import paths
 from arabic_llm.config.hw import Precision
+from arabic_llm.config.task import Optimizer
 from arabic_llm.memory import training_peak, weights
-from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Optimizer, Workload
+from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Workload
 from arabic_llm.models.families import ALL_LINEAR
 from arabic_llm.profiling import derive, training_rehearsal
 
