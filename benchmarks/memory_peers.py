@@ -63,7 +63,7 @@ def spread(errors: list[float]) -> str:
 
 def _rule_of_thumb(work: Workload) -> float:
     """Return what `accelerate estimate-memory` says of training in 16 bits; it knows no batch."""
-    whole = weights.weight_bytes(work.architecture, Quantization.none, 4)
+    whole = weights.weight_bytes(weights.count(work.architecture), Quantization.none, 4)
     return max(estimate_training_usage(int(whole), "float16").values()) / MIB
 
 

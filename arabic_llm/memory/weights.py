@@ -58,9 +58,8 @@ def head_tensors(a: ArchitectureConfig, num_labels: int) -> list[int]:
     return [a.hidden_size**2, a.hidden_size, own, num_labels] if families.of(a).is_masked else [own]
 
 
-def weight_bytes(a: ArchitectureConfig, quantization: Quantization, bytes_per_weight: int) -> float:
+def weight_bytes(parameters: Parameters, quantization: Quantization, bytes_per_weight: int) -> float:
     """Return the bytes of the weights: linear layers as quantised, all else as given (2: bfloat16)."""
-    parameters = count(a)
     per_linear = NF4_BYTES if quantization is Quantization.nf4 else bytes_per_weight
     rest = parameters.embedding + parameters.other
     return parameters.linear * per_linear + rest * bytes_per_weight

@@ -27,7 +27,8 @@ from arabic_llm.models.shape import to_transformers
 from arabic_llm.profiling import skeleton, training_rehearsal
 
 _MARGIN = 1.1  # of what is reserved, which is known less well
-_FEWEST = 2  # layers: a first and a last one
+# Layers. From two to three the rounding of one layer stands for all: 2.4% off for Gemma-2-2b; so 0.3%.
+_FEWEST, _FURTHER = 3, 3
 # What transformers', PEFT's and torch's code raises where it cannot run so, in words of its own.
 _REFUSALS = (ValueError, RuntimeError, TypeError, LookupError, AttributeError)
 
@@ -92,7 +93,8 @@ def depths(work: Workload) -> tuple[int, int] | None:
     seen = 1 + max(kinds.index(kind) for kind in kinds)  # every kind is there
     fewest = max(_FEWEST, start + period, seen)
     few = fewest + (a.num_hidden_layers - fewest) % period
-    return (few, few + period) if few + period < a.num_hidden_layers else None
+    more = few + (_FURTHER if period == 1 else period)
+    return (few, more) if more < a.num_hidden_layers else None
 
 
 def _kinds(a: ArchitectureConfig) -> list[Any]:
@@ -166,7 +168,7 @@ class _Stretches(CachingAllocator):
 
     def follow(self, model: PreTrainedModel, number: int) -> None:
         """Begin a stretch where a layer begins, forth or back; those between first and last are one."""
-        names = ["first", *["middle"] * (number - _FEWEST), "last"]
+        names = ["first", *["middle"] * (number - 2), "last"]
         for name, layer in zip(names, blocks(model, number) or (), strict=False):
             layer.register_forward_pre_hook(functools.partial(self._enter, name))
             layer.register_forward_hook(functools.partial(self._leave, name))

@@ -14,8 +14,9 @@ from arabic_llm.evaluation.suites import Chosen
 from arabic_llm.memory import eval_batching, eval_plan, weights
 from arabic_llm.memory.eval_batching import Room
 from arabic_llm.memory.inference_peak import InferenceParts
-from arabic_llm.models import load, placement
+from arabic_llm.models import families, load, placement
 from arabic_llm.models.placement import Placement
+from arabic_llm.profiling import skeleton
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,13 @@ def refuse(config: RunConfig, fitted: Fit) -> None:
     held, name = fitted.own.held, config.model.name
     if fitted.place.device == "cpu":
         each = load.dtype_of(config.adapter, fitted.place).itemsize
-        size = weights.weight_bytes(held.architecture, config.adapter.quantization, each)
+        size = weights.weight_bytes(
+            skeleton.parameters(held.architecture), config.adapter.quantization, each
+        )
         machine.refuse_too_large(name, size / GIB)
         return
+    if families.known(held.architecture.model_type) is None:
+        return  # nobody has counted its passes
     length = min(config.model.max_length, eval_plan.QUESTION)
     least = fitted.own.worst(1, length, generates=fitted.generates)
     if not fitted.own.is_within(least):
@@ -89,6 +94,9 @@ def line(config: RunConfig, fitted: Fit, num_items: int) -> str:
     kind = "nf4" if held.nf4 else held.dtype.name
     kind += ", with its adapter" if held.rank is not None else ""
     said = f"plan: judging {model.name} ({kind}) on {num_items:,} items"
+    if families.known(held.architecture.model_type) is None:
+        family = held.architecture.model_type
+        return f"{said} in batches of {most}; memory not predicted for {family}; {fitted.place.description}"
     at_once, alone = (
         fitted.room.longest(size, model.max_length, generates=fitted.generates) for size in (most, 1)
     )

@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from arabic_llm.config.model import ArchitectureConfig
+from arabic_llm.memory import weights
 from arabic_llm.memory.workload import Attention, Objective, Workload
 from arabic_llm.models import adapter, families, load
 from arabic_llm.models.families import ALL_LINEAR
@@ -62,6 +63,21 @@ def bare(a: ArchitectureConfig) -> PreTrainedModel:
     with torch.device("meta"):
         model: PreTrainedModel = auto_class.from_config(to_transformers(a))
     return model
+
+
+def parameters(a: ArchitectureConfig) -> weights.Parameters:
+    """Return the counts of a model: by its family's row, or where there is none of its own code."""
+    if families.known(a.model_type) is not None:
+        return weights.count(a)
+    model = bare(a)
+    ends = [model.get_input_embeddings(), model.get_output_embeddings()]
+    embedding = sum({id(end.weight): end.weight.numel() for end in ends if end is not None}.values())
+    linear = sum(
+        m.weight.numel()
+        for m in model.modules()
+        if isinstance(m, nn.Linear) and all(m is not e for e in ends)
+    )
+    return weights.Parameters(linear, embedding, model.num_parameters() - linear - embedding)
 
 
 def enable_checkpointing(model: PreTrainedModel) -> None:

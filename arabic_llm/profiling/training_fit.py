@@ -14,9 +14,9 @@ from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory import weights
 from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.workload import Objective
-from arabic_llm.models import load, placement
+from arabic_llm.models import families, load, placement
 from arabic_llm.models.placement import Placement, micro_batch
-from arabic_llm.profiling import kept
+from arabic_llm.profiling import kept, skeleton
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def fit(config: RunConfig, task: TrainingConfig, num_labels: int | None = None) 
     planning.refuse_wide(config.model, config.adapter)
     place = placement.resolve(config.hw)
     each, quantization = load.dtype_of(config.adapter, place).itemsize, config.adapter.quantization
-    gib = weights.weight_bytes(config.model.architecture, quantization, each) / GIB
+    gib = weights.weight_bytes(skeleton.parameters(config.model.architecture), quantization, each) / GIB
     if (chosen := _planned(config, task, place, num_labels)) is None:
         return Fit(place, None, None, gib, num_labels)
     place = replace(
@@ -69,7 +69,13 @@ def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Fit) ->
     size, accumulation = micro_batch(fitted.place, task.effective_batch_size)
     batch = f"{task.effective_batch_size} sequences ({accumulation} x {size})"
     trained = ""
-    if adapter.rank is not None and adapter.target_modules == ["all-linear"] and not adapter.use_dora:
+    is_counted = families.known(model.architecture.model_type) is not None
+    if (
+        is_counted
+        and adapter.rank is not None
+        and adapter.target_modules == ["all-linear"]
+        and not adapter.use_dora
+    ):
         shape, labels = model.architecture, fitted.num_labels
         number = (
             weights.adapter_parameters(shape, adapter.rank)
@@ -78,7 +84,7 @@ def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Fit) ->
         )
         trained = f" ({number / 1e6:,.2f} M trained)"
     head = "" if fitted.num_labels is None else f", a head of {fitted.num_labels} classes"
-    count = weights.count(model.architecture).total / 1e6
+    count = skeleton.parameters(model.architecture).total / 1e6
     if fitted.plan is None:
         needs = f"weights {fitted.weights_gib:,.2f} GiB"
     else:

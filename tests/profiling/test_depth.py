@@ -8,14 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import model_config
+import torch
+from conftest import compose_config, model_config
+from transformers import AutoModelForCausalLM
 
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.config.task import Optimizer
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Loss, Workload
-from arabic_llm.models import families
+from arabic_llm.models import adapter, families
+from arabic_llm.models.load import Base
+from arabic_llm.models.shape import to_transformers
 from arabic_llm.profiling import depth, kept, training_rehearsal
 
 GIB = 2**30
@@ -88,14 +92,14 @@ def test_two_shallow_rehearsals_say_what_one_in_full_depth_says(shape, changes):
 
 
 def test_layers_of_several_kinds_are_cut_where_all_are_there():
-    assert depth.depths(step(model_config("qwen2_1_5b").architecture)) == (2, 3)
-    assert depth.depths(step(model_config("gemma2_2b").architecture)) == (2, 3)
+    assert depth.depths(step(model_config("qwen2_1_5b").architecture)) == (3, 6)
+    assert depth.depths(step(model_config("gemma2_2b").architecture)) == (3, 6)
     gemma3 = replace(qwen3(26), model_type="gemma3_text", num_attention_heads=4, num_key_value_heads=1)
-    assert depth.depths(step(gemma3)) == (6, 7)  # five that slide, then one that sees all
+    assert depth.depths(step(gemma3)) == (6, 9)  # five that slide, then one that sees all
     experts = {"mlp_only_layers": [0, 1, 2], "num_experts": 4, "moe_intermediate_size": 64}
     mixed = replace(qwen3(12), model_type="qwen3_moe", other=experts)
-    assert depth.depths(step(mixed)) == (4, 5)  # three without experts come first
-    assert depth.depths(step(qwen3(3))) is None
+    assert depth.depths(step(mixed)) == (4, 7)  # three without experts come first
+    assert depth.depths(step(qwen3(6))) is None
 
 
 def test_mixtral_is_its_own_experts_and_not_a_llama():
@@ -152,6 +156,48 @@ def test_what_is_kept_is_of_one_workload_card_library_and_code(what, monkeypatch
         assert key(work=step(qwen3(2), tokens=256)) != before
     else:
         assert key(capacity=1) != before
+
+
+MIXED = (
+    *("task=plan", "hw=8gb", "model=llama2_7b", "model.name=mixtral", "adapter=qlora"),
+    *("model.architecture.model_type=mixtral", "model.architecture.intermediate_size=14336"),
+)
+
+
+def test_a_plan_of_an_unknown_family_never_fits_by_the_formulas_of_a_llama(program):
+    status, said = program(*MIXED, "adapter.dropout=0", "hw.micro_batch_size=1")
+    assert status == 0
+    assert "as its own code was rehearsed" in said
+    assert "it does not fit: " in said
+    assert "it fits" not in said
+    status, said = program(*MIXED)
+    assert status == 2
+    status, said = program(*MIXED, "task.of=evaluate")
+    assert status == 2
+
+
+@pytest.mark.parametrize("model_type", ["qwen3", "smollm3"])  # with a row, without one
+def test_a_new_model_trains_and_is_planned(model_type):
+    shape = replace(qwen3(2), model_type=model_type, hidden_size=48, intermediate_size=80, vocab_size=96)
+    shape = replace(shape, num_attention_heads=4, num_key_value_heads=2, head_dim=16)
+    config = compose_config("adapter=lora", "adapter.rank=4", "adapter.dtype=float32")
+    model = AutoModelForCausalLM.from_config(to_transformers(shape, pad_token_id=0), dtype=torch.float32)
+    tuned = adapter.attach(model, config.adapter, Base(Path(), ""), seed=1)
+    ids = torch.arange(24).reshape(2, 12)
+    optimizer = torch.optim.AdamW([p for p in tuned.parameters() if p.requires_grad], lr=0.02)
+    losses = []
+    for _ in range(20):
+        loss = tuned(input_ids=ids, labels=ids).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
+    adapted = {
+        n.partition(".lora_")[0].rpartition(".")[2] for n, p in tuned.named_parameters() if p.requires_grad
+    }
+    assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    assert depth.peak(step(shape)).allocated > 0
 
 
 def cpu_seconds(command, folder):
