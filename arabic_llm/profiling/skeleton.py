@@ -61,7 +61,7 @@ def bare(a: ArchitectureConfig) -> PreTrainedModel:
     """Return a model of a shape, of tokens, as it is before anything is done to it."""
     auto_class = AutoModelForMaskedLM if families.is_masked(a.model_type) else AutoModelForCausalLM
     with torch.device("meta"):
-        model: PreTrainedModel = auto_class.from_config(to_transformers(a))
+        model: PreTrainedModel = auto_class.from_config(to_transformers(a, pad_token_id=0))
     return model
 
 
