@@ -15,12 +15,12 @@ from typing import Any
 import yaml
 
 from arabic_llm.config import paths
-from arabic_llm.config.hw import Device, HardwareConfig, Precision
+from arabic_llm.config.hw import GIB, Device, HardwareConfig, Precision
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import HardwareError
 
 log = logging.getLogger(__name__)
-_GIB, _MIB_OF_GIB = 2**30, 1024
+_MIB_OF_GIB = 1024
 _CONTEXT_GIB = 0.4  # the CUDA context and its kernels take 0.14 to 0.4, as conf/hw/4gb.yaml has it
 _AMPERE = 8  # compute capability from which bfloat16 is in hardware
 _CARD = "name,memory.total,memory.free,compute_cap"
@@ -63,7 +63,7 @@ def settle(hw: HardwareConfig, *, whole: bool = False) -> HardwareConfig:
     Says what it became. Raises HardwareError when the card has less free than the smallest budget.
     """
     if hw.name != "auto" or hw.device is Device.cpu or hw.usable_gib is not None:
-        return hw
+        return _as_the_card(hw)
     if (found := card()) is None:
         return hw
     size = found.total if whole else found.free
@@ -80,6 +80,7 @@ def settle(hw: HardwareConfig, *, whole: bool = False) -> HardwareConfig:
         card_gib=round(found.total, 1),
         usable_gib=round(size - _CONTEXT_GIB, 2),
         precision=_precision(hw, found),
+        compute_capability=found.capability,
     )
     log.info(
         "hw=auto is hw=%s with %s GiB of %s%s%s",
@@ -143,7 +144,7 @@ def free_gib(root: Path = Path("/")) -> float:
     """
     lines = (root / "proc/meminfo").read_text(encoding="utf-8").splitlines()
     kib = next(line.split()[1] for line in lines if line.startswith("MemAvailable"))
-    return min(int(kib) * 1024, *_left_by_cgroups(root)) / _GIB
+    return min(int(kib) * 1024, *_left_by_cgroups(root)) / GIB
 
 
 def _left_by_cgroups(root: Path) -> Iterator[float]:
@@ -211,6 +212,18 @@ def _user(line: str) -> str:
     name = name.strip()
     program = name if name.startswith("[") else Path(name).name  # [N/A], [Insufficient Permissions]
     return f"{program} (process {pid.strip()}, {size})"
+
+
+def _as_the_card(hw: HardwareConfig) -> HardwareConfig:
+    """Return a budget with the make of the card that is here, where it holds the budget."""
+    if (
+        hw.device is Device.cpu
+        or hw.usable_gib is None
+        or (found := card()) is None
+        or found.capability is None
+    ):
+        return hw
+    return hw if found.total < hw.usable_gib else replace(hw, compute_capability=found.capability)
 
 
 def _precision(hw: HardwareConfig, found: Card) -> Precision:

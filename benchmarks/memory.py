@@ -22,18 +22,12 @@ from typing import Any
 
 import memory_peers
 
-from arabic_llm.config.hw import Precision
+from arabic_llm.config.hw import MIB, Precision
+from arabic_llm.config.task import Optimizer
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import weights
-from arabic_llm.memory.workload import (
-    CUBLAS_WORKSPACE,
-    MIB,
-    Attention,
-    Loss,
-    Optimizer,
-    Workload,
-    architecture,
-)
+from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Loss, Workload
+from arabic_llm.models import families
 from arabic_llm.profiling import training_rehearsal
 
 PRECISIONS = {
@@ -41,14 +35,14 @@ PRECISIONS = {
     "bf16": Precision.bfloat16,
     "fp32": Precision.float32,
 }
-OPTIMIZERS = {"adamw": Optimizer.adamw, "adam8bit": Optimizer.adamw_8bit, "sgd": Optimizer.sgd}
+OPTIMIZERS = {"adamw": Optimizer.adamw, "adam8bit": Optimizer.adamw_8bit, "sgd": None}
 ATTENTION = {
     "eager": Attention.eager,
     "sdpa": Attention.efficient,  # pinned to that kernel: a T4 has no FlashAttention
     "flash_attention_2": Attention.flash,
 }
 YES = {"true": True, "1": True, "false": False, "0": False}
-FAMILIES = ("llama", "mistral", "qwen2", "gemma2")
+FAMILIES = [name for name, family in families.TABLE.items() if not family.is_masked]
 DEFAULTS = {
     "quantization": "none",
     "double_quant": "false",
@@ -64,7 +58,7 @@ def workload(row: dict[str, str], shapes: dict[str, dict[str, Any]]) -> Workload
     """Return what a row of the file ran. Raises ConfigError that names the column it cannot read."""
     if (model := _cell(row, "model")) not in shapes:
         raise ConfigError(f"architectures.json has no '{model}'")
-    shape = architecture({"name": model, **shapes[model]})
+    shape = families.architecture({"name": model, **shapes[model]})
     if shape.model_type not in FAMILIES:
         raise ConfigError(f"model_type is '{shape.model_type}'; known: {', '.join(FAMILIES)}")
     nf4 = _choice(row, "quantization", {"nf4": True, "none": False})

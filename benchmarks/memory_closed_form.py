@@ -18,9 +18,11 @@ from dataclasses import replace
 import yaml
 
 from arabic_llm.config import paths
+from arabic_llm.config.hw import MIB
 from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.memory import training_peak
-from arabic_llm.memory.workload import CUBLAS_WORKSPACE, MIB
+from arabic_llm.memory.workload import CUBLAS_WORKSPACE
+from arabic_llm.models import families
 from arabic_llm.profiling import derive, training_rehearsal
 
 WORST = 2.0  # percent
@@ -38,7 +40,7 @@ def main(count: int, layers: int | None, seed: int) -> None:
         values = yaml.safe_load(draw.choice(files).read_text(encoding="utf-8"))
         shape = ArchitectureConfig(**values["architecture"])
         shape = replace(shape, num_hidden_layers=layers or shape.num_hidden_layers)
-        family = shape.model_type if shape.model_type in ("gemma2", "glm") else "llama"
+        family = str(families.closed_form(shape))
         name = draw.choice([n for n in regimes if n.startswith(family)])
         work = replace(
             regimes[name],

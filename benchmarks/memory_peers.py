@@ -12,11 +12,15 @@ except ImportError:  # pip install 'arabic-llm[bench]'
 from accelerate.commands.estimate import estimate_training_usage
 
 from arabic_llm.config.adapter import Quantization
+from arabic_llm.config.hw import MIB
+from arabic_llm.config.task import Optimizer
 from arabic_llm.memory import weights
-from arabic_llm.memory.workload import MIB, Attention, Optimizer, Workload
+from arabic_llm.memory.workload import Attention, Workload
+from arabic_llm.models import families
+from arabic_llm.models.families import ALL_LINEAR
 
 _OWN_WORDS = "it says of itself: worst 4.6% allocated, 13.9% of the process"
-_OPTIMIZERS = {Optimizer.adamw: "adamw", Optimizer.adamw_8bit: "adamw8bit", Optimizer.sgd: "sgd"}
+_OPTIMIZERS = {Optimizer.adamw: "adamw", Optimizer.adamw_8bit: "adamw8bit", None: "sgd"}
 _PRECISIONS = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}
 
 
@@ -59,7 +63,7 @@ def spread(errors: list[float]) -> str:
 
 def _rule_of_thumb(work: Workload) -> float:
     """Return what `accelerate estimate-memory` says of training in 16 bits; it knows no batch."""
-    whole = weights.weight_bytes(work.architecture, Quantization.none, 4)
+    whole = weights.weight_bytes(weights.count(work.architecture), Quantization.none, 4)
     return max(estimate_training_usage(int(whole), "float16").values()) / MIB
 
 
@@ -87,7 +91,7 @@ def _fitcheck(work: Workload) -> Any:
         batch_size=work.batch_size,
         seq_len=work.tokens,
         lora_rank=work.rank,
-        lora_targets=list(weights.linear_shapes(a)) if targets == [weights.ALL_LINEAR] else targets,
+        lora_targets=list(families.linear_shapes(a)) if targets == [ALL_LINEAR] else targets,
         grad_checkpoint=work.checkpointing,
         flash_attn=work.attention is not Attention.eager,  # its word for every fused kernel
     )

@@ -1,5 +1,6 @@
 """hw=auto is the card that is there, with what it has free now. A script plays the card's own program."""
 
+import dataclasses
 import re
 
 import pytest
@@ -8,6 +9,7 @@ from conftest import compose_config
 from arabic_llm import machine
 from arabic_llm.config.hw import Precision
 from arabic_llm.errors import HardwareError
+from arabic_llm.memory import training_plan
 
 
 @pytest.fixture
@@ -68,7 +70,25 @@ def test_a_budget_that_is_given_is_not_asked_of_the_card(card):
     card("NVIDIA GeForce GTX 1650, 4096, 800, 7.5")
     for override in ("hw=8gb", "hw=cpu", "hw.usable_gib=2"):
         hw = compose_config(override).hw
-        assert machine.settle(hw) == hw
+        settled = machine.settle(hw)
+        assert dataclasses.replace(settled, compute_capability=None) == hw  # the make is the card's
+
+
+def test_an_a100_is_not_planned_as_a_hopper(card):
+    planned = compose_config("hw=80gb").hw
+    assert training_plan.workspace_on(machine.settle(planned)) == 32 * 2**20  # the file's H100
+    card("NVIDIA A100-SXM4-80GB, 81920, 81000, 8.0")
+    for override in ("hw=80gb", "hw=auto"):
+        settled = machine.settle(compose_config(override).hw)
+        assert settled.usable_gib > 70
+        assert training_plan.workspace_on(settled) == 2 * 4 * 2**20 + 8 * 16 * 2**10
+    card("NVIDIA H100 80GB HBM3, 81559, 81000, 9.0")
+    assert training_plan.workspace_on(machine.settle(compose_config("hw=auto").hw)) == 32 * 2**20
+
+
+def test_a_smaller_card_says_nothing_of_the_one_that_is_planned_for(card):
+    card("NVIDIA GeForce GTX 1650, 4096, 800, 7.5")
+    assert machine.settle(compose_config("hw=80gb").hw).compute_capability == 9.0
 
 
 @pytest.mark.parametrize("visible", ["", "-1", "3"])

@@ -8,6 +8,8 @@ from enum import Enum
 
 from omegaconf import MISSING
 
+MIB, GIB = 2**20, 2**30  # bytes
+
 
 class Precision(Enum):
     """Number format of the forward and backward pass; `auto` takes the best the device has."""
@@ -63,6 +65,7 @@ class HardwareConfig:
     device: Device = Device.auto
     usable_gib: float | None = None  # what the card leaves; none: what the machine says
     card_gib: float | None = None  # what is written on its box
+    compute_capability: float | None = None  # 8.0: an A100, 9.0: an H100; none: before Hopper
     micro_batch_size: int | None = None  # sequences per forward pass; none: by the plan, or the device
     eval_batch_size: int | None = None  # sequences asked at once; none: by the plan, or the device
     precision: Precision = Precision.auto

@@ -32,10 +32,12 @@ class ArchitectureConfig:
     attention_bias: bool = False  # on q, k, v
     max_position_embeddings: int | None = None  # where positions are learned
     type_vocab_size: int | None = None  # where a text has segments
+    other: dict[str, Any] = field(default_factory=dict)  # more of config.json: {sliding_window: 4096}
 
     def fields(self) -> dict[str, Any]:
-        """Return the fields that this architecture has."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        """Return the fields of config.json that this architecture sets."""
+        named = {name: value for name, value in vars(self).items() if value is not None and name != "other"}
+        return named | self.other
 
 
 @dataclass

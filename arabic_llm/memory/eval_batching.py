@@ -8,11 +8,12 @@ from itertools import chain
 
 from arabic_llm.config.adapter import AdapterConfig, Method
 from arabic_llm.config.adapter import Quantization as Quantized
-from arabic_llm.config.hw import Device, HardwareConfig, Precision
+from arabic_llm.config.hw import GIB, Device, HardwareConfig, Precision
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.memory import inference_peak
-from arabic_llm.memory.inference_peak import Held, Parts, Pass
-from arabic_llm.memory.training_plan import FRAGMENTS, GIB, workspace_on
+from arabic_llm.memory.inference_peak import Held, InferenceParts, Pass
+from arabic_llm.memory.training_plan import FRAGMENTS, workspace_on
+from arabic_llm.models import families
 from arabic_llm.models.batching import CPU_TREE, TOKENS_OF_A_SEQUENCE, most_at_once
 
 _SHORTEST_ROW = 4  # tokens: two of text between those that open and close it
@@ -45,14 +46,15 @@ class Room:
         return [1 << power for power in reversed(range(self.most.bit_length()))]
 
     def fits(self, size: int, context: int, *, generates: bool) -> bool:
-        """Return whether so many sequences of so many tokens stay within the budget."""
-        return self.is_within(self.worst(size, context, generates=generates))
+        """Return whether so many sequences stay within the budget; a family without a row is tried."""
+        is_counted = families.known(self.held.architecture.model_type) is not None
+        return not is_counted or self.is_within(self.worst(size, context, generates=generates))
 
-    def is_within(self, parts: Parts) -> bool:
+    def is_within(self, parts: InferenceParts) -> bool:
         """Return whether a pass stays within the budget."""
         return self.budget_bytes is None or self.needed(parts) <= self.budget_bytes
 
-    def needed(self, parts: Parts) -> float:
+    def needed(self, parts: InferenceParts) -> float:
         """Return the bytes that are taken from the card, with the holes between blocks; a CPU has none."""
         holes = 0.0 if self.held.on_cpu else FRAGMENTS * (parts.activations + parts.logits)
         return parts.allocated + holes
@@ -70,7 +72,7 @@ class Room:
                 high = middle - 1
         return found
 
-    def worst(self, size: int, context: int, *, generates: bool) -> Parts:
+    def worst(self, size: int, context: int, *, generates: bool) -> InferenceParts:
         """Return what the worst pass holds, of so many sequences of so many tokens, scored or said too."""
         if self.held.is_masked_model:
             shapes = masked(size, context)

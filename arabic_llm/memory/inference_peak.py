@@ -13,6 +13,8 @@ from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.memory import weights
 from arabic_llm.memory.static import BYTES
 from arabic_llm.memory.workload import CUBLAS_WORKSPACE
+from arabic_llm.models import families
+from arabic_llm.models.families import ALL_LINEAR
 
 _FLOAT32 = 4
 _SUMMED = 2  # x 4 bytes: the logits in float32, and what logsumexp exponentiates of them
@@ -34,12 +36,12 @@ class Held:
     @property
     def is_masked_model(self) -> bool:
         """Return whether it reads all at once and caches nothing."""
-        return self.architecture.model_type == "bert"
+        return families.is_masked(self.architecture.model_type)
 
     @property
     def is_eager(self) -> bool:
         """Return whether attention makes all scores: Gemma-2's soft cap is in no kernel."""
-        return self.architecture.model_type == "gemma2"
+        return families.is_eager(self.architecture.model_type)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class Parts:
+class InferenceParts:
     """Bytes on the device at the worst moment of a pass, by what they are."""
 
     weights_4bit: float
@@ -73,7 +75,7 @@ class Parts:
         return float(sum(vars(self).values()))
 
 
-def predict(held: Held, shape: Pass) -> Parts:
+def predict(held: Held, shape: Pass) -> InferenceParts:
     """Return what the worst moment of a pass holds.
 
     That is a block at work (the last one, when the cache has grown; or the first, when more lies in the
@@ -92,7 +94,7 @@ def predict(held: Held, shape: Pass) -> Parts:
     made = _logits(held, shape)
     if layers * grown + made > cache + activations:
         cache, activations, logits = layers * grown, 0.0, made
-    return Parts(
+    return InferenceParts(
         counts.linear * weights.NF4_BYTES if held.nf4 else 0.0,
         float(kept * e),
         float(adapters * _FLOAT32),
@@ -181,7 +183,7 @@ def _mlp(held: Held, shape: Pass) -> float:
     number = shape.rows * shape.tokens * BYTES[held.dtype]
     if held.is_masked_model:
         return max(2.0 * inner * number, _linear(held, shape, "intermediate.dense", (hidden, inner)))
-    if a.model_type == "glm":  # gate and up are halves of one output, alive to the end
+    if families.of(a).fused_gate:  # halves of one output, alive to the end
         return max(
             _linear(held, shape, "gate_up_proj", (hidden, 2 * inner)),
             4.0 * inner * number,
@@ -206,7 +208,7 @@ def _linear(held: Held, shape: Pass, name: str, sizes: tuple[int, int]) -> float
     e, (inputs, outputs), number = BYTES[held.dtype], sizes, shape.rows * shape.tokens
     made = number * outputs * e
     plain = float(made + (inputs * outputs * e if held.nf4 else 0))
-    is_adapted = held.rank is not None and {name, weights.ALL_LINEAR} & set(held.target_modules)
+    is_adapted = held.rank is not None and {name, ALL_LINEAR} & set(held.target_modules)
     if not is_adapted:
         return plain
     read = number * inputs * _FLOAT32 if e < _FLOAT32 else 0

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 from arabic_llm.config.hw import Precision
+from arabic_llm.config.task import Optimizer
 from arabic_llm.memory import weights
 from arabic_llm.memory.allocator import side_by_side
-from arabic_llm.memory.workload import Objective, Optimizer, Workload
+from arabic_llm.memory.workload import Objective, Workload
 
 BYTES = {Precision.float32: 4, Precision.bfloat16: 2, Precision.float16: 2}
 MIN_8BIT = 4096  # weights of a tensor below which bitsandbytes keeps moments of 32 bits
@@ -66,7 +67,7 @@ def _count(work: Workload) -> weights.Parameters:
 def moments(work: Workload, trained: Mapping[int, int]) -> Counter[int]:
     """Return how many tensors the optimiser keeps, by their bytes."""
     found: Counter[int] = Counter()
-    if work.optimizer is Optimizer.sgd:
+    if work.optimizer is None:
         return found
     for size, number in trained.items():
         if work.optimizer is Optimizer.adamw:

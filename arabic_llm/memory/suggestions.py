@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from arabic_llm.config import paths
-from arabic_llm.config.hw import HardwareConfig, Precision
+from arabic_llm.config.hw import GIB, HardwareConfig, Precision
 from arabic_llm.config.model import ArchitectureConfig, ModelConfig, ModelKind
 from arabic_llm.config.task import Optimizer
 from arabic_llm.errors import ConfigError
@@ -18,22 +18,34 @@ from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory import weights
 from arabic_llm.memory.training_plan import Ask
 from arabic_llm.memory.workload import PAIRS, Objective
+from arabic_llm.models import families
 
-_OF_A_CARD = ("name", "usable_gib", "card_gib", "eval_batch_size")  # another card has its own
+# another card has its own
+_OF_A_CARD = ("name", "usable_gib", "card_gib", "compute_capability", "eval_batch_size")
 _ONLY_PLANNED = ("task", "task.of", "task.exact")  # the run itself is task=sft
 
 
-def ways_out(wanted: Ask, typed: Sequence[str]) -> list[str]:
+def ways_out(wanted: Ask, typed: Sequence[str], needed_bytes: float) -> list[str]:
     """Return commands of runs that fit, each with what was `typed`, but for what it changes.
 
     They have shorter sequences, a lower rank, moments of 8 bits, adapters of 16, a smaller model, or a
-    larger card.
+    larger card. Where a model is rehearsed, only cards that hold what is needed, and models that are not.
     """
+    if families.closed_form(wanted.model.architecture) is None:
+        return [command(hw.num_cards, typed, changes) for hw, changes in _unrehearsed(wanted, needed_bytes)]
     if wanted.objective in PAIRS:  # no task runs them yet: what fits is planned
         of = {"task": "plan", "task.of": wanted.objective.name}
         return [command(1, typed, of | changes) for _, changes in _ways(wanted, typed)]
     task = {"task": "classify"} if wanted.objective is Objective.classify else {}
     return [command(hw.num_cards, typed, task | changes) for hw, changes in _ways(wanted, typed)]
+
+
+def _unrehearsed(wanted: Ask, needed_bytes: float) -> Iterator[tuple[HardwareConfig, dict[str, object]]]:
+    if (model := next(_smaller_models(wanted), None)) is not None:
+        yield wanted.hw, {"model": model.name}
+    fitting = ((name, hw) for name, hw in cards() if (hw.usable_gib or 0) * GIB >= needed_bytes)
+    if (card := next(((n, hw) for n, hw in fitting if hw.num_cards == 1), None)) is not None:
+        yield card[1], {"hw": card[0]}
 
 
 def command(num_cards: int, typed: Sequence[str], changes: Mapping[str, object]) -> str:
@@ -88,6 +100,8 @@ def _fits(wanted: Ask) -> bool:
     """Return whether a run fits, and can be at all: its adapter may be for layers that a model lacks."""
     if wanted.effective_batch_size % wanted.hw.num_cards:
         return False
+    if families.closed_form(wanted.model.architecture) is None:
+        return False  # nobody knows without a rehearsal
     try:
         planning.refuse_wide(wanted.model, wanted.adapter)
         return planning.fits(planning.best(wanted), wanted.hw)
@@ -104,6 +118,7 @@ def _smaller_models(wanted: Ask) -> Iterator[ModelConfig]:
         kind = ModelKind[values.get("kind", ModelKind.causal.name)]
         is_usable = not values.get("builtin") and kind is wanted.model.kind
         is_usable &= values["max_length"] >= wanted.tokens
+        is_usable &= families.closed_form(shape) is not None
         if is_usable and _fits(replace(wanted, model=model)):
             fitting.append((weights.count(shape).total, model.name, model))
     yield from (model for _, _, model in sorted(fitting, key=lambda entry: entry[:2], reverse=True))

@@ -15,9 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from arabic_llm.config.task import Optimizer
 from arabic_llm.memory import static, weights
 from arabic_llm.memory.allocator import in_a_hole, side_by_side
-from arabic_llm.memory.workload import Attention, Objective, Optimizer, Workload
+from arabic_llm.memory.workload import Attention, Objective, Workload
+from arabic_llm.models import families
+from arabic_llm.models.families import ALL_LINEAR
 
 MOMENTS = Path(__file__).with_name("activation_peaks.json")
 _TILE_TOKENS, _TILE_WORDS = 4096, 32768  # of TRL's fused head
@@ -27,25 +30,27 @@ _OF_A_LAYER, _OF_NO_LAYER = "KGDhfr", "BTSV"  # letters of sizes: of weights, of
 
 
 @dataclass(frozen=True)
-class Parts:
+class TrainingParts:
     """Bytes on the card at the worst moment of a step, by what they are."""
 
-    weights_4bit: float
-    weights_kept: float  # in 16 or 32 bits
-    adapters: float
-    gradients: float
-    optimizer: float
-    activations: float
-    logits: float
-    workspace: float
+    weights_4bit: float = 0.0
+    weights_kept: float = 0.0  # in 16 or 32 bits
+    adapters: float = 0.0
+    gradients: float = 0.0
+    optimizer: float = 0.0
+    activations: float = 0.0
+    logits: float = 0.0
+    workspace: float = 0.0
+    rehearsed: float = 0.0  # all of them, where a rehearsal says it
+    holes: float | None = None  # between blocks, where a rehearsal says it
 
     @property
     def allocated(self) -> float:
         """Return the sum: torch.cuda.max_memory_allocated."""
-        return float(sum(vars(self).values()))
+        return float(sum(size for name, size in vars(self).items() if name != "holes"))
 
 
-def predict(work: Workload) -> Parts:
+def predict(work: Workload) -> TrainingParts:
     """Return what the worst moment of an optimiser step holds, in blocks of the allocator."""
     nf4, kept = static.weights_held(work)
     trained = static.trained_tensors(work)
@@ -67,7 +72,7 @@ def predict(work: Workload) -> Parts:
     passing, logits, gradients = max(moments, key=sum)
     passing += _gathered(work) if work.fsdp else 0.0
     stays = (nf4, kept, adapters, gradients + buckets, state)
-    return Parts(*stays, passing, logits, 2.0 * work.workspace_bytes)
+    return TrainingParts(*stays, passing, logits, 2.0 * work.workspace_bytes)
 
 
 def _gathered(work: Workload) -> float:
@@ -120,11 +125,10 @@ def _split(name: str) -> tuple[float, str]:
 
 def regime(work: Workload) -> str:
     """Return the name of what decides which code runs: all else is sizes."""
-    family = work.architecture.model_type
     dropout = "dropout" if work.dropout and work.rank is not None else "plain"
     return " ".join(
         (
-            family if family in ("gemma2", "glm", "bert") else "llama",
+            families.closed_form(work.architecture) or "none",
             work.attention.name
             + ("_padded" if work.padded and work.attention is Attention.efficient else ""),
             _trained(work),
@@ -169,7 +173,7 @@ def _target_set(work: Workload) -> str:
 
 def _targets(work: Workload) -> frozenset[str]:
     named = frozenset(work.target_modules)
-    return frozenset(weights.linear_shapes(work.architecture)) if named == {weights.ALL_LINEAR} else named
+    return frozenset(families.linear_shapes(work.architecture)) if named == {ALL_LINEAR} else named
 
 
 @functools.cache

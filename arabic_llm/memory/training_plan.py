@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from arabic_llm.config import task as schema
 from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
-from arabic_llm.config.hw import Device, HardwareConfig, Precision
+from arabic_llm.config.hw import GIB, Device, HardwareConfig, Precision
 from arabic_llm.config.model import ModelConfig
-from arabic_llm.config.task import TrainingConfig
+from arabic_llm.config.task import Optimizer, TrainingConfig
 from arabic_llm.errors import ConfigError
-from arabic_llm.memory import static, training_peak, weights
-from arabic_llm.memory.training_peak import Parts
-from arabic_llm.memory.workload import (
-    CUBLAS_WORKSPACE,
-    HOPPER_WORKSPACE,
-    PAIRS,
-    Attention,
-    Loss,
-    Objective,
-    Optimizer,
-    Workload,
-)
+from arabic_llm.memory import static, training_peak
+from arabic_llm.memory.training_peak import TrainingParts
+from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective, Workload, workspace
+from arabic_llm.models import families
+from arabic_llm.models.families import ALL_LINEAR
 
-GIB = 2**30
-_HOPPER_GIB = 70  # cards from here on are Hoppers
 # A pass costs what this many more tokens would: kernels are started, 4-bit weights unpacked.
 _TOKENS_OF_A_PASS = 1024
 _TOKENS_OF_A_LOOKUP = 64  # on the host: the ids go there, the vectors come back, and the card waits
@@ -52,7 +42,7 @@ class Ask:
     hw: HardwareConfig
     tokens: int  # a sequence
     effective_batch_size: int
-    optimizer: schema.Optimizer
+    optimizer: Optimizer
     objective: Objective = Objective.sft
     num_labels: int = 2  # of classes, where they are the objective
 
@@ -65,11 +55,13 @@ class Plan:
     accumulation: int
     checkpointing: bool
     work: Workload
-    parts: Parts
+    parts: TrainingParts
 
     @property
     def fragments(self) -> float:
         """Return the bytes that are lost between blocks."""
+        if self.parts.holes is not None:
+            return self.parts.holes
         share = _FRAGMENTS_OF_ALL if self.work.rank is None else FRAGMENTS
         return share * (self.parts.activations + self.parts.logits)
 
@@ -92,8 +84,10 @@ def ask(
 
 def refuse_wide(model: ModelConfig, adapter: AdapterConfig) -> None:
     """Refuse an adapter whose rank is more than a layer's width: it would hold no less than the layer."""
-    shapes = weights.linear_shapes(model.architecture)
-    targets = shapes if adapter.target_modules == [weights.ALL_LINEAR] else adapter.target_modules
+    if families.known(model.architecture.model_type) is None:
+        return  # its layers are seen when the model is there
+    shapes = families.linear_shapes(model.architecture)
+    targets = shapes if adapter.target_modules == [ALL_LINEAR] else adapter.target_modules
     widths = {name: min(shapes[name]) for name in targets if name in shapes}
     if not widths or (adapter.rank or 0) <= min(widths.values()):
         return
@@ -118,8 +112,47 @@ def best(wanted: Ask) -> Plan:
 
     The effective batch and the sequence length are the task's and stay as they are.
     """
-    plans = sorted(_settings(wanted), key=_cost)
+    plans = sorted(_settings(wanted, training_peak.predict), key=_cost)
     return next((p for p in plans if fits(p, wanted.hw)), min(plans, key=lambda p: p.total))
+
+
+def first_that_fits(wanted: Ask, predict: Callable[[Workload], TrainingParts]) -> Plan:
+    """Return the fastest settings within the budget, as `best` does, asking as seldom as may be.
+
+    What takes no less than settings that do not fit is not asked about.
+    """
+    settings = sorted(_settings(wanted, lambda _: TrainingParts()), key=_cost)
+
+    def asked(plan: Plan) -> Plan:
+        return replace(plan, parts=predict(plan.work))
+
+    least = asked(min(settings, key=_frugality))
+    if not fits(least, wanted.hw):
+        return least
+    failed: list[Plan] = []
+    for plan in settings:
+        if any(_takes_no_less(plan, other) for other in failed):
+            continue
+        if fits(found := asked(plan), wanted.hw):
+            return found
+        failed.append(found)
+    return least
+
+
+def _frugality(plan: Plan) -> tuple[float, ...]:
+    """Return what is lowest of the settings that take least."""
+    work = plan.work
+    return (plan.micro_batch_size, *(-flag for flag in (plan.checkpointing, work.fsdp)), *_on_card(work))
+
+
+def _on_card(work: Workload) -> tuple[bool, bool]:
+    return (not work.optimizer_on_host, not work.embedding_on_host)
+
+
+def _takes_no_less(plan: Plan, other: Plan) -> bool:
+    """Return whether a plan differs from another only by what takes more memory."""
+    mine, its = _frugality(plan), _frugality(other)
+    return all(a >= b for a, b in zip(mine, its, strict=True))
 
 
 def fits(plan: Plan, hw: HardwareConfig) -> bool:
@@ -129,6 +162,8 @@ def fits(plan: Plan, hw: HardwareConfig) -> bool:
 
 def is_open(plan: Plan, hw: HardwareConfig) -> bool:
     """Return whether a rehearsal decides: more is said than is needed, or only holes may not fit."""
+    if plan.parts.rehearsed:
+        return False
     fit_without_holes = plan.parts.allocated <= (hw.usable_gib or 0) * GIB
     return not fits(plan, hw) and (fit_without_holes or training_peak.is_upper_bound(plan.work))
 
@@ -156,7 +191,7 @@ def largest_rank(wanted: Ask) -> int | None:
     return None
 
 
-def _settings(wanted: Ask) -> Iterator[Plan]:
+def _settings(wanted: Ask, predict: Callable[[Workload], TrainingParts]) -> Iterator[Plan]:
     """Yield every plan that hw's own settings leave open."""
     batch, hw = wanted.effective_batch_size // wanted.hw.num_cards, wanted.hw  # of one card
     fixed = hw.micro_batch_size
@@ -170,7 +205,7 @@ def _settings(wanted: Ask) -> Iterator[Plan]:
     can_share_out = hw.num_cards > 1 and wanted.adapter.quantization is Quantization.none
     shared_out = _choices(hw.fsdp) if can_share_out else (False,)
     # Paged moments are of 32 bits: where they lie must not change what is learned.
-    in_half = wanted.adapter.dtype is Precision.bfloat16 and wanted.optimizer is schema.Optimizer.adamw
+    in_half = wanted.adapter.dtype is Precision.bfloat16 and wanted.optimizer is Optimizer.adamw
     moments = (False,) if in_half else _choices(hw.optimizer_on_host)
     for size, checkpointing, optimizer, embedding, fsdp in itertools.product(
         sizes, _choices(hw.gradient_checkpointing), moments, embeddings, shared_out
@@ -179,7 +214,7 @@ def _settings(wanted: Ask) -> Iterator[Plan]:
             continue  # FSDP has places of its own
         work = workload(wanted, size, checkpointing=checkpointing)
         work = replace(work, optimizer_on_host=optimizer, embedding_on_host=embedding, fsdp=fsdp)
-        yield Plan(size, batch // size, checkpointing, work, training_peak.predict(work))
+        yield Plan(size, batch // size, checkpointing, work, predict(work))
 
 
 def _choices(set_by_hand: bool | None) -> tuple[bool, ...]:
@@ -193,7 +228,8 @@ def _cost(plan: Plan) -> float:
     a_pass = _TOKENS_OF_A_PASS + tokens + (_TOKENS_OF_A_LOOKUP if work.embedding_on_host else 0)
     if work.fsdp:
         a_pass *= _SHARED_OUT
-    moved = static.moments_on_host(work) / GIB
+    is_counted = families.known(work.architecture.model_type) is not None
+    moved = static.moments_on_host(work) / GIB if is_counted else 0.0
     return plan.accumulation * a_pass + _TOKENS_OF_A_GIB * moved + work.optimizer_on_host
 
 
@@ -222,12 +258,10 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         adapter=adapter.dtype or Precision.float32,
         attention=_attention(wanted, padded),
         checkpointing=checkpointing,
-        optimizer=Optimizer[wanted.optimizer.name],
+        optimizer=wanted.optimizer,
         loss=Loss.tiled if wanted.objective in (Objective.sft, Objective.dpo) else Loss.full,
         padded=padded,
         accumulates=wanted.effective_batch_size > micro_batch_size,
-        widened=False,
-        keeps_output=False,
         workspace_bytes=workspace_on(hw),
         dora=adapter.use_dora,
         num_cards=hw.num_cards,
@@ -238,7 +272,7 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
 
 def workspace_on(hw: HardwareConfig) -> int:
     """Return the bytes of a workspace of cuBLAS."""
-    return HOPPER_WORKSPACE if (hw.usable_gib or 0) >= _HOPPER_GIB else CUBLAS_WORKSPACE
+    return workspace(int(hw.compute_capability or 0))
 
 
 def _precision(hw: HardwareConfig) -> Precision:
@@ -250,7 +284,7 @@ def _precision(hw: HardwareConfig) -> Precision:
 
 def _attention(wanted: Ask, padded: bool) -> Attention:
     """Return the kernel that transformers and torch will choose."""
-    if wanted.model.architecture.model_type == "gemma2":
+    if families.is_eager(wanted.model.architecture.model_type):
         return Attention.eager  # its soft-capped scores are in no kernel (Gemma2PreTrainedModel)
     if padded:
         return Attention.efficient  # FlashAttention takes no mask

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from arabic_llm.config.hw import HardwareConfig
-from arabic_llm.memory.training_plan import GIB
-from arabic_llm.memory.workload import MIB
+from arabic_llm.config.hw import GIB, MIB, HardwareConfig
 
 FAR_OFF = 5  # percent
 

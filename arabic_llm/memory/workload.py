@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
-from omegaconf import MISSING
-
-from arabic_llm.config.hw import Precision
+from arabic_llm.config.hw import MIB, Precision
 from arabic_llm.config.model import ArchitectureConfig
-from arabic_llm.errors import ConfigError
-
-MIB = 2**20
+from arabic_llm.config.task import Optimizer
 
 
 class Attention(Enum):
@@ -45,14 +39,6 @@ class Loss(Enum):
     tiled = "tiled"  # TRL's fused head: a tile of 4096 tokens and 32768 words
 
 
-class Optimizer(Enum):
-    """What holds the moments."""
-
-    adamw = "adamw"  # two of 32 bits a trained weight
-    adamw_8bit = "adamw_8bit"  # two of 8 bits, with a float32 scale per 256
-    sgd = "sgd"  # none
-
-
 @dataclass(frozen=True)
 class Workload:
     """A model, how it is held, and the batch of one forward and backward pass."""
@@ -70,12 +56,10 @@ class Workload:
     dropout: float
     attention: Attention
     checkpointing: bool
-    optimizer: Optimizer
+    optimizer: Optimizer | None  # none: nothing is kept from step to step, or nothing is trained
     loss: Loss
     padded: bool  # the batch has an attention mask with zeros in it
     accumulates: bool  # gradients of an earlier pass are there
-    widened: bool  # PEFT's prepare_model_for_kbit_training has cast what is not in 4 bits to float32
-    keeps_output: bool  # the logits live until the step ends, as in a plain loop; Trainer drops them
     workspace_bytes: int  # of cuBLAS, a thread: 8.125 MiB, on Hopper and later 32
     objective: Objective = Objective.sft
     num_labels: int = 2  # classes, where that is the objective
@@ -86,6 +70,9 @@ class Workload:
     embedding_on_host: bool = False  # frozen, not tied to the head, and looked up there
     num_cards: int = 1  # that train together; all else is of one of them
     fsdp: bool = False  # weights, gradients and moments are shared out over them
+    # Our runs do neither; plain loops that were measured do (benchmarks/memory.py).
+    widened: bool = False  # PEFT's prepare_model_for_kbit_training: what is not in 4 bits is float32
+    keeps_output: bool = False  # the logits live until the step ends; Trainer drops them
 
     @property
     def sequences(self) -> int:
@@ -111,28 +98,3 @@ class Peak:
     reserved: int  # taken from the card: torch.cuda.max_memory_reserved
     by_phase: dict[str, int]  # peak allocated of forward, backward, optimizer
     fits: bool  # in the capacity that was given
-
-
-def architecture(config: Mapping[str, Any]) -> ArchitectureConfig:
-    """Return the shape of a model from the fields of its config.json, with transformers' defaults.
-
-    Raises ConfigError naming the first field that is missing.
-    """
-    config = {
-        name: value for name, value in config.items() if value is not None
-    }  # Mistral's head_dim is null
-    family, known = config.get("model_type"), {f.name: f.default for f in fields(ArchitectureConfig)}
-    shape = {
-        "num_key_value_heads": config.get("num_attention_heads"),
-        "tie_word_embeddings": family in ("gemma2", "bert"),
-        "attention_bias": family in ("qwen2", "bert"),
-        **{name: config[name] for name in known if name in config},
-    }
-    if family == "gemma2":
-        shape.setdefault("head_dim", 256)
-    elif {"hidden_size", "num_attention_heads"} <= shape.keys():
-        shape.setdefault("head_dim", shape["hidden_size"] // shape["num_attention_heads"])
-    for name, default in known.items():
-        if default == MISSING and shape.get(name) is None:
-            raise ConfigError(f"config.json of {config.get('name', 'this model')}: no '{name}'")
-    return ArchitectureConfig(**shape)

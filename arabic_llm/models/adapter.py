@@ -18,26 +18,13 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.errors import CheckpointError, ConfigError
-from arabic_llm.memory.weights import ALL_LINEAR
-from arabic_llm.models import load
+from arabic_llm.models import families, load
+from arabic_llm.models.families import ALL_LINEAR
 from arabic_llm.models.load import Base, Head
 from arabic_llm.models.placement import Placement
 
 ABOUT = "arabic_llm.json"  # which base, template and rows an adapter was trained with
 _CLASSIFIER = "SEQ_CLS"  # of PEFT's task types
-_LLAMA_LIKE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-# Linear layers but for the head, by the model_type of config.json.
-LINEAR_MODULES: dict[str, tuple[str, ...]] = {
-    "llama": _LLAMA_LIKE,
-    "mistral": _LLAMA_LIKE,
-    "qwen2": _LLAMA_LIKE,
-    "gemma2": _LLAMA_LIKE,
-    "glm": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"),
-    "bert": ("query", "key", "value", "dense"),
-    "chatglm": ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"),
-    "qwen": ("c_attn", "c_proj", "w1", "w2"),  # Qwen 1
-}
 
 
 def target_modules(adapter: AdapterConfig, model_type: str) -> list[str] | str:
@@ -47,7 +34,7 @@ def target_modules(adapter: AdapterConfig, model_type: str) -> list[str] | str:
     """
     if adapter.target_modules != [ALL_LINEAR]:
         return list(adapter.target_modules)
-    return list(LINEAR_MODULES[model_type]) if model_type in LINEAR_MODULES else ALL_LINEAR
+    return families.linear_modules(model_type)
 
 
 def attach(model: PreTrainedModel, adapter: AdapterConfig, base: Base, seed: int) -> PreTrainedModel:

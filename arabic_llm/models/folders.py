@@ -8,7 +8,7 @@ from pathlib import Path
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.errors import ConfigError
-from arabic_llm.memory.workload import architecture
+from arabic_llm.models.families import OTHER, architecture
 
 MODELS = Path("models")  # beside the user's project: models/<name>/
 CONFIG = "config.json"
@@ -39,14 +39,16 @@ def check_shape(model: ModelConfig, folder: Path) -> None:
     """
     path = folder / CONFIG
     try:
-        found = architecture({**json.loads(path.read_text(encoding="utf-8")), "name": folder})
+        said = json.loads(path.read_text(encoding="utf-8"))
+        found = {**said, **vars(architecture({**said, "name": folder}))}
     except ValueError as error:
         raise ConfigError(f"{path}: no JSON ({error}); take the file of the model again") from error
     except ConfigError as error:
         raise ConfigError(f"{error}; take the file of the model again, or set model.path") from error
     for key, expected in model.architecture.fields().items():
-        if (value := getattr(found, key)) is not None and value != expected:
+        if (value := found.get(key)) is not None and value != expected:
+            setting = f"{OTHER}.{key}" if key in model.architecture.other else key
             raise ConfigError(
                 f"{path}: {key} is {value}, but model={model.name} says {expected};"
-                f" set model.architecture.{key}={value}, or give the right model.path"
+                f" set model.architecture.{setting}={value}, or give the right model.path"
             )

@@ -1,4 +1,4 @@
-"""A new small model and its tokenizer, before training: Qwen2's shape, byte-level BPE of Arabic first."""
+"""A new small model of the shape in its YAML, and its tokenizer: byte-level BPE of Arabic first."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
-    Qwen2Config,
     set_seed,
 )
 
 from arabic_llm.config.model import ModelConfig
+from arabic_llm.models.shape import to_transformers
 
 # Words with their marks (a diacritised word stays one word), single digits, punctuation, spaces.
 _PIECES = r" ?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+|\s+(?!\S)|\s+"
@@ -52,10 +52,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 
 def new_model(model: ModelConfig, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
     """Return a model of the configured shape with random float32 weights."""
-    given = model.architecture.fields()
-    shape = {k: v for k, v in given.items() if k not in ("model_type", "attention_bias")}
-    config = Qwen2Config(
-        **{"max_position_embeddings": model.max_length, **shape},
+    shape = model.architecture
+    config = to_transformers(
+        shape,
+        max_position_embeddings=shape.max_position_embeddings or model.max_length,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,

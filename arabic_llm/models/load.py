@@ -31,6 +31,7 @@ from arabic_llm.config.paths import PACKAGE
 from arabic_llm.errors import UserError
 from arabic_llm.models.folders import check_shape, place
 from arabic_llm.models.placement import Placement
+from arabic_llm.models.shape import refuse_unknown
 
 _BIN = "pytorch_model.bin"  # weights of older repositories; torch.load reads tensors only
 _HASHED = ("*.safetensors", _BIN, "config.json", "tokenizer.json", "tokenizer.model", "vocab.txt")
@@ -120,6 +121,7 @@ def base_model(
     Full fine-tuning holds them in float32, so that small updates are not rounded away.
     """
     check_shape(model, base.folder)
+    refuse_unknown(model.architecture)
     # What is shared out goes to its card block by block: a card may not hold it whole.
     options: dict[str, Any] = {"device_map": {"": "cpu" if placement.fsdp else placement.device}}
     auto_class = _AUTO_CLASSES[model.kind] if head is None else AutoModelForSequenceClassification

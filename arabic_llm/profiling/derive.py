@@ -24,9 +24,11 @@ import numpy.typing as npt
 from arabic_llm import files
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.model import ArchitectureConfig
+from arabic_llm.config.task import Optimizer
 from arabic_llm.memory import training_peak, weights
 from arabic_llm.memory.allocator import Block, CachingAllocator
-from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective, Optimizer, Workload
+from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective, Workload
+from arabic_llm.models import families
 from arabic_llm.profiling import trace, training_rehearsal
 
 # size -> (prime, what a prime stands for as a share of the size): tokens 47, tokens - 1 = 2 x 23, head 28
@@ -175,7 +177,7 @@ def _sizes(work: Workload) -> list[dict[str, float]]:
         (4096, 13696, 16, 2, 128, 151552),
         (192, 576, 3, 2, 32, 4096),
     ]
-    if work.architecture.model_type == "bert":
+    if families.is_masked(work.architecture.model_type):
         shapes = [(768, 3072, 1, 12, 64, words) for words in (30000, 64000)]
     grid = itertools.product(shapes, _LENGTHS, _BATCHES, _RANKS)
     return [
@@ -187,11 +189,10 @@ def _sizes(work: Workload) -> list[dict[str, float]]:
 def regimes() -> dict[str, Workload]:
     """Return a workload of every regime that the plan may ask for."""
     found = {}
-    kernels = {
-        "llama": [(kind, False) for kind in Attention] + [(Attention.efficient, True)],
-        "gemma2": [(Attention.eager, False)],
-        "glm": [(Attention.eager, False), (Attention.flash, False), (Attention.efficient, True)],
-    }
+    encoders, kernels = (
+        {name: k for name, k in _kernels().items() if e is families.TABLE[name].is_masked}
+        for e in (True, False)
+    )
     adapted = [f"{what} {where}" for what in ("lora", "nf4") for where in ("qv", "attention", "mlp", "all")]
     trained = (*adapted, "lora dora", "nf4 dora", "full tied", "full")
     dropouts, checkpointings = (0.0, 0.05), (False, True)
@@ -203,7 +204,24 @@ def regimes() -> dict[str, Workload]:
                 _workload(family, attention, padded, what), dropout=dropout, checkpointing=checkpointing
             )
             found[training_peak.regime(work)] = work
-    return found | _of_pairs(kernels) | _of_classes(kernels)
+    return found | _of_pairs(kernels) | _of_classes(kernels | encoders)
+
+
+def _kernels() -> Kernels:
+    """Return how attention may be computed, by whose moments are derived; masks are for one kernel alone.
+
+    Without a mask, cards before Ampere take the plain formula for grouped heads, else the efficient kernel.
+    """
+    found = {}
+    for name, family in families.TABLE.items():
+        if family.closed_form != name:
+            continue
+        never = {True: Attention.efficient, False: Attention.eager, None: None}[family.is_grouped]
+        found[name] = [(kind, False) for kind in Attention if kind is not never]
+        found[name] += [(Attention.efficient, True)]
+        if family.is_eager:
+            found[name] = [(Attention.eager, False)]
+    return found
 
 
 def _of_pairs(kernels: Kernels) -> dict[str, Workload]:
@@ -223,8 +241,7 @@ def _of_pairs(kernels: Kernels) -> dict[str, Workload]:
 def _of_classes(kernels: Kernels) -> dict[str, Workload]:
     """Return those of classes, which encoders can learn as well."""
     found = {}
-    encoder = [(Attention.flash, False), (Attention.efficient, False), (Attention.efficient, True)]
-    for family, pairs in (kernels | {"bert": encoder}).items():
+    for family, pairs in kernels.items():
         for (attention, padded), what, dropout, checkpointing in itertools.product(
             pairs, ("lora", "nf4", "lora dora", "nf4 dora", "full"), (0.0, 0.05), (False, True)
         ):
@@ -259,8 +276,6 @@ def _workload(family: str, attention: Attention, padded: bool, what: str) -> Wor
         loss=Loss.tiled,
         padded=padded,
         accumulates=True,
-        widened=False,
-        keeps_output=False,
         workspace_bytes=0,
         dora="dora" in what,
     )

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from arabic_llm import machine
-from arabic_llm.config.hw import Device, HardwareConfig
+from arabic_llm.config.hw import GIB, Device, HardwareConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation.chat_lm import Limits
 from arabic_llm.evaluation.suites import SuiteEntry
 from arabic_llm.memory import eval_batching, eval_plan, weights
 from arabic_llm.memory.eval_batching import Room
-from arabic_llm.memory.inference_peak import Parts
-from arabic_llm.memory.training_plan import GIB
-from arabic_llm.models import load, placement
+from arabic_llm.memory.inference_peak import InferenceParts
+from arabic_llm.models import families, load, placement
 from arabic_llm.models.placement import Placement
+from arabic_llm.profiling import skeleton
 from arabic_llm.profiling.harmless import harmless
 
 
@@ -28,7 +28,7 @@ class Fit:
     room: Room  # what the batches are made for
     own: Room  # of the model that is judged: with what was trained, or without
     generates: bool  # some of the tasks
-    least: Parts | None
+    least: InferenceParts | None
 
 
 def fit(config: RunConfig, chosen: Sequence[SuiteEntry], *, adapted: bool) -> Fit:
@@ -92,11 +92,14 @@ def refuse(config: RunConfig, fitted: Fit) -> None:
     held, name = fitted.own.held, config.model.name
     if fitted.place.device == "cpu":
         each = load.dtype_of(config.adapter, fitted.place).itemsize
-        size = weights.weight_bytes(held.architecture, config.adapter.quantization, each)
+        size = weights.weight_bytes(
+            skeleton.parameters(held.architecture), config.adapter.quantization, each
+        )
         machine.refuse_too_large(name, size / GIB)
         return
-    if (least := fitted.least) is None:
-        return
+    least = fitted.least
+    if least is None or families.known(held.architecture.model_type) is None:
+        return  # nobody has counted its passes
     length = min(config.model.max_length, eval_plan.QUESTION)
     if not fitted.own.is_within(least):
         ways = eval_plan.cures(fitted.room, config.model, config.adapter, config.hw)
@@ -116,7 +119,7 @@ def line(config: RunConfig, fitted: Fit, num_items: int) -> str:
     kind = "nf4" if held.nf4 else held.dtype.name
     kind += ", with its adapter" if held.rank is not None else ""
     said = f"plan: judging {model.name} ({kind}) on {num_items:,} items"
-    if fitted.least is None:
+    if fitted.least is None or families.known(held.architecture.model_type) is None:
         return f"{said}: batches of {most}, what they need is not predicted; {fitted.place.description}"
     at_once, alone = (
         fitted.room.longest(size, model.max_length, generates=fitted.generates) for size in (most, 1)
@@ -134,7 +137,7 @@ def line(config: RunConfig, fitted: Fit, num_items: int) -> str:
     return f"{said}{needs}: {_parts(fitted, worst)}; {fitted.place.description}"
 
 
-def _parts(fitted: Fit, parts: Parts) -> str:
+def _parts(fitted: Fit, parts: InferenceParts) -> str:
     """Return what the figures are of, in GiB; the workspace and the holes are with the activations."""
     held = parts.weights_4bit + parts.weights_kept + parts.adapters
     passing = fitted.own.needed(parts) - held - parts.cache - parts.logits

@@ -22,7 +22,8 @@ from arabic_llm.config.hw import Precision
 from arabic_llm.memory import inference_peak
 from arabic_llm.memory.inference_peak import Held, Pass
 from arabic_llm.memory.wording import far_off, mib
-from arabic_llm.memory.workload import Peak, architecture, workspace
+from arabic_llm.memory.workload import Peak, workspace
+from arabic_llm.models import families
 from arabic_llm.profiling import skeleton
 from arabic_llm.profiling.harmless import harmless
 
@@ -191,13 +192,13 @@ class Watch:
 def hold(model: PreTrainedModel) -> Held | None:
     """Return how a model lies on its device, read off itself; None for families that nobody predicts."""
     config, peft = model.config, getattr(model, "peft_config", {}).get("default")
-    if config.model_type not in skeleton.FAMILIES:
+    if families.known(config.model_type) is None:
         return None
     on_cpu = model.device.type == "cpu"
     major = 0 if on_cpu else torch.cuda.get_device_capability()[0]
     shape = {name: value for name, value in config.to_dict().items() if value is not None}
     return Held(
-        architecture=architecture(shape),
+        architecture=families.architecture(shape),
         nf4=getattr(config, "quantization_config", None) is not None,
         dtype=Precision[str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")],
         rank=peft and peft.r,

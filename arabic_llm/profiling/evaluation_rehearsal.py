@@ -14,7 +14,7 @@ from transformers import DynamicCache, PreTrainedModel
 from arabic_llm.evaluation import masked_lm, scoring
 from arabic_llm.memory.allocator import CachingAllocator
 from arabic_llm.memory.inference_peak import Held, Pass, has_mask
-from arabic_llm.memory.workload import Attention, Loss, Optimizer, Peak, Workload
+from arabic_llm.memory.workload import Attention, Loss, Peak, Workload
 from arabic_llm.profiling import skeleton
 from arabic_llm.profiling.timeline import Exact
 from arabic_llm.profiling.trace import LikeCuda, Trace
@@ -45,7 +45,7 @@ def _causal(model: PreTrainedModel, held: Held, shape: Pass, allocator: CachingA
     """Run a pass of evaluation/scoring.py or of generation, and return the peak without its logits."""
     cache = _cache(held, shape)
     allocator.reset_peaks()
-    logits = model(**_inputs(held, shape), past_key_values=cache, use_cache=True).logits
+    logits = model(**_inputs(model.config, held, shape), past_key_values=cache, use_cache=True).logits
     forward = allocator.peak_allocated
     if shape.is_scored:
         scoring.likelihoods(logits[0], *torch.zeros(2, shape.wanted, dtype=torch.long))
@@ -88,26 +88,24 @@ def workload(held: Held, shape: Pass) -> Workload:
         dropout=0.0,
         attention=attention,
         checkpointing=False,
-        optimizer=Optimizer.sgd,
+        optimizer=None,
         loss=Loss.full,
         padded=shape.masked,
         accumulates=False,
-        widened=False,
-        keeps_output=False,
         workspace_bytes=held.workspace_bytes,
         dora=held.dora,
         device="cpu" if held.on_cpu else "cuda",
     )
 
 
-def _inputs(held: Held, shape: Pass) -> dict[str, Any]:
+def _inputs(config: Any, held: Held, shape: Pass) -> dict[str, Any]:
     """Return what the model is called with: ids, positions, who sees whom, whose logits are wanted."""
     ids = torch.zeros(shape.rows, shape.tokens, dtype=torch.long)
     places = torch.zeros(shape.wanted, dtype=torch.long) if shape.is_scored else 1
     return {
         "input_ids": ids,
         "position_ids": ids,
-        "attention_mask": skeleton.masks(held.architecture.model_type, lambda: _mask(held, shape)),
+        "attention_mask": skeleton.masks(config, lambda: _mask(held, shape)),
         "logits_to_keep": places,
     }
 

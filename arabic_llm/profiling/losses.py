@@ -19,7 +19,6 @@ from unittest import mock
 import torch
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
-from trl import DPOTrainer
 from trl.trainer import utils as trl_utils
 
 from arabic_llm.memory.workload import Loss, Objective, Workload
@@ -121,6 +120,8 @@ class _WithoutValues(TorchFunctionMode):
 def _of_pairs(model: PreTrainedModel, work: Workload) -> torch.Tensor:
     """Return TRL's DPO loss: chosen and rejected answers in one batch, twice through the model."""
     ones = torch.ones(2 * work.batch_size, work.tokens, dtype=torch.long)
+    from trl import DPOTrainer  # with datasets and wandb: a second of start-up, for pairs alone
+
     trainer = object.__new__(DPOTrainer)
     vars(trainer).update(
         model=model,
@@ -147,9 +148,9 @@ def _of_pairs(model: PreTrainedModel, work: Workload) -> torch.Tensor:
 
 def _of_odds(model: PreTrainedModel, work: Workload) -> torch.Tensor:
     """Return TRL's ORPO loss, of logits of every token of both answers."""
+    ones = torch.ones(work.batch_size, work.tokens, dtype=torch.long)
     from trl.experimental.orpo import ORPOTrainer  # may move any day: needed here alone
 
-    ones = torch.ones(work.batch_size, work.tokens, dtype=torch.long)
     trainer = object.__new__(ORPOTrainer)
     vars(trainer).update(
         accelerator=_ALONE,

@@ -17,8 +17,8 @@ from torch import distributed, nn
 from torch.distributed.device_mesh import DeviceMesh
 from transformers import PreTrainedModel
 
-from arabic_llm.config.hw import Precision
-from arabic_llm.memory.workload import MIB, Workload
+from arabic_llm.config.hw import MIB, Precision
+from arabic_llm.memory.workload import Workload
 
 _MIXED = {Precision.bfloat16: "bf16", Precision.float16: "fp16"}  # as accelerate names them
 _FIRST_BUCKET, _BUCKET = MIB, 25 * MIB  # dist._DEFAULT_FIRST_BUCKET_BYTES, bucket_cap_mb

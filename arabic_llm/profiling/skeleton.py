@@ -15,26 +15,28 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import (
     AttentionInterface,
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     PreTrainedModel,
 )
 
-from arabic_llm.memory.weights import ALL_LINEAR
+from arabic_llm.config.model import ArchitectureConfig
+from arabic_llm.memory import weights
 from arabic_llm.memory.workload import Attention, Objective, Workload
-from arabic_llm.models import adapter, load
+from arabic_llm.models import adapter, families, load
+from arabic_llm.models.families import ALL_LINEAR
+from arabic_llm.models.shape import to_transformers
 
+ATTENTION_KINDS = ("chunked_attention", "full_attention", "sliding_attention")  # which a mask tells apart
 _BLOCK, _BLOCK_OF_SCALES = 64, 256  # weights a scale, scales a scale (QLoRA, 2305.14314, section 3)
-FAMILIES = ("llama", "qwen2", "gemma2", "glm", "bert")  # whose models that are there are rehearsed
 
 
 def build(work: Workload) -> PreTrainedModel:
     """Return the model of a workload in training mode, with its adapter, on the meta device."""
     is_classifier = work.objective is Objective.classify
-    config = AutoConfig.for_model(
-        **work.architecture.fields(),
+    config = to_transformers(
+        work.architecture,
         pad_token_id=0 if is_classifier else None,  # the default may lie outside a small vocabulary
         num_labels=work.num_labels,
     )
@@ -42,7 +44,7 @@ def build(work: Workload) -> PreTrainedModel:
     config._attn_implementation = "eager" if work.attention is Attention.eager else _fused(work)
     with torch.device("meta"):
         auto_class = AutoModelForSequenceClassification if is_classifier else AutoModelForCausalLM
-        if work.architecture.model_type == "bert" and not is_classifier:
+        if families.is_masked(work.architecture.model_type) and not is_classifier:
             auto_class = AutoModelForMaskedLM
         model = auto_class.from_config(config, dtype=getattr(torch, work.weights.name))
         if work.nf4:
@@ -53,6 +55,29 @@ def build(work: Workload) -> PreTrainedModel:
         enable_checkpointing(model)
     model.train()
     return model
+
+
+def bare(a: ArchitectureConfig) -> PreTrainedModel:
+    """Return a model of a shape, of tokens, as it is before anything is done to it."""
+    auto_class = AutoModelForMaskedLM if families.is_masked(a.model_type) else AutoModelForCausalLM
+    with torch.device("meta"):
+        model: PreTrainedModel = auto_class.from_config(to_transformers(a, pad_token_id=0))
+    return model
+
+
+def parameters(a: ArchitectureConfig) -> weights.Parameters:
+    """Return the counts of a model: by its family's row, or where there is none of its own code."""
+    if families.known(a.model_type) is not None:
+        return weights.count(a)
+    model = bare(a)
+    ends = [model.get_input_embeddings(), model.get_output_embeddings()]
+    embedding = sum({id(end.weight): end.weight.numel() for end in ends if end is not None}.values())
+    linear = sum(
+        m.weight.numel()
+        for m in model.modules()
+        if isinstance(m, nn.Linear) and all(m is not e for e in ends)
+    )
+    return weights.Parameters(linear, embedding, model.num_parameters() - linear - embedding)
 
 
 def enable_checkpointing(model: PreTrainedModel) -> None:
@@ -78,20 +103,19 @@ def tensors(model: PreTrainedModel) -> Iterator[torch.Tensor]:
     yield from model.buffers()
 
 
-def masks(model_type: str, make: Callable[[], torch.Tensor | None]) -> Any:
-    """Return masks as a family's layers take them, each made for itself.
+def masks(config: Any, make: Callable[[], torch.Tensor | None]) -> Any:
+    """Return masks as a model's layers take them: one for each kind of attention that config.json names.
 
     One made beforehand is taken as it is; transformers would look at the (absent) values for it.
     """
-    if model_type == "gemma2":
-        return {f"{kind}_attention": make() for kind in ("full", "sliding")}
-    return {"full_attention": make()} if model_type == "qwen2" else make()
+    kinds = sorted({kind for kind in getattr(config, "layer_types", None) or () if kind in ATTENTION_KINDS})
+    return {kind: make() for kind in kinds} if kinds else make()
 
 
 def _adapted(model: PreTrainedModel, work: Workload) -> PreTrainedModel:
-    targets = list(work.target_modules)
+    targets: list[str] | str = list(work.target_modules)
     if targets == [ALL_LINEAR]:
-        targets = list(adapter.LINEAR_MODULES[work.architecture.model_type])
+        targets = families.linear_modules(work.architecture.model_type)
     config = LoraConfig(
         r=work.rank,
         lora_alpha=work.rank,

@@ -151,6 +151,7 @@ class LikeCuda(TorchFunctionMode):
             torch,
             is_autocast_enabled=lambda on="cuda": own is not None if on in _PRETENDED else enabled(on),
             get_autocast_dtype=lambda on: own if on in _PRETENDED else dtype(on),
+            autocast=self._autocast(torch.autocast),
         )
         self._answers.start()
         super().__enter__()  # type: ignore[no-untyped-call]
@@ -160,6 +161,22 @@ class LikeCuda(TorchFunctionMode):
         """Leave torch to answer for itself."""
         self._answers.stop()
         super().__exit__(*error)  # type: ignore[no-untyped-call]
+
+    def _autocast(self, real: Any) -> Callable[..., Any]:
+        """Return a torch.autocast that knows the meta device, for code that asks for none of it."""
+
+        @contextmanager
+        def without() -> Iterator[None]:
+            before, self._dtype = self._dtype, None
+            yield
+            self._dtype = before
+
+        def autocast(device_type: str, *args: Any, **options: Any) -> Any:
+            if device_type == "meta" and not options.get("enabled", True):
+                return without()
+            return real(device_type, *args, **options)
+
+        return autocast
 
     @contextmanager
     def forward(self) -> Iterator[None]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from arabic_llm import machine, processes
-from arabic_llm.config.hw import Device, Precision
+from arabic_llm.config.hw import GIB, Device, Precision
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import TrainingConfig
 from arabic_llm.errors import HardwareError, UserError
@@ -13,8 +14,9 @@ from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory import weights, wording
 from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.workload import Objective
-from arabic_llm.models import load, placement
+from arabic_llm.models import families, load, placement
 from arabic_llm.models.placement import Placement, micro_batch
+from arabic_llm.profiling import kept, skeleton
 from arabic_llm.profiling.harmless import harmless
 
 
@@ -37,7 +39,7 @@ def fit(config: RunConfig, task: TrainingConfig, num_labels: int | None = None) 
     planning.refuse_wide(config.model, config.adapter)
     place = placement.resolve(config.hw)
     each, quantization = load.dtype_of(config.adapter, place).itemsize, config.adapter.quantization
-    gib = weights.weight_bytes(config.model.architecture, quantization, each) / weights.GIB
+    gib = weights.weight_bytes(skeleton.parameters(config.model.architecture), quantization, each) / GIB
     if (chosen := _planned(config, task, place, num_labels)) is None:
         return Fit(place, None, None, gib, num_labels)
     place = replace(
@@ -58,7 +60,7 @@ def refuse(config: RunConfig, fitted: Fit) -> None:
     elif fitted.missing is not None:
         raise HardwareError(fitted.missing)
     else:
-        needed = fitted.weights_gib if fitted.plan is None else fitted.plan.total / weights.GIB
+        needed = fitted.weights_gib if fitted.plan is None else fitted.plan.total / GIB
         machine.refuse_busy(needed)
 
 
@@ -70,7 +72,13 @@ def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Fit) ->
     parts = f"{wording.micro_batches(accumulation, size)}{each}"
     batch = f"{task.effective_batch_size} sequences ({parts})"
     trained = ""
-    if adapter.rank is not None and adapter.target_modules == ["all-linear"] and not adapter.use_dora:
+    is_counted = families.known(model.architecture.model_type) is not None
+    if (
+        is_counted
+        and adapter.rank is not None
+        and adapter.target_modules == ["all-linear"]
+        and not adapter.use_dora
+    ):
         shape, labels = model.architecture, fitted.num_labels
         number = (
             weights.adapter_parameters(shape, adapter.rank)
@@ -79,11 +87,11 @@ def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Fit) ->
         )
         trained = f" ({number / 1e6:,.2f} M trained)"
     head = "" if fitted.num_labels is None else f", a head of {fitted.num_labels} classes"
-    count = weights.count(model.architecture).total / 1e6
+    count = skeleton.parameters(model.architecture).total / 1e6
     if fitted.plan is None:
         needs = f"weights {fitted.weights_gib:,.2f} GiB"
     else:
-        gib = fitted.plan.total / weights.GIB
+        gib = fitted.plan.total / GIB
         needs = f"needs {gib:,.2f} GiB of {config.hw.usable_gib} that hw leaves"
         needs += "" if fitted.missing is None else ", which is too much"
     where = fitted.place.description
@@ -110,7 +118,7 @@ def _planned(
         wanted = planning.ask(config.model, config.adapter, hw, task)
         if num_labels is not None:
             wanted = replace(wanted, objective=Objective.classify, num_labels=num_labels)
-        return planning.best(wanted)
+        return kept.best(wanted, Path(config.cache_dir))
     return None
 
 
@@ -120,14 +128,12 @@ def _missing(config: RunConfig, chosen: Plan) -> str | None:
         return None
     if planning.is_open(chosen, config.hw):
         with harmless("whether it fits after all is not rehearsed"):
-            from arabic_llm.profiling import training_rehearsal  # trl takes 5 s, few runs are on the edge
-
-            budget = int((config.hw.usable_gib or 0) * planning.GIB)
-            if training_rehearsal.peak(chosen.work, budget).fits:
+            budget = int((config.hw.usable_gib or 0) * GIB)
+            if kept.peak(chosen.work, budget, Path(config.cache_dir)).fits:
                 return None
     of = " task.of=classify" if chosen.work.objective is Objective.classify else ""
     return (
         f"hw={config.hw.name} leaves {config.hw.usable_gib} GiB and this run needs"
-        f" {chosen.total / planning.GIB:.2f}, whatever the batch; task=plan{of} with the same settings says"
+        f" {chosen.total / GIB:.2f}, whatever the batch; task=plan{of} with the same settings says"
         " what fits"
     )

@@ -20,21 +20,12 @@ from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from arabic_llm import files, processes
-from arabic_llm.config.hw import Precision
+from arabic_llm.config.hw import MIB, Precision
+from arabic_llm.config.task import Optimizer
 from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.wording import mib
-from arabic_llm.memory.workload import (
-    MIB,
-    Attention,
-    Loss,
-    Objective,
-    Optimizer,
-    Peak,
-    Workload,
-    architecture,
-    workspace,
-)
-from arabic_llm.models import adapter
+from arabic_llm.memory.workload import Attention, Loss, Objective, Peak, Workload, workspace
+from arabic_llm.models import adapter, families
 from arabic_llm.models.load import HostEmbedding
 from arabic_llm.models.placement import AMPERE
 from arabic_llm.profiling import skeleton
@@ -301,7 +292,7 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
     """
     config, peft = model.config, getattr(model, "peft_config", {}).get("default")
     is_classifier = adapter.is_classifier(model)
-    if config.model_type not in skeleton.FAMILIES:
+    if families.known(config.model_type) is None:
         return None
     shape = {name: value for name, value in config.to_dict().items() if value is not None}
     quantization = getattr(config, "quantization_config", None)
@@ -312,7 +303,7 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
     on_cuda = args.device.type == "cuda"
     major = torch.cuda.get_device_capability()[0] if on_cuda else 0
     return Workload(
-        architecture=architecture(shape),
+        architecture=families.architecture(shape),
         batch_size=batch.size,
         tokens=batch.tokens,
         nf4=quantization is not None,
@@ -330,8 +321,6 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         loss=Loss.full if is_classifier else Loss.tiled,
         padded=batch.padded,
         accumulates=args.gradient_accumulation_steps > 1 and not batch.is_first,
-        widened=False,
-        keeps_output=False,
         workspace_bytes=workspace(major) if on_cuda else 0,
         device=args.device.type,
         dora=bool(peft and peft.use_dora),

@@ -19,9 +19,10 @@ from torch.autograd.graph import _engine_run_backward
 from transformers import PreTrainedModel, modeling_utils
 
 from arabic_llm.config.hw import Precision
+from arabic_llm.config.task import Optimizer
 from arabic_llm.memory.allocator import Block, CachingAllocator
 from arabic_llm.memory.static import MIN_8BIT, MIN_PAGED
-from arabic_llm.memory.workload import Attention, Loss, Objective, Optimizer, Peak, Workload
+from arabic_llm.memory.workload import Attention, Loss, Objective, Peak, Workload
 from arabic_llm.profiling import losses, sharding, skeleton
 from arabic_llm.profiling.timeline import Exact, Moment, Timeline
 from arabic_llm.profiling.trace import LikeCuda, Trace
@@ -53,13 +54,15 @@ def rehearse(
     *,
     trace: Trace | None = None,
     num_steps: int = 2,
+    model: PreTrainedModel | None = None,
 ) -> dict[str, int]:
     """Run optimiser steps on an allocator and return the peak of each phase of the last.
 
     In its last pass `watch` is called when it "begins", at the end of autocast ("casts"), of "forward", of
-    the "layers" on the way back (where the embeddings have a gradient) and of "backward".
+    the "layers" on the way back (where the embeddings have a gradient) and of "backward". A `model` that
+    was built of the workload is taken as it is.
     """
-    model = skeleton.build(work)
+    model = model or skeleton.build(work)
     trace = trace or Trace(allocator)
     with ExitStack() as stack:
         stack.enter_context(losses.kernels(model, work))
@@ -119,7 +122,7 @@ class _Stage:
         self._workspace_of_thread(0)
         embedding = self.model.get_input_embeddings()
         hook = embedding.register_forward_hook(lambda *io: _when_layers_end(io[2], watch))
-        inputs = _batch(self.work)
+        inputs = _batch(self.model.config, self.work)
         if self.work.objective is Objective.sft:
             with self.cuda.forward():
                 out = self.model(**inputs)
@@ -145,7 +148,7 @@ class _Stage:
 
         def forward(*args: Any, **options: Any) -> Any:
             with self.cuda.forward():
-                out = inner(*args, **options | _prepared(self.work))
+                out = inner(*args, **options | _prepared(self.model.config, self.work))
                 if torch.is_grad_enabled():  # a reference has no gradient
                     watch("casts")
                 return out
@@ -168,15 +171,15 @@ def _when_layers_end(embedded: torch.Tensor, watch: Callable[[str], None]) -> No
         embedded.register_hook(lambda _: watch("layers"))  # type: ignore[no-untyped-call]
 
 
-def _batch(work: Workload) -> dict[str, Any]:
+def _batch(config: Any, work: Workload) -> dict[str, Any]:
     ids = torch.zeros(work.batch_size, work.tokens, dtype=torch.long)
-    inputs = {"input_ids": ids, "labels": ids} | _prepared(work)
+    inputs = {"input_ids": ids, "labels": ids} | _prepared(config, work)
     return inputs | ({"fused_lm_head": True} if work.loss is Loss.tiled else {})
 
 
-def _prepared(work: Workload) -> dict[str, Any]:
+def _prepared(config: Any, work: Workload) -> dict[str, Any]:
     """Return the positions and the mask that a model would make for itself."""
-    masks = skeleton.masks(work.architecture.model_type, lambda: _mask(work))
+    masks = skeleton.masks(config, lambda: _mask(work))
     return {"position_ids": torch.zeros(1, work.tokens, dtype=torch.long), "attention_mask": masks}
 
 
@@ -227,7 +230,7 @@ def _read(parameter: nn.Parameter, trace: Trace, allocator: CachingAllocator) ->
 
 def _optimizer(model: PreTrainedModel, work: Workload) -> torch.optim.Optimizer:
     trained = [p for p in model.parameters() if p.requires_grad]
-    if work.optimizer is Optimizer.sgd:
+    if work.optimizer is None:
         return torch.optim.SGD(trained, lr=1.0, foreach=True)
     if work.optimizer_on_host or work.optimizer is Optimizer.adamw_8bit:
         return _Bitsandbytes(trained, work)

@@ -8,17 +8,18 @@ from pathlib import Path
 
 from arabic_llm import machine
 from arabic_llm.config.compose import identity, typed
-from arabic_llm.config.hw import Device, HardwareConfig, Precision
+from arabic_llm.config.hw import GIB, MIB, Device, HardwareConfig, Precision
 from arabic_llm.config.model import ModelKind
 from arabic_llm.config.run import RunConfig
-from arabic_llm.config.task import PlanConfig, Planned
+from arabic_llm.config.task import Optimizer, PlanConfig, Planned
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.memory import eval_plan, suggestions, training_peak, wording
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory.static import BYTES
-from arabic_llm.memory.training_plan import GIB, Ask, Plan
-from arabic_llm.memory.workload import MIB, PAIRS, Attention, Loss, Objective, Optimizer
+from arabic_llm.memory.training_plan import Ask, Plan
+from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective
 from arabic_llm.models import folders
+from arabic_llm.profiling import kept
 from arabic_llm.tasks import Inputs
 from arabic_llm.workflows import training_rows
 
@@ -33,6 +34,7 @@ _ROWS = {  # of the table, by the names of memory.closed_form.Parts
     "activations": "activations",
     "logits": "logits ({logits})",
     "workspace": "workspace (cuBLAS)",
+    "rehearsed": "all of it, as its own code was rehearsed",
 }
 
 
@@ -46,7 +48,7 @@ _TRAINERS = {  # of what no task runs yet
     " model without its adapter",
     Objective.orpo: "this is the plan of TRL's ORPOTrainer with these settings: no dropout, no reference",
 }
-_OPTIMIZERS = {Optimizer.adamw: "AdamW", Optimizer.adamw_8bit: "8-bit AdamW"}
+_OPTIMIZERS: dict[Optimizer | None, str] = {Optimizer.adamw: "AdamW", Optimizer.adamw_8bit: "8-bit AdamW"}
 
 
 def inputs(config: RunConfig) -> Inputs | None:
@@ -74,11 +76,11 @@ def dry_run(config: RunConfig) -> None:
         return
     config = machine.settled(config)
     wanted = checked(config)
-    chosen = planning.best(wanted)
+    chosen = kept.best(wanted, Path(config.cache_dir))
     for line in (*table(chosen, wanted.hw), *_settings(chosen, config), *verdict(chosen, wanted, typed())):
         log.info("%s", line)
     if isinstance(config.task, PlanConfig) and config.task.exact:
-        log.info("%s", _exact(chosen, wanted.hw))
+        log.info("%s", _exact(chosen, wanted.hw, Path(config.cache_dir)))
     if planning.fits(chosen, wanted.hw):
         machine.refuse_busy(chosen.total / GIB, is_planned=True)
 
@@ -118,7 +120,12 @@ def table(chosen: Plan, hw: HardwareConfig) -> list[str]:
         "adapter": chosen.work.adapter.name,
         "logits": "a tile of them" if chosen.work.loss is Loss.tiled else "all, in float32",
     }
-    rows = [(text.format(**words), getattr(chosen.parts, name)) for name, text in _ROWS.items()]
+    is_rehearsed = bool(chosen.parts.rehearsed)
+    rows = [
+        (text.format(**words), getattr(chosen.parts, name))
+        for name, text in _ROWS.items()
+        if (name == "rehearsed") is is_rehearsed
+    ]
     rows.append(("between blocks", chosen.fragments))
     return wording.table(rows, chosen.total, hw)
 
@@ -134,7 +141,7 @@ def verdict(chosen: Plan, wanted: Ask, typed: Sequence[str]) -> list[str]:
         if not training_peak.is_upper_bound(chosen.work):
             why = "its tensors fit, the holes between them may not"
         lines = [f"{why}; task.exact=true decides. What surely does:"]
-    return [*lines, *(f"  {command}" for command in suggestions.ways_out(wanted, typed))]
+    return [*lines, *(f"  {command}" for command in suggestions.ways_out(wanted, typed, chosen.total))]
 
 
 def _settings(chosen: Plan, config: RunConfig) -> list[str]:
@@ -161,12 +168,12 @@ def _settings(chosen: Plan, config: RunConfig) -> list[str]:
 
 def bound(chosen: Plan) -> list[str]:
     """Return what to know of figures that say more than is needed."""
-    if chosen.work.fsdp:
+    if chosen.work.fsdp and not chosen.parts.rehearsed:
         return [
             "an upper bound: with weights shared out by FSDP the real code needs less (by 8 to 23% where it"
             " was tried); task.exact=true rehearses it"
         ]
-    if (names := training_peak.stands_for(chosen.work)) is None:
+    if chosen.parts.rehearsed or (names := training_peak.stands_for(chosen.work)) is None:
         return []
     own = ", ".join(chosen.work.target_modules)
     return [
@@ -213,13 +220,12 @@ def _places(chosen: Plan) -> str:
     )
 
 
-def _exact(chosen: Plan, hw: HardwareConfig) -> str:
-    from arabic_llm.profiling import training_rehearsal
-
+def _exact(chosen: Plan, hw: HardwareConfig, cache_dir: Path) -> str:
     capacity = None if hw.usable_gib is None else int(hw.usable_gib * GIB)
-    peak = training_rehearsal.peak(chosen.work, capacity)
+    peak = kept.peak(chosen.work, capacity, cache_dir)
     off = 100 * (chosen.parts.allocated / peak.allocated - 1)
+    closed_form = "" if chosen.parts.rehearsed else f" (the closed form is {off:+.1f}% off)"
     return (
-        f"rehearsed: {peak.allocated / MIB:,.0f} MiB allocated (the closed form is {off:+.1f}% off),"
-        f" {peak.reserved / MIB:,.0f} MiB reserved: it {'fits' if peak.fits else 'does not fit'}"
+        f"rehearsed: {peak.allocated / MIB:,.0f} MiB allocated{closed_form},"
+        f" about {peak.reserved / MIB:,.0f} MiB reserved: it {'fits' if peak.fits else 'does not fit'}"
     )

@@ -6,12 +6,10 @@ import pytest
 from conftest import compose_config, model_config
 
 from arabic_llm.config import paths
-from arabic_llm.config.hw import Precision
+from arabic_llm.config.hw import GIB, MIB, Precision
 from arabic_llm.config.model import ModelKind
 from arabic_llm.memory import eval_batching
 from arabic_llm.memory.inference_peak import Held, Pass, predict
-from arabic_llm.memory.training_plan import GIB
-from arabic_llm.memory.workload import MIB
 from arabic_llm.profiling import evaluation_rehearsal
 
 MODELS = [model_config(path.stem) for path in sorted((paths.CONF / "model").glob("*.yaml"))]

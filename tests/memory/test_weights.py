@@ -9,7 +9,7 @@ from arabic_llm.config import paths
 from arabic_llm.config.adapter import Quantization
 from arabic_llm.config.model import ModelKind
 from arabic_llm.memory.weights import adapter_parameters, count, weight_bytes
-from arabic_llm.models.adapter import LINEAR_MODULES
+from arabic_llm.models import families
 
 PUBLISHED = {  # parameters, as the hub counts the weights of each repository
     "qwen2_0_5b": 494_032_768,
@@ -45,7 +45,7 @@ def test_the_real_code_builds_as_many_and_has_the_layers_we_adapt(name):
         for n, m in model.named_modules()
         if isinstance(m, torch.nn.Linear) and not n.startswith(("lm_head", "cls.predictions.decoder"))
     ]
-    assert {n.rpartition(".")[2] for n, _ in linear} == set(LINEAR_MODULES[shape.model_type])
+    assert {n.rpartition(".")[2] for n, _ in linear} == set(families.of(shape).modules)
     assert sum(m.weight.numel() for _, m in linear) == count(shape).linear
     assert sum(8 * sum(m.weight.shape) for _, m in linear) == adapter_parameters(shape, rank=8)
 
@@ -53,5 +53,5 @@ def test_the_real_code_builds_as_many_and_has_the_layers_we_adapt(name):
 def test_qwen2_7b_in_nf4_takes_what_was_measured():
     # linear layers 3210 MiB, embedding and head 1039.5 MiB each in bfloat16 (the project's facts)
     shape = model_config("qwen2_7b").architecture
-    gib = weight_bytes(shape, Quantization.nf4, 2) / 2**30
+    gib = weight_bytes(count(shape), Quantization.nf4, 2) / 2**30
     assert gib == pytest.approx((3210 + 2 * 1039.5) / 1024, rel=0.001)

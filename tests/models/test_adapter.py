@@ -5,7 +5,7 @@ from conftest import compose_config
 
 from arabic_llm import files
 from arabic_llm.errors import CheckpointError, ConfigError
-from arabic_llm.models import adapter, load, placement
+from arabic_llm.models import adapter, families, load, placement
 from arabic_llm.models.load import Base
 
 
@@ -27,7 +27,7 @@ def test_each_adapter_trains_all_linear_layers_and_nothing_else(name):
     names = trainable(tuned)
     assert names
     assert all("lora_" in n for n in names)
-    assert {n.split(".lora_")[0].rpartition(".")[2] for n in names} == set(adapter.LINEAR_MODULES["qwen2"])
+    assert {n.split(".lora_")[0].rpartition(".")[2] for n in names} == set(families.TABLE["qwen2"].modules)
     peft = tuned.peft_config["default"]
     assert (peft.r, peft.use_dora, peft.use_rslora) == (4, name == "dora", name == "rslora")
 

@@ -7,8 +7,10 @@ from conftest import model_config
 
 from arabic_llm.config import paths
 from arabic_llm.config.hw import Precision
+from arabic_llm.config.task import Optimizer
 from arabic_llm.memory import training_peak, weights
-from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Optimizer, Workload
+from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Workload
+from arabic_llm.models.families import ALL_LINEAR
 from arabic_llm.profiling import derive, training_rehearsal
 
 FILES = sorted(paths.CONF.glob("model/*.yaml"))
@@ -38,7 +40,7 @@ def workload(name: str, setting: tuple, layers: int | None = 2) -> Workload:
         tokens=tokens,
         nf4=nf4,
         rank=rank,
-        target_modules=(weights.ALL_LINEAR,),
+        target_modules=(ALL_LINEAR,),
         dropout=dropout,
         attention=families.get(shape.model_type, fused),
         checkpointing=checkpointing,
@@ -78,7 +80,7 @@ def test_pairs_and_classes_take_what_the_closed_form_says(name, regime, batch, t
         tokens=tokens,
         rank=work.rank and 16,
         num_labels=3,
-        target_modules=(weights.ALL_LINEAR,),
+        target_modules=(ALL_LINEAR,),
         workspace_bytes=CUBLAS_WORKSPACE,
     )
     assert training_peak.predict(work).allocated == pytest.approx(

@@ -7,13 +7,12 @@ import tiny_bert
 from conftest import compose_config
 
 from arabic_llm import files
-from arabic_llm.config.hw import Precision
+from arabic_llm.config.hw import GIB, Precision
 from arabic_llm.data.tokens import chat
 from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation import harness, masked_lm, suites
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.memory import eval_batching
-from arabic_llm.memory.training_plan import GIB
 from arabic_llm.models import adapter, load, placement
 from arabic_llm.profiling import evaluation_fit, evaluation_memory
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import model_config
 
-from arabic_llm.config.hw import Precision
-from arabic_llm.memory.workload import CUBLAS_WORKSPACE, MIB, Attention, Loss, Optimizer, Workload
+from arabic_llm.config.hw import MIB, Precision
+from arabic_llm.config.task import Optimizer
+from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Loss, Workload
 from arabic_llm.profiling import training_rehearsal
 
 DATA = Path(os.environ.get("ARABIC_LLM_DATA", "../shared/data")) / "gpu_memory_t4"
@@ -35,8 +36,6 @@ TINY = Workload(
     loss=Loss.tiled,
     padded=False,
     accumulates=True,
-    widened=False,
-    keeps_output=False,
     workspace_bytes=CUBLAS_WORKSPACE,
 )
 

@@ -1,0 +1,40 @@
+"""The configuration of a model's shape as transformers' own class of that family."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+
+from arabic_llm.config.complaints import did_you_mean
+from arabic_llm.config.model import ArchitectureConfig
+from arabic_llm.errors import ConfigError
+from arabic_llm.models.families import OTHER
+
+_BEFORE_5 = ("rope_scaling", "rope_theta")  # of transformers: read as rope_parameters
+_OF_LAYERS = "layer_types"  # filled in by classes that have it
+
+
+def to_transformers(a: ArchitectureConfig, **more: Any) -> PretrainedConfig:
+    """Return transformers' configuration of a shape, with what else is to be set.
+
+    Raises ConfigError for a model_type that it does not know, and for a field that its class lacks.
+    """
+    refuse_unknown(a)
+    config: PretrainedConfig = AutoConfig.for_model(**a.fields() | more)
+    return config
+
+
+def refuse_unknown(a: ArchitectureConfig) -> None:
+    """Refuse fields that transformers' class of a family lacks: it would take them and do nothing."""
+    if a.model_type not in CONFIG_MAPPING:
+        raise ConfigError(
+            f"model.architecture.model_type={a.model_type}: transformers has no such model; take the"
+            " model_type of its config.json"
+        )
+    kind = CONFIG_MAPPING[a.model_type]
+    known = {*kind().to_dict(), *kind.attribute_map, *_BEFORE_5, _OF_LAYERS}
+    for name in a.other:
+        if name not in known:
+            guess = did_you_mean(f"model.architecture.{OTHER}.{name}", sorted(known))
+            raise ConfigError(f"{kind.__name__} has no field '{name}' (model.architecture.{OTHER}){guess}")

@@ -1,0 +1,89 @@
+"""Rehearsals kept on disk, by what was rehearsed, the libraries whose code it was, and ours."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from arabic_llm import files
+from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.paths import PACKAGE
+from arabic_llm.memory import training_plan as planning
+from arabic_llm.memory.training_peak import TrainingParts
+from arabic_llm.memory.training_plan import Ask, Plan
+from arabic_llm.memory.workload import Peak, Workload
+from arabic_llm.models import families
+
+log = logging.getLogger(__name__)
+_LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
+_OURS = ("memory/*.py", "models/*.py", "profiling/*.py", "training/class_loss.py", "config/model.py")
+
+
+def best(wanted: Ask, cache_dir: Path) -> Plan:
+    """Return the plan of a run: by the closed form, or where its family has none by rehearsals.
+
+    Raises ConfigError for a model whose own code cannot be rehearsed.
+    """
+    if families.closed_form(wanted.model.architecture) is not None:
+        return planning.best(wanted)
+    return planning.first_that_fits(wanted, functools.partial(_parts, cache_dir=cache_dir))
+
+
+def peak(work: Workload, capacity: int | None, cache_dir: Path) -> Peak:
+    """Return the peaks of a step, rehearsed once; a kept file that is damaged is made again."""
+    path = cache_dir / "rehearsals" / f"{fingerprint(_identity(work, capacity))}.json"
+    if (found := _read(path)) is not None:
+        return found
+    from arabic_llm.profiling import depth  # torch, transformers, TRL: not for what is kept
+
+    found = depth.peak(work, capacity)
+    files.write_json(path, asdict(found))
+    return found
+
+
+def _parts(work: Workload, cache_dir: Path) -> TrainingParts:
+    """Return what a step takes, not split up."""
+    found = peak(work, None, cache_dir)
+    return TrainingParts(rehearsed=found.allocated, holes=found.reserved - found.allocated)
+
+
+def _read(path: Path) -> Peak | None:
+    if not path.is_file():
+        return None
+    try:
+        found = Peak(**files.read_json(path))
+        if found.allocated <= found.reserved:
+            return found
+    except (ValueError, TypeError):  # no JSON, not these fields, not numbers
+        pass
+    log.info("%s is damaged: rehearsed again", path)
+    return None
+
+
+def _identity(work: Workload, capacity: int | None) -> dict[str, object]:
+    return {
+        "work": asdict(work),
+        "capacity": capacity,
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "code": code_hash(),
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
+
+
+@functools.cache
+def code_hash(package: Path = PACKAGE) -> str:
+    """Return a hash of our own code that a rehearsal runs."""
+    found = hashlib.sha256()
+    for path in sorted(path for pattern in _OURS for path in package.glob(pattern)):
+        found.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes() + b"\0")
+    return found.hexdigest()[:16]
