@@ -124,7 +124,10 @@ def test_reading_data_needs_no_torch(file):
 def test_training_sees_of_the_data_only_what_chat_made_of_them():
     for file in (f for f in FILES if room(f) == "training"):
         used = {name for name in imports(file, top_level_only=False) if name.startswith("arabic_llm.data")}
-        seen = ("arabic_llm.data.tokens.chat", "arabic_llm.data.preparing.mix")  # and the order in which it is drawn
+        seen = (
+            "arabic_llm.data.tokens.chat",
+            "arabic_llm.data.preparing.mix",
+        )  # and the order in which it is drawn
         assert all(name.startswith(seen) for name in used), f"{file} imports {used}"
 
 

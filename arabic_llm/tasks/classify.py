@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from arabic_llm.data.preparing.labelled import Labelled
     from arabic_llm.data.tokens.chat import TokenRow
-    from arabic_llm.models.load import Base, Head
+    from arabic_llm.models.bases import Base
+    from arabic_llm.models.load import Head
     from arabic_llm.profiling.training_fit import Fit
     from arabic_llm.reports.classification import Classified
     from arabic_llm.tracking import Tracker
@@ -185,10 +186,10 @@ def _announce(config: RunConfig, data: Labelled, fitted: Fit) -> None:
 def _base(config: RunConfig, data: Labelled) -> tuple[Base, PreTrainedTokenizerBase, Head]:
     """Return where the base model lies, its tokenizer, and the head that it gets."""
     from arabic_llm.data.tokens import chat
-    from arabic_llm.models import load
+    from arabic_llm.models import bases, load, tokenization
 
-    base = load.locate(config.model, Path(config.cache_dir))
-    tokenizer = load.tokenizer(base)
+    base = bases.locate(config.model, Path(config.cache_dir))
+    tokenizer = tokenization.load(base)
     if config.model.kind is ModelKind.causal:
         tokenizer = chat.prepare(tokenizer, config.model).tokenizer
     return base, tokenizer, load.Head(data.labels, tokenizer.pad_token_id, config.seed)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from arabic_llm.data.tokens.chat import Codec
     from arabic_llm.evaluation.perturbed import Condition
     from arabic_llm.evaluation.suites import Chosen
-    from arabic_llm.models.load import Base
+    from arabic_llm.models.bases import Base
     from arabic_llm.models.placement import Placement
     from arabic_llm.profiling.evaluation_fit import Fit
 
@@ -93,15 +93,15 @@ def judge(config: RunConfig, trained: Path | None, folder: Path, asked: Asked | 
     from arabic_llm.analysis import scores
     from arabic_llm.data.tokens import chat
     from arabic_llm.evaluation import suites
-    from arabic_llm.models import adapter, load, placement
+    from arabic_llm.models import adapter, bases, placement, tokenization
     from arabic_llm.profiling import evaluation_fit
 
     cache = Path(config.cache_dir)
     asked_for = asked.chosen if asked else suites.load(config.suite, Path(config.data_root))
     chosen, how = _fitting(config, asked_for)
-    base = load.locate(config.model, cache)
+    base = bases.locate(config.model, cache)
     is_masked = config.model.kind is ModelKind.masked
-    codec = load.tokenizer(base) if is_masked else chat.prepare(load.tokenizer(base), config.model)
+    codec = tokenization.load(base) if is_masked else chat.prepare(tokenization.load(base), config.model)
     what = "base" if trained is None else "tuned"
     if is_perturbed := asked is not None and asked.condition is not None:
         how["perturbation"] = asdict(asked.condition)

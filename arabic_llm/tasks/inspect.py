@@ -24,11 +24,11 @@ _GREEN, _PLAIN = "\x1b[30;42m", "\x1b[0m"
 def inputs(config: RunConfig) -> dict[str, str | None]:
     """Return hashes of what a run reads: rows and tokenizer (None: not here yet)."""
     from arabic_llm.data.preparing import sources
-    from arabic_llm.models import load
+    from arabic_llm.models import bases
 
     return {
         "data": sources.source_hash(config.data, Path(config.data_root), Path(config.cache_dir)),
-        "base": load.known_revision(config.model, Path(config.cache_dir)),
+        "base": bases.known_revision(config.model, Path(config.cache_dir)),
     }
 
 
@@ -40,13 +40,13 @@ def plan(config: RunConfig) -> None:
 def run(config: RunConfig, directory: Path) -> float:
     """Return the share of supervised tokens; the page is `<directory>/inspection.html`."""
     from arabic_llm.data.tokens import chat, lint, token_rows
-    from arabic_llm.models import load
+    from arabic_llm.models import bases, tokenization
     from arabic_llm.reports import page
 
     task = _settings(config)
     rows = sft.rows_of(config)
-    base = load.locate(config.model, Path(config.cache_dir))
-    codec = chat.prepare(load.tokenizer(base), config.model)
+    base = bases.locate(config.model, Path(config.cache_dir))
+    codec = chat.prepare(tokenization.load(base), config.model)
     encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, Path(config.cache_dir))
     token_rows.refuse_great_loss([encoded.ledger], config.data, task.max_length)
     seen = lint.lint(codec, rows.train, encoded, "not looked for by task=inspect")

@@ -49,14 +49,14 @@ def run(config: RunConfig, directory: Path) -> float:
     """Return the mean drop of the suite's first scores over all perturbations and rates, a share of 1."""
     from arabic_llm import machine
     from arabic_llm.evaluation import perturbed, suites
-    from arabic_llm.models import adapter, load, placement
+    from arabic_llm.models import adapter, bases, placement, tokenization
     from arabic_llm.reports import robustness
 
     config = machine.settled(config, whole=True)
     known, left_out = _perturbations(config)
     trained = Path(config.adapter.path) if config.adapter.path else None
-    base, place = load.locate(config.model, Path(config.cache_dir)), placement.resolve(config.hw)
-    tokenizer = load.tokenizer(base)
+    base, place = bases.locate(config.model, Path(config.cache_dir)), placement.resolve(config.hw)
+    tokenizer = tokenization.load(base)
     chosen = suites.load(config.suite, Path(config.data_root))
     left_out += perturbed.left_out(chosen, list(known))
     for reason in left_out:

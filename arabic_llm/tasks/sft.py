@@ -64,7 +64,7 @@ def plan(config: RunConfig) -> None:
     """Say what a run would do: rows, tokens, steps, bytes of the weights. Writes nothing."""
     from arabic_llm import machine
     from arabic_llm.data.tokens import chat, token_rows
-    from arabic_llm.models import load
+    from arabic_llm.models import bases, tokenization
     from arabic_llm.profiling import training_fit
 
     config = machine.settled(config)
@@ -75,11 +75,11 @@ def plan(config: RunConfig) -> None:
     log.info("%s", training_fit.line(config, task, len(rows.train), training_fit.fit(config, task)))
     mix = mix_of(config, rows.train)
     try:
-        base = load.locate(config.model, cache_dir=None)
+        base = bases.locate(config.model, cache_dir=None)
     except UserError as error:
         log.info("tokens unknown: %s", error)
         return
-    codec = chat.prepare(load.tokenizer(base), config.model)
+    codec = chat.prepare(tokenization.load(base), config.model)
     encoded = token_rows.encode(codec, rows.train, config.data, settings(config).max_length, None)
     token_rows.refuse_great_loss([encoded.ledger], config.data, settings(config).max_length)
     total = sum(len(row.input_ids) for row in encoded.rows)
@@ -93,7 +93,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     """Return the folder of the trained adapter (or weights); a finished one is not trained again."""
     from arabic_llm.data.preparing import held_out
     from arabic_llm.data.tokens import chat, lint, token_rows
-    from arabic_llm.models import adapter, load, placement
+    from arabic_llm.models import adapter, bases, load, placement, tokenization
     from arabic_llm.profiling import training_fit
     from arabic_llm.training import held_out_loss, sft
 
@@ -110,8 +110,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         log.info("%s", ledger)
     log.info("%s", training_fit.line(config, task, len(rows.train), fitted))
     texts = held_out.load(followed(task), Path(config.data_root), rows.train)
-    base = load.locate(config.model, cache)
-    codec = chat.prepare(load.tokenizer(base), config.model)
+    base = bases.locate(config.model, cache)
+    codec = chat.prepare(tokenization.load(base), config.model)
     with processes.main_first():
         train = token_rows.encode(codec, rows.train, config.data, task.max_length, cache)
         dev = token_rows.encode(codec, rows.dev, config.data, task.max_length, cache)
