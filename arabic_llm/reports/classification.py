@@ -13,7 +13,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from arabic_llm.analysis.classification import Array, Gain, Measure, class_scores
-from arabic_llm.reports import figures, page, tables
+from arabic_llm.reports import figures, rendering, tables
 from arabic_llm.reports.markdown import percent, table
 
 _NUM_EXAMPLES = 10
@@ -122,7 +122,7 @@ def html(report: Classified) -> str:
     with mpl.rc_context(figures.STYLE):
         charts = {"confusion": figures.svg(_confusion(report))}
     charts["curve"] = figures.training_curve(report.metrics, "nats a text")
-    return page.render(
+    return rendering.render(
         "classify.html.jinja",
         report=report,
         class_header=CLASS_HEADER,

@@ -1,14 +1,12 @@
-"""Pages of one file: the report of a study, and the rows a model trains on, right to left."""
+"""The report of a study, a page of one file."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from arabic_llm.analysis.forgetting import Forgetting
@@ -16,6 +14,7 @@ from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports import figures, forgetting, memory_section, mistakes, tables
 from arabic_llm.reports.held_out_loss import Course
+from arabic_llm.reports.rendering import render
 
 _NUM_EXAMPLES = 6
 _FEWEST_AXES, _MOST_AXES = 3, 16  # of a radar chart
@@ -42,35 +41,6 @@ class Study:
     judging: dict[str, dict[str, Any]] = field(default_factory=dict)  # the memory of it, of each side
 
 
-@dataclass(frozen=True)
-class ShownRun:
-    """Tokens of one kind as text: supervised or not, control tokens of the template or words."""
-
-    text: str
-    is_supervised: bool
-    is_control: bool
-
-
-@dataclass(frozen=True)
-class ShownRow:
-    """A training row as the reader sees it."""
-
-    id: str
-    runs: Sequence[ShownRun]
-    num_tokens: int
-    num_supervised: int
-
-    @property
-    def lines(self) -> list[list[ShownRun]]:
-        """Return the runs line by line: each line has a direction of its own."""
-        lines: list[list[ShownRun]] = [[]]
-        for run in self.runs:
-            first, *rest = (replace(run, text=text) for text in run.text.split("\n"))
-            lines[-1].append(first)
-            lines += [[part] for part in rest]
-        return [line for line in lines if any(run.text for run in line)]
-
-
 def study(report: Study) -> str:
     """Return the report of a study as HTML."""
     headline = [row for row in report.rows if is_headline(row, report.base)]
@@ -94,16 +64,6 @@ def study(report: Study) -> str:
         memory=memory_section.section(report.memory) + memory_section.of_judging(report.judging),
         examples=changed_items(report.base, report.tuned),
     )
-
-
-def inspection(title: str, rows: Sequence[ShownRow], notes: Sequence[str]) -> str:
-    """Return training rows as HTML, the supervised runs coloured."""
-    return render("inspection.html.jinja", title=title, rows=rows, notes=notes)
-
-
-def results(**values: Any) -> str:
-    """Return the results table as HTML; the values are those of its template."""
-    return render("results.html.jinja", **values)
 
 
 def subject_means(base: Evaluation, tuned: Evaluation) -> dict[str, tuple[float, float]]:
@@ -162,15 +122,3 @@ def _radar(values: dict[str, tuple[float, float]], title: str) -> str:
     if len(values) > _MOST_AXES:
         title += f" (the {_MOST_AXES} of most items, of {len(values)})"
     return figures.radar(dict(list(values.items())[:_MOST_AXES]), title)
-
-
-def render(template: str, **values: Any) -> str:
-    """Return a page made of a file of templates/."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(**values)

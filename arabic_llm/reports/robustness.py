@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.analysis.statistics import interval
 from arabic_llm.evaluation.perturbed import Condition, Drop
-from arabic_llm.reports import figures, page, tables
+from arabic_llm.reports import figures, rendering, tables
 from arabic_llm.reports.markdown import escaped, table
 
 HEADER = (
@@ -133,7 +133,7 @@ def comma_separated(drops: Sequence[Drop]) -> str:
 def page_of(report: Report) -> str:
     """Return the report as HTML."""
     shown = firsts(report.drops)
-    return page.render(
+    return rendering.render(
         "robustness.html.jinja",
         report=report,
         title=f"{report.clean.model['name']} on {', '.join(report.clean.judged['tasks'])}, as people type",

@@ -9,7 +9,7 @@ from arabic_llm.analysis.forgetting import Forgetting
 from arabic_llm.analysis.scores import FIRST, Score
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports import figures, forgetting, held_out_loss
-from arabic_llm.reports.page import render
+from arabic_llm.reports.rendering import render
 
 
 def row(name, base, tuned, half, p, metric=FIRST):
