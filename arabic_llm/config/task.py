@@ -192,6 +192,7 @@ class InspectConfig(TaskConfig):
 
     model_kinds: ClassVar[tuple[ModelKind, ...]] = (ModelKind.causal,)
     rows: int = MISSING  # how many are shown, spread over the data set
+    ids: list[str] = field(default_factory=list)  # these rows instead, named as errors name them
     max_length: int = MISSING  # tokens a sequence, as in training
 
     def __post_init__(self) -> None:
