@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
 
-from rouge_score.rouge_scorer import RougeScorer
-from rouge_score.tokenizers import Tokenizer
 from sacrebleu.metrics.chrf import CHRF
 
 from arabic_llm.text.normalize import normalize
 
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
 
-class _Words(Tokenizer):  # type: ignore[misc]
+
+class _Words:
     """rouge_score's own tokenizer deletes every letter that is not ASCII: Arabic would score 0."""
 
     def tokenize(self, text: str) -> list[str]:
@@ -20,8 +23,14 @@ class _Words(Tokenizer):  # type: ignore[misc]
         return normalize(text, "matching").split()
 
 
-_ROUGE = RougeScorer(["rougeL"], tokenizer=_Words())
 _CHRF = CHRF()
+
+
+@cache
+def _rouge() -> RougeScorer:
+    from rouge_score.rouge_scorer import RougeScorer  # imports NLTK, and that scikit-learn: seconds
+
+    return RougeScorer(["rougeL"], tokenizer=_Words())
 
 
 def exact_match(answer: str, target: str) -> float:
@@ -41,7 +50,7 @@ def token_f1(answer: str, target: str) -> float:
 
 def rouge_l(answer: str, target: str) -> float:
     """Return ROUGE-L's F-measure: the longest common subsequence of words."""
-    return float(_ROUGE.score(target, answer)["rougeL"].fmeasure)
+    return float(_rouge().score(target, answer)["rougeL"].fmeasure)
 
 
 def chrf(answer: str, target: str) -> float:

@@ -100,7 +100,7 @@ class EvaluateConfig(TaskConfig):
 class CompareConfig(TaskConfig):
     """Schema of conf/task/compare.yaml."""
 
-    base: str = MISSING  # folder of an evaluation: <run>/evaluation, or <study>/evaluation/base
+    base: str = MISSING  # folder of a run that was evaluated, or of an evaluation: <study>/evaluation/base
     tuned: str = MISSING
 
 

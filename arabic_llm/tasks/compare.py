@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,7 @@ _NAMED = 4  # tasks in a title
 
 def inputs(config: RunConfig) -> dict[str, str | None]:
     """Return the fingerprints of the two evaluations."""
-    from arabic_llm.analysis import scores
-
-    task = _settings(config)
-    return {name: scores.read(Path(getattr(task, name))).fingerprint for name in ("base", "tuned")}
+    return {name: side.fingerprint for name, side in zip(("base", "tuned"), _sides(config), strict=True)}
 
 
 def plan(config: RunConfig) -> None:
@@ -36,11 +34,9 @@ def plan(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the mean difference of the compared scores, a share of 1."""
-    from arabic_llm.analysis import scores
     from arabic_llm.tasks import evaluate
 
-    task = _settings(config)
-    base, tuned = scores.read(Path(task.base)), scores.read(Path(task.tuned))
+    base, tuned = _sides(config)
     # By the checks of this program and the judge of this command: what two runs left may be of two kinds.
     found = evaluate.sort_mistakes(config, base), evaluate.sort_mistakes(config, tuned)
     rows = report(config, (base, tuned), found, directory, trained=None)
@@ -59,7 +55,6 @@ def report(
     Of the base model's evaluation and the tuned one's, each with its mistakes by kind.
     """
     from arabic_llm.analysis import forgetting, statistics
-    from arabic_llm.models import placement
     from arabic_llm.reports import forgetting as forgetting_report
     from arabic_llm.reports import held_out_loss, mistakes, page, tables
 
@@ -76,7 +71,7 @@ def report(
         tuned=tuned,
         rows=rows,
         manifest=files.read_json(directory / "manifest.json"),
-        hardware=placement.resolve(config.hw).description,
+        hardware=_hardware(config, trained),
         forgetting=found,
         mistakes=mistakes.section(*mistakes_of, base, config.seed),
         followed=followed,
@@ -96,6 +91,24 @@ def report(
     files.write_text(directory / "summary.txt", summary)
     log.info("%s", summary)
     return rows
+
+
+def _sides(config: RunConfig) -> tuple[Evaluation, Evaluation]:
+    """Return the two evaluations; each is given by its folder, or by that of the run that made it."""
+    from arabic_llm.analysis import scores
+
+    task = _settings(config)
+    base, tuned = (scores.read(scores.folder_of(Path(given))) for given in (task.base, task.tuned))
+    return base, tuned
+
+
+def _hardware(config: RunConfig, trained: Path | None) -> str:
+    """Return what the work was done on; without training that is counting, which needs no torch."""
+    if trained is None:
+        return f"compared on a CPU, {len(os.sched_getaffinity(0))} cores"
+    from arabic_llm.models import placement
+
+    return placement.resolve(config.hw).description
 
 
 def _some(tasks: list[str]) -> str:

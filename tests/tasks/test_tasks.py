@@ -172,7 +172,7 @@ def test_evaluate_and_compare_say_what_the_study_said(study, beside):
     assert status == 0
     assert "judged before" in said  # the study judged the same adapter on the same items
     status, said = beside(
-        *("task=compare", "task.base=base/evaluation", "task.tuned=tuned/evaluation", "hydra.run.dir=both")
+        *("task=compare", "task.base=base", "task.tuned=tuned/evaluation", "hydra.run.dir=both")
     )
     assert status == 0
     assert (directory.parent / "both" / "comparison.csv").read_text() == (
@@ -225,7 +225,8 @@ def test_a_folder_without_an_evaluation_is_refused(beside):
     assert "error: nowhere holds no evaluation" in said
     status, said = beside("task=compare", "task.base=mine", "task.tuned=mine")
     assert status == 2
-    assert "error: mine is a run; its evaluation is mine/evaluation or mine/evaluation/base" in said
+    choose = "choose mine/evaluation/base or mine/evaluation/tuned"
+    assert f"error: mine holds two evaluations; {choose}" in said
 
 
 def test_an_export_never_replaces_what_is_not_ours(program, tmp_path):
