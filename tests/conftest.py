@@ -76,10 +76,10 @@ def compose_config(*overrides: str):
 @pytest.fixture(scope="session")
 def tiny_codec() -> Codec:
     """Return the codec of the built-in model."""
-    from arabic_llm.models import load
+    from arabic_llm.models import bases, tokenization
 
     config = model_config("tiny")
-    return chat.prepare(load.tokenizer(load.locate(config, None)), config)
+    return chat.prepare(tokenization.load(bases.locate(config, None)), config)
 
 
 @pytest.fixture(scope="session")

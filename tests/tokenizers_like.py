@@ -46,9 +46,9 @@ def codec_of(name: str) -> chat.Codec:
     """Return the codec of a model we name, on a tokenizer of its family."""
     config = model_config(name)
     if name == "tiny":
-        from arabic_llm.models import load
+        from arabic_llm.models import bases, tokenization
 
-        return chat.prepare(load.tokenizer(load.locate(config, None)), config)
+        return chat.prepare(tokenization.load(bases.locate(config, None)), config)
     if name == "qwen2_7b" and DATA.is_dir():
         return chat.prepare(AutoTokenizer.from_pretrained(DATA / "tokenizers" / "qwen2"), config)
     return chat.prepare(_build(*_FAMILIES[name]), config)

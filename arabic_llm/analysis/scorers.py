@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
 
-from rouge_score.rouge_scorer import RougeScorer
-from rouge_score.tokenizers import Tokenizer
 from sacrebleu.metrics.chrf import CHRF
 
 from arabic_llm.text.normalize import normalize
 from arabic_llm.text.words import words
 
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
 
-class _Words(Tokenizer):  # type: ignore[misc]
+
+class _Words:
     """rouge_score's own tokenizer deletes every letter that is not ASCII: Arabic would score 0."""
 
     def tokenize(self, text: str) -> list[str]:
@@ -21,8 +24,14 @@ class _Words(Tokenizer):  # type: ignore[misc]
         return words(text)
 
 
-_ROUGE = RougeScorer(["rougeL"], tokenizer=_Words())
 _CHRF = CHRF()
+
+
+@cache
+def _rouge() -> RougeScorer:
+    from rouge_score.rouge_scorer import RougeScorer  # imports NLTK, and that scikit-learn: seconds
+
+    return RougeScorer(["rougeL"], tokenizer=_Words())
 
 
 def exact_match(answer: str, target: str) -> float:
@@ -50,7 +59,7 @@ def rouge_l(answer: str, target: str) -> float:
     """Return ROUGE-L's F-measure: the longest common subsequence of words."""
     if not words(target):
         return exact_match(answer, target)
-    return float(_ROUGE.score(target, answer)["rougeL"].fmeasure)
+    return float(_rouge().score(target, answer)["rougeL"].fmeasure)
 
 
 def chrf(answer: str, target: str) -> float:

@@ -132,14 +132,9 @@ def read(folder: Path) -> Evaluation:
 
     Raises CheckpointError when the folder holds none, or its files no longer belong together.
     """
-    if not (folder / _RESULT).is_file():
-        raise CheckpointError(f"{folder} holds no evaluation (no {_RESULT})")
+    if not _holds_scores(folder):
+        raise CheckpointError(f"{folder} holds no evaluation (no {_RESULT} with scores)")
     result = files.read_json(folder / _RESULT)
-    if "scores" not in result:
-        inside = folder / "evaluation"
-        raise CheckpointError(
-            f"{folder} is a run; its evaluation is {inside} or {inside}/base or {inside}/tuned"
-        )
     expected = result.pop("fingerprint")
     scores = [
         Score(**{**score, "tasks": tuple(score["tasks"]), "weights": tuple(score.get("weights", ()))})
@@ -156,6 +151,28 @@ def _item(values: dict[str, Any]) -> Item:
     """Return an item as it was written; an older file lacks what it did not know."""
     several = {name: tuple(values.get(name, ())) for name in ("options", "lacked")}
     return Item(**values | several)
+
+
+def folder_of(given: Path) -> Path:
+    """Return the folder of an evaluation: the one that is given, or the only one of a run's folder.
+
+    Raises CheckpointError when there is none, and when there are several: a study's.
+    """
+    inside = given / "evaluation"
+    whole = [folder for folder in (given, inside) if _holds_scores(folder)]
+    sides = [folder / side for folder in (given, inside) for side in ("base", "tuned")]
+    found = whole[:1] or [folder for folder in sides if _holds_scores(folder)]
+    if not found:
+        raise CheckpointError(f"{given} holds no evaluation; task=evaluate makes one")
+    if len(found) > 1:
+        raise CheckpointError(f"{given} holds two evaluations; choose {' or '.join(map(str, found))}")
+    return found[0]
+
+
+def _holds_scores(folder: Path) -> bool:
+    """Return whether a folder holds an evaluation; a run's own result has no scores."""
+    path = folder / _RESULT
+    return path.is_file() and "scores" in files.read_json(path)
 
 
 def exists(folder: Path) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy.special import ndtri
 
 from arabic_llm.analysis.scores import Evaluation, Score
 from arabic_llm.config.fingerprint import differences
@@ -17,7 +17,7 @@ _RESAMPLES = 10_000
 _LEVEL = 0.95
 _ALPHA = 1 - _LEVEL
 _AT_ONCE = 500  # resamples
-_Z, _POWER_Z = float(stats.norm.ppf(1 - _ALPHA / 2)), float(stats.norm.ppf(0.8))
+_Z, _POWER_Z = float(ndtri(1 - _ALPHA / 2)), float(ndtri(0.8))  # of the normal distribution
 _MAX_NAMED = 4  # differences named when two evaluations are refused
 
 
@@ -135,10 +135,12 @@ def sign_test(base: npt.NDArray[np.float64], tuned: npt.NDArray[np.float64]) -> 
 
     Under no difference, an item that changed is as likely to have become better as worse: binomial.
     """
+    from scipy.stats import binomtest  # imports a second's worth, which only a comparison needs
+
     gained, lost = int((tuned > base).sum()), int((tuned < base).sum())
     if gained + lost == 0:
         return 1.0
-    return float(stats.binomtest(gained, gained + lost, 0.5).pvalue)
+    return float(binomtest(gained, gained + lost, 0.5).pvalue)
 
 
 def sign_flips(parts: Sequence[npt.NDArray[np.float64]], weights: Sequence[float], seed: int) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 
@@ -12,6 +15,8 @@ from hydra.errors import (
     OverrideParseException,
 )
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+_PLAIN = re.compile(r"[A-Za-z_/.][\w/.:-]*", re.ASCII)  # what Hydra reads as it stands
 
 
 def one_line(error: HydraException | OmegaConfBaseException) -> str:
@@ -28,6 +33,16 @@ def one_line(error: HydraException | OmegaConfBaseException) -> str:
     if isinstance(cause, OmegaConfBaseException):
         return f"{cause.full_key}: {str(cause.msg or cause).splitlines()[0]}"
     return " ".join(str(error).split())
+
+
+def typed_list(key: str, values: Iterable[str]) -> str:
+    """Return what to type for a list of texts: quoted for the shell, and for Hydra where it needs that."""
+    quoted = [value if _PLAIN.fullmatch(value) else _in_quotes(value) for value in values]
+    return shlex.quote(f"{key}=[{','.join(quoted)}]")
+
+
+def _in_quotes(value: str) -> str:
+    return '"' + value.replace('"', '\\"') + '"'
 
 
 def did_you_mean(key: str, known: list[str]) -> str:

@@ -100,7 +100,7 @@ class EvaluateConfig(TaskConfig):
 class CompareConfig(TaskConfig):
     """Schema of conf/task/compare.yaml."""
 
-    base: str = MISSING  # folder of an evaluation: <run>/evaluation, or <study>/evaluation/base
+    base: str = MISSING  # folder of a run that was evaluated, or of an evaluation: <study>/evaluation/base
     tuned: str = MISSING  # that of the other one
 
 
@@ -192,6 +192,7 @@ class InspectConfig(TaskConfig):
 
     model_kinds: ClassVar[tuple[ModelKind, ...]] = (ModelKind.causal,)
     rows: int = MISSING  # how many are shown, spread over the data set
+    ids: list[str] = field(default_factory=list)  # these rows instead, named as errors name them
     max_length: int = MISSING  # tokens a sequence, as in training
 
     def __post_init__(self) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
-
-from datasets import Dataset
+from typing import TYPE_CHECKING, Any
 
 from arabic_llm import files
 from arabic_llm.config.fingerprint import fingerprint
@@ -18,6 +16,9 @@ from arabic_llm.data.reading.csv_files import read_tsv
 from arabic_llm.data.reading.records import Broken, Record
 from arabic_llm.errors import DataError
 from arabic_llm.evaluation.question import LEVELS
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 Splits = dict[str, list[dict[str, Any]]]  # split -> documents
 
@@ -157,6 +158,8 @@ def copies_hash(suite: SuiteConfig, data_root: Path) -> str | None:
 
 def as_datasets(splits: Splits) -> dict[str, Dataset]:
     """Return the splits as lm-eval takes them."""
+    from datasets import Dataset  # which takes longer to import than to hash a small file
+
     return {name: Dataset.from_list(documents) for name, documents in splits.items()}
 
 

@@ -18,9 +18,10 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.errors import CheckpointError, ConfigError
-from arabic_llm.models import families, load
+from arabic_llm.models import bases, families, load
+from arabic_llm.models.bases import Base
 from arabic_llm.models.families import ALL_LINEAR
-from arabic_llm.models.load import Base, Head
+from arabic_llm.models.load import Head
 from arabic_llm.models.placement import Placement
 
 ABOUT = "arabic_llm.json"  # which base, template and rows an adapter was trained with
@@ -179,7 +180,7 @@ def known_hashes(model: ModelConfig, adapter: AdapterConfig, cache_dir: Path) ->
     """
     return {
         "adapter": trained_hash(Path(adapter.path)) if adapter.path else None,
-        "base": load.known_revision(model, cache_dir),
+        "base": bases.known_revision(model, cache_dir),
     }
 
 

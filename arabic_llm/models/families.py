@@ -19,6 +19,9 @@ ALL_LINEAR = "all-linear"  # as PEFT says it: every linear layer but the head
 OTHER = "other"  # of a model's architecture: fields of config.json that no row speaks of
 
 
+AS_FILED = "tokenization_utils_tokenizers.TokenizersBackend"  # what tokenizer.json says, and no more
+
+
 @dataclass(frozen=True)
 class Family:
     """What the code of a family does, in words of its config.json; widths by the names of `widths`."""
@@ -34,6 +37,8 @@ class Family:
     head_dim: int | None = None  # where config.json says nothing; none: hidden size / heads
     has_bias: bool = False  # whatever config.json says
     is_tied: bool = False  # tie_word_embeddings, where config.json says nothing
+    tokenizer: str | None = None  # class of transformers' that AutoTokenizer takes; none: left to it
+    is_tokenizer_fixed: bool = False  # whatever tokenizer_config.json says
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -64,11 +69,22 @@ _ENCODER = {
 
 # By the model_type of config.json.
 TABLE: dict[str, Family] = {
-    "llama": Family(_GATED, biased=(*_QKV, "o_proj"), closed_form="llama"),
+    "llama": Family(_GATED, biased=(*_QKV, "o_proj"), closed_form="llama", tokenizer=AS_FILED),
     "mistral": Family(_GATED, closed_form="llama"),
-    "qwen2": Family(_GATED, biased=_QKV, has_bias=True, closed_form="llama"),
+    "qwen2": Family(
+        _GATED,
+        biased=_QKV,
+        has_bias=True,
+        closed_form="llama",
+        tokenizer="models.qwen2.tokenization_qwen2.Qwen2Tokenizer",
+        is_tokenizer_fixed=True,
+    ),
     "qwen3": Family(
-        _GATED, biased=(*_QKV, "o_proj"), norms=("hidden", "hidden", "head", "head"), head_dim=128
+        _GATED,
+        biased=(*_QKV, "o_proj"),
+        norms=("hidden", "hidden", "head", "head"),
+        head_dim=128,
+        tokenizer="models.qwen2.tokenization_qwen2.Qwen2Tokenizer",
     ),
     "gemma2": Family(
         _GATED,
@@ -78,9 +94,15 @@ TABLE: dict[str, Family] = {
         is_eager=True,
         head_dim=256,
         is_tied=True,
+        tokenizer="models.gemma.tokenization_gemma.GemmaTokenizer",
     ),
     "glm": Family(
-        {**_ATTENTION, **_FUSED}, biased=_QKV, fused_gate=True, is_grouped=True, closed_form="glm"
+        {**_ATTENTION, **_FUSED},
+        biased=_QKV,
+        fused_gate=True,
+        is_grouped=True,
+        closed_form="glm",
+        tokenizer=AS_FILED,
     ),
     "phi3": Family(
         {"qkv_proj": ("hidden", "qkv"), "o_proj": ("query", "hidden"), **_FUSED}, fused_gate=True
@@ -93,6 +115,7 @@ TABLE: dict[str, Family] = {
         is_grouped=False,
         has_bias=True,
         is_tied=True,
+        tokenizer="models.bert.tokenization_bert.BertTokenizer",
     ),
 }
 

@@ -1,10 +1,9 @@
-"""Base models: local folder, hub cache, then network; the only door to bitsandbytes."""
+"""Weights of base models on their device, with a head or without; the only door to bitsandbytes."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,35 +14,22 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     set_seed,
 )
 from transformers.utils import logging
 
-from arabic_llm import files, hub
 from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
-from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.model import ModelConfig, ModelKind
-from arabic_llm.config.paths import PACKAGE
-from arabic_llm.errors import UserError
-from arabic_llm.models.folders import check_shape, place
+from arabic_llm.models.bases import Base
+from arabic_llm.models.folders import check_shape
 from arabic_llm.models.placement import Placement
 from arabic_llm.models.shape import refuse_unknown
 
-_BIN = "pytorch_model.bin"  # weights of older repositories; torch.load reads tensors only
-_HASHED = ("*.safetensors", _BIN, "config.json", "tokenizer.json", "tokenizer.model", "vocab.txt")
 _AUTO_CLASSES = {ModelKind.causal: AutoModelForCausalLM, ModelKind.masked: AutoModelForMaskedLM}
 HEADS = ("score", "classifier")  # what transformers calls the head of a decoder, of an encoder
 _LARGE_BYTES = 2**28
-_TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "config.json")
-_WANTED = ("*.json", "*.safetensors", "*.model", "*.jinja")
-
-
-class MissingModelError(UserError):
-    """The model's files are neither in a folder, nor in the hub cache, nor reachable."""
 
 
 @dataclass(frozen=True)
@@ -53,64 +39,6 @@ class Head:
     labels: tuple[str, ...]
     pad_token_id: int
     seed: int
-
-
-@dataclass(frozen=True)
-class Base:
-    """A base model on this disk. `revision` is a hash of its files, wherever they came from."""
-
-    folder: Path
-    revision: str
-
-
-def locate(model: ModelConfig, cache_dir: Path | None, *, network: bool = True) -> Base:
-    """Return the folder of a model with its configuration, tokenizer and weights.
-
-    Hashes of weights are kept in cache_dir; without one (a dry run) the revision stays empty.
-    Raises MissingModelError, which says what is missing, where it may be put and what fetches it.
-    """
-    folder = _folder(model, network=network)
-    return Base(folder, files_hash(folder, cache_dir) if cache_dir else "")
-
-
-def repository(model: ModelConfig) -> hub.Repository:
-    """Return the files of the hub that make up a model."""
-    return hub.Repository(str(model.hub_id), model.revision, (*_WANTED, *model.extra_files))
-
-
-def known_revision(model: ModelConfig, cache_dir: Path) -> str | None:
-    """Return the revision of a model that is on this disk, or None."""
-    try:
-        return locate(model, cache_dir, network=False).revision
-    except MissingModelError:
-        return None
-
-
-def tokenizer(base: Base) -> PreTrainedTokenizerBase:
-    """Return the tokenizer of a base model."""
-    loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base.folder)
-    return loaded
-
-
-def tokenizer_rules(model: ModelConfig) -> str:
-    """Return the tokenizer of a model as tokenizers.Tokenizer.from_str reads it.
-
-    Raises MissingModelError, which says what is missing, where it may be put and what fetches it.
-    """
-    rules: str = tokenizer(_tokenizer_base(model)).backend_tokenizer.to_str()
-    return rules
-
-
-def _tokenizer_base(model: ModelConfig) -> Base:
-    """Return a folder that holds the tokenizer of a model, whether its weights are there or not."""
-    given = place(model)
-    if not model.builtin and _has_tokenizer(given):
-        return Base(given, "")
-    if model.hub_id is not None and model.path is None and not given.exists():
-        repository = hub.Repository(model.hub_id, model.revision, _TOKENIZER)
-        with suppress(hub.UnreachableError):  # said below
-            return Base(hub.snapshot(repository, _has_tokenizer, network=True), "")
-    return locate(model, None)
 
 
 def base_model(
@@ -208,60 +136,3 @@ def _bar_if_large(folder: Path) -> Iterator[None]:
         yield
     finally:
         logging.enable_progress_bar()
-
-
-def files_hash(folder: Path, cache_dir: Path) -> str:
-    """Return a hash of a model's weights, configuration and tokenizer; large files are read once."""
-    paths = sorted(file for pattern in _HASHED for file in folder.glob(pattern))
-    return fingerprint({path.name: files.known_sha256(path, cache_dir) for path in paths})
-
-
-def _folder(model: ModelConfig, *, network: bool) -> Path:
-    """Return where the model lies: in the package, model.path, models/<name>, the hub's cache, the hub."""
-    if model.builtin:
-        return PACKAGE / "models" / model.name
-    given = place(model)
-    if model.path is not None or given.exists():
-        if missing := _missing(given):
-            raise MissingModelError(f"model={model.name}: {given} has no {missing}")
-        return given
-    return _from_hub(model, network=network)
-
-
-def _from_hub(model: ModelConfig, *, network: bool) -> Path:
-    if model.hub_id is None:
-        raise MissingModelError(f"model={model.name} has neither model.path nor model.hub_id")
-    wanted = repository(model)
-    try:
-        return hub.snapshot(wanted, lambda folder: _missing(folder) is None, network=network)
-    except hub.UnreachableError as error:
-        why = f" ({error})" if str(error) else ""
-        raise MissingModelError(
-            f"the weights of {model.hub_id} are not here and cannot be reached{why}; put them in"
-            f" {place(model)}/ (or set model.path), or"
-            f" {hub.cure(wanted, place(model), f'model={model.name}')}"
-        ) from error
-
-
-def _has_tokenizer(folder: Path) -> bool:
-    """Return whether a tokenizer is there; older ones of BERT are a list of pieces and no more."""
-    return any((folder / name).is_file() for name in ("tokenizer_config.json", "vocab.txt"))
-
-
-def _missing(folder: Path) -> str | None:
-    """Return the name of a file without which the folder is no model, or None."""
-    if not (folder / "config.json").is_file():
-        return "config.json"
-    if not _has_tokenizer(folder):
-        return "tokenizer_config.json"
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        return next((name for name in shards if not (folder / name).is_file()), None)
-    has_weights = any((folder / name).is_file() for name in ("model.safetensors", _BIN))
-    if not has_weights and (shards := sorted(folder.glob("pytorch_model-*.bin"))):
-        cure = "transformers' save_pretrained writes them as safetensors"
-        return (
-            f"model.safetensors; {shards[0].name} is one of several .bin shards, which are not read: {cure}"
-        )
-    return None if has_weights else "model.safetensors"

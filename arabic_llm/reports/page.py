@@ -1,10 +1,10 @@
-"""Pages of one file: the report of a study, and the rows a model trains on, right to left."""
+"""The report of a study, a page of one file."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from markupsafe import Markup
@@ -40,35 +40,6 @@ class Study:
     evaluation_memory: dict[str, dict[str, Any]] = field(default_factory=dict)  # of each side
 
 
-@dataclass(frozen=True)
-class ShownRun:
-    """Tokens of one kind as text: supervised or not, control tokens of the template or words."""
-
-    text: str
-    is_supervised: bool
-    is_control: bool
-
-
-@dataclass(frozen=True)
-class ShownRow:
-    """A training row as the reader sees it."""
-
-    id: str
-    runs: Sequence[ShownRun]
-    num_tokens: int
-    num_supervised: int
-
-    @property
-    def lines(self) -> list[list[ShownRun]]:
-        """Return the runs line by line: each line has a direction of its own."""
-        lines: list[list[ShownRun]] = [[]]
-        for run in self.runs:
-            first, *rest = (replace(run, text=text) for text in run.text.split("\n"))
-            lines[-1].append(first)
-            lines += [[part] for part in rest]
-        return [line for line in lines if any(run.text for run in line)]
-
-
 def study(report: Study) -> str:
     """Return the report of a study as HTML."""
     headline = [row for row in report.rows if is_headline(row, report.base)]
@@ -94,16 +65,6 @@ def study(report: Study) -> str:
         + memory_section.of_evaluations(report.evaluation_memory),
         examples=changed_items(report.base, report.tuned),
     )
-
-
-def inspection(title: str, rows: Sequence[ShownRow], notes: Sequence[str]) -> str:
-    """Return training rows as HTML, the supervised runs coloured."""
-    return html.render("inspection.html.jinja", title=title, rows=rows, notes=notes)
-
-
-def results(**values: Any) -> str:
-    """Return the results table as HTML; the values are those of its template."""
-    return html.render("results.html.jinja", **values)
 
 
 def subject_means(base: Evaluation, tuned: Evaluation) -> dict[str, tuple[float, float]]:

@@ -13,7 +13,7 @@ from typing import Any
 from arabic_llm.analysis.scores import Evaluation, Score
 from arabic_llm.analysis.statistics import interval
 from arabic_llm.config.fingerprint import differences, fingerprint
-from arabic_llm.reports import markdown, page, tables
+from arabic_llm.reports import html, markdown, tables
 
 PUBLISHED = Path(__file__).parent / "published.csv"
 HEADER = ("data set", "model", "learned from", "n", "accuracy", "95% interval", "F1", "ROUGE-L", "judged")
@@ -112,7 +112,7 @@ def as_csv(table: Sequence[Row]) -> str:
 def as_html(table: Sequence[Row]) -> str:
     """Return the table as a page of one file."""
     here, elsewhere = ([(row, cells(row), note(row)) for row in part] for part in _evaluated_here(table))
-    return page.results(header=HEADER, here=here, elsewhere=elsewhere, notes=NOTES)
+    return html.render("results.html.jinja", header=HEADER, here=here, elsewhere=elsewhere, notes=NOTES)
 
 
 def cells(row: Row) -> tuple[str, ...]:

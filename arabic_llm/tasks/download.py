@@ -105,14 +105,14 @@ def of_model(model: ModelConfig) -> Need:
     if model.builtin:
         return Need(name, note="built in")
     from arabic_llm import downloads
-    from arabic_llm.models import folders, load
+    from arabic_llm.models import bases, folders
 
-    place, check = folders.place(model), partial(load.locate, model, None, network=False)
+    place, check = folders.place(model), partial(bases.locate, model, None, network=False)
     if place.exists() and not downloads.is_ours(place):
         return Need(name, note=f"{place} is yours and stays as it is", check=check)
     if model.hub_id is None:
         return Need(name, note="not from the hub", check=check)
-    return Need(name, ((load.repository(model), place),), check=check)
+    return Need(name, ((bases.repository(model), place),), check=check)
 
 
 def of_suite_task(task: str, settings: SuiteTask, root: Path) -> Need:

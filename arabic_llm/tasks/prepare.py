@@ -37,13 +37,13 @@ def inputs(config: RunConfig) -> Inputs:
     from arabic_llm.data.preparing import sources
     from arabic_llm.data.reading import locate
     from arabic_llm.evaluation import local_copies
-    from arabic_llm.models import load
+    from arabic_llm.models import tokenization
 
     _settings(config)
     asks = any(source.cleaning.drop_test_items for source in locate.sources_of(config.data))
     return {
         "data": sources.source_hash(config.data, Path(config.data_root), Path(config.cache_dir)),
-        "tokenizer": fingerprint(load.tokenizer_rules(config.model)),
+        "tokenizer": fingerprint(tokenization.rules(config.model)),
         "suite": local_copies.copies_hash(config.suite, Path(config.data_root)) if asks else None,
     }
 
@@ -111,7 +111,7 @@ def _prepare(config: RunConfig, folder: Path, engine: Engine) -> Prepared:
     from arabic_llm.data.preparing import on_disk, sources, staging
     from arabic_llm.data.preparing.shards import Work
     from arabic_llm.data.reading import locate
-    from arabic_llm.models import load
+    from arabic_llm.models import tokenization
 
     items, read = (
         contamination.index(training_rows.test_items(config.data, config.suite, Path(config.data_root))),
@@ -119,7 +119,7 @@ def _prepare(config: RunConfig, folder: Path, engine: Engine) -> Prepared:
     )
     is_signed = sources.is_signed(config.data)
     rules = [Rules(source, items, config.seed, is_signed) for source in read]
-    work = Work(rules, load.tokenizer_rules(config.model))
+    work = Work(rules, tokenization.rules(config.model))
     inputs = [sources.inputs_of(source, Path(config.data_root)) for source in read]
     if engine is Engine.datatrove:
         if find_spec("datatrove") is None:

@@ -15,7 +15,7 @@ from arabic_llm.config.suite import JudgeConfig
 from arabic_llm.config.task import RobustnessConfig
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.evaluation import perturbed, suites
-from arabic_llm.models import adapter, load, placement
+from arabic_llm.models import adapter, bases, placement, tokenization
 from arabic_llm.reports.robustness import NUM_ANSWERS, Report
 from arabic_llm.tasks import Inputs
 from arabic_llm.workflows import evaluate, robustness
@@ -47,8 +47,8 @@ def run(config: RunConfig, directory: Path) -> float:
     config, task, root = machine.settled(config, whole=True), _settings(config), Path(config.data_root)
     known, left_out = robustness.perturbations(task, root)
     trained = Path(config.adapter.path) if config.adapter.path else None
-    base, place = load.locate(config.model, Path(config.cache_dir)), placement.resolve(config.hw)
-    tokenizer = load.tokenizer(base)
+    base, place = bases.locate(config.model, Path(config.cache_dir)), placement.resolve(config.hw)
+    tokenizer = tokenization.load(base)
     chosen = suites.load(config.suite, root)
     left_out += perturbed.left_out(chosen, list(known))
     for reason in left_out:

@@ -10,7 +10,7 @@ from arabic_llm.config.compose import identity
 from arabic_llm.config.run import RunConfig
 from arabic_llm.data.tokens import chat, token_rows
 from arabic_llm.errors import UserError
-from arabic_llm.models import load
+from arabic_llm.models import bases, tokenization
 from arabic_llm.profiling import training_fit
 from arabic_llm.reports import held_out_loss
 from arabic_llm.tasks import Inputs
@@ -37,11 +37,11 @@ def dry_run(config: RunConfig) -> None:
     log.info("%s", training_fit.line(config, task, len(rows.train), training_fit.fit(config, task)))
     mix = training_rows.mix_of(config.data, rows.train)
     try:
-        base = load.locate(config.model, cache_dir=None)
+        base = bases.locate(config.model, cache_dir=None)
     except UserError as error:
         log.info("tokens unknown: %s", error)
         return
-    codec = chat.prepare(load.tokenizer(base), config.model)
+    codec = chat.prepare(tokenization.load(base), config.model)
     encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, None)
     token_rows.refuse_great_loss([encoded.ledger], config.data, task.max_length)
     total = sum(len(row.input_ids) for row in encoded.rows)

@@ -14,6 +14,7 @@ from transformers import Trainer
 from trl import SFTTrainer
 
 from arabic_llm import files, processes
+from arabic_llm.config.complaints import typed_list
 from arabic_llm.data.tokens.chat import IGNORED, TokenRow
 from arabic_llm.errors import HardwareError, TrainingError
 from arabic_llm.models import placement
@@ -178,8 +179,8 @@ class _Guards(Trainer):  # type: ignore[misc]
         more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
         return (
             f"step {self.state.global_step + 1}: {what}; no weight was changed by it. Rows: {names}{more}."
-            " Look at these rows (task=inspect), lower task.learning_rate, or train in another"
-            " hw.precision"
+            f" Look at these rows (task=inspect {typed_list('task.ids', rows[:_NAMED])}), lower"
+            " task.learning_rate, or train in another hw.precision"
         )
 
 

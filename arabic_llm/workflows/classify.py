@@ -20,8 +20,9 @@ from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.preparing.sources import content_hash
 from arabic_llm.data.tokens import chat, token_rows
 from arabic_llm.data.tokens.chat import TokenRow
-from arabic_llm.models import adapter, load, placement
-from arabic_llm.models.load import Base, Head
+from arabic_llm.models import adapter, bases, load, placement, tokenization
+from arabic_llm.models.bases import Base
+from arabic_llm.models.load import Head
 from arabic_llm.profiling import training_fit, training_memory
 from arabic_llm.profiling.training_fit import Fit
 from arabic_llm.reports.classification import Classified
@@ -139,8 +140,8 @@ def announce(config: RunConfig, data: Labelled, fitted: Fit) -> None:
 
 def _base(config: RunConfig, data: Labelled) -> tuple[Base, PreTrainedTokenizerBase, Head]:
     """Return where the base model lies, its tokenizer, and the head that it gets."""
-    base = load.locate(config.model, Path(config.cache_dir))
-    tokenizer = load.tokenizer(base)
+    base = bases.locate(config.model, Path(config.cache_dir))
+    tokenizer = tokenization.load(base)
     if config.model.kind is ModelKind.causal:
         tokenizer = chat.prepare(tokenizer, config.model).tokenizer
     return base, tokenizer, load.Head(data.labels, tokenizer.pad_token_id, config.seed)

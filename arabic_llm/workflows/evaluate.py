@@ -27,8 +27,8 @@ from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation import code, harness, local_copies, masked_lm, suites
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.suites import SuiteEntry
-from arabic_llm.models import adapter, load, placement
-from arabic_llm.models.load import Base
+from arabic_llm.models import adapter, bases, load, placement, tokenization
+from arabic_llm.models.bases import Base
 from arabic_llm.models.placement import Placement
 from arabic_llm.profiling import evaluation_fit, evaluation_memory
 from arabic_llm.profiling.evaluation_fit import Fit
@@ -86,9 +86,9 @@ def evaluate(
     chosen, how = _fitting(config.model, asked_for)
     if names := asked.left_out if asked else suites.left_out(config.suite, asked_for):
         how["left_out"] = list(names)
-    base = load.locate(config.model, cache)
+    base = bases.locate(config.model, cache)
     is_masked = config.model.kind is ModelKind.masked
-    codec = load.tokenizer(base) if is_masked else chat.prepare(load.tokenizer(base), config.model)
+    codec = tokenization.load(base) if is_masked else chat.prepare(tokenization.load(base), config.model)
     what = "base" if trained is None else "tuned"
     if is_perturbed := asked is not None and asked.condition is not None:
         how["perturbation"] = asdict(asked.condition)

@@ -14,7 +14,7 @@ from arabic_llm.config.adapter import Method
 from arabic_llm.config.run import RunConfig
 from arabic_llm.data.preparing import held_out, sources
 from arabic_llm.data.tokens import chat, lint, token_rows
-from arabic_llm.models import adapter, load, placement
+from arabic_llm.models import adapter, bases, load, placement, tokenization
 from arabic_llm.profiling import training_fit, training_memory
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import held_out_loss, sft
@@ -51,8 +51,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         log.info("%s", ledger)
     log.info("%s", training_fit.line(config, task, len(rows.train), fitted))
     texts = held_out.load(training_rows.followed(task), root, rows.train)
-    base = load.locate(config.model, cache)
-    codec = chat.prepare(load.tokenizer(base), config.model)
+    base = bases.locate(config.model, cache)
+    codec = chat.prepare(tokenization.load(base), config.model)
     with processes.main_first():
         train = token_rows.encode(codec, rows.train, config.data, task.max_length, cache)
         dev = token_rows.encode(codec, rows.dev, config.data, task.max_length, cache)

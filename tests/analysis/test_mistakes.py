@@ -17,7 +17,7 @@ from arabic_llm.config.suite import JudgeConfig
 from arabic_llm.evaluation import harness, judge, suites
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import Limits
-from arabic_llm.models import load, placement
+from arabic_llm.models import bases, load, placement
 
 NILE = "النيل أطول أنهار إفريقيا، ويمر بمدينة القاهرة ومدينة الخرطوم، وطوله 6650 كيلومترا."
 
@@ -255,7 +255,7 @@ def test_every_wrong_item_of_a_real_run_is_of_one_kind(tiny_codec, suite):
 
 def test_the_limit_of_tokens_is_seen_where_it_ended_an_answer(tiny_codec, tmp_path):
     config = compose_config("suite=sample", "hw=cpu")
-    base = load.locate(config.model, None)
+    base = bases.locate(config.model, None)
     model = load.base_model(config.model, base, config.adapter, placement.resolve(config.hw))
     (short,) = (e for e in suites.load(config.suite, tmp_path) if e.name == "sample_short")
     cut = {}

@@ -60,11 +60,11 @@ def made(folder):
 
 def staged(*overrides):
     """Return what cleaning is given."""
-    from arabic_llm.models import load
+    from arabic_llm.models import tokenization
 
     config = compose_config("data=local", "data.path=raw", "data.on_bad_row=drop", *overrides)
     rules = [Rules(config.data, contamination.index(()), 17, are_signed=True)]
-    work = Work(rules, load.tokenizer_rules(config.model))
+    work = Work(rules, tokenization.rules(config.model))
     return work, [sources.inputs_of(config.data, Path())], config.hw
 
 

@@ -114,11 +114,11 @@ def test_an_input_that_was_finished_is_not_read_again(tmp_path, raw, monkeypatch
     from arabic_llm.data.cleaning import contamination
     from arabic_llm.data.cleaning.rules import Rules
     from arabic_llm.data.preparing.shards import Work
-    from arabic_llm.models import load
+    from arabic_llm.models import tokenization
 
     config = compose_config(*overrides(raw))
     rules = [Rules(config.data, contamination.index(()), 17, are_signed=True)]
-    work = Work(rules, load.tokenizer_rules(config.model))
+    work = Work(rules, tokenization.rules(config.model))
     inputs = [sources.inputs_of(config.data, tmp_path)]
     first = staging.stage(work, inputs, tmp_path / "work", 1)
     (raw / "a.jsonl").unlink()

@@ -7,14 +7,14 @@ from conftest import compose_config
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 
 from arabic_llm.data.preparing.token_counts import TokenCounter, finest_cut
-from arabic_llm.models import load
+from arabic_llm.models import tokenization
 
 CHARACTERS = [*"abZ'sت\u0629\u0651\u064b7٣.,!؟_()\"-😀中文\n\t\u200c\u00a0\u2028\u3000", *" " * 10]
 
 
 @pytest.fixture(scope="module")
 def rules():
-    return load.tokenizer_rules(compose_config().model)
+    return tokenization.rules(compose_config().model)
 
 
 def with_rules(rules, pre_tokenizer, normalizer=None):

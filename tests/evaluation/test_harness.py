@@ -14,13 +14,13 @@ from arabic_llm.data.tokens import chat
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.evaluation import harness, suites, task_files
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
-from arabic_llm.models import load, placement
+from arabic_llm.models import bases, load, placement
 
 
 def judge(suite, tiny_codec, *overrides, root=DATA, limit=30, kept=None):
     config = compose_config(f"suite={suite}", "hw=cpu", *overrides)
     chosen = suites.load(config.suite, root)
-    base = load.locate(config.model, None)
+    base = bases.locate(config.model, None)
     model = load.base_model(config.model, base, config.adapter, placement.resolve(config.hw))
     return (
         harness.evaluate(model, tiny_codec, chosen, Limits(16, 2048, limit), ({}, {}), kept),

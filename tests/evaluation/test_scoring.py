@@ -22,7 +22,7 @@ from arabic_llm.errors import DataError, HardwareError
 from arabic_llm.evaluation import scoring
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.evaluation.prefixes import Request, Trie
-from arabic_llm.models import load, placement
+from arabic_llm.models import bases, load, placement
 
 VOCABULARY = 300
 SIZE = {
@@ -111,7 +111,7 @@ def test_the_scores_are_lm_evals_on_every_shape(shape, tokens):
 
 def test_the_scores_are_lm_evals_on_the_built_in_model():
     config = compose_config("hw=cpu")
-    base = load.locate(config.model, None)
+    base = bases.locate(config.model, None)
     model = load.base_model(config.model, base, config.adapter, placement.resolve(config.hw))
     ours, theirs = both(model, list(pairs(random.Random(6))), 128)
     for answer, wanted in zip(ours, theirs, strict=True):

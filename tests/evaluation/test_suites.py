@@ -21,7 +21,7 @@ from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation import harness, suites
 from arabic_llm.evaluation.chat_lm import Limits
 from arabic_llm.evaluation.suites import MissingBenchmarkError
-from arabic_llm.models import load, placement
+from arabic_llm.models import bases, load, placement
 
 LEAVES = 2  # of a benchmark's, where it has more: the others are asked in the same way
 
@@ -108,7 +108,7 @@ def test_ceval_gsm8k_and_the_arabic_sets_are_read_whole():
 def test_the_same_items_score_as_in_plain_lm_eval(suite, name, overrides, tiny_codec, offline):
     config = compose_config(f"suite={suite}", "hw=cpu", *overrides)
     model = load.base_model(
-        config.model, load.locate(config.model, None), config.adapter, placement.resolve(config.hw)
+        config.model, bases.locate(config.model, None), config.adapter, placement.resolve(config.hw)
     )
     only = replace(config.suite, tasks={name: config.suite.tasks[name]}, overall=None)
     theirs = plain(only, name, model, tiny_codec)
@@ -258,7 +258,7 @@ def test_instructions_that_training_holds_out_are_asked_and_no_others(tmp_path, 
     assert len(asked) == 12  # a twentieth
     assert not asked & {row.messages[0].content for row in (*rows.train, *rows.dev)}
     model = load.base_model(
-        config.model, load.locate(config.model, None), config.adapter, placement.resolve(config.hw)
+        config.model, bases.locate(config.model, None), config.adapter, placement.resolve(config.hw)
     )
     found = harness.evaluate(model, tiny_codec, [entry], Limits(4, 2048, 2), ({}, {}))
     assert {score.metric for score in found.scores} == {"rouge_l", "chrf"}

@@ -5,13 +5,13 @@ from conftest import compose_config
 
 from arabic_llm import files
 from arabic_llm.errors import CheckpointError, ConfigError
-from arabic_llm.models import adapter, families, load, placement
-from arabic_llm.models.load import Base
+from arabic_llm.models import adapter, bases, families, load, placement, tokenization
+from arabic_llm.models.bases import Base
 
 
 def parts(*overrides):
     config = compose_config("hw=cpu", *overrides)
-    base = load.locate(config.model, None)
+    base = bases.locate(config.model, None)
     model = load.base_model(config.model, base, config.adapter, placement.resolve(config.hw))
     return config, base, model
 
@@ -70,7 +70,7 @@ def saved(tmp_path):
     config, base, model = parts("adapter.rank=4")
     tuned = adapter.attach(model, config.adapter, base, 1)
     notes = {adapter.ABOUT: {"base_name": "tiny", "base_revision": "sha256:aaaa"}}
-    adapter.save(tuned, load.tokenizer(base), tmp_path / "adapter", notes)
+    adapter.save(tuned, tokenization.load(base), tmp_path / "adapter", notes)
     return tmp_path / "adapter"
 
 

@@ -14,8 +14,8 @@ from arabic_llm import files
 from arabic_llm.config.paths import CONF, PACKAGE
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory.weights import count
-from arabic_llm.models import folders, load, placement
-from arabic_llm.models.load import MissingModelError
+from arabic_llm.models import bases, folders, load, placement, tokenization
+from arabic_llm.models.bases import MissingModelError
 
 TINY = PACKAGE / "models" / "tiny"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -55,12 +55,12 @@ def test_every_model_says_how_it_is_fetched(qwen, name):
     with pytest.raises(
         MissingModelError, match=f"hf download {config.hub_id} --revision main --local-dir models/{name}$"
     ):
-        load.locate(config, None)
+        bases.locate(config, None)
 
 
 def test_what_is_nowhere_is_said_with_place_and_command(qwen):
     with pytest.raises(MissingModelError) as error:
-        load.locate(qwen, None)
+        bases.locate(qwen, None)
     said = str(error.value)
     assert said.count("\n") == 0
     assert "the weights of Qwen/Qwen2-7B are not here and cannot be reached" in said
@@ -70,15 +70,15 @@ def test_what_is_nowhere_is_said_with_place_and_command(qwen):
 
 def test_the_hub_cache_is_read_and_the_same_files_elsewhere_are_the_same_base(qwen, tmp_path):
     snapshot = hub_cache(tmp_path / "hub", "Qwen/Qwen2-7B")
-    base = load.locate(qwen, tmp_path)
+    base = bases.locate(qwen, tmp_path)
     assert base.folder == snapshot
-    assert base.revision == load.files_hash(TINY, tmp_path)
+    assert base.revision == bases.files_hash(TINY, tmp_path)
 
 
 def test_a_project_folder_comes_before_the_cache(qwen, tmp_path):
     hub_cache(tmp_path / "hub", "Qwen/Qwen2-7B")
     shutil.copytree(TINY, tmp_path / "models" / "qwen2_7b")
-    base = load.locate(qwen, tmp_path / "cache")
+    base = bases.locate(qwen, tmp_path / "cache")
     assert base.folder == Path("models/qwen2_7b")
 
 
@@ -86,20 +86,20 @@ def test_a_project_folder_that_is_not_whole_is_named_not_passed_over(qwen, tmp_p
     hub_cache(tmp_path / "hub", "Qwen/Qwen2-7B")
     (tmp_path / "models" / "qwen2_7b").mkdir(parents=True)
     with pytest.raises(MissingModelError, match=r"models/qwen2_7b has no config\.json"):
-        load.locate(qwen, None)
+        bases.locate(qwen, None)
 
 
 def test_the_revision_is_known_without_a_network_or_not_at_all(qwen, tmp_path):
-    assert load.known_revision(qwen, tmp_path) is None
+    assert bases.known_revision(qwen, tmp_path) is None
     hub_cache(tmp_path / "hub", "Qwen/Qwen2-7B")
-    assert load.known_revision(qwen, tmp_path) == load.files_hash(TINY, tmp_path)
+    assert bases.known_revision(qwen, tmp_path) == bases.files_hash(TINY, tmp_path)
 
 
 def test_a_half_downloaded_cache_is_not_a_model(qwen, tmp_path):
     snapshot = hub_cache(tmp_path / "hub", "Qwen/Qwen2-7B")
     (snapshot / "model.safetensors").unlink()
     with pytest.raises(MissingModelError):
-        load.locate(qwen, None)
+        bases.locate(qwen, None)
 
 
 def test_a_missing_shard_is_named(qwen, tmp_path):
@@ -110,7 +110,7 @@ def test_a_missing_shard_is_named(qwen, tmp_path):
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     qwen.path = str(folder)
     with pytest.raises(MissingModelError, match=r"mine has no model-00002-of-00002\.safetensors"):
-        load.locate(qwen, None)
+        bases.locate(qwen, None)
 
 
 def test_a_folder_of_another_shape_is_refused_with_the_field(qwen, tmp_path):
@@ -121,12 +121,12 @@ def test_a_folder_of_another_shape_is_refused_with_the_field(qwen, tmp_path):
 def test_the_hash_of_weights_is_kept_and_follows_the_bytes(tmp_path):
     folder = tmp_path / "m"
     shutil.copytree(TINY, folder)
-    first = load.files_hash(folder, tmp_path)
-    assert load.files_hash(folder, tmp_path) == first == load.files_hash(TINY, tmp_path)
+    first = bases.files_hash(folder, tmp_path)
+    assert bases.files_hash(folder, tmp_path) == first == bases.files_hash(TINY, tmp_path)
     with (folder / "model.safetensors").open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"\x01")
-    assert load.files_hash(folder, tmp_path) != first
+    assert bases.files_hash(folder, tmp_path) != first
 
 
 def test_the_built_in_model_is_small_and_its_weights_fit_the_package():
@@ -138,7 +138,7 @@ def test_nf4_is_real_on_the_cpu():
     import bitsandbytes
 
     config = compose_config("adapter=qlora", "hw=cpu")
-    base = load.locate(config.model, None)
+    base = bases.locate(config.model, None)
     model = load.base_model(config.model, base, config.adapter, placement.resolve(config.hw))
     layer = model.model.layers[0].mlp.up_proj
     assert isinstance(layer, bitsandbytes.nn.Linear4bit)
@@ -147,7 +147,7 @@ def test_nf4_is_real_on_the_cpu():
     assert layer.weight.numel() * 2 == 192 * 576  # two weights a byte
     assert model.model.embed_tokens.weight.dtype is torch.float32
     text = "عاصمة مصر هي القاهرة. جمع كلمة كتاب هو كتب. ضد كلمة كبير هو صغير."
-    ids = load.tokenizer(base)(text, return_tensors="pt")["input_ids"]
+    ids = tokenization.load(base)(text, return_tensors="pt")["input_ids"]
     whole = load.base_model(config.model, base, compose_config().adapter, placement.resolve(config.hw))
     with torch.no_grad():
         agreement = (model(ids).logits.argmax(-1) == whole(ids).logits.argmax(-1)).float().mean()
@@ -158,7 +158,7 @@ def masked(folder, *overrides):
     """Return (base, model) of a tiny masked model in a folder."""
     path = f"model.path={folder}"
     config = compose_config(*tiny_bert.OVERRIDES, path, "task=evaluate", "adapter=none", *overrides)
-    base = load.locate(config.model, None)
+    base = bases.locate(config.model, None)
     place = placement.resolve(compose_config("hw=cpu").hw)
     return base, load.base_model(config.model, base, config.adapter, place)
 
@@ -168,13 +168,13 @@ def test_a_masked_model_as_older_repositories_hold_it_is_the_same_model(tiny_ber
     assert type(whole).__name__ == "BertForMaskedLM"
     torch.save(whole.state_dict(), tmp_path / "pytorch_model.bin")
     shutil.copy(tiny_bert_folder / "config.json", tmp_path)
-    vocabulary = load.tokenizer(base).get_vocab()
+    vocabulary = tokenization.load(base).get_vocab()
     pieces = sorted(vocabulary, key=lambda piece: vocabulary[piece])
     (tmp_path / "vocab.txt").write_text("\n".join(pieces), encoding="utf-8")
     older, same = masked(tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), same.parameters(), strict=True))
     text = "ما عاصمة مصر؟"
-    assert load.tokenizer(older)(text)["input_ids"] == load.tokenizer(base)(text)["input_ids"]
+    assert tokenization.load(older)(text)["input_ids"] == tokenization.load(base)(text)["input_ids"]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_vocabulary_without_a_tokenizer_config_is_read_in_lower_case_without_h
     (tmp_path / "vocab.txt").write_text("\n".join(known), encoding="utf-8")
     if said:
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
-    assert load.tokenizer(load.Base(tmp_path, "")).tokenize("أنا من Cairo") == pieces
+    assert tokenization.load(bases.Base(tmp_path, "")).tokenize("أنا من Cairo") == pieces
 
 
 def test_the_linear_layers_of_a_masked_model_are_held_in_4_bits(tiny_bert_folder):
@@ -205,7 +205,7 @@ def test_the_linear_layers_of_a_masked_model_are_held_in_4_bits(tiny_bert_folder
 def test_a_table_of_tokens_in_the_hosts_memory_says_the_same_and_is_no_weight_of_the_model():
     place = placement.resolve(compose_config("hw=cpu").hw)
     config = compose_config("hw=cpu")
-    base = load.locate(config.model, None)
+    base = bases.locate(config.model, None)
     plain = load.base_model(config.model, base, config.adapter, place)
     moved = load.base_model(config.model, base, config.adapter, replace(place, embedding_on_host=True))
     ids = torch.tensor([[5, 6, 7]])
@@ -218,7 +218,7 @@ def test_pickled_shards_are_refused_for_what_they_are(tmp_path, qwen):
     folder = shutil.copytree(TINY, tmp_path / "old", ignore=shutil.ignore_patterns("*.safetensors"))
     (folder / "pytorch_model-00001-of-00002.bin").write_bytes(b"x")
     with pytest.raises(MissingModelError) as error:
-        load.locate(replace(qwen, path=str(folder)), tmp_path)
+        bases.locate(replace(qwen, path=str(folder)), tmp_path)
     assert str(error.value) == (
         f"model=qwen2_7b: {folder} has no model.safetensors; pytorch_model-00001-of-00002.bin is one of"
         " several .bin shards, which are not read: transformers' save_pretrained writes them as safetensors"

@@ -13,18 +13,18 @@ from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation import harness, masked_lm, suites
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.memory import eval_batching
-from arabic_llm.models import adapter, load, placement
+from arabic_llm.models import adapter, bases, load, placement, tokenization
 from arabic_llm.profiling import evaluation_fit, evaluation_memory
 
 
 def judged(folder, *overrides, limit=3):
     """Return the items of an evaluation; what it took is left in the folder, where there is one."""
     config = compose_config("suite=sample", "hw=cpu", f"suite.limit={limit}", *overrides)
-    base, place = load.locate(config.model, None), placement.resolve(config.hw)
+    base, place = bases.locate(config.model, None), placement.resolve(config.hw)
     model = load.base_model(config.model, base, config.adapter, place)
     if config.adapter.rank is not None:
         model = adapter.attach(model, config.adapter, base, 1)
-    codec = chat.prepare(load.tokenizer(base), config.model)
+    codec = chat.prepare(tokenization.load(base), config.model)
     chosen = suites.load(config.suite, files.Path("nowhere"))
     limits = Limits(16, config.model.max_length, config.suite.limit)
     with evaluation_memory.watching(model, folder):
@@ -57,11 +57,11 @@ def test_a_masked_model_is_measured_too(tmp_path):
     config = compose_config(
         "task=evaluate", *tiny_bert.OVERRIDES, "suite=sample", f"model.path={tiny_bert.save(tmp_path)}"
     )
-    base = load.locate(config.model, None)
+    base = bases.locate(config.model, None)
     model = load.base_model(config.model, base, config.adapter, placement.resolve(config.hw))
     chosen, _ = masked_lm.applicable(suites.load(config.suite, tmp_path), "arabert")
     with evaluation_memory.watching(model, tmp_path):
-        harness.evaluate(model, load.tokenizer(base), chosen, Limits(4, 128, 4), ({}, {}))
+        harness.evaluate(model, tokenization.load(base), chosen, Limits(4, 128, 4), ({}, {}))
     found = files.read_json(tmp_path / evaluation_memory.MEMORY)
     assert found["predicted"] == pytest.approx(found["measured"], rel=0.05)
 
@@ -71,7 +71,7 @@ def test_prompts_are_said_in_batches_that_fit(tiny_codec):
     own = eval_batching.room(config.model, config.adapter, config.hw)
     budget = own.needed(own.worst(2, 1200, generates=True))
     narrow = replace(own, most=4, budget_bytes=budget)
-    base = load.locate(config.model, None)
+    base = bases.locate(config.model, None)
     model = load.base_model(config.model, base, config.adapter, placement.resolve(config.hw))
     asked = ChatLM(model, tiny_codec, Limits(4, 2048, None, narrow))
     lengths = [40, 1100, 1000, 30, 900, 20, 10]

@@ -15,7 +15,7 @@ from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 from arabic_llm.config.hw import Precision
 from arabic_llm.data.tokens import chat
 from arabic_llm.memory.workload import Attention, Loss, Objective
-from arabic_llm.models import load
+from arabic_llm.models import bases, tokenization
 from arabic_llm.profiling import training_rehearsal
 from arabic_llm.profiling.timeline import Exact, Timeline
 
@@ -47,7 +47,7 @@ class Watch(TrainerCallback):
 )
 def test_a_step_of_trls_own_trainer_is_predicted_within_five_percent(tmp_path, objective, checkpointing):
     config, watch = model_config("tiny"), Watch()
-    base = load.locate(config, None)
+    base = bases.locate(config, None)
     trainer, arguments = TRAINERS[objective]
     model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
     trainer(
@@ -65,7 +65,7 @@ def test_a_step_of_trls_own_trainer_is_predicted_within_five_percent(tmp_path, o
             disable_tqdm=True,
         ),
         train_dataset=Dataset.from_list(PAIRS),
-        processing_class=chat.prepare(load.tokenizer(base), config).tokenizer,
+        processing_class=chat.prepare(tokenization.load(base), config).tokenizer,
         peft_config=LoraConfig(r=8, target_modules=list(TINY.target_modules), task_type="CAUSAL_LM"),
         callbacks=[watch],
     ).train()

@@ -3,13 +3,15 @@
 import csv
 import functools
 import json
+import shlex
 from collections import Counter
 
 import pytest
-from conftest import finished, run_in
+from conftest import compose_config, finished, run_in
 from judge_server import serving
 
 from arabic_llm import files
+from arabic_llm.config import complaints
 
 SMALL = (
     "task.max_steps=12",
@@ -194,7 +196,7 @@ def test_evaluate_and_compare_say_what_the_study_said(study, beside):
     assert status == 0
     assert "evaluated before" in said  # the study judged the same adapter on the same items
     status, said = beside(
-        *("task=compare", "task.base=base/evaluation", "task.tuned=tuned/evaluation", "hydra.run.dir=both")
+        *("task=compare", "task.base=base", "task.tuned=tuned/evaluation", "hydra.run.dir=both")
     )
     assert status == 0
     assert (directory.parent / "both" / "comparison.csv").read_text() == (
@@ -247,7 +249,8 @@ def test_a_folder_without_an_evaluation_is_refused(beside):
     assert "error: nowhere holds no evaluation" in said
     status, said = beside("task=compare", "task.base=mine", "task.tuned=mine")
     assert status == 2
-    assert "error: mine is a run; its evaluation is mine/evaluation or mine/evaluation/base" in said
+    choose = "choose mine/evaluation/base or mine/evaluation/tuned"
+    assert f"error: mine holds two evaluations; {choose}" in said
 
 
 def test_an_export_never_replaces_what_is_not_ours(program, tmp_path):
@@ -284,6 +287,55 @@ def test_inspect_says_what_the_profile_changed_in_answers_and_where(program, tmp
     assert "answer changed by tatweel" in (tmp_path / "mine" / "inspection.html").read_text(
         encoding="utf-8"
     )
+
+
+def _rows(path, *lines):
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return (
+        "data=local",
+        f"data.path={path.name}",
+        "hydra.run.dir=mine",
+        "data.dev_share=0",
+        "data.test_share=0",
+    )
+
+
+_GOOD = [f'{{"prompt": "ما عاصمة البلد رقم {n}؟", "response": "المدينة رقم {n}."}}' for n in range(6)]
+
+
+def test_inspect_shows_bad_rows_with_place_and_reason_and_goes_on(program, tmp_path):
+    bad = '{"prompt": "سؤال بلا جواب؟", "response": ""}'
+    overrides = _rows(tmp_path / "my.jsonl", *_GOOD[:3], bad, '{"prompt": "نصف', *_GOOD[3:])
+    status, said = program("task=inspect", *overrides, "hydra.run.dir=mine")
+    assert status == 0, said
+    page = (tmp_path / "mine" / "inspection.html").read_text(encoding="utf-8")
+    for text in (said, page.replace("<bdi>", "").replace('</bdi></td><td class="worse">', ": ")):
+        assert "my.jsonl:4: 'response' is empty" in text.replace("&#39;", "'")
+        assert "my.jsonl:5: " in text
+    assert page.count('<div class="card">') == 6
+    status, said = program("task=inspect", *_rows(tmp_path / "bad.jsonl", bad), "hydra.run.dir=other")
+    assert status == 0, said
+    assert "bad.jsonl:1: 'response' is empty\nnothing is left to train on: " in said
+
+
+def test_inspect_shows_the_rows_that_an_error_names(program, tmp_path):
+    overrides = _rows(tmp_path / "my.jsonl", *_GOOD, _GOOD[0], '{"prompt": "لا جواب", "response": ""}')
+    status, said = program("task=inspect", *overrides, "task.ids=[my.jsonl:2,my.jsonl:5,my.jsonl:7]")
+    assert status == 0, said
+    assert said.count(" supervised)\n") == 2
+    assert "my.jsonl:2 (" in said and "my.jsonl:5 (" in said
+    assert "my.jsonl:7: left out as a copy" in said
+    assert "my.jsonl:8" not in said  # bad, but not asked for
+    status, said = program("task=inspect", *overrides[:2], "task.ids=[my.jsonl:99]")
+    assert status == 2
+    assert "error: task.ids: no row 'my.jsonl:99' in data=local; its rows are named like my.jsonl:" in said
+
+
+def test_what_an_error_says_to_type_names_the_same_rows():
+    names = ["my.jsonl:12", "بيانات/ملف.jsonl:3", 'it\'s "a" b.csv:4', "sample/cat/msa"]
+    typed = shlex.split(complaints.typed_list("task.ids", names))
+    assert len(typed) == 1
+    assert compose_config("task=inspect", *typed).task.ids == names
 
 
 def test_full_fine_tuning_is_studied_too(program, tmp_path):

@@ -11,7 +11,7 @@ from conftest import compose_config
 from arabic_llm.data.preparing import held_out, sources
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.tokens import chat, token_rows
-from arabic_llm.models import adapter, load, placement
+from arabic_llm.models import adapter, bases, load, placement, tokenization
 from arabic_llm.profiling.training_memory import watch
 from arabic_llm.tracking import NoTracker
 from arabic_llm.training import batches, held_out_loss, schedule, sft
@@ -40,8 +40,8 @@ class Lab:
 
     def __post_init__(self) -> None:
         self.config = compose_config(*SHORT, *self.overrides)
-        self.base = load.locate(self.config.model, None)
-        self.codec = chat.prepare(load.tokenizer(self.base), self.config.model)
+        self.base = bases.locate(self.config.model, None)
+        self.codec = chat.prepare(tokenization.load(self.base), self.config.model)
         data = sources.load(self.config.data, Path(), 17)
         self.train_rows = self._encode(data.train[:: len(data.train) // self.rows][: self.rows])
         self.dev_rows = self._encode(data.dev[:12])

@@ -18,7 +18,7 @@ from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.rows import Row
 from arabic_llm.data.tokens import chat, token_rows
 from arabic_llm.errors import CheckpointError, HardwareError
-from arabic_llm.models import adapter, load, placement
+from arabic_llm.models import adapter, bases, load, placement, tokenization
 from arabic_llm.profiling import training_memory
 from arabic_llm.profiling.training_memory import watch
 from arabic_llm.tracking import NoTracker
@@ -52,8 +52,8 @@ class Lab:
 
     def __post_init__(self) -> None:
         self.config = compose_config(*SHORT, *self.overrides)
-        self.base = load.locate(self.config.model, None)
-        self.tokenizer = load.tokenizer(self.base)
+        self.base = bases.locate(self.config.model, None)
+        self.tokenizer = tokenization.load(self.base)
         if self.config.model.chat_template:
             self.tokenizer = chat.prepare(self.tokenizer, self.config.model).tokenizer
         self.rows = [

@@ -123,8 +123,11 @@ def part_of(
     )
 
 
-def chunks_of(put: Input, source: SourceConfig) -> Iterator[Chunk]:
-    """Yield what stands in an input, in order. Raises DataError when its format is not recognised."""
+def chunks_of(put: Input, source: SourceConfig, *, is_said: bool = True) -> Iterator[Chunk]:
+    """Yield what stands in an input, in order, and say as what it is read.
+
+    Raises DataError when its format is not recognised.
+    """
     if put.path is None:
         yield Chunk(questions.training_rows(put.given.name), source.columns)
         return
@@ -136,7 +139,8 @@ def chunks_of(put: Input, source: SourceConfig) -> Iterator[Chunk]:
         if source.shape is not None:
             records = converters.reshape(source.shape, records, source.language)
         head = _head(records)
-        columns = _columns(put.path, [item for item in head if isinstance(item, Record)], source)
+        first = [item for item in head if isinstance(item, Record)]
+        columns = _columns(put.path, first, source, is_said=is_said)
         found = chain(head, records)
     while items := list(islice(found, CHUNK_ROWS)):
         yield Chunk(items, columns)
@@ -199,11 +203,13 @@ def _head(found: Iterator[Record | Broken]) -> list[Record | Broken]:
     return head
 
 
-def _columns(path: Path, first: list[Record], source: SourceConfig) -> ColumnsConfig:
+def _columns(path: Path, first: list[Record], source: SourceConfig, *, is_said: bool) -> ColumnsConfig:
     """Return the columns that are read, and say so."""
     if not first:
         return source.columns
     recognised = formats.recognise(path, first, source.columns)
+    if not is_said:
+        return recognised.columns
     unread = listed(recognised.unread(first))
     log.info("%s: read as %s%s", path, recognised, f"; not read: {unread}" if unread else "")
     context = recognised.columns.context
