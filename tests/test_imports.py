@@ -142,7 +142,7 @@ def test_only_chat_and_training_write_the_ignored_label():
 # what is computed in one room and printed in reports; documents of two folders of lm-eval tasks.
 TWICE = {
     *("adapter", "run", "items", "sft"),
-    *("classify", "compare", "evaluate", "robustness"),
+    *("classify", "compare", "evaluate", "inspect", "plan", "prepare", "robustness"),
     *("classification", "forgetting", "held_out_loss", "mistakes"),
 }
 

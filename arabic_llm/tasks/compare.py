@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 from arabic_llm.analysis import scores
+from arabic_llm.analysis.scores import Evaluation
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import CompareConfig
 from arabic_llm.errors import ConfigError
@@ -18,8 +20,8 @@ shares_work = False
 
 def inputs(config: RunConfig) -> Inputs:
     """Return the fingerprints of the two evaluations."""
-    task = _settings(config)
-    return {name: scores.read(Path(getattr(task, name))).fingerprint for name in ("base", "tuned")}
+    base, tuned = _sides(config)
+    return {"base": base.fingerprint, "tuned": tuned.fingerprint}
 
 
 def dry_run(config: RunConfig) -> None:
@@ -30,12 +32,21 @@ def dry_run(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the mean difference of the compared scores, a share of 1."""
-    task, cache = _settings(config), Path(config.cache_dir)
-    base, tuned = scores.read(Path(task.base)), scores.read(Path(task.tuned))
+    base, tuned = _sides(config)
     # By the checks of this program and the judge of this command: what two runs left may be of two kinds.
-    found = tuple(explain_mistakes.explain(side, config.judge, cache) for side in (base, tuned))
-    rows = compare.report(config, (base, tuned), (found[0], found[1]), directory, trained=None)
+    found = tuple(
+        explain_mistakes.explain(side, config.judge, Path(config.cache_dir)) for side in (base, tuned)
+    )
+    where = f"compared on a CPU, {len(os.sched_getaffinity(0))} cores"
+    rows = compare.report((base, tuned), (found[0], found[1]), directory, None, config.seed, where)
     return sum(row.difference for row in rows) / len(rows)
+
+
+def _sides(config: RunConfig) -> tuple[Evaluation, Evaluation]:
+    """Return the two evaluations; each is given by its folder, or by that of the run that made it."""
+    task = _settings(config)
+    base, tuned = (scores.read(scores.folder_of(Path(given))) for given in (task.base, task.tuned))
+    return base, tuned
 
 
 def _settings(config: RunConfig) -> CompareConfig:

@@ -14,7 +14,7 @@ from arabic_llm.models import bases, tokenization
 from arabic_llm.profiling import training_fit
 from arabic_llm.reports import held_out_loss
 from arabic_llm.tasks import Inputs
-from arabic_llm.workflows import training_rows
+from arabic_llm.workflows import settings, training_rows
 
 log = logging.getLogger(__name__)
 shares_work = True  # each process trains on its part of every step
@@ -33,7 +33,7 @@ def dry_run(config: RunConfig) -> None:
     rows = training_rows.load(config)
     for ledger in rows.ledgers:
         log.info("%s", ledger)
-    task = training_rows.settings(config)
+    task = settings.training(config)
     log.info("%s", training_fit.line(config, task, len(rows.train), training_fit.fit(config, task)))
     mix = training_rows.mix_of(config.data, rows.train)
     try:

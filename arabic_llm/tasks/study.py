@@ -7,6 +7,7 @@ from pathlib import Path
 from arabic_llm import machine, processes, tracking
 from arabic_llm.config.compose import identity
 from arabic_llm.config.run import RunConfig
+from arabic_llm.models import placement
 from arabic_llm.tasks import Inputs
 from arabic_llm.tasks.sft import dry_run as dry_run_of_training
 from arabic_llm.workflows import compare, evaluate, fine_tune
@@ -36,8 +37,9 @@ def run(config: RunConfig, directory: Path) -> float:
     trained = fine_tune.fine_tune(config, directory, tracker)
     tuned = evaluate.evaluate(whole, trained, folder / "tuned")
     after = processes.from_main(lambda: evaluate.leave(config, tuned, folder / "tuned"))
+    hardware = placement.resolve(config.hw).description
     rows = processes.from_main(
-        lambda: compare.report(config, (base, tuned), (before, after), directory, trained)
+        lambda: compare.report((base, tuned), (before, after), directory, trained, config.seed, hardware)
     )
     tracker.finish(
         {f"{row.base.label} {name}": getattr(row, name).value for row in rows for name in _SIDES}

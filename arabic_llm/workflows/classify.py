@@ -30,7 +30,7 @@ from arabic_llm.tracking import Tracker
 from arabic_llm.training import class_loss
 from arabic_llm.training import sft as training
 from arabic_llm.workflows import fine_tune as finetuning
-from arabic_llm.workflows import training_rows
+from arabic_llm.workflows import settings
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def fine_tune(config: RunConfig, data: Labelled, fitted: Fit, directory: Path, t
         adapter.attach(model, config.adapter, base, config.seed),
         tokenizer,
         material,
-        training_rows.settings(config),
+        settings.training(config),
         place,
         training.Run(
             directory / "training",
@@ -128,14 +128,14 @@ def rows(config: RunConfig) -> Labelled:
 
 def fitted(config: RunConfig, data: Labelled) -> Fit:
     """Return where and how the head is trained."""
-    return training_fit.fit(config, training_rows.settings(config), len(data.labels))
+    return training_fit.fit(config, settings.training(config), len(data.labels))
 
 
 def announce(config: RunConfig, data: Labelled, fitted: Fit) -> None:
     """Say which rows there are, of which classes, and what is about to happen."""
     for line in (*map(str, data.ledgers), *data.shares(), *data.notes()):
         log.info("%s", line)
-    log.info("%s", training_fit.line(config, training_rows.settings(config), len(data.train), fitted))
+    log.info("%s", training_fit.line(config, settings.training(config), len(data.train), fitted))
 
 
 def _base(config: RunConfig, data: Labelled) -> tuple[Base, PreTrainedTokenizerBase, Head]:
@@ -151,7 +151,7 @@ def _encoded(
     config: RunConfig, data: Labelled, split: str, tokenizer: PreTrainedTokenizerBase
 ) -> list[TokenRow]:
     """Return the rows of a split as token rows, and say how many were cut."""
-    rows, length = getattr(data, split), training_rows.settings(config).max_length
+    rows, length = getattr(data, split), settings.training(config).max_length
     encoded = [
         chat.encode_labelled(tokenizer, row, label, length)
         for row, label in zip(rows, data.classes(rows), strict=True)

@@ -11,8 +11,6 @@ from arabic_llm.analysis import forgetting, statistics
 from arabic_llm.analysis.mistakes import SortedMistakes
 from arabic_llm.analysis.scores import Evaluation
 from arabic_llm.analysis.statistics import Difference
-from arabic_llm.config.run import RunConfig
-from arabic_llm.models import placement
 from arabic_llm.reports import forgetting as forgetting_report
 from arabic_llm.reports import held_out_loss, mistakes, page, tables
 
@@ -21,19 +19,20 @@ _NAMED = 4  # tasks in a title
 
 
 def report(
-    config: RunConfig,
     sides: tuple[Evaluation, Evaluation],
     mistakes_of: tuple[SortedMistakes, SortedMistakes],
     directory: Path,
     trained: Path | None,
+    seed: int,
+    hardware: str,
 ) -> list[Difference]:
     """Write comparison.{md,csv}, forgetting.csv, mistakes.csv and report.html; return the table.
 
     Of the base model's evaluation and the tuned one's, each with its mistakes by kind.
     """
     base, tuned = sides
-    rows = statistics.compare(base, tuned, config.seed)
-    found = forgetting.find(base, tuned, rows, config.seed)
+    rows = statistics.compare(base, tuned, seed)
+    found = forgetting.find(base, tuned, rows, seed)
     training = _training(directory, trained) if trained else {}
     followed = (
         held_out_loss.courses(training["metrics"], training["outcome"]["kept_step"]) if trained else []
@@ -44,9 +43,9 @@ def report(
         tuned=tuned,
         rows=rows,
         manifest=files.read_json(directory / "manifest.json"),
-        hardware=placement.resolve(config.hw).description,
+        hardware=hardware,
         forgetting=found,
-        mistakes=mistakes.section(*mistakes_of, base, config.seed),
+        mistakes=mistakes.section(*mistakes_of, base, seed),
         followed=followed,
         evaluation_memory={
             side: _read(directory / "evaluation" / side / "memory.json") for side in ("base", "tuned")

@@ -19,7 +19,7 @@ from arabic_llm.profiling import training_fit, training_memory
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import held_out_loss, sft
 from arabic_llm.training.sft import Outcome
-from arabic_llm.workflows import training_rows
+from arabic_llm.workflows import settings, training_rows
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +29,14 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
     root, cache = Path(config.data_root), Path(config.cache_dir)
     return {
         "data": sources.source_hash(config.data, root, cache),
-        "held_out": held_out.texts_hash(
-            training_rows.followed(training_rows.settings(config)), root, cache
-        ),
+        "held_out": held_out.texts_hash(settings.followed(settings.training(config)), root, cache),
         **adapter.known_hashes(config.model, config.adapter, cache),
     }
 
 
 def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     """Return the folder of the trained adapter (or weights); a finished one is not trained again."""
-    task = training_rows.settings(config)
+    task = settings.training(config)
     trained, is_done = trained_before(config.adapter.method, directory)
     if is_done:
         return trained
@@ -50,7 +48,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     for ledger in rows.ledgers:
         log.info("%s", ledger)
     log.info("%s", training_fit.line(config, task, len(rows.train), fitted))
-    texts = held_out.load(training_rows.followed(task), root, rows.train)
+    texts = held_out.load(settings.followed(task), root, rows.train)
     base = bases.locate(config.model, cache)
     codec = chat.prepare(tokenization.load(base), config.model)
     with processes.main_first():

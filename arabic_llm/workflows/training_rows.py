@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from arabic_llm.config.adapter import Method
 from arabic_llm.config.data import DataConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.suite import SuiteConfig
-from arabic_llm.config.task import FineTuningConfig, HeldOutConfig, TrainingConfig
+from arabic_llm.config.task import TrainingConfig
 from arabic_llm.data.preparing import mix_report, sources
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.preparing.sources import Rows
 from arabic_llm.data.reading import locate
 from arabic_llm.data.rows import Row
-from arabic_llm.data.tokens.chat import TokenRow
-from arabic_llm.data.tokens.lint import question_key
-from arabic_llm.errors import ConfigError, DataError, UserError
+from arabic_llm.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from arabic_llm.data.tokens.chat import TokenRow
 
 
 def load(config: RunConfig, questions: set[str] | str | None = None) -> Rows:
@@ -49,6 +50,7 @@ def test_items(
 
 def suite_questions(suite: SuiteConfig, data_root: Path) -> set[str] | str:
     """Return the normalised questions of the suite, or why they could not be read."""
+    from arabic_llm.data.tokens.lint import question_key
     from arabic_llm.evaluation import suites  # lm-eval: most data sets are cleaned without it
 
     try:
@@ -74,17 +76,3 @@ def mix_lines(task: TrainingConfig, rows: Sequence[TokenRow], mix: Mix, seed: in
     sequences = batches.sequences(rows, task.max_length)
     names = batches.sources(sequences, rows)
     return mix_report.report(schedule.sampler(task, names, sequences["seq_lengths"], mix, seed)).lines()
-
-
-def settings(config: RunConfig) -> TrainingConfig:
-    """Return the settings of a task that trains. Raises ConfigError when there is nothing to train."""
-    if not isinstance(config.task, TrainingConfig):
-        raise ConfigError(f"task={config.task.name} does not train")
-    if config.adapter.method is Method.none:
-        raise ConfigError("adapter=none trains nothing; choose lora, qlora, dora, rslora or full")
-    return config.task
-
-
-def followed(task: TrainingConfig) -> HeldOutConfig:
-    """Return the texts whose loss is followed; none for a task that has no setting of them."""
-    return task.held_out if isinstance(task, FineTuningConfig) else HeldOutConfig(num_bytes=0)

@@ -14,7 +14,7 @@ from arabic_llm.errors import ConfigError
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory.workload import Attention
 from arabic_llm.profiling import training_fit
-from arabic_llm.tasks import plan
+from arabic_llm.workflows import plan
 
 
 def wanted(*overrides):
@@ -65,7 +65,7 @@ def test_what_does_not_fit_one_card_is_shared_out():
     assert planning.fits(best, ask.hw)
     assert best.parts.weights_kept == alone.parts.weights_kept / 2
     assert best.parts.optimizer == alone.parts.optimizer / 2
-    said = "\n".join(plan._settings(best, compose_config("task=plan", *given, "hw=2x24gb")))
+    said = "\n".join(plan.of_a_step(best, compose_config("task=plan", *given, "hw=2x24gb")))
     assert "shared out over the cards (FSDP)" in said
     assert "accelerate launch --num_processes 2 -m arabic_llm.run" in said
 
@@ -255,7 +255,10 @@ def test_adapters_in_bfloat16_take_half_and_are_proposed_where_that_is_enough(pr
             "adapter.dtype=bfloat16 hw.optimizer_on_host=true",
             "hw.optimizer_on_host=true has moments of 32 bits",
         ),
-        ("hw=cpu", "hw=cpu: what is planned is a GPU's memory in 16 bits; choose hw=4gb ... 80gb"),
+        (
+            "hw.precision=float32",
+            "hw=4gb: what is planned of a card is its memory in 16 bits; leave hw.precision out",
+        ),
         (
             "adapter.dtype=float16",
             "adapter.dtype=float16 is no type to train in: small updates would be lost",

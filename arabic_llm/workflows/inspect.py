@@ -1,0 +1,94 @@
+"""Rows as the model sees them: some of a data set, or those that are asked for by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import InspectConfig
+from arabic_llm.data.preparing.sources import Rows
+from arabic_llm.data.tokens import chat, lint, token_rows
+from arabic_llm.data.tokens.chat import Codec, TokenRow
+from arabic_llm.errors import ConfigError, DataError
+from arabic_llm.models import bases, tokenization
+from arabic_llm.reports.inspection import LeftOut, ShownRow, ShownRun
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is shown: rows as the model sees them, rows it does not see, counts, the supervised share."""
+
+    rows: list[ShownRow]
+    left_out: list[LeftOut]
+    notes: list[str]
+    supervised_share: float
+
+
+def look(config: RunConfig, rows: Rows, dropped: list[LeftOut]) -> Seen:
+    """Return what a model sees of some rows, or of those that are asked for."""
+    task, cache = settings_of(config), Path(config.cache_dir)
+    codec = chat.prepare(tokenization.load(bases.locate(config.model, cache)), config.model)
+    encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, cache)
+    changes = [line for ledger in (*rows.ledgers, encoded.ledger) for line in ledger.where_changed()]
+    notes, share = [*map(str, rows.ledgers), str(encoded.ledger), *changes], 0.0
+    try:
+        token_rows.refuse_great_loss([encoded.ledger], config.data, task.max_length)
+        seen = lint.lint(codec, rows.train, encoded, "not looked for by task=inspect")
+        notes, share = [*notes, *seen.lines()], seen.supervised_share
+    except DataError as error:
+        notes.append(f"training will refuse these rows: {error}")
+    if task.ids:
+        chosen, missed = _named(config, rows, codec)
+        known = {row.id for row in chosen} | {row.id for row in missed}
+        missed += [row for row in dropped if row.id not in known]
+        _refuse_unknown(config, known | {row.id for row in missed}, rows)
+        missed = [row for row in missed if row.id in task.ids]
+    else:
+        chosen = encoded.rows[:: max(1, len(encoded.rows) // task.rows)][: task.rows]
+        lost = [LeftOut(name, why) for why, names in encoded.ledger.examples.items() for name in names]
+        missed = [*dropped, *lost]
+    return Seen([_shown(codec, row) for row in chosen], missed, notes, share)
+
+
+def _named(config: RunConfig, rows: Rows, codec: Codec) -> tuple[list[TokenRow], list[LeftOut]]:
+    """Return the rows that are asked for as the model sees them, and those that it does not, with why."""
+    task = settings_of(config)
+    chosen: list[TokenRow] = []
+    missed: list[LeftOut] = []
+    for row in (*rows.train, *rows.dev, *rows.test):
+        if row.id in task.ids:
+            result = chat.encode(codec, row, task.max_length, config.data.overflow)
+            if isinstance(result, str):
+                missed.append(LeftOut(row.id, result))
+            else:
+                chosen += result
+    return chosen, missed
+
+
+def _refuse_unknown(config: RunConfig, known: set[str], rows: Rows) -> None:
+    for name in settings_of(config).ids:
+        if name not in known:
+            raise ConfigError(
+                f"task.ids: no row '{name}' in data={config.data.name}; its rows are named like"
+                f" {rows.train[0].id}"
+            )
+
+
+def _shown(codec: Codec, row: TokenRow) -> ShownRow:
+    control = set(codec.tokenizer.all_special_ids)
+    runs = [
+        ShownRun(codec.tokenizer.decode(list(ids)), supervised, is_control)
+        for supervised, span in chat.spans(row)
+        for is_control, ids in groupby(span, key=lambda token: token in control)
+    ]
+    learned = sum(label != chat.IGNORED for label in row.labels)
+    return ShownRow(row.id, runs, len(row.input_ids), learned)
+
+
+def settings_of(config: RunConfig) -> InspectConfig:
+    """Return the settings of task=inspect."""
+    if not isinstance(config.task, InspectConfig):
+        raise ConfigError("task=inspect is needed here")
+    return config.task

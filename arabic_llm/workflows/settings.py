@@ -1,0 +1,22 @@
+"""Settings of a task that trains, after what trains nothing was refused."""
+
+from __future__ import annotations
+
+from arabic_llm.config.adapter import Method
+from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import FineTuningConfig, HeldOutConfig, TrainingConfig
+from arabic_llm.errors import ConfigError
+
+
+def training(config: RunConfig) -> TrainingConfig:
+    """Return the settings of a task that trains. Raises ConfigError when there is nothing to train."""
+    if not isinstance(config.task, TrainingConfig):
+        raise ConfigError(f"task={config.task.name} does not train")
+    if config.adapter.method is Method.none:
+        raise ConfigError("adapter=none trains nothing; choose lora, qlora, dora, rslora or full")
+    return config.task
+
+
+def followed(task: TrainingConfig) -> HeldOutConfig:
+    """Return the texts whose loss is followed; none for a task that has no setting of them."""
+    return task.held_out if isinstance(task, FineTuningConfig) else HeldOutConfig(num_bytes=0)
