@@ -37,7 +37,6 @@ RECIPES = [*sorted((ROOT / "conf").rglob("*.yaml")), *sorted((ROOT / "experiment
 WORDS_WITHOUT_VALUE = ("-m", "--multirun", "...")
 SETTING = re.compile(r"\b(?:model|data|adapter|hw|suite|judge|task)\.[a-z_]+(?:\.[a-z_]+)*")
 FOREIGN = ("torch", "lora", "backends", "scripts")  # paths in the source of others, that comments name
-PENDING = {"suite.allow_missing", "task.ids", "arabic_llm/models/families.py", "tests/test_extending.py"}
 WIDTH = 34  # of the column of names
 
 
@@ -217,7 +216,7 @@ def test_every_setting_that_a_page_names_is_one(page):
         "data.language_quotas.",
         "hw.executor.sbatch_args.",
     )
-    assert sorted(n for n in named - known - PENDING if not n.startswith(of_names)) == []
+    assert sorted(n for n in named - known if not n.startswith(of_names)) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -253,7 +252,7 @@ def test_every_module_that_is_named_is_there(file):
     named = [name for name in named if name.split("/")[0] not in FOREIGN]
     places = (ROOT, ROOT / "arabic_llm", file.parent)
     gone = {name for name in named if not any((place / name).exists() for place in places)}
-    assert gone - PENDING == set()
+    assert gone == set()
     if file.suffix == ".py":
         return  # their imports are tried by running them
     for dotted in re.findall(r"\barabic_llm(?:\.[a-z_]+)+", text):

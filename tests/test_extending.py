@@ -162,7 +162,7 @@ def run(config, directory):
 def test_a_task_is_a_yaml_and_a_module(project):
     added = {
         "conf/task/characters.yaml": "defaults: [task_schema]\nname: characters\n",
-        "arabic_llm/tasks/characters.py": TASK,
+        str(Path("arabic_llm/tasks") / "characters.py"): TASK,
     }
     said = run(project, added, "task=characters", "dry_run=true")
     assert said.strip() == "plan: count data=sample"
