@@ -66,7 +66,7 @@ def read_json_lines(path: Path) -> Iterator[Record | Broken]:
 def read_json(path: Path, *, unwrap: bool = False) -> Iterator[Record | Broken]:
     """Yield the objects of an array; a file that holds one object a line is read as JSON Lines.
 
-    An object that holds a table (data/reading/json_tables.py) is read as its rows, where it is to be unwrapped.
+    An object that holds a table (data/reading/json_tables.py) is read as its rows, where that is asked for.
     What follows a broken element cannot be told apart from it: the first one ends the file.
     """
     first = _first_line(path)
