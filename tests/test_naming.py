@@ -74,3 +74,12 @@ def test_a_recipes_grid_is_swept_too(monkeypatch):
 def test_a_recipes_jobs_are_named_by_its_grid_first(names):
     job = ("adapter.rank=4", "adapter.alpha=16", "+experiment=lora_rank")
     assert names("-m", "+experiment=lora_rank", jobs=[job])[0][1] == "alpha=16,rank=4,experiment=lora_rank"
+
+
+def test_other_numbers_are_another_run(program, tmp_path):
+    command = ("task=evaluate", "hw=cpu", "suite.limit=2")
+    for more in ((), ("hw.precision=bfloat16",), ("hw.eval_batch_size=2",)):
+        status, said = program(*command, *more)
+        assert status == 0, said
+    assert "done before" in said  # how many at once is no other run
+    assert len(list((tmp_path / "outputs" / "evaluate").iterdir())) == 2

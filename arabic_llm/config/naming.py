@@ -18,9 +18,14 @@ _NAME_BYTES = 160  # file systems allow 255 bytes; what is set aside or half wri
 
 
 def without_how(config: dict[str, Any]) -> dict[str, Any]:
-    """Return plain values without the keys of HOW."""
+    """Return plain values without the keys of HOW.
+
+    A precision that was set stays: in other numbers other weights are learned, and other answers given.
+    """
     inner = [key.split(".") for key in HOW if "." in key]
     kept = {key: value for key, value in config.items() if key not in HOW}
+    if (precision := (config.get("hw") or {}).get("precision", "auto")) != "auto":
+        kept["precision"] = precision
     for group, name in inner:
         kept[group] = {key: value for key, value in kept[group].items() if key != name}
     return kept

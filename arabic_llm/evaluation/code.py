@@ -7,7 +7,7 @@ from arabic_llm.config.fingerprint import code_hash
 # What decides an answer beside the model and the ids or the text that it is asked.
 _ANSWERING = (
     *("data/tokens/chat.py", "evaluation/chat_lm.py", "evaluation/masked_lm.py", "evaluation/prefixes.py"),
-    *("evaluation/scoring.py", "text/normalize.py", "text/numbers.py"),
+    *("evaluation/scoring.py", "text/normalize.py", "text/numbers.py", "text/words.py"),
 )
 # What decides an item and its scores, once it is answered.
 _SCORING = (

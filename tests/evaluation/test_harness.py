@@ -113,7 +113,7 @@ def test_a_group_scores_as_lm_evals_own_group(tiny_codec, suite, group):
     from lm_eval.tasks import TaskManager
 
     ours, (entry,), model = judge(suite, tiny_codec, limit=6)
-    folder = str(suites._folder(suite if suite == "arabicmmlu" else "aexams"))
+    folder = str(task_files._folder(suite if suite == "arabicmmlu" else "aexams"))
     tasks = suites.load(compose_config(f"suite={suite}").suite, DATA)[0].leaves
     for task in tasks.values():
         task.set_config(key="num_fewshot", value=0)
