@@ -13,13 +13,12 @@ import psutil
 import torch
 
 from arabic_llm import processes
-from arabic_llm.config.hw import Device, HardwareConfig, Precision
+from arabic_llm.config.hw import GIB, MIB, Device, HardwareConfig, Precision
 from arabic_llm.errors import ConfigError, HardwareError
 from arabic_llm.models.batching import most_at_once
 
 _CPU_BATCH = 16
 AMPERE = 8  # first compute capability with bfloat16 in hardware
-_MIB = 2**20
 _ASKED = re.compile(r"ried to allocate ([\d.]+) ?(\w+)")  # as CUDA's allocator and the CPU's say it
 _NO_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED")  # CUDA, CPU, cuBLAS
 
@@ -57,7 +56,7 @@ def resolve(hw: HardwareConfig) -> Placement:
         return _on_cpu(hw)
     _refuse_other_count(hw)
     own = _own_card()
-    free_gib, total_gib = (size / 2**30 for size in torch.cuda.mem_get_info())
+    free_gib, total_gib = (size / GIB for size in torch.cuda.mem_get_info())
     # The card's size, not what is free now: a run that is carried on must get the same batches.
     micro = _micro_batch_of(hw.usable_gib or total_gib)
     free = f"{free_gib:.1f} of {total_gib:.1f} GiB free"
@@ -115,12 +114,12 @@ def shortage(error: BaseException) -> str | None:
     asked = _ASKED.search(text)
     size = "more" if asked is None else _in_mib(float(asked[1]), asked[2])
     where = "on the GPU" if torch.cuda.is_available() else "in memory"
-    return f"out of memory: {size} was asked for, {_free_bytes() / _MIB:,.0f} MiB are free {where}"
+    return f"out of memory: {size} was asked for, {_free_bytes() / MIB:,.0f} MiB are free {where}"
 
 
 def _in_mib(size: float, unit: str) -> str:
     scale = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}.get(unit, 1)
-    return f"{size * scale / _MIB:,.0f} MiB"
+    return f"{size * scale / MIB:,.0f} MiB"
 
 
 def _free_bytes() -> int:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from arabic_llm import files
+from arabic_llm.config import fingerprint as fingerprints
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.memory import training_plan as planning
@@ -83,7 +83,5 @@ def _version(name: str) -> str:
 @functools.cache
 def code_hash(package: Path = PACKAGE) -> str:
     """Return a hash of our own code that a rehearsal runs."""
-    found = hashlib.sha256()
-    for path in sorted(path for pattern in _OURS for path in package.glob(pattern)):
-        found.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes() + b"\0")
-    return found.hexdigest()[:16]
+    ours = sorted(path for pattern in _OURS for path in package.glob(pattern))
+    return fingerprints.code_hash([path.relative_to(package).as_posix() for path in ours], package)

@@ -11,10 +11,10 @@ from markupsafe import Markup
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from arabic_llm.config.hw import MIB
 from arabic_llm.reports import html
 from arabic_llm.reports.figures import STYLE, svg
 
-_MIB = 2**20
 _LOOKS = {  # of each kind, from the bottom up
     "weights": ("frozen weights", "#8a94a6"),
     "trained": ("trained weights", "#0f7b6c"),
@@ -85,7 +85,7 @@ def _sizes(found: dict[str, Any], kind: str) -> tuple[str, str]:
 
 
 def _size(num_bytes: int | None) -> str:
-    return "" if num_bytes is None else f"{num_bytes / _MIB:,.1f} MiB"
+    return "" if num_bytes is None else f"{num_bytes / MIB:,.1f} MiB"
 
 
 def of_evaluations(found: dict[str, dict[str, Any]]) -> Markup:
@@ -100,9 +100,9 @@ def _evaluated(name: str, found: dict[str, Any]) -> str:
     where = "GPU" if found["device"] == "cuda" else "CPU"
     beside = "not predicted"
     if predicted is not None:
-        beside = f"{predicted / _MIB:,.1f} MiB predicted ({100 * (predicted / measured - 1):+.1f}%)"
+        beside = f"{predicted / MIB:,.1f} MiB predicted ({100 * (predicted / measured - 1):+.1f}%)"
     return (
-        f"the {name} model, {where}: {measured / _MIB:,.1f} MiB measured, {beside}; its widest pass was"
+        f"the {name} model, {where}: {measured / MIB:,.1f} MiB measured, {beside}; its widest pass was"
         f" {widest['rows']} x {widest['tokens']:,} tokens{behind}"
     )
 
@@ -129,7 +129,7 @@ def curves(found: dict[str, Any]) -> str:
 
 def _draw(axes: Axes, name: str, curve: Sequence[dict[str, Any]], kinds: Sequence[str]) -> None:
     """Draw what is held after each operation, stacked, with the phases of the step."""
-    held = np.array([moment["held"] for moment in curve], dtype=float).T / _MIB
+    held = np.array([moment["held"] for moment in curve], dtype=float).T / MIB
     looks = [_LOOKS[kind] for kind in kinds]
     at = np.arange(held.shape[1])
     axes.stackplot(

@@ -23,7 +23,7 @@ from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.models import adapter, bases, load, placement, tokenization
 from arabic_llm.models.bases import Base
 from arabic_llm.models.load import Head
-from arabic_llm.profiling import training_fit, training_memory
+from arabic_llm.profiling import training_fit
 from arabic_llm.profiling.training_fit import Fit
 from arabic_llm.reports.classification import Classified
 from arabic_llm.tracking import Tracker
@@ -48,20 +48,13 @@ def fine_tune(config: RunConfig, data: Labelled, fitted: Fit, directory: Path, t
     base, tokenizer, head = _base(config, data)
     train, dev = (_encoded(config, data, name, tokenizer) for name in ("train", "dev"))
     material = training.Material(train, dev, token_rows.data_hash(train), Mix.of(config.data))
-    with placement.enough_memory(f"reading the weights of {config.model.name}", "take a smaller model"):
-        model = load.base_model(config.model, base, config.adapter, place, head)
     model, outcome = training.train(
-        adapter.attach(model, config.adapter, base, config.seed),
+        finetuning.adapted(config, base, place, head),
         tokenizer,
         material,
         settings.training(config),
         place,
-        training.Run(
-            directory / "training",
-            config.seed,
-            tracker,
-            training_memory.watch(directory / "training", fitted.plan),
-        ),
+        finetuning.observed(directory / "training", config.seed, tracker, fitted),
     )
     notes = {
         "arabic_llm.json": {

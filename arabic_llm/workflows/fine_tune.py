@@ -15,10 +15,14 @@ from arabic_llm.config.run import RunConfig
 from arabic_llm.data.preparing import held_out, sources
 from arabic_llm.data.tokens import chat, lint, token_rows
 from arabic_llm.models import adapter, bases, load, placement, tokenization
+from arabic_llm.models.bases import Base
+from arabic_llm.models.load import Head
+from arabic_llm.models.placement import Placement
 from arabic_llm.profiling import training_fit, training_memory
+from arabic_llm.profiling.training_fit import Fit
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import held_out_loss, sft
-from arabic_llm.training.sft import Outcome
+from arabic_llm.training.sft import Outcome, Run
 from arabic_llm.workflows import settings, training_rows
 
 log = logging.getLogger(__name__)
@@ -59,20 +63,13 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     seen = lint.lint(codec, rows.train, train, questions)
     for line in seen.lines():
         log.info("%s", line)
-    with placement.enough_memory(f"reading the weights of {config.model.name}", "take a smaller model"):
-        model = load.base_model(config.model, base, config.adapter, place)
     model, outcome = sft.train(
-        adapter.attach(model, config.adapter, base, config.seed),
+        adapted(config, base, place),
         codec.tokenizer,
         sft.Material(train.rows, dev.rows, seen.hash, mix, held_out_loss.encode(codec, texts)),
         task,
         place,
-        sft.Run(
-            directory / "training",
-            config.seed,
-            tracker,
-            training_memory.watch(directory / "training", fitted.plan),
-        ),
+        observed(directory / "training", config.seed, tracker, fitted),
     )
     notes = {
         "arabic_llm.json": {
@@ -86,6 +83,18 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     }
     keep(model, codec.tokenizer, outcome, trained, notes)
     return trained
+
+
+def adapted(config: RunConfig, base: Base, place: Placement, head: Head | None = None) -> PreTrainedModel:
+    """Return the base model with what is trained on it. Raises HardwareError where memory is short."""
+    with placement.enough_memory(f"reading the weights of {config.model.name}", "take a smaller model"):
+        model = load.base_model(config.model, base, config.adapter, place, head)
+    return adapter.attach(model, config.adapter, base, config.seed)
+
+
+def observed(folder: Path, seed: int, tracker: Tracker, fitted: Fit) -> Run:
+    """Return a run in a folder whose steps are held against its plan."""
+    return Run(folder, seed, tracker, training_memory.watch(folder, fitted.plan))
 
 
 def trained_before(method: Method, directory: Path) -> tuple[Path, bool]:
