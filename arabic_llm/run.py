@@ -64,9 +64,9 @@ def _run(config: RunConfig) -> float | None:
     if config.dry_run:
         task.dry_run(config)
         return None
-    if (inputs := task.inputs(config)) is None:  # it keeps no directory, and is never done for good
-        return task.run(config, Path(config.output_dir))
-    with processes.together(), ExitStack() as held:
+    with processes.together(), ExitStack() as held:  # who fails from here on ends the others too
+        if (inputs := task.inputs(config)) is None:  # it keeps no directory, and is never done for good
+            return task.run(config, Path(config.output_dir))
         claimed = partial(rundir.claim, config, inputs)
         directory = processes.from_main(lambda: held.enter_context(claimed()))
         metric: float | None = processes.from_main(lambda: rundir.finished(directory))
