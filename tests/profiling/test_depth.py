@@ -181,6 +181,7 @@ def test_a_new_model_trains_and_is_planned(model_type):
     shape = replace(qwen3(2), model_type=model_type, hidden_size=48, intermediate_size=80, vocab_size=96)
     shape = replace(shape, num_attention_heads=4, num_key_value_heads=2, head_dim=16)
     config = compose_config("adapter=lora", "adapter.rank=4", "adapter.dtype=float32")
+    torch.manual_seed(17)
     model = AutoModelForCausalLM.from_config(to_transformers(shape, pad_token_id=0), dtype=torch.float32)
     tuned = adapter.attach(model, config.adapter, Base(Path(), ""), seed=1)
     ids = torch.arange(24).reshape(2, 12)
@@ -193,6 +194,7 @@ def test_a_new_model_trains_and_is_planned(model_type):
         optimizer.zero_grad()
         losses.append(loss.item())
     assert losses[-1] < 0.95 * losses[0]
+    assert all(p.any() for n, p in tuned.named_parameters() if ".lora_B." in n)  # zeros until it learns
     adapted = {
         n.partition(".lora_")[0].rpartition(".")[2] for n, p in tuned.named_parameters() if p.requires_grad
     }
@@ -208,7 +210,7 @@ def cpu_seconds(command, folder):
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
 
 
-def test_an_exact_plan_takes_ten_seconds_once(tmp_path):
+def test_an_exact_plan_is_rehearsed_once_and_then_read_without_torch(tmp_path):
     program = [sys.executable, "-m", "arabic_llm.run", "task=plan", "tracking=none", "task.exact=true"]
     command = [*program, "model=qwen2_1_5b", "adapter=qlora", "hw=16gb"]
     _, said = cpu_seconds(command, tmp_path)
