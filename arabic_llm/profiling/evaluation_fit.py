@@ -21,7 +21,7 @@ from arabic_llm.profiling.harmless import harmless
 
 
 @dataclass(frozen=True)
-class Fit:
+class EvaluationFit:
     """Where and how a model is judged. `least` is what one question takes; None: nobody can say."""
 
     place: Placement
@@ -31,7 +31,7 @@ class Fit:
     least: InferenceParts | None
 
 
-def fit(config: RunConfig, chosen: Sequence[SuiteEntry], *, adapted: bool) -> Fit:
+def fit(config: RunConfig, chosen: Sequence[SuiteEntry], *, adapted: bool) -> EvaluationFit:
     """Return where and how a model is judged on some tasks, with its adapter or without.
 
     Raises HardwareError when hw asks for a card that is not there.
@@ -45,10 +45,10 @@ def fit(config: RunConfig, chosen: Sequence[SuiteEntry], *, adapted: bool) -> Fi
     with harmless("what evaluating needs is not predicted"):
         length = min(config.model.max_length, eval_plan.QUESTION)
         least = own.worst(1, length, generates=generates)
-    return Fit(place, both, own, generates, least)
+    return EvaluationFit(place, both, own, generates, least)
 
 
-def limits(config: RunConfig, fitted: Fit) -> Limits:
+def limits(config: RunConfig, fitted: EvaluationFit) -> Limits:
     """Return how much is judged at once, and how many items of each task."""
     room = None if fitted.least is None else _Harmless(fitted.room)
     return Limits(fitted.room.most, config.model.max_length, config.suite.limit, room)
@@ -72,7 +72,7 @@ class _Harmless:
         self.has_failed = True
 
 
-def cure(fitted: Fit) -> str:
+def cure(fitted: EvaluationFit) -> str:
     """Return what to do where memory runs out after all."""
     half = max(1, fitted.room.most // 2)
     return f"set hw.eval_batch_size={half}, or take a smaller model or qlora; what was answered is kept"
@@ -87,7 +87,7 @@ def _settings(hw: HardwareConfig, place: Placement) -> HardwareConfig:
     return replace(hw, precision=place.precision, device=Device.cpu)
 
 
-def refuse(config: RunConfig, fitted: Fit) -> None:
+def refuse(config: RunConfig, fitted: EvaluationFit) -> None:
     """Raise HardwareError where not one question fits, the card is taken, or memory holds no weights."""
     held, name = fitted.own.held, config.model.name
     if fitted.place.device == "cpu":
@@ -113,7 +113,7 @@ def refuse(config: RunConfig, fitted: Fit) -> None:
     machine.refuse_busy(fitted.own.needed(least) / GIB)
 
 
-def line(config: RunConfig, fitted: Fit, num_items: int) -> str:
+def line(config: RunConfig, fitted: EvaluationFit, num_items: int) -> str:
     """Return what is about to be judged, in batches of how many, and what they need at most."""
     held, model, most = fitted.own.held, config.model, fitted.room.most
     kind = "nf4" if held.nf4 else held.dtype.name
@@ -137,7 +137,7 @@ def line(config: RunConfig, fitted: Fit, num_items: int) -> str:
     return f"{said}{needs}: {_parts(fitted, worst)}; {fitted.place.description}"
 
 
-def _parts(fitted: Fit, parts: InferenceParts) -> str:
+def _parts(fitted: EvaluationFit, parts: InferenceParts) -> str:
     """Return what the figures are of, in GiB; the workspace and the holes are with the activations."""
     held = parts.weights_4bit + parts.weights_kept + parts.adapters
     passing = fitted.own.needed(parts) - held - parts.cache - parts.logits

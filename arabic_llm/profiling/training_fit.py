@@ -21,7 +21,7 @@ from arabic_llm.profiling.harmless import harmless
 
 
 @dataclass(frozen=True)
-class Fit:
+class TrainingFit:
     """Where and how a run trains. `plan` is None without a budget, `missing` None where it fits."""
 
     place: Placement
@@ -31,7 +31,7 @@ class Fit:
     num_labels: int | None = None  # classes of a head of its own
 
 
-def fit(config: RunConfig, task: TrainingConfig, num_labels: int | None = None) -> Fit:
+def fit(config: RunConfig, task: TrainingConfig, num_labels: int | None = None) -> TrainingFit:
     """Return where and how a run trains, on so many classes or on tokens: with a budget, as its plan says.
 
     Raises HardwareError when hw asks for a card that is not there, ConfigError for too large a rank.
@@ -41,7 +41,7 @@ def fit(config: RunConfig, task: TrainingConfig, num_labels: int | None = None) 
     each, quantization = load.dtype_of(config.adapter, place).itemsize, config.adapter.quantization
     gib = weights.weight_bytes(skeleton.parameters(config.model.architecture), quantization, each) / GIB
     if (chosen := _planned(config, task, place, num_labels)) is None:
-        return Fit(place, None, None, gib, num_labels)
+        return TrainingFit(place, None, None, gib, num_labels)
     place = replace(
         place,
         micro_batch_size=chosen.micro_batch_size,
@@ -50,10 +50,10 @@ def fit(config: RunConfig, task: TrainingConfig, num_labels: int | None = None) 
         embedding_on_host=chosen.work.embedding_on_host,
         fsdp=chosen.work.fsdp and processes.count() > 1,
     )
-    return Fit(place, chosen, _missing(config, chosen), gib, num_labels)
+    return TrainingFit(place, chosen, _missing(config, chosen), gib, num_labels)
 
 
-def refuse(config: RunConfig, fitted: Fit) -> None:
+def refuse(config: RunConfig, fitted: TrainingFit) -> None:
     """Raise HardwareError for a run over its budget, on a card that is taken, or larger than the memory."""
     if fitted.place.device == "cpu":
         machine.refuse_too_large(config.model.name, fitted.weights_gib)
@@ -64,7 +64,7 @@ def refuse(config: RunConfig, fitted: Fit) -> None:
         machine.refuse_busy(needed)
 
 
-def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Fit) -> str:
+def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: TrainingFit) -> str:
     """Return what is about to happen in one line; the figures of the memory are a closed form."""
     model, adapter = config.model, config.adapter
     size, accumulation = micro_batch(fitted.place, task.effective_batch_size)

@@ -24,7 +24,7 @@ from arabic_llm.models import adapter, bases, load, placement, tokenization
 from arabic_llm.models.bases import Base
 from arabic_llm.models.load import Head
 from arabic_llm.profiling import training_fit
-from arabic_llm.profiling.training_fit import Fit
+from arabic_llm.profiling.training_fit import TrainingFit
 from arabic_llm.reports.classification import Classified
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import class_loss
@@ -35,7 +35,9 @@ from arabic_llm.workflows import settings
 log = logging.getLogger(__name__)
 
 
-def fine_tune(config: RunConfig, data: Labelled, fitted: Fit, directory: Path, tracker: Tracker) -> Path:
+def fine_tune(
+    config: RunConfig, data: Labelled, fitted: TrainingFit, directory: Path, tracker: Tracker
+) -> Path:
     """Return the folder of the trained adapter (or weights); a finished one is not trained again.
 
     Raises HardwareError for a run that its card, or its budget, does not hold.
@@ -119,12 +121,12 @@ def rows(config: RunConfig) -> Labelled:
     return labelled.load(config.data, Path(config.data_root), config.seed)
 
 
-def fitted(config: RunConfig, data: Labelled) -> Fit:
+def fitted(config: RunConfig, data: Labelled) -> TrainingFit:
     """Return where and how the head is trained."""
     return training_fit.fit(config, settings.training(config), len(data.labels))
 
 
-def announce(config: RunConfig, data: Labelled, fitted: Fit) -> None:
+def announce(config: RunConfig, data: Labelled, fitted: TrainingFit) -> None:
     """Say which rows there are, of which classes, and what is about to happen."""
     for line in (*map(str, data.ledgers), *data.shares(), *data.notes()):
         log.info("%s", line)

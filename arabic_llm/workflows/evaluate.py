@@ -31,7 +31,7 @@ from arabic_llm.models import adapter, bases, load, placement, tokenization
 from arabic_llm.models.bases import Base
 from arabic_llm.models.placement import Placement
 from arabic_llm.profiling import evaluation_fit, evaluation_memory
-from arabic_llm.profiling.evaluation_fit import Fit
+from arabic_llm.profiling.evaluation_fit import EvaluationFit
 from arabic_llm.reports import mistakes, tables
 from arabic_llm.workflows import explain_mistakes
 
@@ -127,7 +127,7 @@ def evaluate(
 
 def _answers(
     config: RunConfig,
-    fitted: Fit,
+    fitted: EvaluationFit,
     weights: Callable[[], PreTrainedModel],
     asked: tuple[Codec | PreTrainedTokenizerBase, list[SuiteEntry]],
     identity: tuple[dict[str, Any], dict[str, Any]],

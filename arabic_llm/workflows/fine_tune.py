@@ -19,7 +19,7 @@ from arabic_llm.models.bases import Base
 from arabic_llm.models.load import Head
 from arabic_llm.models.placement import Placement
 from arabic_llm.profiling import training_fit, training_memory
-from arabic_llm.profiling.training_fit import Fit
+from arabic_llm.profiling.training_fit import TrainingFit
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import held_out_loss, sft
 from arabic_llm.training.sft import Outcome, Run
@@ -92,7 +92,7 @@ def adapted(config: RunConfig, base: Base, place: Placement, head: Head | None =
     return adapter.attach(model, config.adapter, base, config.seed)
 
 
-def observed(folder: Path, seed: int, tracker: Tracker, fitted: Fit) -> Run:
+def observed(folder: Path, seed: int, tracker: Tracker, fitted: TrainingFit) -> Run:
     """Return a run in a folder whose steps are held against its plan."""
     return Run(folder, seed, tracker, training_memory.watch(folder, fitted.plan))
 
