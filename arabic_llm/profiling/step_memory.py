@@ -53,7 +53,7 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedStep:
     """What the plan had said before the run, of its longest sequences, on the card that hw names."""
 
     size: int  # sequences of a pass
@@ -62,7 +62,7 @@ class Planned:
     total: int  # with the holes between blocks: of the card
 
     @classmethod
-    def of(cls, plan: Plan | None) -> Planned | None:
+    def of(cls, plan: Plan | None) -> PlannedStep | None:
         """Return what a plan says of a step; None without one."""
         if plan is None:
             return None
@@ -71,7 +71,7 @@ class Planned:
 
 
 @dataclass(frozen=True)
-class Found:
+class StepMemory:
     """A step as it was measured in the fullest process; None where something cannot be said."""
 
     step: int
@@ -84,7 +84,7 @@ class Found:
     on_card: int | None
     predicted: int | None
     predicted_reserved: int | None
-    planned: Planned | None
+    planned: PlannedStep | None
     measured_curve: Sequence[Moment] = field(default=(), repr=False)
     predicted_curve: Sequence[Moment] = field(default=(), repr=False)
 

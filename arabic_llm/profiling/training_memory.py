@@ -30,7 +30,14 @@ from arabic_llm.models.load import HostEmbedding
 from arabic_llm.models.placement import AMPERE
 from arabic_llm.profiling import skeleton
 from arabic_llm.profiling.harmless import harmless
-from arabic_llm.profiling.step_memory import Batch, Found, Planned, Taken, reserves_by_default, worst_passes
+from arabic_llm.profiling.step_memory import (
+    Batch,
+    PlannedStep,
+    StepMemory,
+    Taken,
+    reserves_by_default,
+    worst_passes,
+)
 
 if TYPE_CHECKING:
     from arabic_llm.profiling.timeline import Moment
@@ -54,10 +61,10 @@ class Measure(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, path: Path, plan: Plan | None = None) -> None:
         """Take the file that keeps what was found, and the plan that is held against it."""
-        self.found: Found | None = None  # in the main process
+        self.found: StepMemory | None = None  # in the main process
         self.batches: list[Batch] = []  # of the step that runs
         self._path = path
-        self._planned = Planned.of(plan)
+        self._planned = PlannedStep.of(plan)
         self._model: Any = None
         self._meter: _Card | _Tensors | None = None
         self._has_moments = False
@@ -201,10 +208,10 @@ class Measure(TrainerCallback):  # type: ignore[misc]
             with harmless(_NOT_MEASURED, self._fail):
                 meter.close()
 
-    def _held_against(self, args: TrainingArguments, step: int, taken: Taken) -> Found:
+    def _held_against(self, args: TrainingArguments, step: int, taken: Taken) -> StepMemory:
         predicted, curve = self._predicted(args, taken.passes)
         by_rules = args.device.type == "cuda" and reserves_by_default(os.environ)
-        return Found(
+        return StepMemory(
             step=step,
             device=args.device.type,
             num_processes=processes.count(),

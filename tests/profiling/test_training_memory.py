@@ -10,7 +10,13 @@ from arabic_llm import files
 from arabic_llm.errors import HardwareError
 from arabic_llm.models.load import HostEmbedding
 from arabic_llm.profiling import training_memory
-from arabic_llm.profiling.step_memory import Batch, Found, Planned, reserves_by_default, worst_passes
+from arabic_llm.profiling.step_memory import (
+    Batch,
+    PlannedStep,
+    StepMemory,
+    reserves_by_default,
+    worst_passes,
+)
 from arabic_llm.profiling.timeline import KINDS
 from arabic_llm.training import callbacks, checkpoint
 
@@ -72,11 +78,11 @@ def found_on(device, measured, planned, **more):
         "predicted": 98 * 2**20,
         "predicted_reserved": None,
     }
-    return Found(device=device, measured=measured * 2**20, planned=planned, **{**given, **more})
+    return StepMemory(device=device, measured=measured * 2**20, planned=planned, **{**given, **more})
 
 
 def test_plan_prediction_and_measurement_stand_in_one_line_and_only_like_is_compared_with_like():
-    plan = Planned(4, 1024, 200 * 2**20, 250 * 2**20)
+    plan = PlannedStep(4, 1024, 200 * 2**20, 250 * 2**20)
     card = {"measured_reserved": 120 * 2**20, "predicted_reserved": 122 * 2**20, "num_processes": 2}
     assert str(found_on("cuda", 100, plan, **card)) == (
         "memory of step 2, 4 x 812 tokens in the fullest of 2 processes: 100 MiB measured, 98 MiB predicted"
