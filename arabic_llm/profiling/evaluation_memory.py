@@ -38,7 +38,7 @@ _WIDER, _MOST_WATCHED = 1.05, 12
 
 
 @dataclass(frozen=True)
-class Found:
+class WidestPass:
     """What judging took at its worst, and what was predicted of it."""
 
     device: str
@@ -117,7 +117,7 @@ class Watch:
                     hooks.callback(hook.remove)
             yield
 
-    def found(self) -> Found | None:
+    def found(self) -> WidestPass | None:
         """Return what was found; None where nothing ran."""
         if not self._most or self._has_failed:
             return None
@@ -125,11 +125,11 @@ class Watch:
             predicted = self._predicted(self._widest)
             measured = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
             sizes = (predicted.allocated, predicted.reserved) if predicted else (None, None)
-            return Found("cuda", self._widest, *measured, *sizes)
+            return WidestPass("cuda", self._widest, *measured, *sizes)
         widest = max(self._counted, key=self._counted.__getitem__)
         predicted = self._predicted(widest)
         size = predicted.by_phase["forward"] if predicted else None
-        return Found("cpu", widest, self._counted[widest], None, size, None)
+        return WidestPass("cpu", widest, self._counted[widest], None, size, None)
 
     def _predicted(self, shape: Pass) -> Peak | None:
         with harmless(f"{_WHAT} is not predicted"):

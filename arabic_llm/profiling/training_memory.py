@@ -48,12 +48,12 @@ _NOT_MEASURED = "memory of a step is not measured"
 _NOT_PREDICTED = "memory of a step is not predicted"
 
 
-def watch(directory: Path, plan: Plan | None = None) -> Measure:
+def watch(directory: Path, plan: Plan | None = None) -> MemoryCallback:
     """Return the observer of a training, which keeps what it finds in its directory, beside the plan."""
-    return Measure(directory / MEMORY, plan)
+    return MemoryCallback(directory / MEMORY, plan)
 
 
-class Measure(TrainerCallback):  # type: ignore[misc]
+class MemoryCallback(TrainerCallback):  # type: ignore[misc]
     """Watch the first step that this process trains and the first one with moments, then none.
 
     It is the Observer of training. Whatever goes wrong in it is said in a line, and training goes on.

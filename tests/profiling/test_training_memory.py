@@ -120,7 +120,7 @@ def test_watching_the_first_step_changes_nothing_that_is_learned(tmp_path, monke
     overrides = ("adapter.dropout=0.1", "task.max_steps=3", "task.eval_steps=100")
     watched, _ = Lab(overrides).train(tmp_path / "watched")
     for name in ("on_step_begin", "on_step_end"):
-        monkeypatch.setattr(training_memory.Measure, name, getattr(TrainerCallback, name))
+        monkeypatch.setattr(training_memory.MemoryCallback, name, getattr(TrainerCallback, name))
     alone, _ = Lab(overrides).train(tmp_path / "alone")
     assert learned(watched) == learned(alone)
     curves = [[line["loss"] for line in lines(tmp_path / name)] for name in ("watched", "alone")]
