@@ -17,7 +17,7 @@ from arabic_llm.config.task import PrepareConfig
 from arabic_llm.data.preparing import on_disk
 from arabic_llm.data.preparing import sources as sources_
 from arabic_llm.data.preparing.on_disk import Training
-from arabic_llm.data.preparing.summary import Plan, SplitFile, Summary
+from arabic_llm.data.preparing.summary import SplitFile, StepCount, Summary
 from arabic_llm.data.reading import locate
 from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation import local_copies
@@ -74,7 +74,7 @@ def run(config: RunConfig, directory: Path) -> float:
     return float(sum(split.rows for split in splits if split.name.endswith("train.jsonl")))
 
 
-def _manifest(config: RunConfig, splits: list[SplitFile], plan: Plan) -> dict[str, object]:
+def _manifest(config: RunConfig, splits: list[SplitFile], plan: StepCount) -> dict[str, object]:
     """Return what made the files: hashes of inputs and code, the configuration; not when, nor where."""
     code = sorted(path for room in _CODE for path in (PACKAGE / room).rglob("*.py"))
     return {

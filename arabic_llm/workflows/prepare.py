@@ -15,14 +15,14 @@ from arabic_llm.data.preparing import on_disk, sources, staging
 from arabic_llm.data.preparing.mix_report import MixReport
 from arabic_llm.data.preparing.on_disk import Prepared
 from arabic_llm.data.preparing.shards import Work
-from arabic_llm.data.preparing.summary import Plan, SourceSummary, word_unit
+from arabic_llm.data.preparing.summary import SourceSummary, StepCount, word_unit
 from arabic_llm.data.reading import locate
 from arabic_llm.errors import ConfigError
 from arabic_llm.models import tokenization
 from arabic_llm.workflows import training_rows
 
 
-def lines(sources: Sequence[SourceSummary], plan: Plan, mix: MixReport) -> list[str]:
+def lines(sources: Sequence[SourceSummary], plan: StepCount, mix: MixReport) -> list[str]:
     """Return what the user reads of a data set: ledgers, tokens, mix, steps."""
     said = [f"{source.name}: filters {', '.join(source.filters)}" for source in sources]
     said += [str(source.ledger) for source in sources]

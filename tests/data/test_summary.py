@@ -10,7 +10,7 @@ from arabic_llm.data.preparing.summary import (
     LENGTH_BINS,
     Counts,
     Plan,
-    Share,
+    SourceShare,
     SourceSummary,
     SplitFile,
     Summary,
@@ -77,7 +77,7 @@ def test_a_summary_goes_through_json_unchanged():
         *("a", "ar", None, "a.jsonl", ledger, count("train", [5], [7], [4], ["x"])),
         seen_in_training=("BoolQ",),
         filters=("max_chars=2048",),
-        share=Share(0.5, 0.4, 0.3),
+        share=SourceShare(0.5, 0.4, 0.3),
     )
     bare = SourceSummary("b", None, "mit", "b/b @ main", Ledger("b"))
     files = (SplitFile("train.jsonl", 1, "0" * 64),)

@@ -7,7 +7,15 @@ import pytest
 import yaml
 
 from arabic_llm.data.ledger import Ledger
-from arabic_llm.data.preparing.summary import Counts, Plan, Share, SourceSummary, SplitFile, Summary, count
+from arabic_llm.data.preparing.summary import (
+    Counts,
+    SourceShare,
+    SourceSummary,
+    SplitFile,
+    StepCount,
+    Summary,
+    count,
+)
 from arabic_llm.reports import card, card_metadata
 from arabic_llm.reports.markdown import code, escaped, percent
 
@@ -96,9 +104,9 @@ def test_rows_that_fit_are_told_for_lengths_that_people_choose():
 
 
 def test_a_mix_tells_asked_and_achieved_shares_and_the_padding_saved():
-    shares = (Share(0.7, 0.69, 0.5), Share(0.3, 0.31, 0.5))
+    shares = (SourceShare(0.7, 0.69, 0.5), SourceShare(0.3, 0.31, 0.5))
     parts = [source(str(i), share=share) for i, share in enumerate(shares)]
-    text = card.card(summary(*parts, plan=Plan(2, 16, 1250, 0.08, 0.31)))
+    text = card.card(summary(*parts, plan=StepCount(2, 16, 1250, 0.08, 0.31)))
     assert "| 0 | 70.0% | 69.0% | 50.0% |" in lines_of(text, "Shares")
     assert "16 sequences a step: 1,250 steps" in text
     assert "8.0% of its positions are padding; without, 31.0%." in text

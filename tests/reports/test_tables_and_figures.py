@@ -10,7 +10,7 @@ import pytest
 from arabic_llm.analysis.scores import Score
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.data.ledger import Ledger
-from arabic_llm.data.preparing.summary import Counts, Share, SourceSummary, count
+from arabic_llm.data.preparing.summary import Counts, SourceShare, SourceSummary, count
 from arabic_llm.reports import figures, memory_section, tables
 
 MIB = 2**20
@@ -123,7 +123,7 @@ def test_a_training_curve_needs_no_dev_set():
 
 SOURCES = [
     SourceSummary("قصص", "ar", "mit", "a", Ledger("a"), count("train", [9, 40], [300, 900], [100, 320])),
-    SourceSummary("中文", "zh", "mit", "b", Ledger("b"), Counts(), share=Share(0.3, 0.0, 0.0)),
+    SourceSummary("中文", "zh", "mit", "b", Ledger("b"), Counts(), share=SourceShare(0.3, 0.0, 0.0)),
     SourceSummary("$x$" + 60 * "long_name", "ar", "mit", "c", Ledger("c"), count("train", [1], [1], [1])),
 ]
 

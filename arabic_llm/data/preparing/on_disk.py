@@ -22,7 +22,14 @@ from arabic_llm.data.preparing.mix_report import MixReport
 from arabic_llm.data.preparing.mixing import Mix, MixedBucketSampler
 from arabic_llm.data.preparing.selection import KEPT, Chosen, Fate, Part
 from arabic_llm.data.preparing.shards import Shard
-from arabic_llm.data.preparing.summary import Counts, Plan, Share, SourceSummary, SplitFile, count
+from arabic_llm.data.preparing.summary import (
+    Counts,
+    SourceShare,
+    SourceSummary,
+    SplitFile,
+    StepCount,
+    count,
+)
 from arabic_llm.data.reading import locate
 
 Fates = NDArray[np.int8]
@@ -100,26 +107,26 @@ class Training:
 
 def describe(
     data: DataConfig, prepared: Prepared, training: Training
-) -> tuple[tuple[SourceSummary, ...], Plan, MixReport]:
+) -> tuple[tuple[SourceSummary, ...], StepCount, MixReport]:
     """Return what the sources hold, what training on them takes, and what their mix comes to."""
     lengths, names = _train_lengths(prepared)
     batch = training.effective_batch_size
     num_steps = math.ceil(training.epochs * len(names) / batch)
     sampler = MixedBucketSampler(names, lengths, Mix.of(data), batch, num_steps, training.seed)
     mix = mix_report.report(sampler)
-    shares = {share.name: Share(share.asked, share.sequences, share.tokens) for share in mix.sources}
+    shares = {share.name: SourceShare(share.asked, share.sequences, share.tokens) for share in mix.sources}
     sources = tuple(
         _summary(part, found, shares.get(part.source.name) if len(prepared.parts) > 1 else None)
         for part, found in zip(prepared.parts, _counts(prepared), strict=True)
     )
-    plan = Plan(training.epochs, batch, num_steps, tokens=int(lengths.sum()))
+    plan = StepCount(training.epochs, batch, num_steps, tokens=int(lengths.sum()))
     if mix.padding:
         whole = mix.padding[0]
         plan = replace(plan, padding=whole.in_order, padding_without_buckets=whole.without_buckets)
     return sources, plan, mix
 
 
-def _summary(part: Part, counts: Counts, share: Share | None) -> SourceSummary:
+def _summary(part: Part, counts: Counts, share: SourceShare | None) -> SourceSummary:
     source = part.source
     return SourceSummary(
         name=source.name,

@@ -87,7 +87,7 @@ def word_unit(language: str | None) -> str:
 
 
 @dataclass(frozen=True)
-class Share:
+class SourceShare:
     """What part of a mix a source was asked to be and is, as shares of 1."""
 
     asked: float
@@ -107,7 +107,7 @@ class SourceSummary:
     counts: Counts = field(default_factory=Counts)
     seen_in_training: tuple[str, ...] = ()  # benchmarks that the source is made from
     filters: tuple[str, ...] = ()  # that were on, with their bounds: "max_chars=2048"
-    share: Share | None = None  # None: not part of a mix
+    share: SourceShare | None = None  # None: not part of a mix
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class SplitFile:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StepCount:
     """What training on the train split would take."""
 
     epochs: float
@@ -141,7 +141,7 @@ class Summary:
     seed: int
     sources: tuple[SourceSummary, ...]
     files: tuple[SplitFile, ...]
-    plan: Plan | None = None
+    plan: StepCount | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the summary as JSON holds it."""
@@ -160,7 +160,7 @@ class Summary:
                 **values,
                 "sources": tuple(_source(source) for source in values["sources"]),
                 "files": tuple(SplitFile(**file) for file in values["files"]),
-                "plan": Plan(**values["plan"]) if values["plan"] else None,
+                "plan": StepCount(**values["plan"]) if values["plan"] else None,
             }
         )
 
@@ -174,7 +174,7 @@ def _source(values: dict[str, Any]) -> SourceSummary:
             "counts": Counts(**counts),
             "seen_in_training": tuple(values["seen_in_training"]),
             "filters": tuple(values["filters"]),
-            "share": Share(**values["share"]) if values["share"] else None,
+            "share": SourceShare(**values["share"]) if values["share"] else None,
         }
     )
 
