@@ -9,10 +9,10 @@ from arabic_llm.data.ledger import Ledger, total
 from arabic_llm.data.preparing.summary import (
     LENGTH_BINS,
     Counts,
-    Plan,
     SourceShare,
     SourceSummary,
     SplitFile,
+    StepCount,
     Summary,
     count,
     word_unit,
@@ -81,5 +81,5 @@ def test_a_summary_goes_through_json_unchanged():
     )
     bare = SourceSummary("b", None, "mit", "b/b @ main", Ledger("b"))
     files = (SplitFile("train.jsonl", 1, "0" * 64),)
-    summary = Summary("mix", "run", "Qwen2", 17, (source, bare), files, Plan(1, 16, 1, 0.1, 0.3))
+    summary = Summary("mix", "run", "Qwen2", 17, (source, bare), files, StepCount(1, 16, 1, 0.1, 0.3))
     assert Summary.from_dict(json.loads(json.dumps(summary.as_dict()))) == summary
