@@ -1,6 +1,7 @@
 """Imports run one way (DESIGN.md of the project's law), and heavy libraries stay behind their doors."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -77,8 +78,14 @@ def room(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@functools.cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def imports(file: Path, *, top_level_only: bool) -> set[str]:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = parsed(file)
     nodes = tree.body if top_level_only else list(ast.walk(tree))
     names = set()
     for node in nodes:
@@ -150,6 +157,15 @@ TWICE = {
 def test_a_module_has_a_name_of_its_own():
     names = [file.stem for file in FILES if file.stem != "__init__"]
     assert {name for name in names if names.count(name) > 1} == TWICE
+
+
+def test_a_class_has_a_name_of_its_own():
+    found = [
+        (node.name, file) for file in FILES for node in parsed(file).body if isinstance(node, ast.ClassDef)
+    ]
+    names = [name for name, _ in found]
+    # what evaluation asks of the memory a batch may take, and what memory answers
+    assert {name for name in names if names.count(name) > 1} == {"Room"}
 
 
 ALONE = """

@@ -49,7 +49,7 @@ class MaskedRequest:
     masked: tuple[range, ...]
 
 
-class Row(NamedTuple):
+class MaskedRow(NamedTuple):
     """One input of the model, with its masks, and the place where a token is asked for."""
 
     ids: bytes  # of int64
@@ -157,7 +157,7 @@ class MaskedLM(LM):  # type: ignore[misc]
         Rows that several questions share are run once: answers of one token differ in nothing else. The
         rows of all questions make the batches, so that they are those of a run that was never stopped.
         """
-        wanted: dict[Row, list[tuple[int, int]]] = defaultdict(list)  # (question, token asked for)
+        wanted: dict[MaskedRow, list[tuple[int, int]]] = defaultdict(list)  # (question, token asked for)
         for index, question in enumerate(questions):
             for row, token in self._rows(question):
                 wanted[row].append((index, token))
@@ -175,14 +175,14 @@ class MaskedLM(LM):  # type: ignore[misc]
                 if not left[index]:
                     yield index, (math.fsum(logprobs.pop(index)), greedy.pop(index))
 
-    def _rows(self, question: MaskedRequest) -> Iterator[tuple[Row, int]]:
+    def _rows(self, question: MaskedRequest) -> Iterator[tuple[MaskedRow, int]]:
         """Yield, for each token of the answer, the input in which it is masked, and the token."""
         for masked in question.masked:
             ids = np.array(question.ids, dtype=np.int64)
             ids[masked.start : masked.stop] = self._tokenizer.mask_token_id
-            yield Row(ids.tobytes(), masked.start), question.ids[masked.start]
+            yield MaskedRow(ids.tobytes(), masked.start), question.ids[masked.start]
 
-    def _batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+    def _batches(self, rows: Sequence[MaskedRow]) -> Iterator[list[MaskedRow]]:
         """Yield the rows, the longest first, in batches of at most so many tokens with their padding."""
         start = 0
         while start < len(rows):
@@ -190,7 +190,7 @@ class MaskedLM(LM):  # type: ignore[misc]
             yield list(rows[start:end])
             start = end
 
-    def _run(self, rows: Sequence[Row], pairs: Sequence[tuple[int, int, int]]) -> list[Answer]:
+    def _run(self, rows: Sequence[MaskedRow], pairs: Sequence[tuple[int, int, int]]) -> list[Answer]:
         """Return (log-probability, whether it is the likeliest) of tokens; pairs are (row, _, token).
 
         Raises HardwareError when not even one row fits into the memory.
@@ -213,7 +213,7 @@ class MaskedLM(LM):  # type: ignore[misc]
         rest = [(row - half, index, token) for row, index, token in pairs if row >= half]
         return self._run(rows[:half], first) + self._run(rows[half:], rest)
 
-    def _logits(self, rows: Sequence[Row]) -> torch.Tensor:
+    def _logits(self, rows: Sequence[MaskedRow]) -> torch.Tensor:
         """Return the logits at the asked place of each row (R, V), in float32."""
         ids_rt = np.full((len(rows), _length(rows[0])), self._tokenizer.pad_token_id, dtype=np.int64)
         is_read_rt = np.zeros_like(ids_rt)
@@ -241,5 +241,5 @@ def head_only_at(model: PreTrainedModel, places: Sequence[int]) -> Iterator[None
         hook.remove()
 
 
-def _length(row: Row) -> int:
+def _length(row: MaskedRow) -> int:
     return len(row.ids) // np.dtype(np.int64).itemsize

@@ -36,7 +36,7 @@ class ReportedEvaluation:
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """One line of the table: shares of 1; what a task does not measure is None.
 
     `way` says how it was judged; rows of one task with the same letter were judged alike.
@@ -57,7 +57,7 @@ class Row:
     evaluation: str = ""  # its fingerprint
 
 
-def rows(found: Iterable[ReportedEvaluation]) -> list[Row]:
+def rows(found: Iterable[ReportedEvaluation]) -> list[ResultRow]:
     """Return the rows of our evaluations and of what was published, task by task, unlike ways apart."""
     ours = [row for one in found for row in _rows(one)]
     ordered = sorted(
@@ -66,13 +66,13 @@ def rows(found: Iterable[ReportedEvaluation]) -> list[Row]:
     return [row for _, several in groupby(ordered, attrgetter("task")) for row in _lettered(list(several))]
 
 
-def published() -> Iterator[Row]:
+def published() -> Iterator[ResultRow]:
     """Yield the figures that others published."""
     with PUBLISHED.open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
             notes = ("published, not run here", line["setting"], line["source"])
             values: dict[str, float] = {line["metric"]: float(line["percent"]) / 100}
-            yield Row(
+            yield ResultRow(
                 *(line["task"], line["model"], line["trained_on"], notes),
                 accuracy=values.get("accuracy"),
                 f1=values.get("f1"),
@@ -80,12 +80,12 @@ def published() -> Iterator[Row]:
             )
 
 
-def terminal(table: Sequence[Row]) -> str:
+def terminal(table: Sequence[ResultRow]) -> str:
     """Return the rows of the tasks that were judged here, their columns in line."""
     return tables.in_line([HEADER, *map(cells, _evaluated_here(table)[0])], left=(0, 1, 2, 8))
 
 
-def as_markdown(table: Sequence[Row]) -> str:
+def as_markdown(table: Sequence[ResultRow]) -> str:
     """Return the table in Markdown, and then what was published of other tasks."""
     parts = ["# Results\n"]
     titles = ("", "## Published, of other data sets\n")
@@ -96,7 +96,7 @@ def as_markdown(table: Sequence[Row]) -> str:
     return "\n".join(part for part in (*parts, *NOTES) if part) + "\n"
 
 
-def as_csv(table: Sequence[Row]) -> str:
+def as_csv(table: Sequence[ResultRow]) -> str:
     """Return the table in CSV, in fractions and at full precision."""
     header = ("data_set", "model", "learned_from", "n", "accuracy", "low", "high", "f1", "rouge_l")
     body = [
@@ -109,13 +109,13 @@ def as_csv(table: Sequence[Row]) -> str:
     return tables.csv_text((*header, "judged", "published", "evaluation", "notes"), body)
 
 
-def as_html(table: Sequence[Row]) -> str:
+def as_html(table: Sequence[ResultRow]) -> str:
     """Return the table as a page of one file."""
     here, elsewhere = ([(row, cells(row), note(row)) for row in part] for part in _evaluated_here(table))
     return html.render("results.html.jinja", header=HEADER, here=here, elsewhere=elsewhere, notes=NOTES)
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def cells(row: ResultRow) -> tuple[str, ...]:
     """Return a row as the reader sees it, in percent."""
     percent = tables.percent if row.way is not None else _as_published
     between = "" if row.low is None else f"{percent(row.low)} to {percent(row.high)}"
@@ -129,19 +129,19 @@ def _as_published(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.2f}".removesuffix("0")
 
 
-def note(row: Row) -> str:
+def note(row: ResultRow) -> str:
     """Return the notes of a row as one line."""
     return "; ".join(row.notes)
 
 
-def _evaluated_here(table: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+def _evaluated_here(table: Sequence[ResultRow]) -> tuple[list[ResultRow], list[ResultRow]]:
     """Return the rows of tasks that were judged here, and those of others."""
     tasks = {row.task for row in table if row.way is not None}
     here = [row for row in table if row.task in tasks]
     return here, [row for row in table if row.task not in tasks]
 
 
-def _rows(found: ReportedEvaluation) -> Iterator[Row]:
+def _rows(found: ReportedEvaluation) -> Iterator[ResultRow]:
     evaluation = found.evaluation
     by_name: dict[str, dict[str, Score]] = {}
     for score in filter(evaluation.is_whole, evaluation.scores):
@@ -154,7 +154,7 @@ def _rows(found: ReportedEvaluation) -> Iterator[Row]:
         first = exact or next(iter(scores.values()))
         values = {metric: score.value for metric, score in scores.items()}
         low, high = interval(exact) if exact else (None, None)
-        yield Row(
+        yield ResultRow(
             *(name, model, found.trained_on, tuple(_notes(first, values))),
             n=first.n,
             accuracy=exact.value if exact else None,
@@ -193,7 +193,7 @@ def _way(evaluation: Evaluation, score: Score) -> dict[str, Any]:
     return {"tasks": ways, "limit": judged["limit"], "lm_eval": judged["lm_eval"]}
 
 
-def _lettered(several: list[Row]) -> list[Row]:
+def _lettered(several: list[ResultRow]) -> list[ResultRow]:
     """Return the rows of a task, those that were judged alike together, and the others with the reason."""
     ways = {fingerprint(row.way): row.way for row in several if row.way is not None}
     letters = {name: chr(ord("A") + at) if at < 26 else name for at, name in enumerate(ways)}  # noqa: PLR2004
