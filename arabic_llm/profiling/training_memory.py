@@ -10,13 +10,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from arabic_llm import files, processes
@@ -28,8 +26,8 @@ from arabic_llm.memory.workload import Attention, Loss, Objective, Peak, Workloa
 from arabic_llm.models import adapter, families
 from arabic_llm.models.load import HostEmbedding
 from arabic_llm.models.placement import AMPERE
-from arabic_llm.profiling import skeleton
 from arabic_llm.profiling.harmless import harmless
+from arabic_llm.profiling.meters import Card, Tensors
 from arabic_llm.profiling.step_memory import (
     Batch,
     PlannedStep,
@@ -66,7 +64,7 @@ class MemoryCallback(TrainerCallback):  # type: ignore[misc]
         self._path = path
         self._planned = PlannedStep.of(plan)
         self._model: Any = None
-        self._meter: _Card | _Tensors | None = None
+        self._meter: Card | Tensors | None = None
         self._has_moments = False
         self._num_watched = 0
         self._is_due = False  # the step that runs is to be watched: in all processes, or in none
@@ -97,9 +95,9 @@ class MemoryCallback(TrainerCallback):  # type: ignore[misc]
             self._model = model
             model.register_forward_pre_hook(self._note_batch, with_kwargs=True)
         if args.device.type == "cuda":
-            self._meter = _Card(args.device, is_new=not self._num_watched)
+            self._meter = Card(args.device, is_new=not self._num_watched)
         else:
-            self._meter = _Tensors(model, optimizer)
+            self._meter = Tensors(model, optimizer)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -238,58 +236,6 @@ class MemoryCallback(TrainerCallback):  # type: ignore[misc]
         padded = self._meter is None or mask is None or not bool(mask.all())
         size, tokens = inputs["input_ids"].shape
         self.batches.append(Batch(size, tokens, padded, is_first=not self.batches))
-
-
-class _Card:
-    """What a step takes of this process's card, as torch's allocator counts it."""
-
-    def __init__(self, device: torch.device, *, is_new: bool) -> None:
-        """Count from here on; what reading the weights or an evaluation has left unused is given back."""
-        self._device = device
-        if is_new:
-            torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-
-    def taken(self, passes: Sequence[Batch]) -> Taken:
-        """Return the peaks since then, and what all programs hold of the card now."""
-        free, total = torch.cuda.mem_get_info(self._device)
-        allocated = torch.cuda.max_memory_allocated(self._device)
-        return Taken(passes, allocated, torch.cuda.max_memory_reserved(self._device), total - free)
-
-    def close(self) -> None:
-        """Leave the allocator to count on by itself."""
-
-
-class _Tensors:
-    """What a step takes on a CPU: every tensor that is alive."""
-
-    def __init__(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> None:
-        """Count from here on, what is there already included."""
-        from arabic_llm.profiling.timeline import Exact, Timeline  # on private names of torch
-
-        for module in model.modules():
-            if isinstance(module, FSDPModule):
-                module.reshard()  # an evaluation leaves its last weights whole, and their shares unseen
-        self._timeline = Timeline(Exact(), model.config.vocab_size, of_a_run=True)
-        with ExitStack() as stack:  # no hook stays on the model where something fails
-            stack.callback(self._timeline.close)
-            for tensor in skeleton.tensors(model):
-                self._timeline.see(tensor)
-            self._timeline.follow(model, optimizer)
-            self._timeline.allocator.reset_peaks()
-            self._timeline.__enter__()
-            stack.pop_all()
-
-    def taken(self, passes: Sequence[Batch]) -> Taken:
-        """Return the peak since then, and the curve to it. Raises what went wrong while it was counted."""
-        if self._timeline.failure is not None:
-            raise self._timeline.failure
-        return Taken(passes, self._timeline.allocator.peak_allocated, curve=self._timeline.curve())
-
-    def close(self) -> None:
-        """Leave training alone."""
-        self._timeline.__exit__(None, None, None)
-        self._timeline.close()
 
 
 def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> Workload | None:
