@@ -13,7 +13,7 @@ from arabic_llm.profiling import skeleton
 from arabic_llm.profiling.step_memory import Batch, Taken
 
 
-class Card:
+class CardMeter:
     """What a step takes of this process's card, as torch's allocator counts it."""
 
     def __init__(self, device: torch.device, *, is_new: bool) -> None:
@@ -33,7 +33,7 @@ class Card:
         """Leave the allocator to count on by itself."""
 
 
-class Tensors:
+class TensorMeter:
     """What a step takes on a CPU: every tensor that is alive."""
 
     def __init__(self, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> None:

@@ -27,7 +27,7 @@ from arabic_llm.models import adapter, families
 from arabic_llm.models.load import HostEmbedding
 from arabic_llm.models.placement import AMPERE
 from arabic_llm.profiling.harmless import harmless
-from arabic_llm.profiling.meters import Card, Tensors
+from arabic_llm.profiling.meters import CardMeter, TensorMeter
 from arabic_llm.profiling.step_memory import (
     Batch,
     PlannedStep,
@@ -64,7 +64,7 @@ class MemoryCallback(TrainerCallback):  # type: ignore[misc]
         self._path = path
         self._planned = PlannedStep.of(plan)
         self._model: Any = None
-        self._meter: Card | Tensors | None = None
+        self._meter: CardMeter | TensorMeter | None = None
         self._has_moments = False
         self._num_watched = 0
         self._is_due = False  # the step that runs is to be watched: in all processes, or in none
@@ -95,9 +95,9 @@ class MemoryCallback(TrainerCallback):  # type: ignore[misc]
             self._model = model
             model.register_forward_pre_hook(self._note_batch, with_kwargs=True)
         if args.device.type == "cuda":
-            self._meter = Card(args.device, is_new=not self._num_watched)
+            self._meter = CardMeter(args.device, is_new=not self._num_watched)
         else:
-            self._meter = Tensors(model, optimizer)
+            self._meter = TensorMeter(model, optimizer)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
