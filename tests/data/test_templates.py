@@ -1,4 +1,4 @@
-"""Every template we ship, to the letter: what it writes, what of it is learned; a new one needs its strings."""
+"""Every template we ship, to the letter: what it writes, what of it is learned; a new one needs its own."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,8 +47,8 @@ CHATML = {
     "asked": "<|im_start|>user\nما عاصمة مصر؟<|im_end|>\n<|im_start|>assistant\n",
     "asked again": "<|im_start|>system\nكن موجزا.<|im_end|>\n<|im_start|>user\nما عاصمة مصر؟<|im_end|>\n"
     "<|im_start|>assistant\nالقاهرة<|im_end|>\n<|im_start|>user\nوتونس؟<|im_end|>\n<|im_start|>assistant\n",
-    "spaces": "<|im_start|>system\n  كن موجزا.\n<|im_end|>\n<|im_start|>user\n ما عاصمة\n مصر؟ \n<|im_end|>\n"
-    "<|im_start|>assistant\n  القاهرة \n<|im_end|>\n",
+    "spaces": "<|im_start|>system\n  كن موجزا.\n<|im_end|>\n"
+    "<|im_start|>user\n ما عاصمة\n مصر؟ \n<|im_end|>\n<|im_start|>assistant\n  القاهرة \n<|im_end|>\n",
 }
 QWEN2 = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 QWEN2_5 = (
@@ -112,8 +112,8 @@ WRITTEN = {
         "turns": "[gMASK]<sop><|system|>\nكن موجزا.<|user|>\nما عاصمة مصر؟<|assistant|>\nالقاهرة<|user|>"
         "\nوتونس؟<|assistant|>\nتونس<|user|>",
         "asked": "[gMASK]<sop><|user|>\nما عاصمة مصر؟<|assistant|>\n",
-        "asked again": "[gMASK]<sop><|system|>\nكن موجزا.<|user|>\nما عاصمة مصر؟<|assistant|>\nالقاهرة<|user|>"
-        "\nوتونس؟<|assistant|>\n",
+        "asked again": "[gMASK]<sop><|system|>\nكن موجزا.<|user|>\nما عاصمة مصر؟<|assistant|>\n"
+        "القاهرة<|user|>\nوتونس؟<|assistant|>\n",
         "spaces": "[gMASK]<sop><|system|>\n  كن موجزا.\n<|user|>\n ما عاصمة\n مصر؟ \n<|assistant|>\n"
         "  القاهرة \n<|user|>",
     },
@@ -161,7 +161,7 @@ def test_what_is_learned_is_the_answers_with_their_ends(template):
     assert (learned(template, "turns"), learned(template, "spaces")) == LEARNED[template]
 
 
-# TRL ships some of the published templates as they are; Gemma's refuses a system message, that of Gemma 3 not.
+# TRL ships some published templates as they are; Gemma's refuses a system message, Gemma 3's does not.
 PUBLISHED = [
     (ours, published, name)
     for ours, published in (("llama3",) * 2, ("gemma2", "gemma"), ("gemma2", "gemma3"), ("qwen2_5",) * 2)
