@@ -91,7 +91,7 @@ def evaluate(
     codec = tokenization.load(base) if is_masked else chat.prepare(tokenization.load(base), config.model)
     what = "base" if trained is None else "tuned"
     if trained is None or config.adapter.path:  # else it was said in training
-        _say_of_template(codec)
+        _say_of_template(config, codec)
     if is_perturbed := asked is not None and asked.condition is not None:
         how["perturbation"] = asdict(asked.condition)
         what = f"{asked.condition.name}: {what}"
@@ -127,9 +127,10 @@ def evaluate(
     return replace(evaluation, traits=traits)  # as the suite describes its tasks now
 
 
-def _say_of_template(codec: Codec | PreTrainedTokenizerBase) -> None:
-    for line in codec.notes if isinstance(codec, Codec) else ():
-        log.info("%s", line)
+def _say_of_template(config: RunConfig, codec: Codec | PreTrainedTokenizerBase) -> None:
+    if isinstance(codec, Codec):
+        for line in chat.notes(codec, config.model.chat_template, config.adapter.path):
+            log.info("%s", line)
 
 
 def _answers(

@@ -205,26 +205,26 @@ def test_a_template_that_writes_what_the_tokenizers_own_does_is_not_spoken_of(ow
     [
         (
             DEFAULT + UNMARKED,
-            r"for a question its own has 'system\nYou are SmolLM.<|im_end|>\n<|im_start|>',"
+            r"for a question that one has 'system\nYou are SmolLM.<|im_end|>\n<|im_start|>',"
             " ours has nothing there",
         ),
         (
             {"default": DEFAULT + UNMARKED},
-            r"for a question its own has 'system\nYou are SmolLM.<|im_end|>\n<|im_start|>',"
+            r"for a question that one has 'system\nYou are SmolLM.<|im_end|>\n<|im_start|>',"
             " ours has nothing there",
         ),
         (
             UNMARKED.replace("message.content", "message.content | trim"),
-            "for spaces around a question its own has 'question 7351', ours has '  question 7351  '",
+            "for spaces around a question that one has 'question 7351', ours has '  question 7351  '",
         ),
         (
             "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + UNMARKED,
-            "for a system message its own refuses it, ours writes it",
+            "for a system message that one refuses it, ours writes it",
         ),
-        (UNMARKED + "{{ broken", "for a question its own refuses it, ours writes it"),
+        (UNMARKED + "{{ broken", "for a question that one refuses it, ours writes it"),
         (
             UNMARKED.replace("<|im_end|>", "</s>"),
-            "for a question its own has '</s>', ours has '<|im_end|>'",
+            "for a question that one has '</s>', ours has '<|im_end|>'",
         ),
     ],
 )
@@ -237,13 +237,30 @@ def test_what_the_tokenizers_own_template_does_otherwise_is_said_in_a_line(own, 
 
 def test_a_default_system_message_that_ours_puts_in_is_said(tmp_path):
     (note,) = prepared(UNMARKED, tmp_path, DEFAULT + CHATML).notes
-    assert "its own has nothing there, ours has 'system\\nYou are SmolLM." in note
+    assert "that one has nothing there, ours has 'system\\nYou are SmolLM." in note
 
 
 def test_a_template_that_no_row_can_be_learned_with_is_said_to_be_so(tmp_path):
     notes = prepared(None, tmp_path, template(asked=ASSISTANT + THOUGHT)).notes
     name = tmp_path / "mine.jinja"
-    assert notes == (f"model.chat_template={name}: {ASKED}; training leaves such rows out",)
+    assert notes == (
+        f"model.chat_template={name}: in several turns {ASKED}; training leaves such rows out",
+    )
+
+
+def test_an_adapter_that_was_trained_in_another_template_is_named(tmp_path):
+    codec, folder = codec_of("tiny"), str(tmp_path)
+    assert chat.notes(codec, "chatml", None) == chat.notes(codec, "chatml", folder) == ()
+    for same in (CHATML, UNMARKED):
+        (tmp_path / "chat_template.jinja").write_text(same, encoding="utf-8")
+        assert chat.notes(codec, "chatml", folder) == ()
+    (tmp_path / "chat_template.jinja").write_text(DEFAULT + CHATML, encoding="utf-8")
+    assert chat.notes(codec, "chatml", folder) == (
+        f"model.chat_template=chatml differs from the one that {folder} was trained in: for a question that"
+        " one has 'system\\nYou are SmolLM.<|im_end|>\\n<|im_start|>', ours has nothing there. It is"
+        " asked as ours says; to ask as it was taught, set"
+        f" model.chat_template={folder}/chat_template.jinja",
+    )
 
 
 def test_what_is_said_of_a_template_stands_with_the_counts_of_a_run(tmp_path):

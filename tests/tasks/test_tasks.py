@@ -348,9 +348,7 @@ def test_full_fine_tuning_in_another_template_is_studied_too_and_says_so(program
     trained = tmp_path / "mine" / "model"
     assert (trained / "model.safetensors").exists()
     assert (trained / "chat_template.jinja").read_text(encoding="utf-8") == text
-    note = (
-        "model.chat_template=my.jinja differs from the tokenizer's own: for a question its own has nothing"
-    )
+    note = "model.chat_template=my.jinja differs from the tokenizer's own: for a question that one has"
     assert (
         sum(line.startswith(note) for line in said.splitlines()) == 2
     )  # before the training, and the base

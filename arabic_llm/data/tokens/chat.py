@@ -82,6 +82,15 @@ def prepare(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> Codec:
     return replace(codec, notes=notes)
 
 
+def notes(codec: Codec, name: str, earlier: str | None) -> tuple[str, ...]:
+    """Return what a user should know of the template `name`, also beside that of an earlier adapter."""
+    saved = template_checks.saved_template(Path(earlier)) if earlier else None
+    if earlier is None or saved is None or saved == codec.template:
+        return codec.notes
+    its = partial(_rendered, saved, codec.tokenizer.special_tokens_map)
+    return (*codec.notes, *template_checks.note_of_trained(name, earlier, its, _rendering(codec)))
+
+
 def _own_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """Return the template that came with a tokenizer; of several, the one for plain conversations."""
     own = tokenizer.chat_template

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from arabic_llm.data.rows import Message
@@ -21,6 +22,7 @@ _ASKED = {
     "spaces around a question": (_SPACED,),
     "spaces around an answer": (_QUESTION, Message("assistant", "  answer 7352  "), _QUESTION),
 }
+TEMPLATE_FILE = "chat_template.jinja"
 _PIECE = re.compile(r"<[^<>\s]*>|\w+|\s|.")  # a difference is not shown as half a mark or word
 _MOST_ASKED = 4  # answers of a long conversation, from each end: asking for all takes as many as squared
 _LONGEST = 60  # characters of a difference that are shown
@@ -110,8 +112,27 @@ def notes(name: str, own: Render | None, ours: Render) -> tuple[str, ...]:
             " around what is learned"
         )
     if why := _fault_by_itself(ours):
-        found.append(f"model.chat_template={name}: {why}; training leaves such rows out")
+        found.append(f"model.chat_template={name}: in several turns {why}; training leaves such rows out")
     return tuple(found)
+
+
+def note_of_trained(name: str, folder: str, its: Render, ours: Render) -> tuple[str, ...]:
+    """Return a line where what a folder holds was trained in a template that differs from ours."""
+    if not (parts := differences(its, ours)):
+        return ()
+    line = (
+        f"model.chat_template={name} differs from the one that {folder} was trained in: {'; '.join(parts)}."
+        " It is asked as ours says; to ask as it was taught, set"
+        f" model.chat_template={folder}/{TEMPLATE_FILE}"
+    )
+    return (line,)
+
+
+def saved_template(folder: Path) -> str | None:
+    """Return the template that was saved beside what was trained, as transformers saves it; or None."""
+    if (file := folder / TEMPLATE_FILE).is_file():
+        return file.read_text(encoding="utf-8")
+    return None
 
 
 def _fault_by_itself(render: Render) -> str | None:
@@ -120,7 +141,7 @@ def _fault_by_itself(render: Render) -> str | None:
     try:
         return fault(render, frame(render), messages, render(messages, add_generation_prompt=False))
     except RefusedChatError as error:
-        return f"it refuses several turns ({error})"
+        return f"it refuses an answer ({error})"
 
 
 def differences(own: Render, ours: Render) -> list[str]:
@@ -130,7 +151,7 @@ def differences(own: Render, ours: Render) -> list[str]:
         its, our = _asked(own, messages), _asked(ours, messages)
         if its != our:
             parts = _parts(its, our)
-            found.setdefault(parts, f"for {name} its own {parts[0]}, ours {parts[1]}")
+            found.setdefault(parts, f"for {name} that one {parts[0]}, ours {parts[1]}")
     return list(found.values())
 
 
