@@ -221,7 +221,7 @@ def test_a_template_that_writes_what_the_tokenizers_own_does_is_not_spoken_of(ow
             "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + UNMARKED,
             "for a system message that one refuses it, ours writes it",
         ),
-        (UNMARKED + "{{ broken", "for a question that one refuses it, ours writes it"),
+        (UNMARKED + "{{ broken", f"for a question that one refuses it, ours writes it{TAIL}"),
         (
             UNMARKED.replace("<|im_end|>", "</s>"),
             "for a question that one has '</s>', ours has '<|im_end|>'",

@@ -152,6 +152,8 @@ def differences(own: Render, ours: Render) -> list[str]:
         if its != our:
             parts = _parts(its, our)
             found.setdefault(parts, f"for {name} that one {parts[0]}, ours {parts[1]}")
+        if its is None and messages == (_QUESTION,):
+            break  # it is broken, and may take long to say so
     return list(found.values())
 
 
