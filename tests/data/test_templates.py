@@ -161,6 +161,13 @@ def test_what_is_learned_is_the_answers_with_their_ends(template):
     assert (learned(template, "turns"), learned(template, "spaces")) == LEARNED[template]
 
 
+@pytest.mark.parametrize("template", ["gemma2", "llama2"])
+def test_a_system_message_between_turns_is_not_lost_where_it_has_no_place(template):
+    row = Row("r", (*TURNS[:2], SYSTEM, *TURNS[2:]))
+    why = "the chat template refuses it: only the first message can be of the system"
+    assert chat.encode(codec_of(MODELS[template]), row, 1000, Overflow.drop) == why
+
+
 # TRL ships some published templates as they are; Gemma's refuses a system message, Gemma 3's does not.
 PUBLISHED = [
     (ours, published, name)
