@@ -90,6 +90,8 @@ def evaluate(
     is_masked = config.model.kind is ModelKind.masked
     codec = tokenization.load(base) if is_masked else chat.prepare(tokenization.load(base), config.model)
     what = "base" if trained is None else "tuned"
+    if trained is None or config.adapter.path:  # else it was said in training
+        _say_of_template(config, codec)
     if is_perturbed := asked is not None and asked.condition is not None:
         how["perturbation"] = asdict(asked.condition)
         what = f"{asked.condition.name}: {what}"
@@ -123,6 +125,12 @@ def evaluate(
         log.info("%s model: evaluated on %s", what, said)
     traits = {name: {"language": t.language, "skill": t.skill} for name, t in config.suite.tasks.items()}
     return replace(evaluation, traits=traits)  # as the suite describes its tasks now
+
+
+def _say_of_template(config: RunConfig, codec: Codec | PreTrainedTokenizerBase) -> None:
+    if isinstance(codec, Codec):
+        for line in chat.notes(codec, config.model.chat_template, config.adapter.path):
+            log.info("%s", line)
 
 
 def _answers(

@@ -32,7 +32,7 @@ def look(config: RunConfig, rows: Rows, dropped: list[LeftOut]) -> Seen:
     codec = chat.prepare(tokenization.load(bases.locate(config.model, cache)), config.model)
     encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, cache)
     changes = [line for ledger in (*rows.ledgers, encoded.ledger) for line in ledger.where_changed()]
-    notes, share = [*map(str, rows.ledgers), str(encoded.ledger), *changes], 0.0
+    notes, share = [*codec.notes, *map(str, rows.ledgers), str(encoded.ledger), *changes], 0.0
     try:
         token_rows.refuse_great_loss([encoded.ledger], config.data, task.max_length)
         seen = lint.lint(codec, rows.train, encoded, "not looked for by task=inspect")

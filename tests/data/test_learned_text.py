@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from tokenizers_like import NAMES, codec_of
 
-from arabic_llm.config.data import DataConfig
+from arabic_llm.config.data import DataConfig, Overflow
 from arabic_llm.data.preparing import sources
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.data.tokens import chat, token_rows
@@ -21,6 +21,8 @@ PIECES = (
     *("<think>\nأربعة\n</think>\n\nاثنا عشر", "  ", "\n", "\r\n", "\t", " ", "\u00a0", "```"),
     *("[INST]", "می\u200cروم", "你好，世界。"),
 )
+
+CHANGED = "answer changed by the chat template"
 
 
 def rows_of(tmp_path, answers, **settings):
@@ -39,8 +41,8 @@ def generated(num, seed=17):
 
 def learned(codec, encoded):
     """Return what a row teaches; NFC, which some tokenizers apply, does not change what it says."""
-    (run,) = (ids for supervised, ids in chat.spans(encoded) if supervised)
-    return unicodedata.normalize("NFC", codec.tokenizer.decode(run))
+    runs = [ids for supervised, ids in chat.spans(encoded) if supervised]
+    return [unicodedata.normalize("NFC", codec.tokenizer.decode(run)) for run in runs]
 
 
 def test_code_is_learned_as_it_stands(tmp_path):
@@ -58,27 +60,35 @@ def test_an_answer_of_a_kept_row_is_what_its_file_says_or_its_change_is_counted(
         assert bool(found.ledger.changed) is not same, (answer, found.ledger.changed)
 
 
+def test_the_law_is_held_against_every_template_we_ship():
+    shipped = {chat.template_text(path.stem) for path in chat.TEMPLATES.glob("*.jinja")}
+    assert {codec_of(name).template for name in NAMES} == shipped
+
+
+@pytest.mark.parametrize("has_turns", [False, True], ids=["one answer", "several answers"])
 @pytest.mark.parametrize("name", NAMES)
-def test_what_the_tokens_teach_is_the_answer_of_the_row_or_the_change_is_counted(name, tmp_path):
-    codec, local = codec_of(name), DataConfig("local")
-    rows = [
-        Row(str(n), (Message("user", "سؤال"), Message("assistant", answer)))
-        for n, answer in enumerate(generated(200))
+def test_what_the_tokens_teach_is_the_answers_of_the_row_or_the_change_is_counted(name, has_turns):
+    codec, system = codec_of(name), [Message("system", " كن موجزا\n")] if has_turns else []
+    later = generated(200, seed=18) if has_turns else []
+    said = {str(n): (answer, *later[n : n + 1]) for n, answer in enumerate(generated(200))}  # of each row
+    (simple,) = chat.encode(codec, Row("!", turns("!")), 1000, Overflow.drop)
+    before, _, after = learned(codec, simple)[0].partition("!")
+    rows = [Row(name, (*system, *turns(*answers))) for name, answers in said.items()]
+    found = token_rows.encode(codec, rows, DataConfig("local"), 10_000, None)
+    assert 100 < found.ledger.kept == len(found.rows) == len(rows) - found.ledger.dropped.total()
+    changed = [
+        row
+        for row in found.rows
+        if learned(codec, row)
+        != [f"{before}{unicodedata.normalize('NFC', answer)}{after}" for answer in said[row.id]]
     ]
-    simple = Row("!", (Message("user", "سؤال"), Message("assistant", "!")))
-    (frame,) = token_rows.encode(codec, [simple], local, 1000, None).rows
-    before, _, after = learned(codec, frame).partition("!")
-    for row in rows:
-        found = token_rows.encode(codec, [row], local, 10_000, None)
-        if not found.ledger.kept:
-            assert found.ledger.dropped  # with its reason
-            continue
-        same = learned(codec, found.rows[0]) == f"{before}{unicodedata.normalize('NFC', said(row))}{after}"
-        assert same or found.ledger.changed == {"answer changed by the chat template": 1}, said(row)
+    assert [row.id for row in changed] == [row.id for row in found.rows if row.was_changed]
+    assert found.ledger.changed == ({CHANGED: len(changed)} if changed else {})
+    assert bool(changed) is ("trim" in codec.template)
 
 
-def said(row):
-    return row.messages[-1].content
+def turns(*answers):
+    return tuple(m for text in answers for m in (Message("user", "سؤال"), Message("assistant", text)))
 
 
 def test_what_a_template_trims_is_counted():

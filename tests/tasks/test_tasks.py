@@ -12,6 +12,7 @@ from judge_server import serving
 
 from arabic_llm import files
 from arabic_llm.config import complaints
+from arabic_llm.data.tokens import chat
 
 SMALL = (
     "task.max_steps=12",
@@ -338,12 +339,20 @@ def test_what_an_error_says_to_type_names_the_same_rows():
     assert compose_config("task=inspect", *typed).task.ids == names
 
 
-def test_full_fine_tuning_is_studied_too(program, tmp_path):
-    status, said = program(
-        *("task=study", "adapter=full", *SMALL[:4], "task.learning_rate=1e-3", "hydra.run.dir=mine")
-    )
+def test_full_fine_tuning_in_another_template_is_studied_too_and_says_so(program, tmp_path):
+    text = "{{- 'تحية' }}" + chat.template_text("chatml")
+    (tmp_path / "my.jinja").write_text(text, encoding="utf-8")
+    how = (*SMALL[:4], "task.learning_rate=1e-3", "model.chat_template=my.jinja", "hydra.run.dir=mine")
+    status, said = program("task=study", "adapter=full", *how)
     assert status == 0, said
-    assert (tmp_path / "mine" / "model" / "model.safetensors").exists()
+    trained = tmp_path / "mine" / "model"
+    assert (trained / "model.safetensors").exists()
+    assert (trained / "chat_template.jinja").read_text(encoding="utf-8") == text
+    note = "model.chat_template=my.jinja differs from the tokenizer's own: for a question that one has"
+    assert (
+        sum(line.startswith(note) for line in said.splitlines()) == 2
+    )  # before the training, and the base
+    assert note.replace("'", "&#39;") in (tmp_path / "mine" / "report.html").read_text(encoding="utf-8")
 
 
 def test_qlora_is_studied_with_the_same_quantisation_before_and_after(program, tmp_path):

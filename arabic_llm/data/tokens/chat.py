@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from pathlib import Path
 
 from jinja2 import TemplateError, TemplateSyntaxError
@@ -16,6 +16,8 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from arabic_llm.config.data import Overflow
 from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.data.rows import Message, Row
+from arabic_llm.data.tokens import template_checks
+from arabic_llm.data.tokens.template_checks import Frame, RefusedChatError, Rendered
 from arabic_llm.errors import ConfigError
 
 IGNORED = -100  # the label that torch's cross-entropy leaves out of the loss
@@ -31,6 +33,7 @@ class Codec:
     stop_id: int
     end_of_text_id: int
     control_tokens: tuple[str, ...]  # of the protocol: no text may hold one
+    notes: tuple[str, ...] = field(default=(), compare=False)  # what the user should know of the template
 
     @property
     def template_hash(self) -> str:
@@ -67,15 +70,33 @@ def prepare(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> Codec:
         if (token := getattr(model, key)) not in vocabulary:
             raise ConfigError(f"model.{key}: the tokenizer of {model.name} has no token '{token}'")
     template = template_text(model.chat_template)
+    own = _own_template(tokenizer)
+    own_rendering = partial(_rendered, own or template, dict(tokenizer.special_tokens_map))
     tokenizer.chat_template = template
     tokenizer.eos_token = model.stop_token
     tokenizer.pad_token = model.pad_token
     # Not all_special_tokens: Llama 3 names most of its control tokens nowhere else than here.
     control = tuple(str(t) for t in tokenizer.added_tokens_decoder.values() if t.special)
-    return Codec(tokenizer, template, vocabulary[model.stop_token], vocabulary[model.end_of_text], control)
+    codec = Codec(tokenizer, template, vocabulary[model.stop_token], vocabulary[model.end_of_text], control)
+    notes = template_checks.notes(model.chat_template, own_rendering if own else None, _rendering(codec))
+    return replace(codec, notes=notes)
 
 
-@cache
+def notes(codec: Codec, name: str, earlier: str | None) -> tuple[str, ...]:
+    """Return what a user should know of the template `name`, also beside that of an earlier adapter."""
+    saved = template_checks.saved_template(Path(earlier)) if earlier else None
+    if earlier is None or saved is None or saved == codec.template:
+        return codec.notes
+    its = partial(_rendered, saved, codec.tokenizer.special_tokens_map)
+    return (*codec.notes, *template_checks.note_of_trained(name, earlier, its, _rendering(codec)))
+
+
+def _own_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Return the template that came with a tokenizer; of several, the one for plain conversations."""
+    own = tokenizer.chat_template
+    return own.get("default") if isinstance(own, dict) else own
+
+
 def template_text(name: str) -> str:
     """Return the Jinja text of a template we ship, or of a .jinja file of the user's.
 
@@ -98,7 +119,7 @@ def render(codec: Codec, messages: Sequence[Message], *, add_generation_prompt: 
 
     Raises ConfigError with what Jinja says, when the template is wrong or refuses the conversation.
     """
-    text, _ = _render(codec, messages, add_generation_prompt=add_generation_prompt)
+    text, _ = _rendering(codec)(messages, add_generation_prompt=add_generation_prompt)
     return text
 
 
@@ -171,37 +192,53 @@ def answer_opening(codec: Codec) -> str:
     question = Message("user", "?")
     prompt = render(codec, [question], add_generation_prompt=True)
     whole = render(codec, [question, Message("assistant", "!")], add_generation_prompt=False)
-    return whole[len(prompt) :].partition("!")[0]
+    return whole[len(prompt) :].partition("!")[0] if whole.startswith(prompt) else ""
 
 
-def _render(
-    codec: Codec, messages: Sequence[Message], *, add_generation_prompt: bool
-) -> tuple[str, list[tuple[int, int]]]:
+def _rendering(codec: Codec) -> template_checks.Render:
+    """Return what writes conversations as a codec does."""
+    return partial(_rendered, codec.template, codec.tokenizer.special_tokens_map)
+
+
+@lru_cache(maxsize=16)
+def _frame(codec: Codec) -> Frame:
+    return template_checks.frame(_rendering(codec))
+
+
+def _rendered(
+    template: str, tokens: dict[str, str], messages: Sequence[Message], *, add_generation_prompt: bool
+) -> Rendered:
     """Return the text and the (start, end) characters of what the assistant says in it."""
     chat = [{"role": m.role, "content": m.content} for m in messages]
     try:
-        (text,), (said,) = render_jinja_template(
+        (text,), said = render_jinja_template(
             [chat],
-            chat_template=codec.template,
-            return_assistant_tokens_mask=True,
+            chat_template=template,
+            return_assistant_tokens_mask="endgeneration" in template,  # else transformers warns
             add_generation_prompt=add_generation_prompt,
-            **codec.tokenizer.special_tokens_map,
+            **tokens,
         )
     except TemplateError as error:
         line = f" line {error.lineno}:" if isinstance(error, TemplateSyntaxError) else ""
-        raise ConfigError(f"model.chat_template:{line} {error.message}") from error
-    return text, said
+        refused = RefusedChatError if type(error) is TemplateError else ConfigError  # raise_exception's
+        raise refused(f"model.chat_template:{line} {error.message}") from error
+    return text, said[0] if said else []
 
 
 def _encode_chat(codec: Codec, row: Row) -> TokenRow | str:
     """Return the whole conversation as one sequence, or why it cannot be one."""
-    text, said = _render(codec, row.messages, add_generation_prompt=False)
+    render, frame = _rendering(codec), _frame(codec)
+    try:
+        text, said = render(row.messages, add_generation_prompt=False)
+        fault = template_checks.fault(render, frame, row.messages, (text, said))
+    except RefusedChatError as error:
+        return f"the chat template refuses it: {str(error).partition(': ')[2]}"
+    if fault is not None:
+        return fault
     answers = [m for m in row.messages if m.role == "assistant"]
-    if len(answers) != len(said):
-        return f"the chat template has {len(said)} places to learn for {len(answers)} answers"
     learned = [(span, m.content) for span, m in zip(said, answers, strict=True) if m.supervised]
     said = [span for span, _ in learned]
-    was_changed = any(answer not in text[start:end] for (start, end), answer in learned)
+    was_changed = any(frame.changes(text[start:end], answer) for (start, end), answer in learned)
     encoding = codec.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ends = [end for _, end in said]
     ids, labels, previous_end = encoding["input_ids"], [], 0

@@ -32,6 +32,7 @@ class Lint:
     tokens_a_word: float  # of what is supervised, stop tokens left out
     hash: str
     suite_note: str = field(default="", compare=False)
+    template_notes: tuple[str, ...] = field(default=(), compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as JSON holds them."""
@@ -86,6 +87,7 @@ def lint(codec: Codec, rows: Sequence[Row], encoded: TokenRows, suite_questions:
         tokens_a_word=(supervised - stops) / max(1, sum(_num_words(row) for row in rows)),
         hash=data_hash(encoded.rows),
         suite_note="" if known else str(suite_questions),
+        template_notes=codec.notes,
     )
 
 

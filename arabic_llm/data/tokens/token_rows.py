@@ -24,7 +24,8 @@ from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import Codec, TokenRow
 from arabic_llm.errors import DataError
 
-_CODE = ("data/tokens/chat.py", "data/tokens/token_rows.py")  # what makes ids and labels of the same rows
+# What makes ids and labels of the same rows.
+_CODE = ("data/tokens/chat.py", "data/tokens/template_checks.py", "data/tokens/token_rows.py")
 _COLUMNS = ("id", "input_ids", "labels", "kind", "was_cut", "source", "was_changed")
 
 
@@ -98,10 +99,12 @@ def refuse_great_loss(ledgers: Sequence[Ledger], data: DataConfig, max_length: i
     lost = dropped.total()
     if lost > data.max_lost_share * rows_in or not ledgers[0].kept:
         reason, count = dropped.most_common(1)[0]
+        cure = f"Raise task.max_length (now {max_length}), set data.overflow=cut"
+        if reason.startswith("the chat template"):
+            cure = "Choose another model.chat_template, mend it or those rows"
         raise DataError(
             f"data={data.name}: {lost:,} of {rows_in:,} rows would be lost, {count:,} of them:"
-            f" {reason}. Raise task.max_length (now {max_length}), set data.overflow=cut, or raise"
-            f" data.max_lost_share (now {data.max_lost_share})"
+            f" {reason}. {cure}, or raise data.max_lost_share (now {data.max_lost_share})"
         )
 
 

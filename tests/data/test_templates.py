@@ -1,0 +1,191 @@
+"""Every template we ship, to the letter: what it writes, what of it is learned; a new one needs its own."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from tokenizers_like import codec_of
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from arabic_llm.config.data import Overflow
+from arabic_llm.data.rows import Message, Row
+from arabic_llm.data.tokens import chat
+
+SYSTEM, SPACED_SYSTEM = Message("system", "كن موجزا."), Message("system", "  كن موجزا.\n")
+TURNS = (
+    Message("user", "ما عاصمة مصر؟"),
+    Message("assistant", "القاهرة"),
+    Message("user", "وتونس؟"),
+    Message("assistant", "تونس"),
+)
+SPACED = (Message("user", " ما عاصمة\n مصر؟ \n"), Message("assistant", "  القاهرة \n"))
+# name -> (turns, whether an answer is asked for)
+CONVERSATIONS = {
+    "plain": (TURNS[:2], False),
+    "system": ((SYSTEM, *TURNS[:2]), False),
+    "turns": ((SYSTEM, *TURNS), False),
+    "asked": (TURNS[:1], True),
+    "asked again": ((SYSTEM, *TURNS[:3]), True),
+    "spaces": ((SPACED_SYSTEM, *SPACED), False),
+}
+MODELS = {
+    "chatml": "tiny",
+    "gemma2": "gemma2_2b",
+    "glm4": "glm4_9b",
+    "llama2": "llama2_7b",
+    "llama3": "llama3_8b",
+    "qwen2": "qwen2_7b",
+    "qwen2_5": "qwen2_5_7b",
+}
+CHATML = {
+    "plain": "<|im_start|>user\nما عاصمة مصر؟<|im_end|>\n<|im_start|>assistant\nالقاهرة<|im_end|>\n",
+    "system": "<|im_start|>system\nكن موجزا.<|im_end|>\n<|im_start|>user\nما عاصمة مصر؟<|im_end|>\n"
+    "<|im_start|>assistant\nالقاهرة<|im_end|>\n",
+    "turns": "<|im_start|>system\nكن موجزا.<|im_end|>\n<|im_start|>user\nما عاصمة مصر؟<|im_end|>\n"
+    "<|im_start|>assistant\nالقاهرة<|im_end|>\n<|im_start|>user\nوتونس؟<|im_end|>\n"
+    "<|im_start|>assistant\nتونس<|im_end|>\n",
+    "asked": "<|im_start|>user\nما عاصمة مصر؟<|im_end|>\n<|im_start|>assistant\n",
+    "asked again": "<|im_start|>system\nكن موجزا.<|im_end|>\n<|im_start|>user\nما عاصمة مصر؟<|im_end|>\n"
+    "<|im_start|>assistant\nالقاهرة<|im_end|>\n<|im_start|>user\nوتونس؟<|im_end|>\n<|im_start|>assistant\n",
+    "spaces": "<|im_start|>system\n  كن موجزا.\n<|im_end|>\n"
+    "<|im_start|>user\n ما عاصمة\n مصر؟ \n<|im_end|>\n<|im_start|>assistant\n  القاهرة \n<|im_end|>\n",
+}
+QWEN2 = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+QWEN2_5 = (
+    "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
+)
+WRITTEN = {
+    "chatml": CHATML,
+    "qwen2": CHATML | {name: QWEN2 + CHATML[name] for name in ("plain", "asked")},
+    "qwen2_5": CHATML | {name: QWEN2_5 + CHATML[name] for name in ("plain", "asked")},
+    "llama2": {
+        "plain": "<s>[INST] ما عاصمة مصر؟ [/INST] القاهرة </s>",
+        "system": "<s>[INST] <<SYS>>\nكن موجزا.\n<</SYS>>\n\nما عاصمة مصر؟ [/INST] القاهرة </s>",
+        "turns": "<s>[INST] <<SYS>>\nكن موجزا.\n<</SYS>>\n\nما عاصمة مصر؟ [/INST] القاهرة </s>"
+        "<s>[INST] وتونس؟ [/INST] تونس </s>",
+        "asked": "<s>[INST] ما عاصمة مصر؟ [/INST]",
+        "asked again": "<s>[INST] <<SYS>>\nكن موجزا.\n<</SYS>>\n\nما عاصمة مصر؟ [/INST] القاهرة </s>"
+        "<s>[INST] وتونس؟ [/INST]",
+        # Meta trims what stands between the marks, in which the system message is the beginning.
+        "spaces": "<s>[INST] <<SYS>>\n  كن موجزا.\n\n<</SYS>>\n\n ما عاصمة\n مصر؟ [/INST] القاهرة </s>",
+    },
+    "llama3": {
+        "plain": "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nما عاصمة مصر؟<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\nالقاهرة<|eot_id|>",
+        "system": "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nكن موجزا.<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nما عاصمة مصر؟<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\nالقاهرة<|eot_id|>",
+        "turns": "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nكن موجزا.<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nما عاصمة مصر؟<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\nالقاهرة<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nوتونس؟<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\nتونس<|eot_id|>",
+        "asked": "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nما عاصمة مصر؟<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n",
+        "asked again": "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nكن موجزا.<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nما عاصمة مصر؟<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\nالقاهرة<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nوتونس؟<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n",
+        "spaces": "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nكن موجزا.<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nما عاصمة\n مصر؟<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\nالقاهرة<|eot_id|>",
+    },
+    "gemma2": {
+        "plain": "<bos><start_of_turn>user\nما عاصمة مصر؟<end_of_turn>\n"
+        "<start_of_turn>model\nالقاهرة<end_of_turn>\n",
+        "system": "<bos><start_of_turn>user\nكن موجزا.\n\nما عاصمة مصر؟<end_of_turn>\n"
+        "<start_of_turn>model\nالقاهرة<end_of_turn>\n",
+        "turns": "<bos><start_of_turn>user\nكن موجزا.\n\nما عاصمة مصر؟<end_of_turn>\n"
+        "<start_of_turn>model\nالقاهرة<end_of_turn>\n<start_of_turn>user\nوتونس؟<end_of_turn>\n"
+        "<start_of_turn>model\nتونس<end_of_turn>\n",
+        "asked": "<bos><start_of_turn>user\nما عاصمة مصر؟<end_of_turn>\n<start_of_turn>model\n",
+        "asked again": "<bos><start_of_turn>user\nكن موجزا.\n\nما عاصمة مصر؟<end_of_turn>\n"
+        "<start_of_turn>model\nالقاهرة<end_of_turn>\n<start_of_turn>user\nوتونس؟<end_of_turn>\n"
+        "<start_of_turn>model\n",
+        "spaces": "<bos><start_of_turn>user\n  كن موجزا.\n\n\nما عاصمة\n مصر؟<end_of_turn>\n"
+        "<start_of_turn>model\nالقاهرة<end_of_turn>\n",
+    },
+    "glm4": {
+        "plain": "[gMASK]<sop><|user|>\nما عاصمة مصر؟<|assistant|>\nالقاهرة<|user|>",
+        "system": "[gMASK]<sop><|system|>\nكن موجزا.<|user|>\nما عاصمة مصر؟<|assistant|>\nالقاهرة<|user|>",
+        "turns": "[gMASK]<sop><|system|>\nكن موجزا.<|user|>\nما عاصمة مصر؟<|assistant|>\nالقاهرة<|user|>"
+        "\nوتونس؟<|assistant|>\nتونس<|user|>",
+        "asked": "[gMASK]<sop><|user|>\nما عاصمة مصر؟<|assistant|>\n",
+        "asked again": "[gMASK]<sop><|system|>\nكن موجزا.<|user|>\nما عاصمة مصر؟<|assistant|>\n"
+        "القاهرة<|user|>\nوتونس؟<|assistant|>\n",
+        "spaces": "[gMASK]<sop><|system|>\n  كن موجزا.\n<|user|>\n ما عاصمة\n مصر؟ \n<|assistant|>\n"
+        "  القاهرة \n<|user|>",
+    },
+}
+# What of "turns" and of "spaces" is learned.
+LEARNED = {
+    "chatml": (["القاهرة<|im_end|>", "تونس<|im_end|>"], ["  القاهرة \n<|im_end|>"]),
+    "qwen2": (["القاهرة<|im_end|>", "تونس<|im_end|>"], ["  القاهرة \n<|im_end|>"]),
+    "qwen2_5": (["القاهرة<|im_end|>", "تونس<|im_end|>"], ["  القاهرة \n<|im_end|>"]),
+    "llama2": ([" القاهرة </s>", " تونس </s>"], [" القاهرة </s>"]),
+    "llama3": (["القاهرة<|eot_id|>", "تونس<|eot_id|>"], ["القاهرة<|eot_id|>"]),
+    "gemma2": (["القاهرة<end_of_turn>", "تونس<end_of_turn>"], ["القاهرة<end_of_turn>"]),
+    "glm4": (["القاهرة<|user|>", "تونس<|user|>"], ["  القاهرة \n<|user|>"]),
+}
+SHIPPED = sorted(path.stem for path in chat.TEMPLATES.glob("*.jinja"))
+
+
+def written(template, name):
+    messages, asked = CONVERSATIONS[name]
+    return chat.render(codec_of(MODELS[template]), messages, add_generation_prompt=asked)
+
+
+def learned(template, name):
+    codec = codec_of(MODELS[template])
+    encoded = chat.encode(codec, Row("r", CONVERSATIONS[name][0]), 1000, Overflow.drop)
+    assert isinstance(encoded, list), encoded
+    return [codec.tokenizer.decode(ids) for supervised, ids in chat.spans(encoded[0]) if supervised]
+
+
+def test_every_template_has_its_strings():
+    for known in (MODELS, WRITTEN, LEARNED):
+        assert sorted(known) == SHIPPED
+    assert all(strings.keys() == CONVERSATIONS.keys() for strings in WRITTEN.values())
+    assert all(codec_of(model).template == chat.template_text(name) for name, model in MODELS.items())
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+@pytest.mark.parametrize("template", SHIPPED)
+def test_a_template_writes_to_the_letter_what_its_model_was_made_for(template, name):
+    assert written(template, name) == WRITTEN[template][name]
+
+
+@pytest.mark.parametrize("template", SHIPPED)
+def test_what_is_learned_is_the_answers_with_their_ends(template):
+    assert (learned(template, "turns"), learned(template, "spaces")) == LEARNED[template]
+
+
+@pytest.mark.parametrize("template", ["gemma2", "llama2"])
+def test_a_system_message_between_turns_is_not_lost_where_it_has_no_place(template):
+    row = Row("r", (*TURNS[:2], SYSTEM, *TURNS[2:]))
+    why = "the chat template refuses it: only the first message can be of the system"
+    assert chat.encode(codec_of(MODELS[template]), row, 1000, Overflow.drop) == why
+
+
+# TRL ships some published templates as they are; Gemma's refuses a system message, Gemma 3's does not.
+PUBLISHED = [
+    (ours, published, name)
+    for ours, published in (("llama3",) * 2, ("gemma2", "gemma"), ("gemma2", "gemma3"), ("qwen2_5",) * 2)
+    for name, (messages, _) in CONVERSATIONS.items()
+    if published != "gemma" or messages[0].role != "system"
+]
+
+
+@pytest.mark.parametrize(("template", "published", "name"), PUBLISHED)
+def test_a_template_writes_what_the_published_one_does(template, published, name):
+    messages, asked = CONVERSATIONS[name]
+    (folder,) = find_spec("trl").submodule_search_locations
+    text = (Path(folder) / "chat_templates" / f"{published}.jinja").read_text(encoding="utf-8")
+    (own,), _ = render_jinja_template(
+        [[{"role": m.role, "content": m.content} for m in messages]],
+        chat_template=text,
+        add_generation_prompt=asked,
+        **codec_of(MODELS[template]).tokenizer.special_tokens_map,
+    )
+    assert written(template, name) == own
