@@ -65,7 +65,7 @@ def fine_tune(config: RunConfig, data: Labelled, fitted: Fit, directory: Path, t
         },
         "ledger.json": [ledger.as_dict() for ledger in data.ledgers],
     }
-    finetuning.keep(model, tokenizer, outcome, trained, notes)
+    finetuning.keep((model, outcome), tokenizer, trained, notes, base)
     return trained
 
 
