@@ -16,7 +16,7 @@ from conftest import compose_config
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
-QUICK = ("task.max_steps=2", "task.effective_batch_size=4", "data.max_rows=40", "hw=cpu", "suite.limit=4")
+QUICK = ("task.max_steps=2", "task.effective_batch_size=4", "data.max_rows=40", "hw=cpu")
 
 
 def complaint(program, *overrides):
