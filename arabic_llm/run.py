@@ -49,7 +49,7 @@ def _hydra_main(cfg: DictConfig) -> float | None:
         if job.mode == RunMode.MULTIRUN:
             _refuse_several("a sweep")
             return sweep.run_in_child(job)
-        return _run(compose.to_config(cfg))  # dataclasses from here on
+        return _run(compose.to_config(cfg, job.overrides.task))  # dataclasses from here on
     except Exception as error:  # noqa: BLE001 (raised again by main)
         _failures.append(error)
         return None

@@ -1,9 +1,16 @@
 """Every file in conf/ and experiments/ composes and becomes dataclasses; mistakes are named."""
 
+from dataclasses import fields, is_dataclass
+from typing import get_args, get_type_hints
+
 import pytest
 from conftest import compose_config
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 
-from arabic_llm.config import compose, paths
+from arabic_llm.config import compose, paths, reads
+from arabic_llm.config import task as tasks
+from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError
 
 GROUPS = sorted(paths.CONF.glob("*/*.yaml"))
@@ -108,3 +115,166 @@ def test_hw_and_tracking_do_not_change_the_identity_of_a_run():
     assert plain == compose.identity(compose_config("data.engine=datatrove"))
     assert plain != compose.identity(compose_config("adapter.rank=8"))
     assert plain != compose.identity(compose_config("seed=1"))
+
+
+def typed(*overrides):
+    """Return the configuration of a command line, which refuses what nothing reads."""
+    compose.register()
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+        return compose.to_config(hydra_compose("config", ["output_dir=out", *overrides]), overrides)
+
+
+def settings_types(of):
+    """Yield a type of settings and all that stand in it."""
+    yield of
+    for hint in get_type_hints(of).values():
+        for inner in (hint, *get_args(hint)):
+            if is_dataclass(inner):
+                yield from settings_types(inner)
+
+
+TASKS = [
+    node for node in vars(tasks).values() if isinstance(node, type) and issubclass(node, tasks.TaskConfig)
+]
+
+
+@pytest.mark.parametrize("owner", {*settings_types(RunConfig), *TASKS}, ids=lambda owner: owner.__name__)
+def test_every_setting_says_when_it_is_read(owner):
+    hints = get_type_hints(owner)
+    leaves = [
+        f.name
+        for f in fields(owner)
+        if not any(map(is_dataclass, (hints[f.name], *get_args(hints[f.name]))))
+    ]
+    assert [name for name in leaves if reads.rule_of(owner, name) is None] == []
+    own = set(reads.READ.get(owner, {}))
+    assert own - {f.name for f in fields(owner)} == set(), "a rule of a field that is no more"
+
+
+MIX = ("data=school_and_stories",)
+COMPARE = ("task=compare", *COMPARED)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (
+            ("model.path=mine",),
+            "with model=tiny, which is built in: .* add model.builtin=false",
+        ),
+        (("model.hub_id=a/b",), "built in"),
+        (("model.revision=x", "model=qwen2_7b", "model.path=mine"), "beside model.path=mine"),
+        (("model.extra_files=[a]",), "built in"),
+        (("model.learning_rate=1e-5", "task.learning_rate=2e-5"), "beside task.learning_rate=2e-05"),
+        (("task=pretrain", "model.learning_rate=1e-5"), r"beside task\.learning_rate=0\.002"),
+        (
+            ("task=prepare", "model.chat_template=chatml"),
+            "with task=prepare; task=classify, task=evaluate,",
+        ),
+        (("adapter=full", "adapter.use_dora=true"), "with adapter=full"),
+        (("adapter=full", "adapter.target_modules=[q_proj]"), "with adapter=full"),
+        (("adapter=none", "task=study", "adapter.use_rslora=true"), "with adapter=none"),
+        *(
+            (
+                (f"adapter.{name}", "adapter.path=mine"),
+                "beside adapter.path=mine: that adapter keeps its own",
+            )
+            for name in ("rank=8", "alpha=9", "dropout=0.1", "use_dora=true", "target_modules=[q_proj]")
+        ),
+        (
+            ("task=evaluate", "adapter.rank=8"),
+            "with task=evaluate; task=classify, task=sft, task=study would",
+        ),
+        (
+            ("task=evaluate", "adapter={rank: 8, alpha: 2}"),
+            "with task=evaluate; task=classify",
+        ),
+        (("task=pretrain", "adapter.quantization=nf4"), "with task=pretrain"),
+        (("task=inspect", "adapter.rank=8"), "with task=inspect"),
+        (("task=evaluate", "hw.micro_batch_size=2"), "with task=evaluate"),
+        (("task=prepare", "hw.precision=float32"), "with task=prepare"),
+        (("hw.num_processes=2",), "with task=sft; task=prepare would read it"),
+        (("hw.fsdp=true", "hw=24gb"), r"with hw\.num_cards=1"),
+        (("hw.optimizer_on_host=true", "hw=cpu"), "on a CPU"),
+        (("hw.embedding_on_host=true", "hw=4gb"), "model=tiny, whose table of tokens is its head"),
+        (
+            ("hw.embedding_on_host=true", "hw=80gb", "model=llama3_8b", "adapter=full"),
+            "adapter=full, which trains",
+        ),
+        (
+            ("hw.embedding_on_host=true", "hw.device=cuda", "hw=cpu", "model=llama3_8b"),
+            "without a card and a budget",
+        ),
+        (("task=prepare", "hw.executor.num_tasks=2"), r"without data\.engine=datatrove"),
+        (("task=prepare", "data.engine=datatrove", "hw.executor.mem_per_cpu_gb=4"), "kind=local"),
+        (
+            ("task=prepare", "data.engine=datatrove", "hw.executor.partition=x"),
+            "without hw.executor.kind=slurm",
+        ),
+        (("data.path=mine.jsonl",), "data=sample, which is built in: for rows of your own take data=local"),
+        (("data.columns.prompt=q",), "built in"),
+        (("data.hub_id=a/b", "data=local", "data.path=x"), "beside the path x"),
+        (("data=cidar", "data.hub_id=null", "data.revision=x"), "without a hub_id"),
+        (("data.weight=2",), "but of the sources of a mix"),
+        ((*MIX, "data.max_rows=9"), r"a mix: set it for a source \(data\.sources\.<name>: "),
+        ((*MIX, "data.cleaning.min_chars=9"), "a mix"),
+        ((*MIX, "data.columns.prompt=q"), "a mix"),
+        (("data.cleaning.scripts=[arabic]",), "without min_script_share"),
+        (("data.labels=[a,b]",), "task=classify would read it"),
+        (("task=classify", "data.overflow=cut"), "with task=classify"),
+        (("task=evaluate", "data.max_rows=3"), "with task=evaluate"),
+        (("data.engine=datatrove",), "task=prepare would read it"),
+        (("data.license=MIT",), "task=prepare would read it"),
+        (("suite.limit=3",), "with task=sft; task=evaluate, task=robustness, task=study would read it"),
+        (("task=inspect", "suite.allow_missing=true"), "without data.cleaning.drop_test_items"),
+        (("task=classify", "suite.tasks.sample_choice.folder=x"), "with task=classify"),
+        (("task=evaluate", "suite.tasks.sample_choice.seed=3"), "without the task's data"),
+        (("judge.model=x", "judge.endpoint=http://x"), "with task=sft; task=compare, task=evaluate"),
+        (("task.epochs=3", "task.max_steps=9"), r"beside task\.max_steps=9"),
+        (("task.held_out.num_bytes=0", "task.held_out.texts.ar=builtin"), "num_bytes=0"),
+        (("task=inspect", "task.rows=3", "task.ids=[a]"), r"beside task\.ids"),
+        (
+            ("task=robustness", "task.perturbations=[yeh]", "task.diacritised_text=x"),
+            "without diacritics_added",
+        ),
+        ((*COMPARE, "hw.precision=float32"), "with task=compare"),
+        (("task=report", "model.max_length=9"), "with task=report"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_setting_that_nothing_reads_in_this_combination_is_refused(command, said):
+    keys = "|".join(word.partition("=")[0] for word in command)
+    with pytest.raises(ConfigError, match=rf"^({keys})\S* has no meaning .*{said}"):
+        typed(*command)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("model.builtin=false", "model.path=mine"),
+        ("model=qwen2_7b", "model.path=mine", "model.hub_id=a/b"),  # what the folder is of
+        ("model.learning_rate=1e-5",),
+        ("adapter.path=mine", "adapter.dtype=bfloat16", "adapter=qlora"),
+        ("task=evaluate", "adapter=none", "adapter.path=mine", "adapter.quantization=nf4"),
+        ("task=evaluate", "suite=sample", "suite.tasks.sample_choice.limit=3", "model.max_length=64"),
+        (*MIX, "data.sources.sample.max_rows=9", "data.dedup=false", "data.dev_share=0.1"),
+        (*MIX, "data.path=prepared", "data.files=[train.jsonl]"),
+        (
+            "task=plan",
+            "adapter.rank=8",
+            "data.max_rows=3",
+            "suite.limit=3",
+            "task.max_steps=2",
+        ),  # of a run to come
+        ("task=download", "adapter.rank=8", "hw.micro_batch_size=1"),
+        ("task=inspect", "suite.allow_missing=true", "data.cleaning.drop_test_items=true"),
+        ("hw=cpu", "hw.fsdp=true"),
+        ("task=prepare", "data.engine=datatrove", "hw.executor={kind: slurm, partition: x}"),
+        (*COMPARE, "judge.model=x", "judge.endpoint=http://x", "seed=3", "tracking=none", "resume=false"),
+        ("~suite.tasks.sample_short", "task=evaluate"),
+        ("hydra.run.dir=mine", "++task.max_steps=3"),
+    ],
+    ids=" ".join,
+)
+def test_a_setting_that_is_read_is_taken(command):
+    assert typed(*command)

@@ -191,7 +191,7 @@ def _compose(overrides: tuple[str, ...]) -> None:
     """Turn settings into a configuration; pages repeat each other's commands, which are composed once."""
     ours.register()
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
-        ours.to_config(compose("config", ["output_dir=out", *overrides]))
+        ours.to_config(compose("config", ["output_dir=out", *overrides]), overrides)
 
 
 def test_commands_are_found_in_all_their_spellings():

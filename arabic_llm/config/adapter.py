@@ -41,9 +41,16 @@ class AdapterConfig:
     use_rslora: bool = False  # scaled by alpha / sqrt(rank) instead (2312.03732)
     path: str | None = None  # a trained adapter: evaluated as it is, or trained further
 
+    @property
+    def tensor_sizes(self) -> tuple[int, ...]:
+        """Return the parameters of each tensor of an adapter that is there; nothing of a new one."""
+        return ()
+
     def __post_init__(self) -> None:
         """Refuse what PEFT would refuse later, or silently ignore."""
         self._refuse_what_nothing_reads()
+        if self.method is Method.lora and not self.target_modules:
+            raise ValueError("adapter.target_modules is empty; name layers, or set [all-linear]")
         if self.rank is not None and self.rank < 1:
             raise ValueError(f"adapter.rank must be at least 1, not {self.rank}")
         if self.alpha is not None and self.alpha < 1:
@@ -73,3 +80,15 @@ class AdapterConfig:
             given |= {"quantization"} if self.quantization is not Quantization.none else set()
         for name in sorted(given):
             raise ValueError(f"adapter.{name} has no meaning with adapter={self.name}")
+
+
+@dataclass
+class EarlierAdapter(AdapterConfig):
+    """An adapter that is there already, in the words of its own files (models/adapter_files.py)."""
+
+    sizes: tuple[int, ...] = ()  # parameters of each of its tensors
+
+    @property
+    def tensor_sizes(self) -> tuple[int, ...]:
+        """Return the parameters of each of its tensors."""
+        return self.sizes

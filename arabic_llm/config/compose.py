@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from arabic_llm.config import task as tasks
 from arabic_llm.config.complaints import did_you_mean
 from arabic_llm.config.fingerprint import plain
 from arabic_llm.config.naming import without_how
+from arabic_llm.config.reads import refuse_unread
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import TaskConfig
 from arabic_llm.errors import ConfigError
@@ -46,20 +47,22 @@ def register() -> None:
     OmegaConf.register_new_resolver("job_name", naming.job_name, replace=True)
 
 
-def to_config(cfg: DictConfig) -> RunConfig:
-    """Return the composed config as dataclasses.
+def to_config(cfg: DictConfig, overrides: Iterable[str] = ()) -> RunConfig:
+    """Return the composed config as dataclasses; `overrides` are those that were typed for it.
 
-    Raises ConfigError for a key no schema has (`+adapter.rnak=8` passes Hydra's own check),
-    for a mandatory value left out, and for a value its dataclass refuses.
+    Raises ConfigError for a key no schema has (`+adapter.rnak=8` passes Hydra's own check), for a mandatory
+    value left out, for one its dataclass refuses, and for one that was typed and nothing reads.
     """
     for key, known in _unknown_keys(cfg):
         raise ConfigError(f"no setting '{key}'{did_you_mean(key, known)}")
     if missing := OmegaConf.missing_keys(cfg):
         raise ConfigError(f"no value for {', '.join(sorted(missing))}")
     try:
-        return cast(RunConfig, OmegaConf.to_object(cfg))
+        config = cast(RunConfig, OmegaConf.to_object(cfg))
     except (ValueError, OmegaConfBaseException) as error:
         raise ConfigError(str(error).splitlines()[0]) from error
+    refuse_unread(config, overrides)
+    return config
 
 
 def typed() -> list[str]:

@@ -21,6 +21,22 @@ class Optimizer(Enum):
     adamw_8bit = "adamw_8bit"  # moments of 8 bits in blocks (2110.02861): a quarter of the memory
 
 
+class Part(Enum):
+    """A part of a configuration, of which a task says whether it reads it (config/reads.py)."""
+
+    model = "model"  # where its files lie
+    template = "template"  # how it talks
+    rows = "rows"
+    labels = "labels"  # classes of rows
+    tokens = "tokens"  # rows as conversations of so many tokens
+    cleaning = "cleaning"  # rows on the disk, with a card
+    training = "training"
+    tuning = "tuning"  # of a model that is there
+    items = "items"  # of the suite: they are looked for among the rows
+    asking = "asking"  # a model, what the suite holds
+    judge = "judge"
+
+
 @dataclass
 class HeldOutConfig:
     """Texts that no row is trained on: their loss is measured at the start and at every checkpoint."""
@@ -34,11 +50,17 @@ class HeldOutConfig:
             raise ValueError(f"task.held_out.num_bytes must not be negative ({self.num_bytes})")
 
 
+_ROWS = frozenset({Part.model, Part.template, Part.rows})
+_TUNING = _ROWS | {Part.tokens, Part.items, Part.training, Part.tuning}
+_ASKING = frozenset({Part.model, Part.template, Part.asking, Part.judge})
+
+
 @dataclass
 class TaskConfig:
     """What to do; each task's own schema stands in its module."""
 
     model_kinds: ClassVar[tuple[ModelKind, ...]] = tuple(ModelKind)  # that it is for
+    reads: ClassVar[frozenset[Part]] = frozenset(Part)  # beside its own settings; one to come reads all
     name: str = MISSING  # module of arabic_llm.tasks that runs it
 
 
@@ -95,10 +117,14 @@ class FineTuningConfig(TrainingConfig):
 class EvaluateConfig(TaskConfig):
     """Schema of conf/task/evaluate.yaml."""
 
+    reads = _ASKING
+
 
 @dataclass
 class CompareConfig(TaskConfig):
     """Schema of conf/task/compare.yaml."""
+
+    reads = frozenset({Part.judge})
 
     base: str = MISSING  # folder of a run that was evaluated, or of an evaluation: <study>/evaluation/base
     tuned: str = MISSING  # that of the other one
@@ -107,6 +133,8 @@ class CompareConfig(TaskConfig):
 @dataclass
 class RobustnessConfig(TaskConfig):
     """Schema of conf/task/robustness.yaml."""
+
+    reads = _ASKING
 
     perturbations: list[str] = MISSING  # names of text/perturb.py
     rates: list[float] = MISSING  # shares of what can be changed
@@ -131,10 +159,14 @@ class RobustnessConfig(TaskConfig):
 class SftConfig(FineTuningConfig):
     """Schema of conf/task/sft.yaml."""
 
+    reads = _TUNING
+
 
 @dataclass
 class StudyConfig(FineTuningConfig):
     """Schema of conf/task/study.yaml."""
+
+    reads = _TUNING | _ASKING
 
 
 @dataclass
@@ -142,11 +174,14 @@ class ClassifyConfig(TrainingConfig):
     """Schema of conf/task/classify.yaml."""
 
     model_kinds: ClassVar[tuple[ModelKind, ...]] = tuple(ModelKind)
+    reads = _ROWS | {Part.labels, Part.training, Part.tuning}
 
 
 @dataclass
 class PretrainConfig(TrainingConfig):
     """Schema of conf/task/pretrain.yaml."""
+
+    reads = frozenset({Part.model, Part.template, Part.training})
 
     num_documents: int = MISSING  # generated, of some 27 tokens each
     export_to: str | None = None  # folder for the finished model; default: model/ of the run
@@ -175,6 +210,8 @@ class PlanConfig(TrainingConfig):
 class PrepareConfig(TaskConfig):
     """Schema of conf/task/prepare.yaml."""
 
+    reads = frozenset({Part.model, Part.rows, Part.items, Part.cleaning})
+
     epochs: float = MISSING  # of the training that is planned with these rows
     effective_batch_size: int = MISSING  # its sequences per optimiser step
 
@@ -191,6 +228,7 @@ class InspectConfig(TaskConfig):
     """Schema of conf/task/inspect.yaml."""
 
     model_kinds: ClassVar[tuple[ModelKind, ...]] = (ModelKind.causal,)
+    reads = _ROWS | {Part.tokens, Part.items}
     rows: int = MISSING  # how many are shown, spread over the data set
     ids: list[str] = field(default_factory=list)  # these rows instead, named as errors name them
     max_length: int = MISSING  # tokens a sequence, as in training
@@ -209,5 +247,7 @@ class DownloadConfig(TaskConfig):
 @dataclass
 class ReportConfig(TaskConfig):
     """Schema of conf/task/report.yaml."""
+
+    reads = frozenset()
 
     folders: list[str] = MISSING  # everything below them is looked through

@@ -107,6 +107,7 @@ def hold(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, *, adap
         rank=adapter.rank if adapted else None,
         target_modules=tuple(adapter.target_modules) if adapted else (),
         dora=adapter.use_dora and adapted,
+        adapter_sizes=adapter.tensor_sizes if adapted else (),
         on_cpu=on_cpu,
         workspace_bytes=workspace_on(hw),
     )

@@ -30,6 +30,7 @@ class Held:
     rank: int | None = None  # of an adapter, which is not merged
     target_modules: tuple[str, ...] = ()
     dora: bool = False
+    adapter_sizes: tuple[int, ...] = ()  # parameters of its tensors, where they were read
     on_cpu: bool = False
     workspace_bytes: int = CUBLAS_WORKSPACE
 
@@ -86,7 +87,9 @@ def predict(held: Held, shape: Pass) -> InferenceParts:
     kept = counts.embedding + counts.other + (0 if held.nf4 else counts.linear)
     adapters = 0
     if held.rank is not None:
-        adapters = weights.adapter_parameters(a, held.rank, held.target_modules, dora=held.dora)
+        adapters = sum(held.adapter_sizes) or weights.adapter_parameters(
+            a, held.rank, held.target_modules, dora=held.dora
+        )
     grown, lying = (_of_a_layer(held, shape, n) for n in (shape.cached + shape.tokens, shape.lying))
     layers = a.num_hidden_layers
     cache = max(layers * grown, grown + (layers - 1) * lying)

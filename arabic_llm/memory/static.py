@@ -37,6 +37,8 @@ def trained_tensors(work: Workload) -> dict[int, int]:
     """Return how many tensors are trained, by the number of their parameters."""
     if work.rank is None:
         return _own_tensors(work)
+    if work.adapter_sizes:
+        return Counter(work.adapter_sizes)
     a = work.architecture
     block = weights.adapter_tensors(a, work.rank, work.target_modules, dora=work.dora)
     return _head(work) + Counter({size: a.num_hidden_layers * n for size, n in Counter(block).items()})

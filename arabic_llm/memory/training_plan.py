@@ -264,6 +264,7 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         accumulates=wanted.effective_batch_size > micro_batch_size,
         workspace_bytes=workspace_on(hw),
         dora=adapter.use_dora,
+        adapter_sizes=adapter.tensor_sizes,
         num_cards=hw.num_cards,
         objective=wanted.objective,
         num_labels=wanted.num_labels,

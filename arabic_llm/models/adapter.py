@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
@@ -18,13 +23,15 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.errors import CheckpointError, ConfigError
-from arabic_llm.models import bases, families, load
+from arabic_llm.models import adapter_files, bases, families, load
+from arabic_llm.models.adapter_files import Saved
 from arabic_llm.models.bases import Base
 from arabic_llm.models.families import ALL_LINEAR
 from arabic_llm.models.load import Head
 from arabic_llm.models.placement import Placement
 
-ABOUT = "arabic_llm.json"  # which base, template and rows an adapter was trained with
+log = logging.getLogger(__name__)
+_SIZES = re.compile(r"size mismatch for ([\w.]+)")
 _CLASSIFIER = "SEQ_CLS"  # of PEFT's task types
 
 
@@ -48,6 +55,7 @@ def attach(model: PreTrainedModel, adapter: AdapterConfig, base: Base, seed: int
     dtype = adapter.dtype or Precision.float32
     if adapter.path is not None:
         earlier = with_adapter(model, Path(adapter.path), base, is_trainable=True)
+        _refuse_on_the_head(earlier, "adapter.path")
         cast(earlier, dtype)
         return earlier
     targets = target_modules(adapter, model.config.model_type)
@@ -60,8 +68,15 @@ def attach(model: PreTrainedModel, adapter: AdapterConfig, base: Base, seed: int
         )
     set_seed(seed)  # PEFT draws the first matrix
     adapted = get_peft_model(model, _lora_config(adapter, targets, model))
+    _refuse_on_the_head(adapted, "adapter.target_modules")
     cast(adapted, dtype)
     return adapted
+
+
+def _refuse_on_the_head(model: PreTrainedModel, setting: str) -> None:
+    """Refuse low rank on the head of tokens: the loss is made of its own weights (TRL's fused head)."""
+    if not is_classifier(model) and isinstance(model.get_output_embeddings(), BaseTunerLayer):
+        raise ConfigError(f"{setting}: an adapter on the head (lm_head) is never trained; leave it out")
 
 
 def cast(model: PreTrainedModel, dtype: Precision) -> None:
@@ -78,31 +93,55 @@ def with_adapter(
 ) -> PreTrainedModel:
     """Return the model with a saved adapter on it.
 
-    Raises CheckpointError when there is none, it is torn, it was trained on another base model, or it is
-    a classifier's and the model is none.
+    Raises CheckpointError when there is none, it is torn, it was trained on another base model, it is a
+    classifier's and the model is none, or a tensor of it would be left unset or unused.
     """
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / name).is_file():
-            raise CheckpointError(f"adapter.path: {folder} holds no adapter (no {name})")
-    if (folder / files.SEAL).exists() and not files.is_whole(folder):
-        raise CheckpointError(f"{folder}: a file of this adapter is missing or was changed after training")
-    trained_for = files.read_json(folder / "adapter_config.json")["task_type"]
-    if _CLASSIFIER in (trained_for, task_type(model)) and trained_for != task_type(model):
+    adapter_files.refuse_torn(folder)
+    saved = adapter_files.read(folder)
+    trained_for = saved.config.get("task_type") or task_type(model)
+    if trained_for != task_type(model):
         raise CheckpointError(
             f"adapter.path: {folder} was trained for {trained_for}, not for {task_type(model)}"
         )
-    about = files.read_json(folder / ABOUT) if (folder / ABOUT).exists() else {}
-    if about and about["base_revision"] != base.revision:
-        raise CheckpointError(
-            f"{folder} was trained on {about['base_name']} ({about['base_revision']}), not on"
-            f" {base.folder} ({base.revision}); choose that model"
-        )
+    adapter_files.refuse_other_base(saved, base)
     try:
-        return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # all that PEFT warns of is refused below
+            adapted = PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
     except (RuntimeError, ValueError) as error:  # sizes that do not match, layers that are not there
+        where = _SIZES.search(str(error))
         raise CheckpointError(
             f"{folder} does not fit {base.folder}: it belongs to another base model"
+            + (f" (see {where[1]})" if where else "")
         ) from error
+    except KeyError as error:  # of modules_to_save
+        raise CheckpointError(f"{folder}/{adapter_files.WEIGHTS} lacks {error}; train it again") from error
+    _refuse_strays(adapted, saved)
+    adapted.tie_weights = _stay_as_loaded
+    return adapted
+
+
+def _stay_as_loaded(*_: Any, **__: Any) -> None:
+    """Tie nothing: lm-eval ties the head to the table of tokens, and an adapter may have its own."""
+
+
+def _refuse_strays(model: PreTrainedModel, saved: Saved) -> None:
+    """Refuse an adapter that leaves a tensor of the model as PEFT drew it, or one of its file unused."""
+    all_there = model.state_dict()
+    own = get_peft_model_state_dict(model, state_dict=all_there, save_embedding_layers=False)
+    of_base = {name for name in all_there if ".default" not in name}  # PEFT's name of what an adapter adds
+    path = saved.folder / adapter_files.WEIGHTS
+    if unused := sorted(saved.shapes.keys() - own.keys() - of_base):
+        more = f" and {len(unused) - 1} more" if len(unused) > 1 else ""
+        raise CheckpointError(
+            f"{path}: {unused[0]}{more} would not be used: it was written for another model or by another"
+            " library; save it with PEFT's save_pretrained"
+        )
+    if unset := sorted(own.keys() - saved.shapes.keys()):
+        more = f" and {len(unset) - 1} more" if len(unset) > 1 else ""
+        raise CheckpointError(
+            f"{path} lacks {unset[0]}{more}, which {adapter_files.CONFIG} speaks of; train or copy it again"
+        )
 
 
 def load_trained(
@@ -121,14 +160,19 @@ def load_trained(
 
 
 def save(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, notes: dict[str, Any]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    notes: dict[str, Any],
+    base: Base | None = None,
 ) -> None:
     """Write weights, tokenizer and notes (file name -> JSON); the folder appears when it is whole.
 
-    Of several processes the main one writes, and the others wait until it has.
+    Of an adapter with the name of its base. Of several processes the main one writes, the others wait.
     """
     state = _whole_state(model)
-    processes.from_main(lambda: _write(model, state, tokenizer, folder, notes))
+    of = base if isinstance(model, PeftModel) else None
+    processes.from_main(lambda: _write((model, state), tokenizer, folder, notes, of))
 
 
 def _whole_state(model: PreTrainedModel) -> dict[str, Any] | None:
@@ -142,12 +186,13 @@ def _whole_state(model: PreTrainedModel) -> dict[str, Any] | None:
 
 
 def _write(
-    model: PreTrainedModel,
-    state: dict[str, Any] | None,
+    weights: tuple[PreTrainedModel, dict[str, Any] | None],
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
     notes: dict[str, Any],
+    base: Base | None,
 ) -> None:
+    model, state = weights
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     with files.room_on_disk(partial):
@@ -155,6 +200,8 @@ def _write(
         tokenizer.save_pretrained(partial)
         for name, note in notes.items():
             files.write_json(partial / name, note)
+        if base is not None:
+            adapter_files.name_base(partial, base)
         files.seal(partial)
     if folder.exists():  # torn: a whole one is not trained again
         shutil.rmtree(folder)
@@ -176,11 +223,23 @@ def trained_hash(folder: Path) -> str:
 def known_hashes(model: ModelConfig, adapter: AdapterConfig, cache_dir: Path) -> dict[str, str | None]:
     """Return hashes of the base model and of an earlier adapter, as they lie here (None: there is none).
 
-    Raises CheckpointError when adapter.path holds nothing that was trained.
+    Raises CheckpointError when adapter.path holds nothing that was trained, or that fits another base.
     """
+    base = bases.known(model, cache_dir)
+    if adapter.path is None:
+        return {"adapter": None, "base": base.revision if base else None}
+    trained, saved = trained_hash(Path(adapter.path)), adapter_files.read(Path(adapter.path))
+    adapter_files.refuse_torn(saved.folder)
+    adapter_files.refuse_other_settings(saved, adapter)
+    if base is not None and (unsaid := adapter_files.refuse_other_base(saved, base)):
+        log.info("adapter.path: %s", unsaid)
+    return {"adapter": trained, "base": base.revision if base else None}
+
+
+def ranks(model: PreTrainedModel) -> dict[str, int]:
+    """Return the rank of each layer that has an adapter, by its name; of a model without one none."""
     return {
-        "adapter": trained_hash(Path(adapter.path)) if adapter.path else None,
-        "base": bases.known_revision(model, cache_dir),
+        name: module.r["default"] for name, module in model.named_modules() if isinstance(module, LoraLayer)
     }
 
 

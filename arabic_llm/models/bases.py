@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ _BIN = "pytorch_model.bin"  # weights of older repositories; torch.load reads te
 _HASHED = ("*.safetensors", _BIN, "config.json", "tokenizer.json", "tokenizer.model", "vocab.txt")
 _TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "config.json")
 _WANTED = ("*.json", "*.safetensors", "*.model", "*.jinja")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)  # owner/name
 
 
 class MissingModelError(UserError):
@@ -30,6 +32,13 @@ class Base:
 
     folder: Path
     revision: str
+    hub_id: str | None = None  # owner/name of it on the hub, as its YAML or its user says
+    hub_revision: str | None = None  # where it lies in the hub's cache
+
+    @property
+    def reference(self) -> str:
+        """Return what transformers loads it by, from any folder: its name on the hub, or where it lies."""
+        return str(self.hub_id) if self.hub_revision else str(self.folder.absolute())
 
 
 def locate(model: ModelConfig, cache_dir: Path | None, *, network: bool = True) -> Base:
@@ -39,7 +48,9 @@ def locate(model: ModelConfig, cache_dir: Path | None, *, network: bool = True) 
     Raises MissingModelError, which says what is missing, where it may be put and what fetches it.
     """
     folder = _folder(model, network=network)
-    return Base(folder, files_hash(folder, cache_dir) if cache_dir else "")
+    revision = files_hash(folder, cache_dir) if cache_dir else ""
+    is_of_hub = not model.builtin and model.path is None and folder != place(model)
+    return Base(folder, revision, model.hub_id, model.revision if is_of_hub else None)
 
 
 def repository(model: ModelConfig) -> hub.Repository:
@@ -47,12 +58,18 @@ def repository(model: ModelConfig) -> hub.Repository:
     return hub.Repository(str(model.hub_id), model.revision, (*_WANTED, *model.extra_files))
 
 
-def known_revision(model: ModelConfig, cache_dir: Path) -> str | None:
-    """Return the revision of a model that is on this disk, or None."""
+def known(model: ModelConfig, cache_dir: Path) -> Base | None:
+    """Return a model that is on this disk, or None."""
     try:
-        return locate(model, cache_dir, network=False).revision
+        return locate(model, cache_dir, network=False)
     except MissingModelError:
         return None
+
+
+def known_revision(model: ModelConfig, cache_dir: Path) -> str | None:
+    """Return the revision of a model that is on this disk, or None."""
+    base = known(model, cache_dir)
+    return None if base is None else base.revision
 
 
 def tokenizer_base(model: ModelConfig) -> Base:

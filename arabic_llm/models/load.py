@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     BitsAndBytesConfig,
+    PretrainedConfig,
     PreTrainedModel,
     set_seed,
 )
@@ -22,6 +23,7 @@ from transformers.utils import logging
 
 from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
 from arabic_llm.config.model import ModelConfig, ModelKind
+from arabic_llm.errors import CheckpointError
 from arabic_llm.models.bases import Base
 from arabic_llm.models.folders import check_shape
 from arabic_llm.models.placement import Placement
@@ -29,6 +31,7 @@ from arabic_llm.models.shape import refuse_unknown
 
 _AUTO_CLASSES = {ModelKind.causal: AutoModelForCausalLM, ModelKind.masked: AutoModelForMaskedLM}
 HEADS = ("score", "classifier")  # what transformers calls the head of a decoder, of an encoder
+_LEFT_OUT = ("pooler", "seq_relationship")  # of BERT's pretraining: models of tokens have neither
 _LARGE_BYTES = 2**28
 
 
@@ -66,14 +69,57 @@ def base_model(
         )  # no file holds them: nothing to quantise
         options["quantization_config"] = nf4(placement.dtype, drawn_anew)
     with _bar_if_large(base.folder):
-        loaded: PreTrainedModel = auto_class.from_pretrained(
-            base.folder, dtype=dtype_of(adapter, placement), **options
+        loaded: PreTrainedModel
+        loaded, found = auto_class.from_pretrained(
+            base.folder.absolute(),  # what checkpoints of adapters name as their base
+            dtype=dtype_of(adapter, placement),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
+            **options,
         )
+    _refuse_strays((model.name, base.folder), found, loaded, head)
     if placement.device == "cpu":
         _never_repack(loaded)
     if placement.embedding_on_host:
         loaded.set_input_embeddings(HostEmbedding(loaded.get_input_embeddings().weight))
     return loaded
+
+
+def _refuse_strays(
+    where: tuple[str, Path], found: dict[str, Any], model: PreTrainedModel, head: Head | None
+) -> None:
+    """Refuse weights that leave a tensor of the model to be drawn at random, or one of their own unused.
+
+    A new head is drawn anew, and the heads of what a model was pretrained on have no place under it.
+    """
+    name, folder = where
+    missing, unused = found["missing_keys"], found["unexpected_keys"]
+    left_out, drawn = list(_LEFT_OUT), []
+    if head is not None and not _is_classifier(model.config):
+        heads = [one for one in (*missing, *unused) if not one.startswith(f"{model.base_model_prefix}.")]
+        left_out, drawn = [*left_out, *heads], [*_LEFT_OUT, *heads]
+    strays = {
+        "has another size": [one for one, *_ in found["mismatched_keys"]],
+        "is not there": [one for one in missing if not _is_of(one, drawn)],
+        "has no place in it": [one for one in unused if not _is_of(one, left_out)],
+    }
+    for what, names in strays.items():
+        if names:
+            more = f", and {len(names) - 1} more" if len(names) > 1 else ""
+            raise CheckpointError(
+                f"{folder}: the weights are not those of a whole {type(model).__name__}: {min(names)}"
+                f" {what}{more}; give the folder of the model that model={name} is, or fetch it again"
+            )
+
+
+def _is_classifier(config: PretrainedConfig) -> bool:
+    """Return whether a model was saved with a head of classes."""
+    return any(one.endswith("ForSequenceClassification") for one in config.architectures or ())
+
+
+def _is_of(name: str, parts: Iterable[str]) -> bool:
+    """Return whether a tensor is one of some parts of a model, or belongs to one."""
+    return any(f".{part}." in f".{name}." for part in parts)
 
 
 class HostEmbedding(nn.Module):

@@ -14,7 +14,7 @@ from arabic_llm.evaluation.suites import SuiteEntry
 from arabic_llm.memory import eval_batching, eval_plan, weights
 from arabic_llm.memory.eval_batching import Room
 from arabic_llm.memory.inference_peak import InferenceParts
-from arabic_llm.models import families, load, placement
+from arabic_llm.models import adapter_files, families, load, placement
 from arabic_llm.models.placement import Placement
 from arabic_llm.profiling import skeleton
 from arabic_llm.profiling.harmless import harmless
@@ -36,7 +36,7 @@ def fit(config: RunConfig, chosen: Sequence[SuiteEntry], *, adapted: bool) -> Ev
 
     Raises HardwareError when hw asks for a card that is not there.
     """
-    place = placement.resolve(config.hw)
+    config, place = adapter_files.as_it_is(config), placement.resolve(config.hw)
     hw = _settings(config.hw, place)
     both = replace(eval_batching.room(config.model, config.adapter, hw), most=place.eval_batch_size)
     own = replace(both, held=eval_batching.hold(config.model, config.adapter, hw, adapted=adapted))
@@ -102,7 +102,7 @@ def refuse(config: RunConfig, fitted: EvaluationFit) -> None:
         return  # nobody has counted its passes
     length = min(config.model.max_length, eval_plan.QUESTION)
     if not fitted.own.is_within(least):
-        ways = eval_plan.cures(fitted.room, config.model, config.adapter, config.hw)
+        ways = eval_plan.cures(fitted.room, config.model, adapter_files.followed(config.adapter), config.hw)
         cures = [f"{key}={value}" for key, value in ways.items()]
         raise HardwareError(
             f"hw={config.hw.name} leaves {config.hw.usable_gib} GiB and judging {name} needs"

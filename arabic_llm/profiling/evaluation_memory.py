@@ -23,7 +23,7 @@ from arabic_llm.memory import inference_peak
 from arabic_llm.memory.inference_peak import Held, Pass
 from arabic_llm.memory.wording import far_off, mib
 from arabic_llm.memory.workload import Peak, workspace
-from arabic_llm.models import families
+from arabic_llm.models import adapter, families
 from arabic_llm.profiling import skeleton
 from arabic_llm.profiling.harmless import harmless
 
@@ -192,6 +192,7 @@ class Watch:
 def hold(model: PreTrainedModel) -> Held | None:
     """Return how a model lies on its device, read off itself; None for families that nobody predicts."""
     config, peft = model.config, getattr(model, "peft_config", {}).get("default")
+    ranks = adapter.ranks(model)
     if families.known(config.model_type) is None:
         return None
     on_cpu = model.device.type == "cpu"
@@ -201,8 +202,8 @@ def hold(model: PreTrainedModel) -> Held | None:
         architecture=families.architecture(shape),
         nf4=getattr(config, "quantization_config", None) is not None,
         dtype=Precision[str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")],
-        rank=peft and peft.r,
-        target_modules=tuple(sorted(peft.target_modules)) if peft else (),
+        rank=max(ranks.values(), default=None),
+        target_modules=tuple(sorted({name.rpartition(".")[2] for name in ranks})),
         dora=bool(peft and peft.use_dora),
         on_cpu=on_cpu,
         workspace_bytes=workspace(major),

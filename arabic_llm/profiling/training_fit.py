@@ -14,7 +14,7 @@ from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory import weights, wording
 from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.workload import Objective
-from arabic_llm.models import families, load, placement
+from arabic_llm.models import adapter_files, families, load, placement
 from arabic_llm.models.placement import Placement, micro_batch
 from arabic_llm.profiling import kept, skeleton
 from arabic_llm.profiling.harmless import harmless
@@ -36,6 +36,7 @@ def fit(config: RunConfig, task: TrainingConfig, num_labels: int | None = None) 
 
     Raises HardwareError when hw asks for a card that is not there, ConfigError for too large a rank.
     """
+    config = adapter_files.as_it_is(config)
     planning.refuse_wide(config.model, config.adapter)
     place = placement.resolve(config.hw)
     each, quantization = load.dtype_of(config.adapter, place).itemsize, config.adapter.quantization
@@ -66,12 +67,12 @@ def refuse(config: RunConfig, fitted: TrainingFit) -> None:
 
 def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: TrainingFit) -> str:
     """Return what is about to happen in one line; the figures of the memory are a closed form."""
-    model, adapter = config.model, config.adapter
+    model, adapter = config.model, adapter_files.followed(config.adapter)
     size, accumulation = micro_batch(fitted.place, task.effective_batch_size)
     each = f" in each of {processes.count()} processes" if processes.count() > 1 else ""
     parts = f"{wording.micro_batches(accumulation, size)}{each}"
     batch = f"{task.effective_batch_size} sequences ({parts})"
-    trained = ""
+    trained = f" ({sum(adapter.tensor_sizes) / 1e6:,.2f} M trained)" if adapter.tensor_sizes else ""
     is_counted = families.known(model.architecture.model_type) is not None
     if (
         is_counted

@@ -244,7 +244,7 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
     None where it is of no family that a rehearsal knows.
     """
     config, peft = model.config, getattr(model, "peft_config", {}).get("default")
-    is_classifier = adapter.is_classifier(model)
+    is_classifier, ranks = adapter.is_classifier(model), adapter.ranks(model)
     if families.known(config.model_type) is None:
         return None
     shape = {name: value for name, value in config.to_dict().items() if value is not None}
@@ -264,8 +264,8 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         weights=weights,
         compute=mixed or weights,
         autocast=mixed is not None,
-        rank=peft and peft.r,
-        target_modules=tuple(sorted(peft.target_modules)) if peft else (),
+        rank=max(ranks.values(), default=None),
+        target_modules=tuple(sorted({name.rpartition(".")[2] for name in ranks})),
         dropout=peft.lora_dropout if peft else 0.0,
         adapter=_dtype(next(p for n, p in model.named_parameters() if "lora_" in n)) if peft else weights,
         attention=_attention(config, mixed, batch, major if on_cuda else None),

@@ -14,6 +14,7 @@ from arabic_llm.config.task import PlanConfig, Planned
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import eval_plan
 from arabic_llm.memory import training_plan as planning
+from arabic_llm.models import adapter_files
 from arabic_llm.profiling import kept
 from arabic_llm.tasks import Inputs
 from arabic_llm.workflows import plan
@@ -39,6 +40,7 @@ def dry_run(config: RunConfig) -> None:
     task = config.task
     if not isinstance(task, PlanConfig):
         raise ConfigError("task=plan is needed here")
+    config = adapter_files.as_it_is(config)
     if task.of is Planned.evaluate:
         if task.exact:
             raise ConfigError(

@@ -67,7 +67,7 @@ def fine_tune(
         },
         "ledger.json": [ledger.as_dict() for ledger in data.ledgers],
     }
-    finetuning.keep(model, tokenizer, outcome, trained, notes)
+    finetuning.keep((model, outcome), tokenizer, trained, notes, base)
     return trained
 
 

@@ -83,7 +83,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         "lint.json": seen.as_dict(),
         "ledger.json": [*(counted.as_dict() for counted in rows.ledgers), train.ledger.as_dict()],
     }
-    keep(model, codec.tokenizer, outcome, trained, notes)
+    keep((model, outcome), codec.tokenizer, trained, notes, base)
     return trained
 
 
@@ -109,14 +109,15 @@ def trained_before(method: Method, directory: Path) -> tuple[Path, bool]:
 
 
 def keep(
-    model: PreTrainedModel,
+    tuned: tuple[PreTrainedModel, Outcome],
     tokenizer: PreTrainedTokenizerBase,
-    outcome: Outcome,
     trained: Path,
     notes: dict[str, Any],
+    base: Base,
 ) -> None:
     """Save what was trained, whole, with its notes (file name -> JSON), and say how training ended."""
-    adapter.save(model, tokenizer, trained, notes | {"outcome.json": asdict(outcome)})
+    model, outcome = tuned
+    adapter.save(model, tokenizer, trained, notes | {"outcome.json": asdict(outcome)}, base)
     dev_loss = "" if outcome.dev_loss is None else f", on dev {outcome.dev_loss:.3f}"
     log.info(
         "trained %s steps: loss %.3f%s%s", *(outcome.steps, outcome.train_loss, dev_loss, outcome.memory)

@@ -5,7 +5,7 @@ from conftest import compose_config
 
 from arabic_llm import files
 from arabic_llm.errors import CheckpointError, ConfigError
-from arabic_llm.models import adapter, bases, families, load, placement, tokenization
+from arabic_llm.models import adapter, adapter_files, bases, families, load, placement, tokenization
 from arabic_llm.models.bases import Base
 
 
@@ -69,7 +69,7 @@ def test_architectures_without_weights_here_have_their_own_names(model_type, nam
 def saved(tmp_path):
     config, base, model = parts("adapter.rank=4")
     tuned = adapter.attach(model, config.adapter, base, 1)
-    notes = {adapter.ABOUT: {"base_name": "tiny", "base_revision": "sha256:aaaa"}}
+    notes = {adapter_files.ABOUT: {"base_name": "tiny", "base_revision": "sha256:aaaa"}}
     adapter.save(tuned, tokenization.load(base), tmp_path / "adapter", notes)
     return tmp_path / "adapter"
 
@@ -101,7 +101,7 @@ def test_a_folder_without_an_adapter_is_refused(tmp_path):
 
 
 def test_a_foreign_adapter_of_other_sizes_is_refused(saved):
-    (saved / adapter.ABOUT).unlink()  # as an adapter from elsewhere comes
+    (saved / adapter_files.ABOUT).unlink()  # as an adapter from elsewhere comes
     (saved / files.SEAL).unlink()
     _, base, _ = parts()
     from transformers import AutoModelForCausalLM, Qwen2Config

@@ -1,0 +1,203 @@
+"""When each setting is read: one that was typed and that nothing would read is refused, not passed over.
+
+A task says which parts of a configuration it reads (`TaskConfig.reads`); here each field says of which part
+it is, and in which combination nothing reads it after all. A new field needs its line: a test looks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, is_dataclass
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from arabic_llm.config import task as tasks
+from arabic_llm.config import unread
+from arabic_llm.config.adapter import AdapterConfig
+from arabic_llm.config.data import CleaningConfig, ColumnsConfig, DataConfig, SourceConfig
+from arabic_llm.config.hw import ExecutorConfig, HardwareConfig
+from arabic_llm.config.model import ArchitectureConfig, ModelConfig
+from arabic_llm.config.run import RunConfig
+from arabic_llm.config.suite import JudgeConfig, SuiteConfig, SuiteTask
+from arabic_llm.config.task import Part, TaskConfig
+from arabic_llm.errors import ConfigError
+
+Why = Callable[[RunConfig, Any], str | None]  # of the settings and those beside it: why nothing reads it
+
+
+@dataclass(frozen=True)
+class Rule:
+    """By which tasks a field is read, those that read one of some parts (none: all), and when it is not."""
+
+    parts: frozenset[Part]
+    why_not: Why
+
+
+def _read(names: str, *parts: Part, why_not: Why = lambda _config, _owner: None) -> dict[str, Rule]:
+    return {name: Rule(frozenset(parts), why_not) for name in names.split()}
+
+
+_TRAINED = (Part.training, Part.asking)
+_ITEMS = (Part.items, Part.asking)
+_SOURCE = {
+    **_read("name builtin language", Part.rows),
+    **_read("path files dev_files test_files shape", Part.rows, why_not=unread.of_files),
+    **_read("hub_id", Part.rows, why_not=unread.hub_of_data),
+    **_read("revision", Part.rows, why_not=unread.revision_of_data),
+    **_read("license seen_in_training", Part.cleaning),
+    **_read("profile without_steps max_rows sample_size", Part.rows, why_not=unread.of_a_source),
+    **_read("dedup on_bad_row", Part.rows),
+    **_read("weight", Part.rows, why_not=unread.weight),
+}
+READ: dict[type, dict[str, Rule]] = {
+    RunConfig: _read("seed resume dry_run tracking data_root cache_dir output_dir"),
+    ModelConfig: {
+        **_read("name kind builtin", Part.model),
+        **_read("path hub_id", Part.model, why_not=unread.place_of_model),
+        **_read("revision extra_files", Part.model, why_not=unread.hub_of_model),
+        **_read("chat_template stop_token pad_token end_of_text", Part.template),
+        **_read("max_length", Part.template),
+        **_read("learning_rate", Part.training, why_not=unread.learning_rate),
+    },
+    ArchitectureConfig: _read(
+        "model_type hidden_size intermediate_size num_hidden_layers num_attention_heads head_dim vocab_size"
+        " num_key_value_heads tie_word_embeddings attention_bias max_position_embeddings type_vocab_size"
+        " other",
+        *_TRAINED,
+    ),
+    AdapterConfig: {
+        **_read("name method quantization path", Part.tuning, Part.asking),
+        **_read("dtype", Part.tuning),
+        **_read(
+            "rank alpha dropout target_modules use_dora use_rslora", Part.tuning, why_not=unread.low_rank
+        ),
+    },
+    HardwareConfig: {
+        **_read("name device usable_gib card_gib compute_capability precision num_cards", *_TRAINED),
+        **_read("eval_batch_size", *_TRAINED),
+        **_read("micro_batch_size gradient_checkpointing", Part.training),
+        **_read("fsdp", Part.training, why_not=unread.shared_out),
+        **_read("optimizer_on_host", Part.training, why_not=unread.moments_on_host),
+        **_read("embedding_on_host", Part.training, why_not=unread.table_on_host),
+        **_read("num_processes", Part.cleaning),
+    },
+    ExecutorConfig: {
+        **_read("kind num_tasks", Part.cleaning, why_not=unread.of_executor),
+        **_read("mem_per_cpu_gb", Part.cleaning, why_not=unread.cluster),
+        **_read("partition time sbatch_args", Part.cleaning, why_not=unread.slurm),
+    },
+    SourceConfig: _SOURCE,
+    DataConfig: {
+        **_read("language_quotas", Part.rows),
+        **_read("labels labels_are_ordered", Part.labels),
+        **_read("num_length_buckets", Part.training, Part.cleaning),
+        **_read("dev_share", Part.rows, Part.training),
+        **_read("test_share", Part.rows),
+        **_read("overflow max_lost_share", Part.tokens),
+        **_read("engine", Part.cleaning),
+    },
+    ColumnsConfig: _read(
+        "messages prompt context history response rejected system text label subject unread_keys",
+        *(Part.rows,),
+        why_not=unread.of_files,
+    ),
+    CleaningConfig: {
+        **_read("bidi_controls min_chars max_chars max_repetition", Part.rows, why_not=unread.of_a_source),
+        **_read("min_script_share max_latin_words drop_echoes", Part.rows, why_not=unread.of_a_source),
+        **_read("drop_test_items", Part.rows, why_not=unread.of_a_source),
+        **_read("scripts allow_english_fallback", Part.rows, why_not=unread.scripts),
+        **_read("near_duplicates", Part.rows),  # of a mix over all its sources
+    },
+    SuiteConfig: {
+        **_read("name allow_missing", *_ITEMS, why_not=unread.items),
+        **_read("overall limit", Part.asking),
+    },
+    SuiteTask: {
+        **_read("folder path reader data", *_ITEMS, why_not=unread.items),
+        **_read("seed", *_ITEMS, why_not=unread.split),
+        **_read("language skill metrics num_fewshot chat limit aggregate seen_in_training", Part.asking),
+    },
+    JudgeConfig: _read("endpoint model", Part.judge),
+    TaskConfig: _read("name"),
+    tasks.TrainingConfig: {
+        **_read("learning_rate max_steps effective_batch_size max_length optimizer warmup_ratio"),
+        **_read("weight_decay max_grad_norm eval_steps save_steps save_total_limit"),
+        **_read("early_stopping_patience"),
+        **_read("epochs", why_not=unread.epochs),
+    },
+    tasks.HeldOutConfig: {**_read("num_bytes"), **_read("texts", why_not=unread.held_out)},
+    tasks.CompareConfig: _read("base tuned"),
+    tasks.RobustnessConfig: {
+        **_read("perturbations rates"),
+        **_read("diacritised_text", why_not=unread.diacritics),
+    },
+    tasks.PretrainConfig: _read("num_documents export_to"),
+    tasks.PlanConfig: _read("of exact"),
+    tasks.PrepareConfig: _read("epochs effective_batch_size"),
+    tasks.InspectConfig: {**_read("ids max_length"), **_read("rows", why_not=unread.rows_shown)},
+    tasks.ReportConfig: _read("folders"),
+}
+
+
+def refuse_unread(config: RunConfig, overrides: Iterable[str]) -> None:
+    """Refuse what was typed and nothing would read. Raises ConfigError."""
+    for key, value in _settings(overrides):
+        if (found := _rule(config, key)) is None:
+            continue
+        owner, rule = found
+        if rule.parts and not rule.parts & config.task.reads:
+            names = ", ".join(f"task={name}" for name in readers(rule.parts))
+            raise ConfigError(f"{key} has no meaning with task={config.task.name}; {names} would read it")
+        if (why := rule.why_not(config, owner)) is not None:
+            raise ConfigError(f"{key}={value} has no meaning {why}")
+
+
+def readers(parts: frozenset[Part]) -> list[str]:
+    """Return the tasks that read one of some parts, by name."""
+    every = {name: node for name, node in vars(tasks).items() if isinstance(node, type)}
+    return sorted(
+        name.removesuffix("Config").lower()
+        for name, node in every.items()
+        if issubclass(node, TaskConfig) and node.reads & parts and node.reads != frozenset(Part)
+    )
+
+
+def rule_of(owner: type, name: str) -> Rule | None:
+    """Return when a field of a type of settings is read; those it inherits are its bases'."""
+    return next((READ[base][name] for base in owner.__mro__ if name in READ.get(base, {})), None)
+
+
+def _settings(overrides: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """Yield full key and value of what was typed, of mappings what is in them."""
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if not override.is_delete() and not override.is_sweep_override():
+            yield from _leaves(override.get_key_element().lstrip("+"), override.value())
+
+
+def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _leaves(f"{key}.{name}", inner)
+    else:
+        yield key, value
+
+
+def _rule(config: RunConfig, key: str) -> tuple[Any, Rule] | None:
+    """Return the settings that hold a key and the rule of its field; None for what is none of ours."""
+    owner: Any = config
+    outer: Rule | None = None
+    for name in key.split("."):
+        if isinstance(owner, Mapping):
+            owner = owner.get(name)
+            continue
+        if not hasattr(owner, name):
+            return None
+        rule, inner = rule_of(type(owner), name), getattr(owner, name)
+        is_mapping = isinstance(inner, Mapping) and any(map(is_dataclass, inner.values()))
+        if not is_dataclass(inner) and not is_mapping:
+            if rule is not None and outer is not None:
+                rule = Rule(outer.parts, rule.why_not)  # of rows that a suite asks: not those of data=
+            return None if rule is None else (owner, rule)
+        owner, outer = inner, outer or rule
+    return None

@@ -1,0 +1,158 @@
+"""Combinations in which nothing reads a setting: each says why, or None where something does.
+
+A setting is given with what holds it: the settings beside it, and the whole configuration.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from arabic_llm.config.adapter import AdapterConfig, Method
+from arabic_llm.config.data import CleaningConfig, Engine, SourceConfig
+from arabic_llm.config.hw import Device, ExecutorConfig, ExecutorKind, HardwareConfig
+from arabic_llm.config.model import ModelConfig
+from arabic_llm.config.run import RunConfig
+from arabic_llm.config.suite import SuiteTask
+from arabic_llm.config.task import HeldOutConfig, InspectConfig, Part, RobustnessConfig
+
+
+def place_of_model(config: RunConfig, model: ModelConfig) -> str | None:
+    """Refuse another place for a model that ships with the package."""
+    if not model.builtin:
+        return None
+    return (
+        f"with model={model.name}, which is built in: for a folder of its shape add model.builtin=false,"
+        " for another model choose that one (model=qwen2_0_5b, ...)"
+    )
+
+
+def hub_of_model(config: RunConfig, model: ModelConfig) -> str | None:
+    """Refuse what is of the hub, where a folder is read instead."""
+    if model.path is not None:
+        return f"beside model.path={model.path}, which is read instead of the hub"
+    return place_of_model(config, model) or ("without model.hub_id" if model.hub_id is None else None)
+
+
+def learning_rate(config: RunConfig, model: ModelConfig) -> str | None:
+    """Refuse the model's, where the task has another one."""
+    rate = getattr(config.task, "learning_rate", model.learning_rate)
+    return None if rate == model.learning_rate else f"beside task.learning_rate={rate:g}, which is taken"
+
+
+def low_rank(config: RunConfig, adapter: AdapterConfig) -> str | None:
+    """Refuse the shape of an adapter that is there already, or that there is none of."""
+    if adapter.path is not None:
+        return f"beside adapter.path={adapter.path}: that adapter keeps its own; leave one of them out"
+    return None if adapter.method is Method.lora else f"with adapter={adapter.name}"
+
+
+def moments_on_host(config: RunConfig, hw: HardwareConfig) -> str | None:
+    """Refuse to move what is there anyway."""
+    return "on a CPU, where they are anyway" if hw.device is Device.cpu else None
+
+
+def table_on_host(config: RunConfig, hw: HardwareConfig) -> str | None:
+    """Refuse to move a table that is trained or the head, and what no plan would move."""
+    if config.model.architecture.tie_word_embeddings is True:
+        return f"with model={config.model.name}, whose table of tokens is its head too"
+    if config.adapter.method is Method.full:
+        return f"with adapter={config.adapter.name}, which trains the table of tokens"
+    is_planned = hw.device is not Device.cpu and (hw.usable_gib is not None or hw.name == "auto")
+    return None if is_planned else "without a card and a budget (hw.usable_gib)"
+
+
+def shared_out(config: RunConfig, hw: HardwareConfig) -> str | None:
+    """Refuse to share out over one card."""
+    return "with hw.num_cards=1" if hw.num_cards == 1 and hw.device is not Device.cpu else None
+
+
+def of_executor(config: RunConfig, executor: ExecutorConfig) -> str | None:
+    """Refuse executors without datatrove."""
+    return None if config.data.engine is Engine.datatrove else "without data.engine=datatrove"
+
+
+def slurm(config: RunConfig, executor: ExecutorConfig) -> str | None:
+    """Refuse what only Slurm takes."""
+    is_slurm = executor.kind is ExecutorKind.slurm
+    return of_executor(config, executor) or (None if is_slurm else "without hw.executor.kind=slurm")
+
+
+def cluster(config: RunConfig, executor: ExecutorConfig) -> str | None:
+    """Refuse memory for processes of this machine, which share it."""
+    is_local = executor.kind is ExecutorKind.local
+    return of_executor(config, executor) or ("with hw.executor.kind=local" if is_local else None)
+
+
+def of_a_source(config: RunConfig, owner: object) -> str | None:
+    """Return why a setting of rows is not read: those of a mix are its sources'."""
+    data = config.data
+    is_own = any(owner is one for one in (data, data.columns, data.cleaning))
+    if is_own and data.sources and data.path is None:
+        names = ", ".join(data.sources)
+        return f"with data={data.name}, a mix: set it for a source (data.sources.<name>: {names})"
+    return None
+
+
+def of_files(config: RunConfig, owner: object) -> str | None:
+    """Refuse files of rows that are generated."""
+    if getattr(owner, "builtin", False) or (owner is config.data.columns and config.data.builtin):
+        return f"with data={config.data.name}, which is built in: for rows of your own take data=local"
+    return of_a_source(config, owner)
+
+
+def hub_of_data(config: RunConfig, source: SourceConfig) -> str | None:
+    """Refuse what is of the hub, where a path is read instead."""
+    if source.path is not None:
+        return f"beside the path {source.path}, which is read instead of the hub"
+    return of_files(config, source)
+
+
+def revision_of_data(config: RunConfig, source: SourceConfig) -> str | None:
+    """Refuse a revision of nothing."""
+    return hub_of_data(config, source) or ("without a hub_id" if source.hub_id is None else None)
+
+
+def weight(config: RunConfig, source: SourceConfig) -> str | None:
+    """Refuse a share of what is no mix."""
+    return "but of the sources of a mix" if source is config.data else None
+
+
+def scripts(config: RunConfig, cleaning: CleaningConfig) -> str | None:
+    """Refuse scripts without a share of them."""
+    is_unset = cleaning.min_script_share is None
+    return of_a_source(config, cleaning) or ("without min_script_share beside it" if is_unset else None)
+
+
+def items(config: RunConfig, owner: object) -> str | None:
+    """Return why no item of the suite is looked at, where the task may ask for them."""
+    if config.task.reads & {Part.asking, Part.tuning}:
+        return None
+    read = [config.data, *config.data.sources.values()]
+    is_asked = any(source.cleaning.drop_test_items for source in read)
+    return None if is_asked else "without data.cleaning.drop_test_items, which asks for the suite's items"
+
+
+def split(config: RunConfig, task: SuiteTask) -> str | None:
+    """Refuse a seed where no split is drawn."""
+    return items(config, task) or (None if task.data is not None else "without the task's data")
+
+
+def epochs(config: RunConfig, task: Any) -> str | None:
+    """Refuse epochs where steps are counted."""
+    steps = getattr(task, "max_steps", None)
+    return None if steps is None else f"beside task.max_steps={steps}, which is taken"
+
+
+def held_out(config: RunConfig, held_out: HeldOutConfig) -> str | None:
+    """Refuse texts of which no byte is read."""
+    return None if held_out.num_bytes else "with task.held_out.num_bytes=0"
+
+
+def rows_shown(config: RunConfig, task: InspectConfig) -> str | None:
+    """Refuse a number of rows where they are named."""
+    return "beside task.ids, which are shown instead" if task.ids else None
+
+
+def diacritics(config: RunConfig, task: RobustnessConfig) -> str | None:
+    """Refuse a text that nobody learns from."""
+    return None if "diacritics_added" in task.perturbations else "without diacritics_added among them"
