@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass
@@ -50,12 +51,15 @@ def to_config(cfg: DictConfig) -> RunConfig:
     """Return the composed config as dataclasses.
 
     Raises ConfigError for a key no schema has (`+adapter.rnak=8` passes Hydra's own check),
-    for a mandatory value left out, and for a value its dataclass refuses.
+    for a mandatory value left out, for a number that is not finite (no bound refuses nan: it is neither
+    below nor above one), and for a value its dataclass refuses.
     """
     for key, known in _unknown_keys(cfg):
         raise ConfigError(f"no setting '{key}'{did_you_mean(key, known)}")
     if missing := OmegaConf.missing_keys(cfg):
         raise ConfigError(f"no value for {', '.join(sorted(missing))}")
+    for key, value in _not_finite(OmegaConf.to_container(cfg)):
+        raise ConfigError(f"{key}={value} is not finite; give a number")
     try:
         return cast(RunConfig, OmegaConf.to_object(cfg))
     except (ValueError, OmegaConfBaseException) as error:
@@ -81,3 +85,12 @@ def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, list
             yield prefix + key, known
         elif not OmegaConf.is_missing(cfg, key) and isinstance(cfg[key], DictConfig):
             yield from _unknown_keys(cfg[key], f"{prefix}{key}.")
+
+
+def _not_finite(values: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    """Yield (full key, value) of each number that is infinite or none."""
+    if isinstance(values, float) and not math.isfinite(values):
+        yield key, values
+    elif isinstance(values, dict | list):
+        for name, value in values.items() if isinstance(values, dict) else enumerate(values):
+            yield from _not_finite(value, f"{key}.{name}".lstrip("."))
