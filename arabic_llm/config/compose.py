@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass
@@ -24,6 +23,8 @@ from arabic_llm.config.naming import without_how
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import TaskConfig
 from arabic_llm.errors import ConfigError
+
+_MOST = 1e37  # AdamW's first step multiplies the learning rate by 10, and float32 ends at 3.4e38
 
 
 class ExperimentRecipes(SearchPathPlugin):
@@ -59,7 +60,7 @@ def to_config(cfg: DictConfig) -> RunConfig:
     if missing := OmegaConf.missing_keys(cfg):
         raise ConfigError(f"no value for {', '.join(sorted(missing))}")
     for key, value in _not_finite(OmegaConf.to_container(cfg)):
-        raise ConfigError(f"{key}={value} is not finite; give a number")
+        raise ConfigError(f"{key}={value} is not finite where 32 bits hold it; give another number")
     try:
         return cast(RunConfig, OmegaConf.to_object(cfg))
     except (ValueError, OmegaConfBaseException) as error:
@@ -88,8 +89,8 @@ def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, list
 
 
 def _not_finite(values: Any, key: str = "") -> Iterator[tuple[str, float]]:
-    """Yield (full key, value) of each number that is infinite or none."""
-    if isinstance(values, float) and not math.isfinite(values):
+    """Yield (full key, value) of each number that is infinite or none, or so in 32 bits after a step."""
+    if isinstance(values, float) and not abs(values) < _MOST:
         yield key, values
     elif isinstance(values, dict | list):
         for name, value in values.items() if isinstance(values, dict) else enumerate(values):

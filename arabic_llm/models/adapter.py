@@ -18,7 +18,7 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.errors import CheckpointError, ConfigError
-from arabic_llm.models import bases, families, load
+from arabic_llm.models import bases, families, finite, load
 from arabic_llm.models.bases import Base
 from arabic_llm.models.families import ALL_LINEAR
 from arabic_llm.models.load import Head
@@ -125,8 +125,10 @@ def save(
 ) -> None:
     """Write weights, tokenizer and notes (file name -> JSON); the folder appears when it is whole.
 
-    Of several processes the main one writes, and the others wait until it has.
+    Of several processes the main one writes, and the others wait until it has. Raises TrainingError for
+    weights that are not finite.
     """
+    finite.refuse(model, f"{folder}, before it was written")
     state = _whole_state(model)
     processes.from_main(lambda: _write(model, state, tokenizer, folder, notes))
 
