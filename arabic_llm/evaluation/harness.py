@@ -86,7 +86,13 @@ def _ask(judge: LM, entry: SuiteEntry, limit: int | None) -> Iterator[Item]:
                 asked = str(document)
             is_generated = not item.num_choices
             is_cut = is_generated and judge.reached_limit(sample["resps"][0][0], sample["arguments"][0])
-            yield replace(item, prompt_hash=fingerprint(asked), is_shot=asked in shots, is_cut=is_cut)
+            yield replace(
+                item,
+                prompt_hash=fingerprint(asked),
+                is_shot=asked in shots,
+                is_cut=is_cut,
+                lost_tokens=judge.lost.of(sample["arguments"]),
+            )
 
 
 def _item(task: str, filtered: dict[str, dict[str, Any]], question: Question, metrics: list[str]) -> Item:

@@ -172,6 +172,8 @@ def _notes(first: Score, values: dict[str, float]) -> Iterator[str]:
         yield "seen in training"
     if first.metric not in ("acc", "exact_match"):
         yield first.metric
+    if first.num_shortened:
+        yield f"{first.num_shortened:,} of {first.n:,} prompts cut"
     if first.constant is not None:
         yield f"always one answer: {tables.percent(first.constant)}"
     if "chrf" in values:

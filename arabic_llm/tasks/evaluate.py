@@ -31,6 +31,6 @@ def run(config: RunConfig, directory: Path) -> float:
     trained = Path(config.adapter.path) if config.adapter.path else None
     evaluation = evaluate.evaluate(config, trained, directory / "evaluation")
     processes.from_main(lambda: evaluate.leave(config, evaluation, directory / "evaluation"))
-    said = [tables.scores_terminal(evaluation.scores), *tables.left_out(evaluation.judged)]
-    log.info("\n%s", "\n".join(said))
+    lines = [*tables.left_out(evaluation.judged), *tables.shortened(evaluation.scores)]
+    log.info("\n%s", "\n".join([tables.scores_terminal(evaluation.scores), *lines]))
     return evaluate.mean_score(config.suite, evaluation)

@@ -173,7 +173,8 @@ def _asked(limit: int | None, chosen: list[SuiteEntry], overall: str | None) -> 
 def leave(config: RunConfig, evaluation: Evaluation, folder: Path) -> SortedMistakes:
     """Leave an evaluation in a folder, with its scores and its mistakes as tables; return the mistakes."""
     scores.write(evaluation, folder)
-    said = "".join(f"\n{line}\n" for line in tables.left_out(evaluation.judged))
+    lines = [*tables.left_out(evaluation.judged), *tables.shortened(evaluation.scores)]
+    said = "".join(f"\n{line}\n" for line in lines)
     files.write_text(folder / "scores.md", tables.scores_markdown(evaluation.scores) + said)
     files.write_text(folder / "scores.csv", tables.scores_csv(evaluation.scores))
     found = explain_mistakes.explain(evaluation, config.judge, Path(config.cache_dir))
