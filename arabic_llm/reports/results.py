@@ -192,7 +192,10 @@ def _way(evaluation: Evaluation, score: Score) -> dict[str, Any]:
                 for key, value in entry.items()
             }
             ways[name] = {key: value for key, value in own.items() if key != "seen_in_training"}
-    return {"tasks": ways, "limit": judged["limit"], "lm_eval": judged["lm_eval"]}
+    made = {
+        key: judged.get(key) for key in ("limit", "lm_eval", "transformers", "tokenizers", "peft", "code")
+    }
+    return {"tasks": ways, **made}
 
 
 def _lettered(several: list[Row]) -> list[Row]:
