@@ -1,20 +1,24 @@
 """An answer is of the model and the item alone, and where there is none the evaluation says so."""
 
 import random
+import shutil
 
 import pytest
 import torch
 from conftest import compose_config
 from lm_eval.api.instance import Instance
+from safetensors.torch import load_file, save_file
 from test_scoring import SIZE, ids, model_of
 from transformers import Gemma3TextConfig, GenerationConfig, LlamaConfig, MistralConfig, Qwen2Config
 
+from arabic_llm import files
+from arabic_llm.config.paths import PACKAGE
 from arabic_llm.errors import ConfigError, ModelError
 from arabic_llm.evaluation import rotary, scoring
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.evaluation.prefixes import Request
-from arabic_llm.models import bases, load, placement
+from arabic_llm.models import adapter, bases, load, placement
 
 LONG = {"max_position_embeddings": 16}
 DYNAMIC = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}
@@ -110,6 +114,22 @@ def test_what_a_checkpoint_wishes_of_its_answers_is_not_followed(built_in, monke
     lm._answers = Answers()
     assert lm.generate_until(asked("generate_until", *REPEATS_OR_ENDS), disable_tqdm=True) == plain
     assert lm.model.generation_config is own
+
+
+def test_nor_are_they_with_an_adapter(tiny_codec):
+    """An adapter hands its configuration on to the model it stands on."""
+    config = compose_config("hw=cpu")
+    base, said = bases.locate(config.model, None), []
+    for penalty in (None, 5.0):
+        model = load.base_model(config.model, base, config.adapter, placement.resolve(config.hw))
+        adapted = adapter.attach(model, config.adapter, base, 1).eval()
+        model.generation_config.repetition_penalty = penalty
+        lm = ChatLM(adapted, tiny_codec, Limits(4, 256, None))
+        for _ in range(2):
+            said.append(lm.generate_until(asked("generate_until", *REPEATS_OR_ENDS), disable_tqdm=True))
+            lm._answers = Answers()
+        assert model.generation_config.repetition_penalty == penalty
+    assert said == said[:1] * 4
 
 
 def test_the_tokens_that_end_an_answer_are_the_checkpoints(tiny_codec):
@@ -211,3 +231,35 @@ def test_answers_that_leave_no_room_for_the_question_are_refused_in_a_line(tiny_
     said = r"^school, item 0: answers of 16 tokens leave no room for the question in model.max_length=16"
     with pytest.raises(ConfigError, match=said):
         lm.generate_until(asked("generate_until", ("سؤال", {name: 16})), disable_tqdm=True)
+
+
+@pytest.fixture
+def own_copy(tmp_path):
+    """Return (folder, overrides) of a copy of the built-in model."""
+    shutil.copytree(PACKAGE / "models" / "tiny", tmp_path / "own")
+    own = ("model.builtin=false", f"model.path={tmp_path / 'own'}", "hw=cpu", "suite.limit=2")
+    return tmp_path / "own", ("task=evaluate", *own)
+
+
+def test_a_model_that_cannot_answer_ends_in_one_line_with_exit_code_2(program, own_copy):
+    folder, command = own_copy
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.mlp.down_proj.weight"][3, 3] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    status, said = program(*command)
+    assert status == 2
+    assert said.splitlines()[-1].startswith("error: sample_choice, item ")
+    assert "the model's logits are not finite there (nan)" in said.splitlines()[-1]
+    assert not list(folder.parent.rglob("items.jsonl"))
+
+
+def test_prompts_that_were_cut_are_counted_where_scores_are_read(program, own_copy, tmp_path):
+    status, said = program(*own_copy[1], "model.max_length=40", "hydra.run.dir=mine")
+    assert status == 0
+    line = "sample_short: 2 of 2 prompts are longer than the model can see and lost their beginning"
+    assert line in said
+    assert line in (tmp_path / "mine" / "evaluation" / "scores.md").read_text()
+    items = files.read_json_lines(tmp_path / "mine" / "evaluation" / "items.jsonl")
+    lost = {item["task"] for item in items if item["lost_tokens"] > 0}
+    assert "sample_short" in lost != {item["task"] for item in items}
+    assert {task for task in lost if f"\n{task}: 2 of 2 prompts" in said} == lost
