@@ -16,8 +16,8 @@ shares_work = True  # each process answers its part of the items
 
 
 def inputs(config: RunConfig) -> Inputs:
-    """Return hashes of what a run reads: base model, adapter, local benchmarks."""
-    return evaluate.inputs(config)
+    """Return hashes of what a run reads: base model, adapter, local benchmarks, and the code."""
+    return {**evaluate.inputs(config), **evaluate.made_with()}
 
 
 def dry_run(config: RunConfig) -> None:

@@ -50,6 +50,7 @@ class Asked:
 def inputs(config: RunConfig) -> dict[str, str | None]:
     """Return hashes of what a run reads: base model, adapter, local benchmarks (None: not here yet).
 
+    Of the base also the files beside its weights: how it talks and where its answers end.
     Raises ConfigError for a masked model with an adapter: nothing trains one that fits it.
     """
     if config.model.kind is ModelKind.masked and config.adapter.path is not None:
@@ -57,11 +58,21 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
             f"adapter.path has no meaning here: model={config.model.name} is a masked language model and is"
             " evaluated as it is; task=classify trains it and evaluates what it has trained"
         )
+    base = bases.known_folder(config.model)
     return {
         **adapter.known_hashes(config.model, config.adapter, Path(config.cache_dir)),
+        "base_files": identity.files_hash(base) if base else None,
         "suite": local_copies.copies_hash(config.suite, Path(config.data_root)),
         **suites.what_is_left_out(config.suite, Path(config.data_root)),
     }
+
+
+def made_with() -> dict[str, str | None]:
+    """Return, as an input of a run that trains nothing, what its answers are asked and scored with.
+
+    Where it has changed the scores of a finished run are old ones.
+    """
+    return {"code": fingerprint([code.of_evaluations(), identity.libraries()])}
 
 
 def dry_run(config: RunConfig) -> None:

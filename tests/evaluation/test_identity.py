@@ -19,6 +19,7 @@ from arabic_llm.config.suite import Aggregate, SuiteConfig, SuiteTask
 from arabic_llm.config.task import EvaluateConfig
 from arabic_llm.evaluation import code, identity, suites
 from arabic_llm.models import adapter, bases, placement, tokenization
+from arabic_llm.tasks import evaluate as task
 from arabic_llm.workflows import evaluate
 
 LABEL = "a name for people"
@@ -322,3 +323,19 @@ def test_the_code_that_an_evaluation_runs_through_is_hashed_or_decides_nothing()
     assert set(ENTRANCES) <= hashed
     assert sorted(m for m in seen - hashed if not m.startswith(tuple(OTHER_CODE))) == []
     assert sorted(m for m in hashed if m.startswith(tuple(OTHER_CODE))) == []
+
+
+def test_a_finished_run_is_not_done_where_what_decides_its_answers_has_changed(told, monkeypatch):
+    config = compose_config("hw=cpu", "task=evaluate", f"cache_dir={told.folder.parent}")
+    config.model = replace(config.model, builtin=False, path=str(told.folder))
+    before = task.inputs(config)
+    assert task.inputs(config) == before
+    path = told.folder / "generation_config.json"
+    own = path.read_bytes()
+    path.write_bytes(own + b"\n")
+    changed = task.inputs(config)
+    path.write_bytes(own)
+    assert {key for key in before if changed[key] != before[key]} == {"base_files"}
+    monkeypatch.setattr(code, "of_evaluations", lambda: "other code")
+    changed = task.inputs(config)
+    assert {key for key in before if changed[key] != before[key]} == {"code"}
