@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -111,9 +112,12 @@ class ChatLM(HFLM):  # type: ignore[misc]
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Return (log-probability, whether greedy decoding says it) of each answer to each prompt.
 
-        Raises ModelError, naming the item, where it is not finite.
+        Raises ModelError, naming the item, where it is not finite, and DataError for an answer of nothing.
         """
         self._names = list(map(named, requests))
+        for request, name in zip(requests, self._names, strict=True):
+            if not "".join(request.args):  # lm-eval would look for its first token
+                raise DataError(f"{name}: neither a question nor an answer")
         answered: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm)
         return answered
 
@@ -135,10 +139,19 @@ class ChatLM(HFLM):  # type: ignore[misc]
             scored = self._scored_by_lm_eval(requests, missing, options)
         is_hidden = bool(options.get("disable_tqdm")) or not processes.is_main()
         for request, answer in tqdm(scored, "scoring", len(missing), unit="answer", disable=is_hidden):
+            if not math.isfinite(answer[0]):
+                self._refuse([asked[index] for index in missing], [names[index] for index in missing])
             generating.refuse(answer[0], names[request])
             self._answers.add({keys[request]: answer})
         self._answers.exchange([keys[index] for index in missing])
         return [(logprob, greedy) for logprob, greedy in (self._answers[key] for key in keys)]
+
+    def _refuse(self, asked: list[Request], names: list[str]) -> None:
+        """Refuse the first request without a finite answer by itself: what is read in one pass spreads."""
+        for request, name in zip(asked, names, strict=True):
+            rotary.forget_lengths(self.model)
+            for _, (logprob, _) in scoring.score(self.model, [request], [0], len(request.read)):
+                generating.refuse(logprob, name)
 
     def _scored_by_lm_eval(
         self, requests: list[tuple[Any, list[int], list[int]]], missing: list[int], options: dict[str, Any]

@@ -70,6 +70,8 @@ def test_the_row_that_is_not_finite_is_the_one_that_is_named(tiny_codec):
         lm.model.get_input_embeddings().weight[token] = float("inf")
     with pytest.raises(ModelError, match="^school, item 1: "):
         lm.generate_until(asked("generate_until", *((text, GENERATE[1]) for text in texts)))
+    with pytest.raises(ModelError, match="^school, item 1: "):
+        lm.loglikelihood(asked("loglikelihood", *((text, " نعم") for text in texts)), disable_tqdm=True)
 
 
 LONG_ANSWER = {"max_gen_toks": 24, "until": []}
