@@ -17,6 +17,10 @@ class CheckpointError(UserError):
     """A checkpoint or adapter is torn, missing, or belongs to another run or base model."""
 
 
+class ModelError(UserError):
+    """A model cannot be asked: its weights, or what they give, are not finite."""
+
+
 class TrainingError(UserError):
     """Training met a value it cannot go on from; the message names the step and the rows."""
 

@@ -106,6 +106,7 @@ def _score(whole: _Whole, benchmarks: Sequence[Benchmark], items: Sequence[Item]
         macro_f1=macro_f1,
         num_repeated=_num_repeated(own),
         num_shots=sum(item.is_shot for item in own),
+        num_shortened=sum(item.lost_tokens > 0 for item in own),
         seen_in_training=any(benchmark.seen_in_training for benchmark in benchmarks),
     )
 

@@ -35,6 +35,7 @@ class Item:
     options: tuple[str, ...] = ()  # the choices in words, where the answer is a letter too
     lacked: tuple[float, ...] = ()  # nats more by which each choice would have been the answer
     is_cut: bool = False  # the limit of tokens ended the answer
+    lost_tokens: int = 0  # of its prompt, which began before what the model can see
 
     @property
     def is_right(self) -> bool:
@@ -74,6 +75,7 @@ class Score:
     num_shots: int = 0  # items among the examples that few-shot prompts are drawn from
     seen_in_training: bool = False
     majority: float | None = None
+    num_shortened: int = 0  # items whose prompt lost its beginning: it is longer than the model can see
 
     @property
     def label(self) -> str:

@@ -25,6 +25,8 @@ from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import TaskConfig
 from arabic_llm.errors import ConfigError
 
+_MOST = 1e37  # AdamW's first step multiplies the learning rate by 10, and float32 ends at 3.4e38
+
 
 class ExperimentRecipes(SearchPathPlugin):
     """Make experiments/experiment/*.yaml selectable as `+experiment=<name>`."""
@@ -51,12 +53,15 @@ def to_config(cfg: DictConfig, overrides: Iterable[str] = ()) -> RunConfig:
     """Return the composed config as dataclasses; `overrides` are those that were typed for it.
 
     Raises ConfigError for a key no schema has (`+adapter.rnak=8` passes Hydra's own check), for a mandatory
-    value left out, for one its dataclass refuses, and for one that was typed and nothing reads.
+    value left out, for a number that is not finite (no bound refuses nan: it is neither below nor above one),
+    for a value its dataclass refuses, and for one that was typed and nothing reads.
     """
     for key, known in _unknown_keys(cfg):
         raise ConfigError(f"no setting '{key}'{did_you_mean(key, known)}")
     if missing := OmegaConf.missing_keys(cfg):
         raise ConfigError(f"no value for {', '.join(sorted(missing))}")
+    for key, value in _not_finite(OmegaConf.to_container(cfg)):
+        raise ConfigError(f"{key}={value} is not finite where 32 bits hold it; give another number")
     try:
         config = cast(RunConfig, OmegaConf.to_object(cfg))
     except (ValueError, OmegaConfBaseException) as error:
@@ -84,3 +89,12 @@ def _unknown_keys(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, list
             yield prefix + key, known
         elif not OmegaConf.is_missing(cfg, key) and isinstance(cfg[key], DictConfig):
             yield from _unknown_keys(cfg[key], f"{prefix}{key}.")
+
+
+def _not_finite(values: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    """Yield (full key, value) of each number that is infinite or none, or so in 32 bits after a step."""
+    if isinstance(values, float) and not abs(values) < _MOST:
+        yield key, values
+    elif isinstance(values, dict | list):
+        for name, value in values.items() if isinstance(values, dict) else enumerate(values):
+            yield from _not_finite(value, f"{key}.{name}".lstrip("."))

@@ -90,6 +90,8 @@ class TrainingConfig(TaskConfig):
             value = getattr(self, name)
             if isinstance(value, int | float) and value <= 0:
                 raise ValueError(f"task.{name} must be positive, not {value}")
+        if isinstance(self.weight_decay, int | float) and self.weight_decay < 0:
+            raise ValueError(f"task.weight_decay must not be negative ({self.weight_decay})")
         if isinstance(self.warmup_ratio, int | float) and not 0 <= self.warmup_ratio <= 1:
             raise ValueError(f"task.warmup_ratio must be between 0 and 1, not {self.warmup_ratio}")
         if self.early_stopping_patience is not None and self.save_steps != self.eval_steps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,17 +11,21 @@ from typing import Any, Protocol
 
 import torch
 from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import normalize_gen_kwargs
 from tqdm import tqdm
-from transformers import PreTrainedModel
+from transformers import LogitsProcessorList, PreTrainedModel
 
 from arabic_llm import processes
+from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data.rows import Message
 from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import Codec
-from arabic_llm.errors import DataError, HardwareError
-from arabic_llm.evaluation import answers, scoring
+from arabic_llm.errors import ConfigError, DataError, HardwareError
+from arabic_llm.evaluation import answers, generating, rotary, scoring
 from arabic_llm.evaluation.answers import Answers
+from arabic_llm.evaluation.generating import StopAtNotFinite
 from arabic_llm.evaluation.prefixes import Request
+from arabic_llm.evaluation.requests import Lost, named
 from arabic_llm.models.batching import TOKENS_OF_A_SEQUENCE
 
 log = logging.getLogger(__name__)
@@ -65,6 +70,8 @@ class ChatLM(HFLM):  # type: ignore[misc]
         opening = codec.tokenizer("", add_special_tokens=True)["input_ids"]
         self._opening = codec.tokenizer.decode(opening)
         self._answer_opening = chat.answer_opening(codec)
+        self._names: list[str] = []  # of the requests that are being answered
+        self.lost = Lost()
 
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
@@ -96,35 +103,64 @@ class ChatLM(HFLM):  # type: ignore[misc]
         """Return the ids of a prompt and of an answer to it, the answer as the template writes it."""
         if self._answer_opening and self._is_opened(context) and not continuation[:1].isspace():
             continuation = self._answer_opening + continuation
-        pair: tuple[list[int], list[int]] = super()._encode_pair(context, continuation)
-        return pair
+        ids, answer = super()._encode_pair(context, continuation)
+        if not answer:  # one token spans the join, and lm-eval cuts behind it
+            spaces = context[len(context.rstrip()) :]
+            answer = self.tok_encode(spaces + continuation, add_special_tokens=False)
+        return ids or [self.prefix_token_id], answer
+
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Return (log-probability, whether greedy decoding says it) of each answer to each prompt.
+
+        Raises ModelError, naming the item, where it is not finite, and DataError for an answer of nothing.
+        """
+        self._names = list(map(named, requests))
+        for request, name in zip(requests, self._names, strict=True):
+            if not "".join(request.args):  # lm-eval would look for its first token
+                raise DataError(f"{name}: neither a question nor an answer")
+        answered: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm)
+        return answered
 
     def _loglikelihood_tokens(
         self, requests: list[tuple[Any, list[int], list[int]]], **options: Any
     ) -> list[tuple[float, bool]]:
         """Return (log-probability, whether greedy decoding says it) of ids after ids, as HFLM does."""
-        asked = [self._request(*request) for request in requests]
+        names = self._names if len(self._names) == len(requests) else [str(said) for said, *_ in requests]
+        asked = [self._request(*request, name) for request, name in zip(requests, names, strict=True)]
         keys = [answers.key_of_scoring(request) for request in asked]
         missing = self._answers.missing([[key] for key in keys])
         missing.sort(key=lambda index: tuple(asked[index].read))  # neighbours share what they read
         missing = processes.share(missing, [len(asked[index].read) for index in missing])
-        if scoring.can_share(self.model):
-            longest = max((len(request.read) for request in asked), default=0)
+        longest = max((len(request.read) for request in asked), default=0)
+        if scoring.can_share(self.model, longest):
             tokens = self._limits.at_once(longest, generates=False) * TOKENS_OF_A_SEQUENCE
             scored = scoring.score(self.model, asked, missing, tokens)
         else:
             scored = self._scored_by_lm_eval(requests, missing, options)
         is_hidden = bool(options.get("disable_tqdm")) or not processes.is_main()
         for request, answer in tqdm(scored, "scoring", len(missing), unit="answer", disable=is_hidden):
+            if not math.isfinite(answer[0]):
+                self._refuse([asked[index] for index in missing], [names[index] for index in missing])
+            generating.refuse(answer[0], names[request])
             self._answers.add({keys[request]: answer})
         self._answers.exchange([keys[index] for index in missing])
         return [(logprob, greedy) for logprob, greedy in (self._answers[key] for key in keys)]
+
+    def _refuse(self, asked: list[Request], names: list[str]) -> None:
+        """Refuse the first request without a finite answer by itself: what is read in one pass spreads."""
+        for request, name in zip(asked, names, strict=True):
+            rotary.forget_lengths(self.model)
+            for _, (logprob, _) in scoring.score(self.model, [request], [0], len(request.read)):
+                generating.refuse(logprob, name)
 
     def _scored_by_lm_eval(
         self, requests: list[tuple[Any, list[int], list[int]]], missing: list[int], options: dict[str, Any]
     ) -> Iterator[tuple[int, tuple[float, bool]]]:
         """Yield (index, answer) from lm-eval's own class, for models that cannot share."""
-        for some in _runs(missing, int(self.batch_size)):
+        longest = max((len(context) + len(answer) - 1 for _, context, answer in requests), default=0)
+        is_alone = rotary.follow_length(self.model, min(longest, self.max_length))
+        for some in _runs(missing, 1 if is_alone else int(self.batch_size)):
+            rotary.forget_lengths(self.model)
             yield from zip(
                 some,
                 super()._loglikelihood_tokens(
@@ -142,13 +178,15 @@ class ChatLM(HFLM):  # type: ignore[misc]
             keys[index] = f"{key}-{times[key]}"
             times[key] += 1
         lengths = [len(self.tok_encode(text)) for text, _ in prompts]
+        for request, length in zip(requests, lengths, strict=True):
+            self._note_lost(request, length)
         order = sorted(range(len(requests)), key=lambda index: (-lengths[index], prompts[index][0]))
         # Batches are those of a run in one process that was never stopped: padding may tip a word.
         batches = list(self._batches(order, lengths, [how for _, how in prompts]))
         missing = self._answers.missing([[keys[index] for index in batch] for batch in batches])
         mine = [batches[at] for at in missing[processes.rank() :: processes.count()]]
         for batch in tqdm(mine, "generating", disable=disable_tqdm or not processes.is_main()):
-            said = self._generate([requests[index] for index in batch])
+            said = self._generate([requests[index] for index in batch], [keys[index] for index in batch])
             self._answers.add({keys[index]: text for index, text in zip(batch, said, strict=True)})
         self._answers.exchange([keys[index] for batch in mine for index in batch])
         return [self._answers[key] for key in keys]
@@ -160,9 +198,9 @@ class ChatLM(HFLM):  # type: ignore[misc]
         start = 0
         while start < len(order):
             first = order[start]
-            new: int = settings[first].get("max_gen_toks") or self.max_gen_toks
-            context = min(lengths[first] + new, self.max_length)
-            end = start + self._limits.at_once(context, generates=True)
+            context = min(lengths[first] + self._most_said(settings[first]), self.max_length)
+            is_alone = rotary.follow_length(self.model, context)
+            end = start + (1 if is_alone else self._limits.at_once(context, generates=True))
             yield order[start:end]
             start = end
 
@@ -171,10 +209,17 @@ class ChatLM(HFLM):  # type: ignore[misc]
 
         A text may be spelled in fewer tokens than it was said in: one short of the limit is at it.
         """
-        limit = int(prompt[1].get("max_gen_toks", self.max_gen_toks))
-        return len(self.tok_encode(said)) >= limit - 1
+        return len(self.tok_encode(said)) >= self._most_said(prompt[1]) - 1
 
-    def _generate(self, requests: list[Any]) -> list[str]:
+    def _most_said(self, settings: dict[str, Any]) -> int:
+        """Return the tokens that an answer may have; a task has several names for the limit."""
+        return int(normalize_gen_kwargs(settings, self.max_gen_toks)["max_gen_toks"])
+
+    def _generate(self, requests: list[Any], keys: list[str]) -> list[str]:
+        """Return what is said to some prompts; what is drawn at random is drawn alike each time."""
+        self._names = list(map(named, requests))
+        torch.manual_seed(int(fingerprint(keys), 16) % 2**63)
+        rotary.forget_lengths(self.model)
         try:
             texts: list[str] = super().generate_until(requests, disable_tqdm=True)
         except torch.OutOfMemoryError as error:
@@ -184,16 +229,41 @@ class ChatLM(HFLM):  # type: ignore[misc]
                 ) from error
             half = len(requests) // 2
             log.info("out of memory: going on with %s prompts at once", half)
-            return self._generate(requests[:half]) + self._generate(requests[half:])
+            return self._generate(requests[:half], keys[:half]) + self._generate(
+                requests[half:], keys[half:]
+            )
         return texts
 
-    def _request(self, said: Any, context: list[int], continuation: list[int]) -> Request:
+    def _model_generate(self, context: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        """Return the ids of prompts and of what is said to them (lm-eval calls this)."""
+        rows = len(context)
+        names = self._names if len(self._names) == rows else [", ".join(self._names)] * rows
+        guard = LogitsProcessorList([StopAtNotFinite(names)])
+        with generating.neutral(self.model):
+            ids: torch.Tensor = super()._model_generate(context, *args, logits_processor=guard, **options)
+        return ids
+
+    def _note_lost(self, request: Any, length: int) -> None:
+        """Note what of a prompt to generate after does not fit beside what may be said to it.
+
+        Raises ConfigError where nothing would.
+        """
+        new = self._most_said(request.args[1])
+        if (room := self.max_length - new) < 1:
+            raise ConfigError(
+                f"{named(request)}: answers of {new} tokens leave no room for the question in"
+                f" model.max_length={self.max_length}; leave the task out, or take a model that sees more"
+            )
+        self.lost.note(request.args, length - room)
+
+    def _request(self, said: Any, context: list[int], continuation: list[int], name: str) -> Request:
         """Return what is read for an answer; a context too long loses its beginning, as lm-eval has it."""
         if not 0 < len(continuation) <= self.max_length:
             raise DataError(
-                f"an answer has {len(continuation)} tokens; it must have between 1 and {self.max_length}:"
-                f" {said}"
+                f"{name}: an answer has {len(continuation)} tokens; it must have between 1 and"
+                f" {self.max_length}: {said}"
             )
+        self.lost.note(said, len(context) + len(continuation) - self.max_length - 1)
         return Request((context + continuation)[-(self.max_length + 1) : -1], continuation)
 
     def _is_opened(self, text: str) -> bool:

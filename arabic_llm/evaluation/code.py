@@ -7,16 +7,22 @@ from arabic_llm.config.fingerprint import code_hash
 # What decides an answer beside the model and the ids or the text that it is asked.
 _ANSWERING = (
     *("data/tokens/chat.py", "evaluation/chat_lm.py", "evaluation/masked_lm.py", "evaluation/prefixes.py"),
-    *("evaluation/scoring.py", "text/normalize.py", "text/numbers.py", "text/words.py"),
+    *("evaluation/answers.py", "evaluation/generating.py", "evaluation/rotary.py", "evaluation/scoring.py"),
+    *("models/adapter.py", "models/families.py", "models/load.py", "models/tokenization.py"),
+    *("text/normalize.py", "text/numbers.py", "text/words.py"),
 )
 # What decides an item and its scores, once it is answered.
 _SCORING = (
     *("analysis/aggregate.py", "analysis/scorers.py", "analysis/scores.py", "analysis/statistics.py"),
     *(
+        "evaluation/examples.py",
         "evaluation/harness.py",
         "evaluation/local_copies.py",
+        "evaluation/perturbed.py",
         "evaluation/question.py",
+        "evaluation/requests.py",
         "evaluation/suites.py",
+        "evaluation/task_files.py",
     ),
     "evaluation/tasks",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -18,13 +19,12 @@ from arabic_llm.analysis import aggregate
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.evaluation import examples
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.evaluation.masked_lm import MaskedLM
 from arabic_llm.evaluation.question import Question
 from arabic_llm.evaluation.suites import SuiteEntry
-
-_FEWSHOT_SEED = 1234  # lm-eval's own default
 
 
 def evaluate(
@@ -57,22 +57,22 @@ def evaluate(
 
 
 def _ask(judge: LM, entry: SuiteEntry, limit: int | None) -> Iterator[Item]:
-    for task in entry.leaves.values():
-        task.set_config(key="num_fewshot", value=entry.settings.num_fewshot)
-        task.set_fewshot_seed(seed=_FEWSHOT_SEED)
-    results = harness_evaluate(
-        lm=judge,
-        task_dict={"tasks": entry.leaves, "groups": {}, "group_map": {}},
-        limit=limit,
-        bootstrap_iters=0,
-        log_samples=True,
-        apply_chat_template=entry.settings.chat,
-        fewshot_as_multiturn=entry.settings.chat,
-    )
+    with ExitStack() as drawn:
+        for task in entry.leaves.values():
+            drawn.enter_context(examples.of_others(task, entry.settings.num_fewshot))
+        results = harness_evaluate(
+            lm=judge,
+            task_dict={"tasks": entry.leaves, "groups": {}, "group_map": {}},
+            limit=limit,
+            bootstrap_iters=0,
+            log_samples=True,
+            apply_chat_template=entry.settings.chat,
+            fewshot_as_multiturn=entry.settings.chat,
+        )
     for name, samples in results["samples"].items():
         task = entry.leaves[name]
         has_shots = entry.settings.num_fewshot > 0
-        shots = {str(task.doc_to_text(doc)) for doc in task.fewshot_docs()} if has_shots else set()
+        shots = set(examples.shown(task)) if has_shots else set()
         by_document: dict[int, dict[str, Any]] = defaultdict(dict)
         for sample in samples:
             by_document[sample["doc_id"]][sample["filter"]] = sample
@@ -80,13 +80,16 @@ def _ask(judge: LM, entry: SuiteEntry, limit: int | None) -> Iterator[Item]:
             sample = next(iter(filtered.values()))
             question = entry.questions[name][sample["doc_id"]]
             item = _item(name, filtered, question, entry.settings.metrics)
-            document = sample["doc"]
-            asked = task.doc_to_text(document)
-            if not isinstance(asked, str):  # the choices stand in the prompt, as in WinoGrande
-                asked = str(document)
+            asked = examples.asked(task, sample["doc"])
             is_generated = not item.num_choices
             is_cut = is_generated and judge.reached_limit(sample["resps"][0][0], sample["arguments"][0])
-            yield replace(item, prompt_hash=fingerprint(asked), is_shot=asked in shots, is_cut=is_cut)
+            yield replace(
+                item,
+                prompt_hash=fingerprint(asked),
+                is_shot=asked in shots,
+                is_cut=is_cut,
+                lost_tokens=judge.lost.of(sample["arguments"]),
+            )
 
 
 def _item(task: str, filtered: dict[str, dict[str, Any]], question: Question, metrics: list[str]) -> Item:

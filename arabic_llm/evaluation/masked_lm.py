@@ -24,8 +24,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from arabic_llm import processes
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.errors import ConfigError, DataError, HardwareError
+from arabic_llm.evaluation import generating, rotary
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import Limits
+from arabic_llm.evaluation.requests import Lost, named
 from arabic_llm.evaluation.suites import SuiteEntry
 from arabic_llm.models.batching import TOKENS_OF_A_SEQUENCE
 from arabic_llm.text.normalize import normalize
@@ -104,9 +106,13 @@ class MaskedLM(LM):  # type: ignore[misc]
         self._room = limits.max_length - 2  # for CLS and SEP
         self._limits, self._tokens = limits, 0  # of a pass
         self._answers = kept or Answers()
+        self.lost = Lost()
 
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[Answer]:
-        """Return (pseudo-log-likelihood, whether each token is the likeliest) of answers after contexts."""
+        """Return (pseudo-log-likelihood, whether each token is the likeliest) of answers after contexts.
+
+        Raises ModelError, naming the item, where it is not finite.
+        """
         questions = [self.question(*request.args) for request in requests]
         keys = [fingerprint([q.ids, [[m.start, m.stop] for m in q.masked]]) for q in questions]
         longest = max((len(question.ids) for question in questions), default=0)
@@ -116,6 +122,7 @@ class MaskedLM(LM):  # type: ignore[misc]
         is_hidden = disable_tqdm or not processes.is_main()
         scored = self._score(questions, set(mine))
         for index, answer in tqdm(scored, "scoring", len(mine), unit="answer", disable=is_hidden):
+            generating.refuse(answer[0], named(requests[index]))
             self._answers.add({keys[index]: answer})
         self._answers.exchange([keys[index] for index in mine])
         return [(logprob, greedy) for logprob, greedy in (self._answers[key] for key in keys)]
@@ -134,6 +141,7 @@ class MaskedLM(LM):  # type: ignore[misc]
         Raises DataError for an answer without tokens, or with more than the model can see.
         """
         # Whitespace stays: it is what parts the answer from its context, and the tokenizer drops it.
+        said = context, answer
         context, answer = (normalize(text, "encoder", ("single_spaces",)) for text in (context, answer))
         encoded = self._tokenizer(context + answer, add_special_tokens=False, return_offsets_mapping=True)
         ids, words = encoded["input_ids"], encoded.word_ids()
@@ -143,6 +151,7 @@ class MaskedLM(LM):  # type: ignore[misc]
                 f"an answer has {num} tokens; it must have between 1 and {self._room}: {context}{answer}"
             )
         kept = ids[-self._room :]
+        self.lost.note(said, len(ids) - len(kept))
         shift = 1 + len(kept) - len(ids)  # of places: CLS comes first, the beginning may go
         masked = []
         for place in range(len(ids) - num, len(ids)):
@@ -186,7 +195,8 @@ class MaskedLM(LM):  # type: ignore[misc]
         """Yield the rows, the longest first, in batches of at most so many tokens with their padding."""
         start = 0
         while start < len(rows):
-            end = start + max(1, self._tokens // _length(rows[start]))
+            is_alone = rotary.follow_length(self._model, _length(rows[start]))
+            end = start + (1 if is_alone else max(1, self._tokens // _length(rows[start])))
             yield list(rows[start:end])
             start = end
 
@@ -221,6 +231,7 @@ class MaskedLM(LM):  # type: ignore[misc]
             ids_rt[at, : _length(row)] = np.frombuffer(row.ids, dtype=np.int64)
             is_read_rt[at, : _length(row)] = 1
         device = self._model.device
+        rotary.forget_lengths(self._model)
         with torch.inference_mode(), head_only_at(self._model, [row.place for row in rows]):
             logits = self._model(
                 input_ids=torch.from_numpy(ids_rt).to(device),

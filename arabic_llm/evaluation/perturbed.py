@@ -89,6 +89,7 @@ def _rewritten(task: Any, write: Callable[[str], str]) -> tuple[Any, list[tuple[
     before = list(task.dataset[split])
     after = [row | {name: write(row[name]) for name in names if row[name]} for row in before]
     twin = copy.copy(task)
+    twin.clean = task  # whose questions are no examples of their own
     twin.dataset = {**task.dataset, split: Dataset.from_list(after, features=task.dataset[split].features)}
     return twin, [(_asked(a, names), _asked(b, names)) for a, b in zip(before, after, strict=True)]
 

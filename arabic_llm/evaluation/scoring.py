@@ -15,6 +15,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from arabic_llm.errors import HardwareError
+from arabic_llm.evaluation import rotary
 from arabic_llm.evaluation.prefixes import Request, Trie, Wanted
 from arabic_llm.models.batching import CPU_TREE
 
@@ -26,8 +27,14 @@ Answer = tuple[float, bool]  # summed log-probability, and whether greedy decodi
 Scored = tuple[int, Answer]  # index of the request, its answer
 
 
-def can_share(model: PreTrainedModel) -> bool:
-    """Return whether the model's attention can be told who sees whom: full or sliding, by a mask."""
+def can_share(model: PreTrainedModel, longest: int | None = None) -> bool:
+    """Return whether texts of at most so many tokens (none: of any length) can be read as one tree.
+
+    The model's attention must be told who sees whom, full or sliding, by a mask, and no text's positions
+    may depend on the length of another.
+    """
+    if rotary.follow_length(model, longest):
+        return False
     kinds = getattr(model.config, "layer_types", None)
     if kinds is None:  # one kind for all layers; Mistral's slides without saying so there
         kinds = ["full_attention" if getattr(model.config, "sliding_window", None) is None else "unnamed"]

@@ -18,7 +18,7 @@ from arabic_llm.analysis.aggregate import Benchmark
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.suite import SuiteConfig, SuiteTask
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.evaluation import local_copies, task_files
+from arabic_llm.evaluation import identity, local_copies, task_files
 from arabic_llm.evaluation.question import Question
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class SuiteEntry:
         }
 
     def _prompts(self, leaf: str) -> str:
-        """Return a hash of how the task asks: rendered questions and choices, shots, how it generates."""
+        """Return a hash of how the task asks and scores: rendered questions and choices, shots, YAML."""
         task, documents = self.leaves[leaf], self.documents[leaf]
         choices = (
             [task.doc_to_choice(d) for d in documents] if task.config.doc_to_choice is not None else []
@@ -97,6 +97,7 @@ class SuiteEntry:
                     task.config.fewshot_delimiter,
                 ],
                 "generation": task.config.generation_kwargs,
+                "task": identity.of_task(task),
             }
         )
 

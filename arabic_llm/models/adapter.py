@@ -23,7 +23,7 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.errors import CheckpointError, ConfigError
-from arabic_llm.models import adapter_files, bases, families, load
+from arabic_llm.models import adapter_files, bases, families, finite, load
 from arabic_llm.models.adapter_files import Saved
 from arabic_llm.models.bases import Base
 from arabic_llm.models.families import ALL_LINEAR
@@ -169,7 +169,9 @@ def save(
     """Write weights, tokenizer and notes (file name -> JSON); the folder appears when it is whole.
 
     Of an adapter with the name of its base. Of several processes the main one writes, the others wait.
+    Raises TrainingError for weights that are not finite.
     """
+    finite.refuse(model, f"{folder}, before it was written")
     state = _whole_state(model)
     of = base if isinstance(model, PeftModel) else None
     processes.from_main(lambda: _write((model, state), tokenizer, folder, notes, of))

@@ -72,6 +72,14 @@ def known_revision(model: ModelConfig, cache_dir: Path) -> str | None:
     return None if base is None else base.revision
 
 
+def known_folder(model: ModelConfig) -> Path | None:
+    """Return where a model lies on this disk, or None."""
+    try:
+        return _folder(model, network=False)
+    except MissingModelError:
+        return None
+
+
 def tokenizer_base(model: ModelConfig) -> Base:
     """Return a folder that holds the tokenizer of a model, whether its weights are there or not.
 

@@ -56,7 +56,7 @@ def study(report: Study) -> str:
         shown=mistakes.shown,
         header=tables.HEADER,
         baselines_note=tables.BASELINES_NOTE,
-        left_out=tables.left_out(report.base.judged),
+        left_out=[*tables.left_out(report.base.judged), *tables.shortened(report.base.scores)],
         headline=[(tables.cells(r), tables.baseline_cells(r)) for r in headline],
         all_rows=[(tables.cells(r), tables.baseline_cells(r)) for r in report.rows],
         charts={name: Markup(svg) for name, svg in charts.items()},  # noqa: S704 (our own SVG)

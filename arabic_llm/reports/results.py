@@ -172,6 +172,8 @@ def _notes(first: Score, values: dict[str, float]) -> Iterator[str]:
         yield "seen in training"
     if first.metric not in ("acc", "exact_match"):
         yield first.metric
+    if first.num_shortened:
+        yield f"{first.num_shortened:,} of {first.n:,} prompts cut"
     if first.constant is not None:
         yield f"always one answer: {tables.percent(first.constant)}"
     if "chrf" in values:
@@ -190,7 +192,10 @@ def _way(evaluation: Evaluation, score: Score) -> dict[str, Any]:
                 for key, value in entry.items()
             }
             ways[name] = {key: value for key, value in own.items() if key != "seen_in_training"}
-    return {"tasks": ways, "limit": judged["limit"], "lm_eval": judged["lm_eval"]}
+    made = {
+        key: judged.get(key) for key in ("limit", "lm_eval", "transformers", "tokenizers", "peft", "code")
+    }
+    return {"tasks": ways, **made}
 
 
 def _lettered(several: list[ResultRow]) -> list[ResultRow]:

@@ -34,6 +34,7 @@ _SCORES_CSV_HEADER = (
         "macro_f1",
         "num_repeated",
         "num_shots",
+        "num_shortened",
         "task_version",
         "seen_in_training",
     ),
@@ -92,13 +93,24 @@ def left_out(judged: Mapping[str, Any]) -> list[str]:
     return lines + [f"{name}: not applicable: {reason}" for name, reason in others.items()]
 
 
+def shortened(scores: Sequence[Score]) -> list[str]:
+    """Return a line for each task with prompts that were too long for the model."""
+    of_tasks = {score.name: score for score in scores if score.tasks == (score.name,)}
+    return [
+        f"{name}: {score.num_shortened:,} of {score.n:,} prompts are longer than the model can see and lost"
+        " their beginning (lost_tokens in items.jsonl; model.max_length)"
+        for name, score in of_tasks.items()
+        if score.num_shortened
+    ]
+
+
 def scores_csv(scores: Sequence[Score]) -> str:
     """Return scores in CSV, in fractions and at full precision."""
     rows = [
         (
             *(s.name, s.metric, s.n, s.value, s.stderr, *interval(s), smallest_difference(s)),
             *(s.random, s.constant, s.majority, s.balanced, s.macro_f1, s.num_repeated, s.num_shots),
-            *(s.version, s.seen_in_training),
+            *(s.num_shortened, s.version, s.seen_in_training),
         )
         for s in scores
     ]

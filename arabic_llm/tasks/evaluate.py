@@ -16,8 +16,8 @@ shares_work = True  # each process answers its part of the items
 
 
 def inputs(config: RunConfig) -> Inputs:
-    """Return hashes of what a run reads: base model, adapter, local benchmarks."""
-    return evaluate.inputs(config)
+    """Return hashes of what a run reads: base model, adapter, local benchmarks, and the code."""
+    return {**evaluate.inputs(config), **evaluate.made_with()}
 
 
 def dry_run(config: RunConfig) -> None:
@@ -31,6 +31,6 @@ def run(config: RunConfig, directory: Path) -> float:
     trained = Path(config.adapter.path) if config.adapter.path else None
     evaluation = evaluate.evaluate(config, trained, directory / "evaluation")
     processes.from_main(lambda: evaluate.leave(config, evaluation, directory / "evaluation"))
-    said = [tables.scores_terminal(evaluation.scores), *tables.left_out(evaluation.judged)]
-    log.info("\n%s", "\n".join(said))
+    lines = [*tables.left_out(evaluation.judged), *tables.shortened(evaluation.scores)]
+    log.info("\n%s", "\n".join([tables.scores_terminal(evaluation.scores), *lines]))
     return evaluate.mean_score(config.suite, evaluation)

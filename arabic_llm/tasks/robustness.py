@@ -28,7 +28,8 @@ shares_work = False
 def inputs(config: RunConfig) -> Inputs:
     """Return hashes of what a run reads (None: not here yet)."""
     path = robustness.diacritised_text(_settings(config), Path(config.data_root))
-    return {**evaluate.inputs(config), "diacritised_text": files.sha256(path)[:16] if path else None}
+    read = {**evaluate.inputs(config), **evaluate.made_with()}
+    return {**read, "diacritised_text": files.sha256(path)[:16] if path else None}
 
 
 def dry_run(config: RunConfig) -> None:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from arabic_llm.config.hw import Precision
 from arabic_llm.data.tokens.chat import TokenRow
+from arabic_llm.errors import ModelError
 from arabic_llm.models.placement import Placement, enough_memory
 from arabic_llm.training.batches import Collate
 
@@ -34,7 +35,7 @@ def probabilities(
 ) -> npt.NDArray[np.float64]:
     """Return the probabilities [N, C] of the classes; like lengths share a batch, the longest first.
 
-    Raises HardwareError when memory runs out.
+    Raises HardwareError when memory runs out, ModelError at a logit that is not finite, naming its rows.
     """
     model.eval()
     found = np.zeros((len(rows), model.config.num_labels))
@@ -52,6 +53,13 @@ def probabilities(
         with enough_memory("classifying texts", cure):
             with torch.inference_mode(), autocast:
                 logits = model(**{key: value.to(placement.device) for key, value in batch.items()}).logits
+            wrong = (~logits.isfinite()).any(-1).nonzero().flatten().tolist()
+            if wrong:
+                raise ModelError(
+                    f"{rows[numbers[wrong[0]]].id}: the classifier's logits are not finite there, in"
+                    f" {len(wrong)} of {len(numbers)} rows of its batch; its weights, or hw.precision, are"
+                    " at fault"
+                )
             found[numbers] = logits.double().softmax(-1).cpu().numpy()
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from arabic_llm import files, processes
 from arabic_llm.config.complaints import typed_list
 from arabic_llm.data.tokens.chat import IGNORED, TokenRow
 from arabic_llm.errors import HardwareError, TrainingError
-from arabic_llm.models import placement
+from arabic_llm.models import finite, placement
 from arabic_llm.training import checkpoint, class_loss, optimizer_state
 from arabic_llm.training.observer import Observer
 from arabic_llm.training.schedule import Schedule
@@ -101,6 +102,7 @@ class _Guards(Trainer):  # type: ignore[misc]
         """Return eval_loss: nats a label over the whole dev set, not a mean of batch means.
 
         Each process of a run reads all of it: shared out, its last batches would be filled up with copies.
+        Raises TrainingError when it is not finite.
         """
         self.model.eval()
         total = torch.zeros((), dtype=torch.float64)
@@ -114,6 +116,8 @@ class _Guards(Trainer):  # type: ignore[misc]
         if self.args.average_tokens_across_devices:
             total /= processes.count()  # compute_loss has made up for the mean over processes
         metrics = {"eval_loss": float(total) / tokens}
+        if not math.isfinite(metrics["eval_loss"]):
+            raise TrainingError(self._unlike_a_loss("the loss on dev", metrics["eval_loss"]))
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -139,7 +143,11 @@ class _Guards(Trainer):  # type: ignore[misc]
         return DataLoader(self.eval_dataset, self.args.eval_batch_size, collate_fn=self.data_collator)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write a checkpoint, then seal it; older ones go only after that."""
+        """Write a checkpoint, then seal it; older ones go only after that.
+
+        Raises TrainingError for weights that are not finite.
+        """
+        finite.refuse(self.model, f"step {self.state.global_step}, before its checkpoint")
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         with files.room_on_disk(folder):
             # Trainer's own: SFTTrainer would write a model card into every checkpoint.
@@ -173,6 +181,11 @@ class _Guards(Trainer):  # type: ignore[misc]
             " task.max_length or adapter.rank, or a smaller model, needs less and begins anew"
         )
 
+    def _unlike_a_loss(self, what: str, value: float) -> str:
+        step = self.state.global_step
+        cure = "lower task.learning_rate" if step else "its weights, or hw.precision, are at fault"
+        return f"after step {step}: {what} is {value}, which no weights that are whole give; {cure}"
+
     def _not_finite(self, what: str, sequences: list[int]) -> str:
         rows = [name for sequence in sequences for name in self._row_ids[sequence]]
         names = ", ".join(rows[:_NAMED])
@@ -191,7 +204,8 @@ class GuardedTrainer(_Guards, SFTTrainer):  # type: ignore[misc]
         """Return the loss of each row, summed over its labels.
 
         Training goes on as if it had not been asked: no random number is drawn (a DataLoader draws one),
-        no metric of TRL's is touched, the mode of the model is as it was.
+        no metric of TRL's is touched, the mode of the model is as it was. Raises TrainingError where a loss
+        is not finite.
         """
         was_training, size = self.model.training, self.args.per_device_eval_batch_size
         self.model.eval()
@@ -204,6 +218,8 @@ class GuardedTrainer(_Guards, SFTTrainer):  # type: ignore[misc]
                 log_probs_BT = self.model(**inputs, fused_lm_head=True).log_probs  # noqa: N806 (shape)
                 losses[batch] = -log_probs_BT.double().sum(1).cpu().numpy()
         self.model.train(was_training)
+        if not np.isfinite(losses).all():
+            raise TrainingError(self._unlike_a_loss("the loss on held-out texts", losses.sum()))
         return losses
 
 

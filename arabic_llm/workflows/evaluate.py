@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,11 @@ from arabic_llm.config.suite import SuiteConfig
 from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import Codec
 from arabic_llm.errors import ConfigError
-from arabic_llm.evaluation import code, harness, local_copies, masked_lm, suites
+from arabic_llm.evaluation import code, harness, identity, local_copies, masked_lm, suites
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.suites import SuiteEntry
-from arabic_llm.models import adapter, bases, load, placement, tokenization
+from arabic_llm.models import adapter, bases, placement, tokenization
 from arabic_llm.models.bases import Base
-from arabic_llm.models.placement import Placement
 from arabic_llm.profiling import evaluation_fit, evaluation_memory
 from arabic_llm.profiling.evaluation_fit import EvaluationFit
 from arabic_llm.reports import mistakes, tables
@@ -52,6 +50,7 @@ class Asked:
 def inputs(config: RunConfig) -> dict[str, str | None]:
     """Return hashes of what a run reads: base model, adapter, local benchmarks (None: not here yet).
 
+    Of the base also the files beside its weights: how it talks and where its answers end.
     Raises ConfigError for a masked model with an adapter: nothing trains one that fits it.
     """
     if config.model.kind is ModelKind.masked and config.adapter.path is not None:
@@ -59,11 +58,21 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
             f"adapter.path has no meaning here: model={config.model.name} is a masked language model and is"
             " evaluated as it is; task=classify trains it and evaluates what it has trained"
         )
+    base = bases.known_folder(config.model)
     return {
         **adapter.known_hashes(config.model, config.adapter, Path(config.cache_dir)),
+        "base_files": identity.files_hash(base) if base else None,
         "suite": local_copies.copies_hash(config.suite, Path(config.data_root)),
         **suites.what_is_left_out(config.suite, Path(config.data_root)),
     }
+
+
+def made_with() -> dict[str, str | None]:
+    """Return, as an input of a run that trains nothing, what its answers are asked and scored with.
+
+    Where it has changed the scores of a finished run are old ones.
+    """
+    return {"code": fingerprint([code.of_evaluations(), identity.libraries()])}
 
 
 def dry_run(config: RunConfig) -> None:
@@ -77,32 +86,46 @@ def dry_run(config: RunConfig) -> None:
     log.info("%s", evaluation_fit.line(config, fitted, suites.num_items(chosen, config.suite.limit)))
 
 
-def evaluate(
-    config: RunConfig, trained: Path | None, folder: Path, asked: Asked | None = None
-) -> Evaluation:
-    """Return the evaluation of the base model, or of what was trained; folder gets what memory it took."""
-    cache = Path(config.cache_dir)
+@dataclass(frozen=True)
+class Told:
+    """What is asked of which model, and all that decides its answers: (model, judged)."""
+
+    chosen: list[SuiteEntry]
+    base: Base
+    codec: Codec | PreTrainedTokenizerBase
+    fitted: EvaluationFit
+    identity: tuple[dict[str, Any], dict[str, Any]]
+
+
+def tell(config: RunConfig, trained: Path | None, asked: Asked | None = None) -> Told:
+    """Return what an evaluation would be of, before any weight is read."""
     asked_for = asked.chosen if asked else suites.load(config.suite, Path(config.data_root))
     chosen, how = _fitting(config.model, asked_for)
     if names := asked.left_out if asked else suites.left_out(config.suite, asked_for):
         how["left_out"] = list(names)
-    base = bases.locate(config.model, cache)
+    if asked is not None and asked.condition is not None:
+        how["perturbation"] = asdict(asked.condition)
+    base = bases.locate(config.model, Path(config.cache_dir))
     is_masked = config.model.kind is ModelKind.masked
     codec = tokenization.load(base) if is_masked else chat.prepare(tokenization.load(base), config.model)
-    what = "base" if trained is None else "tuned"
-    if trained is None or config.adapter.path:  # else it was said in training
-        _say_of_template(config, codec)
-    if is_perturbed := asked is not None and asked.condition is not None:
-        how["perturbation"] = asdict(asked.condition)
-        what = f"{asked.condition.name}: {what}"
     overall = asked.overall if asked else suites.overall(config.suite, chosen)
     fitted = evaluation_fit.fit(config, chosen, adapted=trained is not None)
-    identity = (
-        _identity(config, fitted.place, base, codec, trained),
-        _asked(config.suite.limit, chosen, overall) | how,
-    )
-    about = {"model": identity[0], "judged": identity[1], "code": code.of_evaluations()}
-    kept = cache / "evaluations" / fingerprint(about)
+    model = identity.of_model(config.model, config.adapter, fitted.place, base, codec, trained)
+    return Told(chosen, base, codec, fitted, (model, _asked(config.suite.limit, chosen, overall) | how))
+
+
+def evaluate(
+    config: RunConfig, trained: Path | None, folder: Path, asked: Asked | None = None
+) -> Evaluation:
+    """Return the evaluation of the base model, or of what was trained; folder gets what memory it took."""
+    told = tell(config, trained, asked)
+    chosen, fitted = told.chosen, told.fitted
+    what = "base" if trained is None else "tuned"
+    if trained is None or config.adapter.path:  # else it was said in training
+        _say_of_template(config, told.codec)
+    if is_perturbed := asked is not None and asked.condition is not None:
+        what = f"{asked.condition.name}: {what}"
+    kept = Path(config.cache_dir) / "evaluations" / fingerprint(told.identity)
     if processes.from_main(lambda: scores.exists(kept)):
         evaluation = scores.read(kept)
         log.info("%s model: evaluated before, read from %s", what, kept)
@@ -112,11 +135,11 @@ def evaluate(
                 "%s", evaluation_fit.line(config, fitted, suites.num_items(chosen, config.suite.limit))
             )
             evaluation_fit.refuse(config, fitted)
-        weights = partial(adapter.load_trained, config.model, base, config.adapter, fitted.place, trained)
-        model = asked.weights if asked else weights
-        evaluation = _answers(
-            *(config, fitted, model, (codec, chosen)), identity, None if is_perturbed else folder
+        weights = partial(
+            adapter.load_trained, config.model, told.base, config.adapter, fitted.place, trained
         )
+        model = asked.weights if asked else weights
+        evaluation = _answers(config, told, model, None if is_perturbed else folder)
         if asked is None:  # else others share the weights
             placement.release()
         if processes.is_main():
@@ -134,38 +157,16 @@ def _say_of_template(config: RunConfig, codec: Codec | PreTrainedTokenizerBase) 
 
 
 def _answers(
-    config: RunConfig,
-    fitted: EvaluationFit,
-    weights: Callable[[], PreTrainedModel],
-    asked: tuple[Codec | PreTrainedTokenizerBase, list[SuiteEntry]],
-    identity: tuple[dict[str, Any], dict[str, Any]],
-    folder: Path | None,
+    config: RunConfig, told: Told, weights: Callable[[], PreTrainedModel], folder: Path | None
 ) -> Evaluation:
     """Return what a model answers now; what it needs of memory is measured into the folder."""
-    key = fingerprint([identity[0], code.of_answers()])
+    key = fingerprint([told.identity[0], code.of_answers(), identity.libraries()])
     kept = Answers(Path(config.cache_dir) / "answers" / f"{key}.jsonl")
-    with placement.enough_memory(f"evaluating {config.model.name}", evaluation_fit.cure(fitted)):
+    limits = evaluation_fit.limits(config, told.fitted)
+    with placement.enough_memory(f"evaluating {config.model.name}", evaluation_fit.cure(told.fitted)):
         model = weights()
         with evaluation_memory.watching(model, folder):
-            return harness.evaluate(model, *asked, evaluation_fit.limits(config, fitted), identity, kept)
-
-
-def _identity(
-    config: RunConfig,
-    place: Placement,
-    base: Base,
-    codec: Codec | PreTrainedTokenizerBase,
-    trained: Path | None,
-) -> dict[str, Any]:
-    """Return what makes a model the one that is evaluated."""
-    return {
-        "name": config.model.hub_id or config.model.name,
-        "revision": base.revision,
-        "quantization": config.adapter.quantization.name,
-        "dtype": str(load.dtype_of(config.adapter, place)).removeprefix("torch."),
-        "template": codec.template_hash if isinstance(codec, chat.Codec) else None,
-        "trained": adapter.trained_hash(trained) if trained else None,
-    }
+            return harness.evaluate(model, told.codec, told.chosen, limits, told.identity, kept)
 
 
 def _asked(limit: int | None, chosen: list[SuiteEntry], overall: str | None) -> dict[str, Any]:
@@ -174,14 +175,16 @@ def _asked(limit: int | None, chosen: list[SuiteEntry], overall: str | None) -> 
         "tasks": {entry.name: entry.identity() for entry in chosen},
         "limit": limit,
         "overall": overall,
-        "lm_eval": version("lm_eval"),
+        "code": code.of_evaluations(),
+        **identity.libraries(),
     }
 
 
 def leave(config: RunConfig, evaluation: Evaluation, folder: Path) -> SortedMistakes:
     """Leave an evaluation in a folder, with its scores and its mistakes as tables; return the mistakes."""
     scores.write(evaluation, folder)
-    said = "".join(f"\n{line}\n" for line in tables.left_out(evaluation.judged))
+    lines = [*tables.left_out(evaluation.judged), *tables.shortened(evaluation.scores)]
+    said = "".join(f"\n{line}\n" for line in lines)
     files.write_text(folder / "scores.md", tables.scores_markdown(evaluation.scores) + said)
     files.write_text(folder / "scores.csv", tables.scores_csv(evaluation.scores))
     found = explain_mistakes.explain(evaluation, config.judge, Path(config.cache_dir))

@@ -11,7 +11,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from arabic_llm import files
 from arabic_llm.analysis import scores, statistics
-from arabic_llm.errors import ConfigError, DataError, HardwareError
+from arabic_llm.errors import ConfigError, DataError, HardwareError, ModelError
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import Limits
 from arabic_llm.evaluation.masked_lm import MaskedLM
@@ -91,6 +91,22 @@ def test_the_rest_of_a_word_is_not_seen_when_its_beginning_is_scored(bert):
     ((within, _),) = asked(bert, [pair])
     plain, _ = slowly(bert, *pair, within_words=False)
     assert abs(within - plain) > 0.1
+
+
+def test_a_masked_model_with_one_weight_that_is_nan_gets_no_score(bert):
+    model = copy.deepcopy(bert[0])
+    with torch.no_grad():
+        model.cls.predictions.decoder.bias[77] = float("nan")
+    with pytest.raises(ModelError, match=r"the model's logits are not finite there \(nan\)"):
+        asked((model, bert[1]))
+
+
+def test_what_a_context_lost_is_marked(bert):
+    lm, long = MaskedLM(*bert, Limits(8, 20, None)), "كتاب كبير " * 20
+    lm.loglikelihood([Asked(long, " نعم"), Asked("سؤال", " نعم")], disable_tqdm=True)
+    tokens = len(bert[1](long + " نعم", add_special_tokens=False)["input_ids"])
+    assert lm.lost.of([(long, " نعم")]) == tokens - 18
+    assert lm.lost.of([("سؤال", " نعم")]) == 0
 
 
 def test_of_the_context_nothing_is_masked_or_scored(bert):

@@ -17,7 +17,7 @@ from arabic_llm import files
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.rows import Row
 from arabic_llm.data.tokens import chat, token_rows
-from arabic_llm.errors import CheckpointError, HardwareError
+from arabic_llm.errors import CheckpointError, HardwareError, ModelError
 from arabic_llm.models import adapter, bases, load, placement, tokenization
 from arabic_llm.profiling import training_memory
 from arabic_llm.profiling.training_memory import watch
@@ -102,6 +102,14 @@ def test_a_decoder_learns_what_can_be_told_apart(tmp_path, method):
     assert lab.accuracy(model) == 1.0
     assert outcome.dev_loss < 0.1 < np.log(2)
     assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+
+
+def test_a_classifier_whose_logits_are_not_finite_classifies_nothing(encoder):
+    lab = Lab(encoder)
+    with torch.no_grad():
+        lab.model.get_input_embeddings().weight[lab.rows[7].input_ids[1]] = float("inf")
+    with pytest.raises(ModelError, match=r"^\S+/\d: the classifier's logits are not finite there"):
+        lab.probabilities(lab.model)
 
 
 @pytest.mark.parametrize("kind", ["lora", "qlora", "lora of an encoder"])

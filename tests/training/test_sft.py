@@ -14,6 +14,7 @@ from lab import Lab, learned
 from arabic_llm import files
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError, TrainingError
 from arabic_llm.memory.static import MIN_8BIT
+from arabic_llm.models import adapter
 from arabic_llm.training import batches, callbacks, checkpoint, sft
 
 
@@ -265,6 +266,31 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(tmp_path)
     with pytest.raises(TrainingError, match="step 1: gradient norm is nan; no weight was changed"):
         lab.train(tmp_path)
     assert learned(lab.model) == before
+
+
+def test_weights_that_are_not_finite_are_not_sealed(tmp_path):
+    """The loss and the gradients of the step were: only its weights are not."""
+    lab = Lab(
+        ("task.weight_decay=1e36", "task.learning_rate=1e36", "task.save_steps=1", "task.max_steps=1")
+    )
+    lab.dev_rows = []
+    with pytest.raises(
+        TrainingError, match=r"^step 1, before its checkpoint: the weights \S+lora_\S+ hold (nan|-?inf),"
+    ):
+        lab.train(tmp_path)
+    assert list(tmp_path.glob("*checkpoint-*")) == []
+    with pytest.raises(TrainingError, match=r"adapter, before it was written: the weights \S+ hold"):
+        adapter.save(lab.model, lab.codec.tokenizer, tmp_path / "adapter", {})
+    assert list(tmp_path.glob("*adapter*")) == []
+
+
+def test_a_loss_on_dev_or_held_out_texts_that_is_not_finite_stops(tmp_path):
+    for number, (follows, said) in enumerate(((False, "dev"), (True, "held-out texts"))):
+        lab = Lab(("task.max_steps=1", "task.held_out.num_bytes=1500"), follows=follows)
+        with torch.no_grad():
+            lab.model.get_output_embeddings().weight[7] = float("nan")
+        with pytest.raises(TrainingError, match=rf"^after step 0: the loss on {said} is nan"):
+            lab.train(tmp_path / str(number))
 
 
 class Scaled(sft.GuardedTrainer):
