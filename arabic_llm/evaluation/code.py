@@ -18,6 +18,7 @@ _SCORING = (
         "evaluation/local_copies.py",
         "evaluation/question.py",
         "evaluation/suites.py",
+        *("evaluation/loading.py", "evaluation/targets.py", "evaluation/task_files.py"),
     ),
     "evaluation/tasks",
 )

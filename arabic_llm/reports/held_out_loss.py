@@ -15,7 +15,7 @@ from arabic_llm.analysis.intervals import ALPHA
 from arabic_llm.analysis.statistics import holm, verdict
 
 _KEY = "held_out_loss/"
-_FEWEST = 2  # texts: what a line that does not say how many is taken to be of
+_FEWEST = 2  # texts
 _COLORS = ("#0f7b6c", "#b06a00", "#2f5fb3", "#b3261e", "#7a4fb5", "#5c6675")
 _NAMES = {
     "ar": "Arabic",
@@ -96,15 +96,17 @@ def courses(metrics: Sequence[dict[str, Any]], kept_step: int) -> list[Course]:
     found = []
     for one in languages:
         points = [
-            Point(
-                *(m["step"], *(m[f"held_out_{part}/{one}"] for part in parts)),
-                num_texts=m.get(f"held_out_texts/{one}", _FEWEST),
-            )
+            Point(*(m["step"], *(m[f"held_out_{part}/{one}"] for part in parts), _num_texts(m, one)))
             for m in lines
         ]
         found.append(Course(one, points))
     corrected = holm([course.last.p for course in found])
     return [replace(course, holm_p=p) for course, p in zip(found, corrected, strict=True)]
+
+
+def _num_texts(metrics: dict[str, Any], language: str) -> int:
+    """Return of how many texts an error is; of an older run, which does not say, the fewest."""
+    return int(metrics.get(f"held_out_texts/{language}", _FEWEST))
 
 
 def line(found: Sequence[Course]) -> str:
