@@ -100,11 +100,11 @@ def _combined(
     """Return the interval of a weighted mean, of which some parts may not vary: their room is added.
 
     Independent parts are combined by the squares of how far each reaches (Zou and Donner 2008, Statistics
-    in Medicine 27:1693). No value is below `floor` or above 1.
+    in Medicine 27:1693). No score is below `floor` or above 1.
     """
     middle = sum(weight * float(part.mean()) for weight, part in zip(weights, parts, strict=True))
-    alike = [(part, weight) for part, weight in zip(parts, weights, strict=True) if is_alike(part)]
-    varied = [(part, weight) for part, weight in zip(parts, weights, strict=True) if not is_alike(part)]
+    pairs = list(zip(parts, weights, strict=True))
+    alike, varied = ([pair for pair in pairs if is_alike(pair[0]) == which] for which in (True, False))
     down = up = 0.0
     if varied:
         own, shares = zip(*varied, strict=True)
@@ -118,7 +118,9 @@ def _combined(
         at = sum(weight * float(part.mean()) for part, weight in alike)
         down = float(np.hypot(down, others * (at - floor * whole)))
         up = float(np.hypot(up, others * (whole - at)))
-    return middle - down, middle + up
+    if any(part.min() < floor or part.max() > 1 for part in parts):  # a scale that we do not know
+        return middle - down, middle + up
+    return max(floor, middle - down), min(1.0, middle + up)
 
 
 def _student(parts: Sequence[Values], weights: Sequence[float]) -> Interval:

@@ -36,9 +36,18 @@ def test_intervals_of_shares_are_wilsons_and_never_leave_the_scale():
 
 
 def test_graded_scores_have_students_interval_whatever_their_number():
-    graded = scored([0.2, 0.5, 0.6, 0.9], metric="token_f1")
-    expected = stats.t.interval(0.95, 3, loc=0.55, scale=stats.sem([0.2, 0.5, 0.6, 0.9]))
+    graded = scored([0.2, 0.5, 0.6, 0.7], metric="token_f1")
+    expected = stats.t.interval(0.95, 3, loc=0.5, scale=stats.sem([0.2, 0.5, 0.6, 0.7]))
     assert (graded.low, graded.high) == pytest.approx(expected)
+
+
+def test_no_interval_leaves_the_scale():
+    nearly = scored([1.0] * 9 + [0.9], metric="token_f1")
+    assert nearly.high == 1.0
+    lost = np.array([1.0] * 5), np.array([0.0] * 5)
+    nearly_all = np.array([1.0, 1.0, 0.9]), np.array([0.0, 0.1, 0.1])
+    low, high = intervals.paired([lost, nearly_all], (0.5, 0.5), seed=1)
+    assert -1 <= low < high < 0
 
 
 def test_what_does_not_vary_is_not_certain():
