@@ -48,12 +48,11 @@ def mean(parts: Sequence[Values], weights: Sequence[float] = (1.0,)) -> Interval
 def paired(pairs: Sequence[Pair], weights: Sequence[float] = (1.0,), *, seed: int) -> Interval:
     """Return the interval of a weighted mean of mean differences, after - before.
 
-    Of one part that is right or wrong Tango's, else a percentile bootstrap over the items of each part.
+    Of right and wrong Tango's, else a percentile bootstrap over the items of each part.
     """
-    if len(pairs) == 1 and is_binary(*pairs[0]):
-        ((before, after),) = pairs
-        return tango(int((after > before).sum()), int((after < before).sum()), len(before))
     changes = [after - before for before, after in pairs]
+    if all(is_binary(*pair) for pair in pairs):
+        return _of_signs(changes, weights)
     return _combined(changes, weights, lambda own, shares: _bootstrap(own, shares, seed), floor=-1.0)
 
 
@@ -65,7 +64,7 @@ def wilson(right: float, n: int) -> Interval:
     return float(max(0.0, middle - half)), float(min(1.0, middle + half))
 
 
-def tango(gained: int, lost: int, n: int) -> Interval:
+def tango(gained: float, lost: float, n: float) -> Interval:
     """Return the score interval of a difference of paired shares (Tango 1998, Stat. Med. 17:891).
 
     It inverts the test of each difference D by the likeliest share of lost items given D; where nothing
@@ -89,6 +88,22 @@ def tango(gained: int, lost: int, n: int) -> Interval:
         return float(brentq(lambda true: np.clip(sign * score(true), -9, 9) + Z, least, most, xtol=1e-12))
 
     return end(-1), end(1)
+
+
+def _of_signs(changes: Sequence[Values], weights: Sequence[float]) -> Interval:
+    """Return Tango's interval of a weighted mean, of as many items as would be as sure of it.
+
+    That is the effective sample size of Korn and Graubard (1998, Survey Methodology 24:193): of items of
+    unlike weight, and fewer where the variances of the parts say so.
+    """
+    pairs = list(zip(changes, weights, strict=True))
+    gained, lost = (sum(w * float((s * part > 0).mean()) for part, w in pairs) for s in (1, -1))
+    n = 1 / sum(w**2 / len(part) for part, w in pairs)
+    if len(pairs) > 1:
+        variance = sum(w**2 * float(part.var(ddof=1)) / len(part) for part, w in pairs if len(part) > 1)
+        spread = gained + lost - (gained - lost) ** 2
+        n = min(n, spread / variance) if min(spread, variance) > _CLOSE else n
+    return tango(gained * n, lost * n, n)
 
 
 def _combined(

@@ -41,6 +41,25 @@ def test_graded_scores_have_students_interval_whatever_their_number():
     assert (graded.low, graded.high) == pytest.approx(expected)
 
 
+def test_the_interval_of_a_mean_of_tasks_is_tangos_of_as_many_items():
+    """Alike tasks are one; of one small task that counts as much as a large one its own items decide."""
+    draw = np.random.default_rng(7)
+
+    def pair(n, share):
+        before = (draw.random(n) < 0.5) * 1.0
+        return before, np.where(draw.random(n) < share, 1.0, before)
+
+    nothing = [(np.ones(5), np.ones(5))] * 58
+    assert intervals.paired(nothing, (1 / 58,) * 58, seed=1) == pytest.approx(intervals.tango(0, 0, 290))
+    large, small = pair(4000, 0.0), pair(40, 0.4)
+    low, high = intervals.paired([large, small], (0.5, 0.5), seed=1)
+    alone = intervals.paired([small], seed=1)
+    assert (low, high) == pytest.approx((alone[0] / 2, alone[1] / 2), abs=0.015)
+    one_of_many = np.zeros(40), np.array([1.0] + [0.0] * 39)
+    low, _ = intervals.paired([one_of_many, (np.ones(40), np.ones(40))], (0.5, 0.5), seed=1)
+    assert low < -0.01  # a bootstrap is sure that it did not fall
+
+
 def test_no_interval_leaves_the_scale():
     nearly = scored([1.0] * 9 + [0.9], metric="token_f1")
     assert nearly.high == 1.0
