@@ -161,10 +161,10 @@ def read(folder: Path) -> Evaluation:
         for score in result.pop("scores")
     ]
     items = [_item(values) for values in files.read_json_lines(folder / _ITEMS)]
-    evaluation = _with_certainty(Evaluation(scores=scores, items=items, **result))
+    evaluation = Evaluation(scores=scores, items=items, **result)
     if evaluation.fingerprint != expected:
         raise CheckpointError(f"{folder}: {_RESULT} was changed after the evaluation")
-    return evaluation
+    return _with_certainty(evaluation)
 
 
 def _with_certainty(evaluation: Evaluation) -> Evaluation:

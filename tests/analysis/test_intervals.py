@@ -1,12 +1,14 @@
 """Intervals cover with few items and where none varies; the smallest difference is found 4 times of 5."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from arabic_llm.analysis import aggregate, intervals
+from arabic_llm.analysis import aggregate, intervals, scores
 from arabic_llm.analysis.aggregate import Benchmark
-from arabic_llm.analysis.scores import Item
+from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.analysis.statistics import sign_flips, verdict
 from arabic_llm.config.suite import Aggregate
 from arabic_llm.reports import tables
@@ -157,3 +159,21 @@ def test_few_items_show_no_difference_and_tables_say_so():
         "(every item scored alike: the bootstrap cannot tell)"
         in tables.score_cells(scored([0.5] * 4, metric="token_f1"))[3]
     )
+
+
+def test_an_evaluation_from_before_intervals_were_kept_has_them_when_it_is_read(tmp_path):
+    def reread(score, items):
+        unknown = replace(score, low=None, high=None, smallest_difference=None)
+        judged = {"tasks": {"g": {"metrics": ["acc"]}}}
+        scores.write(Evaluation({"name": "m"}, judged, [unknown], items), tmp_path)
+        return scores.read(tmp_path).scores[0]
+
+    parts = [1.0] * 30 + [0.0] * 10, [1.0, 0.0] * 5
+    items = [
+        Item(str(task), str(i), "", "", "", {"acc": v}, "", 4, 0, 0)
+        for task, own in enumerate(parts)
+        for i, v in enumerate(own)
+    ]
+    for macro in (False, True):
+        score = scored(*parts, macro=macro)
+        assert reread(score, items) == score
