@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sklearn.metrics import f1_score, recall_score
 
 from arabic_llm.analysis.scorers import SCORERS
-from arabic_llm.analysis.scores import Item, Score
+from arabic_llm.analysis.scores import Item, Score, certainty
 from arabic_llm.analysis.statistics import standard_error
 from arabic_llm.config.suite import Aggregate
 
@@ -108,14 +108,19 @@ def _score(whole: _Whole, benchmarks: Sequence[Benchmark], items: Sequence[Item]
         num_shots=sum(item.is_shot for item in own),
         num_shortened=sum(item.lost_tokens > 0 for item in own),
         seen_in_training=any(benchmark.seen_in_training for benchmark in benchmarks),
+        **certainty(values, tuple(weights)),
     )
 
 
 def _balanced(items: list[Item]) -> tuple[float, float]:
-    """Return the means of recall and of F1 over the positions that are ever right."""
+    """Return the mean of recall over the positions that are ever right, and of F1 over the answered too.
+
+    As scikit-learn has them: a position that is only ever answered has an F1 of 0.
+    """
     wanted, said = [item.target_index for item in items], [item.answer_index for item in items]
-    how: Any = {"labels": sorted(set(wanted)), "average": "macro", "zero_division": 0}
-    return float(recall_score(wanted, said, **how)), float(f1_score(wanted, said, **how))
+    how: Any = {"average": "macro", "zero_division": 0}
+    recall = recall_score(wanted, said, labels=sorted(set(wanted)), **how)
+    return float(recall), float(f1_score(wanted, said, **how))
 
 
 def _num_repeated(items: list[Item]) -> int:

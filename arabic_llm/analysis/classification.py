@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics
 
+from arabic_llm.analysis import intervals
 from arabic_llm.analysis.statistics import holm, verdict
 
 Array = npt.NDArray[np.float64]
 
+_ACCURACY = "accuracy"
 _RESAMPLES = 10_000
 _AT_ONCE = 500
 _TAILS = (2.5, 97.5)  # percentiles of a 95% interval
@@ -27,7 +29,10 @@ _SAME = 1e-12  # two differences closer than this are one
 
 @dataclass(frozen=True)
 class Measure:
-    """A score of one classifier; `low` and `high` bound its 95% interval (bootstrap over the texts)."""
+    """A score of one classifier; `low` and `high` bound its 95% interval.
+
+    Of accuracy it is Wilson's, else a bootstrap over the texts: nan where no resample varies.
+    """
 
     system: str
     metric: str
@@ -40,9 +45,10 @@ class Measure:
 class Gain:
     """How much more the first classifier scores than another on the same texts.
 
-    The interval is a paired bootstrap over the texts. `p` is that of approximate randomisation (Noreen
+    The interval is paired: of accuracy Tango's, else a bootstrap over the texts, nan where no resample
+    varies; then `p` alone decides. `p` is that of approximate randomisation (Noreen
     1989; for F1, Yeh 2000, cs/0008005): how often exchanging the two answers of a text at random makes
-    as large a difference. `holm_p` is corrected for the metrics beside it.
+    as large a difference. `holm_p` is corrected for all gains beside it.
     """
 
     metric: str
@@ -56,7 +62,8 @@ class Gain:
     @property
     def verdict(self) -> str:
         """Return better or worse where the interval leaves out 0 and chance does not explain it."""
-        return verdict(self.low, self.high, self.holm_p)
+        ends = (self.difference,) * 2 if np.isnan(self.low) else (self.low, self.high)
+        return verdict(*ends, self.holm_p)
 
 
 def accuracy(confusion: Array) -> Array:
@@ -74,8 +81,8 @@ def class_scores(confusion: Array) -> tuple[Array, Array, Array]:
 
 
 def macro_f1(confusion: Array) -> Array:
-    """Return the mean F1 of the classes that are ever right, as a benchmark's score has it."""
-    is_there = confusion.sum(-1) > 0
+    """Return the mean F1 of the classes that are ever right or answered, as scikit-learn has it."""
+    is_there = confusion.sum(-1) + confusion.sum(-2) > 0
     f1 = np.where(is_there, class_scores(confusion)[2], 0.0)
     mean: Array = f1.sum(-1) / is_there.sum(-1)
     return mean
@@ -98,7 +105,7 @@ def quadratic_kappa(confusion: Array) -> Array:
 
 def scorers(*, ordered: bool) -> dict[str, Callable[[Array], Array]]:
     """Return what classifiers are judged by, by name."""
-    chosen: dict[str, Callable[[Array], Array]] = {"accuracy": accuracy, "macro F1": macro_f1}
+    chosen: dict[str, Callable[[Array], Array]] = {_ACCURACY: accuracy, "macro F1": macro_f1}
     if ordered:
         chosen["quadratic kappa"] = quadratic_kappa
     return chosen
@@ -120,32 +127,35 @@ def measure(
 ) -> tuple[list[Measure], list[Gain]]:
     """Return each system's scores, and what the first system gains over each of the others.
 
-    All systems are looked at in the same resamples. In a resample without a rare class, macro F1 is the
-    mean over the others.
+    All systems are looked at in the same resamples. In a resample in which a rare class is neither right
+    nor answered, macro F1 is the mean over the others.
     """
     scores, draw = scorers(ordered=ordered), np.random.default_rng(seed)
     whole = {name: confusion_matrix(labels, said, num_classes) for name, said in answers.items()}
     resampled = _resampled(labels, answers, num_classes, draw)
-    measures = [
-        Measure(name, metric, float(score(whole[name])), *_interval(score(resampled[name])))
-        for name in answers
-        for metric, score in scores.items()
-    ]
+    right = {name: np.equal(labels, said).astype(float) for name, said in answers.items()}
+    measures = []
+    for name in answers:
+        for metric, score in scores.items():
+            is_share = metric == _ACCURACY
+            ends = intervals.mean([right[name]]) if is_share else _interval(score(resampled[name]))
+            measures.append(Measure(name, metric, float(score(whole[name])), *ends))
     first, *others = answers
-    gains = []
+    gains: list[Gain] = []
     for name in others:
         exchanged = _exchanged(labels, answers[first], answers[name], num_classes, draw)
-        found = []
         for metric, score in scores.items():
             gained = float(score(whole[first]) - score(whole[name]))
             by_chance = score(exchanged[0]) - score(exchanged[1])
             as_large = int((np.abs(by_chance) >= abs(gained) - _SAME).sum())
             p = (as_large + 1) / (_RESAMPLES + 1)  # what was found is one of the exchanges
-            low, high = _interval(score(resampled[first]) - score(resampled[name]))
-            found.append(Gain(metric, name, gained, low, high, p, holm_p=p))
-        corrected = holm([gain.p for gain in found])
-        gains += [replace(gain, holm_p=p) for gain, p in zip(found, corrected, strict=True)]
-    return measures, gains
+            if metric == _ACCURACY:
+                ends = intervals.paired([(right[name], right[first])], seed=seed)
+            else:
+                ends = _interval(score(resampled[first]) - score(resampled[name]))
+            gains.append(Gain(metric, name, gained, *ends, p, holm_p=p))
+    corrected = holm([gain.p for gain in gains])
+    return measures, [replace(gain, holm_p=p) for gain, p in zip(gains, corrected, strict=True)]
 
 
 def _resampled(
@@ -199,5 +209,8 @@ def _cells(labels: npt.NDArray[np.int64], answers: npt.NDArray[np.int64], num_cl
 
 
 def _interval(values: Array) -> tuple[float, float]:
+    """Return the percentiles of resamples; nan where none of them varies: they cannot tell."""
+    if np.ptp(values) < _SAME:
+        return np.nan, np.nan
     low, high = np.percentile(values, _TAILS)
     return float(low), float(high)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,14 +30,18 @@ class Forgetting:
         return sorted(lost, key=lambda one: one[1].difference)
 
 
-def find(base: Evaluation, tuned: Evaluation, tasks: Sequence[Difference], seed: int) -> Forgetting:
-    """Return what became of each language and skill; p-values are corrected within each (Holm)."""
+def find(base: Evaluation, tuned: Evaluation, seed: int) -> Forgetting:
+    """Return what became of each task, language and skill; p-values are corrected for all of them."""
     traits = tuned.traits or base.traits
-    by_trait = {}
+    means = []
     for trait in TRAITS:
-        before, after = (replace(side, scores=_means(side, traits, trait)) for side in (base, tuned))
-        by_trait[trait] = compare(before, after, seed)
-    return Forgetting(by_trait, list(tasks), traits)
+        after = {mean.name: mean for mean in _means(tuned, traits, trait)}
+        means += [(trait, (mean, after[mean.name])) for mean in _means(base, traits, trait)]
+    rows = compare(base, tuned, seed, [pair for _, pair in means])
+    by_trait: dict[str, list[Difference]] = {trait: [] for trait in TRAITS}
+    for (trait, _), row in zip(means, rows[len(base.scores) :], strict=True):
+        by_trait[trait].append(row)
+    return Forgetting(by_trait, rows[: len(base.scores)], traits)
 
 
 def _means(evaluation: Evaluation, traits: dict[str, dict[str, str | None]], trait: str) -> list[Score]:

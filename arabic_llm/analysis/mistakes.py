@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arabic_llm.analysis import statistics
+from arabic_llm.analysis import intervals, statistics
 from arabic_llm.analysis.mistake_checks import CHOSEN, FOUND_BY, GENERATED, Case
 from arabic_llm.analysis.scores import Item
 
@@ -97,7 +97,7 @@ def changes(base: SortedMistakes, tuned: SortedMistakes, seed: int) -> list[Chan
     rows = []
     for label in labels(base, tuned):
         a, b = (np.array([made.get(k) == label for k in common], float) for made in (before, after))
-        low, high = statistics.paired_interval(a, b, seed)
+        low, high = intervals.paired([(a, b)], seed=seed)
         p = statistics.sign_test(a, b)
         rows.append((label, len(common), float(a.mean()), float(b.mean()), low, high, p))
     corrected = statistics.holm([p for *_, p in rows])

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from arabic_llm.analysis import statistics
+from arabic_llm.analysis import intervals, statistics
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.analysis.statistics import Difference
+
+_NOTHING = (np.nan, np.nan)  # changed, nothing to bound
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Drop:
     """What one score loses under a condition, paired item by item.
 
     `difference` is from clean (its base) to perturbed (its tuned). The drop over the items that the
-    condition changes at all is a plain mean, with the interval of a bootstrap; nan where it changes none.
+    condition changes at all is a plain mean, with its own interval; nan where it changes none.
     """
 
     condition: Condition
@@ -70,12 +72,12 @@ def drops(
     rows = []
     for row in statistics.paired(replace(clean, scores=wholes), asked, condition.seed):
         before, after = clean.values(row.base), asked.values(row.tuned)
-        lost = np.array([before[key] - after[key] for key in sorted(before) if key in changed])
-        low, high = statistics.mean_interval(lost, condition.seed) if len(lost) else (np.nan, np.nan)
+        both = np.array([(after[key], before[key]) for key in sorted(before) if key in changed]).T
+        low, high = intervals.paired([(both[0], both[1])], seed=condition.seed) if len(both) else _NOTHING
+        lost = float((both[1] - both[0]).mean()) if len(both) else np.nan
         own = [tokens[task] for task in row.base.tasks]
         ratio = sum(after for _, after in own) / sum(before for before, _ in own)
-        mean = float(lost.mean()) if len(lost) else np.nan
-        rows.append(Drop(condition, row, len(lost), mean, low, high, ratio))
+        rows.append(Drop(condition, row, both.shape[-1], lost, low, high, ratio))
     return rows
 
 

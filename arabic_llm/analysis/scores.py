@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from arabic_llm import files
+from arabic_llm.analysis import intervals, power
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.errors import CheckpointError
 
@@ -56,7 +60,9 @@ class Score:
     every item (of choices, its position), and `majority` that of the most frequent one among the rows that
     few-shot examples are drawn from: known without the test. Without such rows it is `constant`.
     `balanced` and `macro_f1` (of choices) are what those cannot buy: the mean over the positions of the
-    right answer, however often each is right.
+    right answer, however often each is right; of F1, and over those that are answered.
+    `low` and `high` bound its 95% interval, and `smallest_difference` is what another model must score more
+    (less, below 0) to be found better 4 times of 5; None: so few items cannot show any.
     """
 
     name: str
@@ -76,6 +82,14 @@ class Score:
     seen_in_training: bool = False
     majority: float | None = None
     num_shortened: int = 0  # items whose prompt lost its beginning: it is longer than the model can see
+    low: float | None = None
+    high: float | None = None
+    smallest_difference: float | None = None
+
+    @property
+    def is_alike(self) -> bool:
+        """Return whether graded items all have one score: what the interval says is but their number."""
+        return self.stderr == 0 and not self.weights and self.value not in (0.0, 1.0)
 
     @property
     def label(self) -> str:
@@ -121,6 +135,12 @@ class Evaluation:
         }
 
 
+def certainty(parts: Sequence[intervals.Values], weights: Sequence[float]) -> dict[str, Any]:
+    """Return what a score says of how sure it is: from the values of the items of each part."""
+    low, high = intervals.mean(parts, weights)
+    return {"low": low, "high": high, "smallest_difference": power.smallest_difference(parts, weights)}
+
+
 def write(evaluation: Evaluation, folder: Path) -> None:
     """Write items.jsonl, then result.json: a folder with a result has all its items."""
     files.write_json_lines(folder / _ITEMS, (asdict(item) for item in evaluation.items))
@@ -146,7 +166,20 @@ def read(folder: Path) -> Evaluation:
     evaluation = Evaluation(scores=scores, items=items, **result)
     if evaluation.fingerprint != expected:
         raise CheckpointError(f"{folder}: {_RESULT} was changed after the evaluation")
-    return evaluation
+    return _with_certainty(evaluation)
+
+
+def _with_certainty(evaluation: Evaluation) -> Evaluation:
+    """Return an evaluation whose scores have intervals; an older file lacks them."""
+    scores = []
+    for score in evaluation.scores:
+        if score.low is None:
+            values = evaluation.values(score)
+            groups = [[name] for name in score.tasks] if score.weights else [score.tasks]
+            parts = [np.array([v for (task, _), v in values.items() if task in own]) for own in groups]
+            score = replace(score, **certainty(parts, score.weights or (1.0,)))  # noqa: PLW2901
+        scores.append(score)
+    return replace(evaluation, scores=scores)
 
 
 def _item(values: dict[str, Any]) -> Item:

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
+from arabic_llm.analysis import intervals
+from arabic_llm.analysis.intervals import ALPHA, AT_ONCE, RESAMPLES
 from arabic_llm.analysis.scores import Evaluation, Score
 from arabic_llm.config.fingerprint import differences
 from arabic_llm.errors import ConfigError
 
-_RESAMPLES = 10_000
-_LEVEL = 0.95
-_ALPHA = 1 - _LEVEL
-_AT_ONCE = 500  # resamples
-_Z, _POWER_Z = float(ndtri(1 - _ALPHA / 2)), float(ndtri(0.8))  # of the normal distribution
 _MAX_NAMED = 4  # differences named when two evaluations are refused
+_SAME = 12  # decimals of an item's weight
 
 
 @dataclass(frozen=True)
 class Difference:
     """One score of a base and a tuned model over the same items.
 
-    `low` and `high` bound the 95% interval of tuned - base (paired bootstrap over items, percentile; of a
-    weighted mean, over the items of each task). `sign_p` is the exact two-sided sign test of the items that
-    changed; where items are right or wrong (`is_binary`), that is McNemar's test. Of a weighted mean, whose
-    items do not count alike, it is that of sign_flips. `holm_p` is corrected for all that was compared
-    beside it (Holm 1979): the suite's own rows, or the parts of its groups.
+    `low` and `high` bound the 95% interval of tuned - base (intervals.paired), and `note` says what they
+    cannot. `sign_p` is the exact two-sided sign test of the items that changed; where items are right or
+    wrong (`is_binary`), that is McNemar's test. Of a weighted mean, whose items do not count alike, it is
+    that of sign_flips. `holm_p` is corrected for all that was compared beside it (Holm 1979).
     """
 
     base: Score
@@ -40,6 +38,7 @@ class Difference:
     sign_p: float
     is_binary: bool
     holm_p: float
+    note: str = ""
 
     @property
     def mcnemar_p(self) -> float | None:
@@ -48,77 +47,56 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """Return better or worse where the interval leaves out 0 and the sign test agrees; else noise.
-
-        The bootstrap alone sees no noise in three items of three that changed the same way.
-        """
+        """Return better or worse where the interval leaves out 0 and the sign test agrees; else noise."""
         return verdict(self.low, self.high, self.holm_p)
 
 
 def verdict(low: float, high: float, holm_p: float) -> str:
-    """Return better or worse where the interval leaves out 0 and the sign test agrees; else noise."""
-    if holm_p < _ALPHA and low > 0:
+    """Return better or worse where the interval leaves out 0 and the test agrees; else noise.
+
+    The bootstrap alone sees no noise in three items of three that changed the same way.
+    """
+    if holm_p < ALPHA and low > 0:
         return "better"
-    return "worse" if holm_p < _ALPHA and high < 0 else "within noise"
+    return "worse" if holm_p < ALPHA and high < 0 else "within noise"
 
 
-def compare(base: Evaluation, tuned: Evaluation, seed: int) -> list[Difference]:
-    """Return the difference of every score.
+def compare(
+    base: Evaluation, tuned: Evaluation, seed: int, means: Sequence[tuple[Score, Score]] = ()
+) -> list[Difference]:
+    """Return the difference of every score, and then of every mean of them, corrected for each other.
 
-    Raises ConfigError when the two were not judged alike: other prompts, templates, scoring, items,
-    quantisation or base model.
+    All that stands by itself is one family of tests, with the means; the parts of groups are another, and
+    do not weaken what is said of the wholes. The same items that count alike are one test, whatever they
+    are called. Raises ConfigError when the two were not judged alike: other prompts, templates, scoring,
+    items, quantisation or base model.
     """
     _refuse_unlike(base, tuned)
-    rows = paired(base, tuned, seed)
-    is_whole = [base.is_whole(row.base) for row in rows]
-    corrected = list(rows)
-    for kind in (True, False):  # parts do not weaken what is said of the wholes
-        own = [index for index, whole in enumerate(is_whole) if whole == kind]
-        for index, p in zip(own, holm([rows[i].sign_p for i in own]), strict=True):
-            corrected[index] = replace(rows[index], holm_p=p)
-    return corrected
+    pairs = [*_pairs(base, tuned), *means]
+    cases = [_Case.of(base, tuned, *pair) for pair in pairs]
+    is_part = [not base.is_whole(score) for score, _ in pairs[: len(pairs) - len(means)]]
+    is_part += [False] * len(means)
+    tests: dict[_Case, Difference] = {}
+    for parts in (False, True):
+        own = [case for case, part in zip(cases, is_part, strict=True) if part == parts]
+        rows = {case: _difference(case, seed) for case in dict.fromkeys(own) if case not in tests}
+        corrected = holm([row.sign_p for row in rows.values()])
+        for (case, row), p in zip(rows.items(), corrected, strict=True):
+            tests[case] = replace(row, holm_p=p)
+    return [
+        replace(tests[case], base=before, tuned=after)
+        for case, (before, after) in zip(cases, pairs, strict=True)
+    ]
 
 
 def paired(base: Evaluation, tuned: Evaluation, seed: int) -> list[Difference]:
     """Return the difference of every score, however the two were judged, with p-values of each alone."""
-    return [_difference(base, tuned, *pair, seed=seed) for pair in _pairs(base, tuned)]
-
-
-def mean_interval(values: npt.NDArray[np.float64], seed: int) -> tuple[float, float]:
-    """Return the 95% interval of a mean: bootstrap, percentile."""
-    return _bootstrap([values], (1.0,), seed)
-
-
-def paired_interval(
-    base: npt.NDArray[np.float64], tuned: npt.NDArray[np.float64], seed: int
-) -> tuple[float, float]:
-    """Return the 95% interval of the mean of tuned - base, item by item (paired bootstrap, percentile)."""
-    return mean_interval(tuned - base, seed)
+    return [_difference(_Case.of(base, tuned, *pair), seed) for pair in _pairs(base, tuned)]
 
 
 def standard_error(values: npt.NDArray[np.float64]) -> float:
     """Return the standard error of a mean: sample deviation / sqrt(n), as lm-eval has it."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
-
-
-def interval(score: Score) -> tuple[float, float]:
-    """Return the 95% interval of a score: Wilson's where items are right or wrong, else the normal one."""
-    z, n, p = _Z, score.n, score.value
-    as_share = float(np.sqrt(p * (1 - p) / (n - 1))) if n > 1 and 0 <= p <= 1 else float("nan")
-    if score.weights or not np.isclose(score.stderr, as_share, rtol=1e-6, atol=1e-12):
-        return p - z * score.stderr, p + z * score.stderr
-    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return float(middle - half), float(middle + half)
-
-
-def smallest_difference(score: Score) -> float:
-    """Return the least difference of two such scores that is found 4 times of 5, at the 5% level.
-
-    Of two models that answer independently; items in common make it smaller.
-    """
-    low, high = interval(score)
-    return float((_Z + _POWER_Z) * np.sqrt(2) * (high - low) / (2 * _Z))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -150,15 +128,15 @@ def sign_flips(parts: Sequence[npt.NDArray[np.float64]], weights: Sequence[float
     The Design of Experiments, section 21). The sign test would let a large task hide what a small one lost.
     """
     draw = np.random.default_rng(seed)
-    means = np.zeros(_RESAMPLES)
+    means = np.zeros(RESAMPLES)
     for part, weight in zip(parts, weights, strict=True):
         sizes, counts = np.unique(np.abs(part), return_counts=True)
-        for start in range(0, _RESAMPLES, _AT_ONCE):
-            signs = 2 * draw.binomial(counts, 0.5, size=(_AT_ONCE, len(counts))) - counts
-            means[start : start + _AT_ONCE] += weight * (signs @ sizes) / len(part)
+        for start in range(0, RESAMPLES, AT_ONCE):
+            signs = 2 * draw.binomial(counts, 0.5, size=(AT_ONCE, len(counts))) - counts
+            means[start : start + AT_ONCE] += weight * (signs @ sizes) / len(part)
     seen = abs(sum(weight * part.mean() for weight, part in zip(weights, parts, strict=True)))
     as_large = np.abs(means) >= seen - 1e-12  # equal ones differ in the order they were added up
-    return float((1 + np.count_nonzero(as_large)) / (1 + _RESAMPLES))
+    return float((1 + np.count_nonzero(as_large)) / (1 + RESAMPLES))
 
 
 def _pairs(base: Evaluation, tuned: Evaluation) -> list[tuple[Score, Score]]:
@@ -166,50 +144,73 @@ def _pairs(base: Evaluation, tuned: Evaluation) -> list[tuple[Score, Score]]:
     return [(score, by_name[score.name, score.metric]) for score in base.scores]
 
 
-def _difference(
-    base: Evaluation, tuned: Evaluation, base_score: Score, tuned_score: Score, *, seed: int
-) -> Difference:
-    before, after = base.values(base_score), tuned.values(tuned_score)
-    if before.keys() != after.keys():
-        raise ConfigError(f"{base_score.name}: the two evaluations do not have the same items")
-    keys = sorted(before)
-    a, b = (np.array([values[key] for key in keys]) for values in (before, after))
-    parts = [b - a]
-    if base_score.weights:
-        of_task = np.array([task for task, _ in keys])
-        parts = [(b - a)[of_task == task] for task in base_score.tasks]
-    weights = base_score.weights or (1.0,)
-    low, high = _bootstrap(parts, weights, seed)
-    p = sign_flips(parts, weights, seed) if base_score.weights else sign_test(a, b)
+@dataclass(frozen=True)
+class _Case:
+    """One test: items with their values before and after, and how much each counts.
+
+    Two that are equal are one test, under whatever names; the scores are those of the first.
+    """
+
+    base: Score = field(compare=False)
+    tuned: Score = field(compare=False)
+    items: tuple[tuple[str, str], ...]
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+    counts: tuple[float, ...]
+
+    @classmethod
+    def of(cls, base: Evaluation, tuned: Evaluation, base_score: Score, tuned_score: Score) -> Self:
+        """Return the test of a score. Raises ConfigError when the two have not the same items."""
+        before, after = base.values(base_score), tuned.values(tuned_score)
+        if before.keys() != after.keys():
+            raise ConfigError(f"{base_score.name}: the two evaluations do not have the same items")
+        items = tuple(sorted(before))
+        sizes = Counter(task for task, _ in items)
+        weights = dict(zip(base_score.tasks, base_score.weights, strict=False))
+        counts = (weights[task] / sizes[task] if weights else 1 / len(items) for task, _ in items)
+        return cls(
+            *(base_score, tuned_score),
+            items=items,
+            before=tuple(before[key] for key in items),
+            after=tuple(after[key] for key in items),
+            counts=tuple(round(one, _SAME) for one in counts),
+        )
+
+    @property
+    def parts(self) -> list[intervals.Pair]:
+        """Return (before, after) of each task of a weighted mean, or of all items."""
+        a, b = np.array(self.before), np.array(self.after)
+        if not self.base.weights:
+            return [(a, b)]
+        of_task = np.array([task for task, _ in self.items])
+        return [(a[of_task == task], b[of_task == task]) for task in self.base.tasks]
+
+
+def _difference(case: _Case, seed: int) -> Difference:
+    pairs, weights = case.parts, case.base.weights or (1.0,)
+    changes = [after - before for before, after in pairs]
+    low, high = intervals.paired(pairs, weights, seed=seed)
+    p = sign_flips(changes, weights, seed) if case.base.weights else sign_test(*pairs[0])
+    is_binary = all(intervals.is_binary(*pair) for pair in pairs)
     return Difference(
-        base_score,
-        tuned_score,
-        float(sum(weight * part.mean() for weight, part in zip(weights, parts, strict=True))),
+        case.base,
+        case.tuned,
+        float(sum(weight * part.mean() for weight, part in zip(weights, changes, strict=True))),
         low,
         high,
         sign_p=p,
-        is_binary=bool(np.isin(np.concatenate([a, b]), (0.0, 1.0)).all()),
+        is_binary=is_binary,
         holm_p=p,
+        note=_note(changes, is_binary=is_binary),
     )
 
 
-def _bootstrap(
-    parts: Sequence[npt.NDArray[np.float64]], weights: Sequence[float], seed: int
-) -> tuple[float, float]:
-    """Return the percentile interval of a weighted mean of means, each part resampled by itself.
-
-    How often each distinct value is drawn is multinomial: no need to draw the items one by one.
-    """
-    draw = np.random.default_rng(seed)
-    means = np.zeros(_RESAMPLES)
-    for part, weight in zip(parts, weights, strict=True):
-        values, counts = np.unique(part, return_counts=True)
-        for start in range(0, _RESAMPLES, _AT_ONCE):
-            drawn = draw.multinomial(len(part), counts / len(part), size=_AT_ONCE)
-            means[start : start + _AT_ONCE] += weight * (drawn @ values) / len(part)
-    tail = 100 * _ALPHA / 2
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return float(low), float(high)
+def _note(changes: Sequence[npt.NDArray[np.float64]], *, is_binary: bool) -> str:
+    """Return what an interval cannot say: that nothing changed, or that it is no bootstrap's."""
+    said = "no item changed" if not any(part.any() for part in changes) else ""
+    if is_binary or not all(map(intervals.is_alike, changes)):
+        return said
+    return f"{said or 'every item changed alike'}: the bootstrap cannot tell"
 
 
 def _refuse_unlike(base: Evaluation, tuned: Evaluation) -> None:

@@ -53,8 +53,8 @@ def to_config(cfg: DictConfig, overrides: Iterable[str] = ()) -> RunConfig:
     """Return the composed config as dataclasses; `overrides` are those that were typed for it.
 
     Raises ConfigError for a key no schema has (`+adapter.rnak=8` passes Hydra's own check), for a mandatory
-    value left out, for a number that is not finite (no bound refuses nan: it is neither below nor above one),
-    for a value its dataclass refuses, and for one that was typed and nothing reads.
+    value left out, for a number that is not finite (no bound refuses nan: it is neither below nor above
+    one), for a value its dataclass refuses, and for one that was typed and nothing reads.
     """
     for key, known in _unknown_keys(cfg):
         raise ConfigError(f"no setting '{key}'{did_you_mean(key, known)}")

@@ -14,6 +14,7 @@ _ANSWERING = (
 # What decides an item and its scores, once it is answered.
 _SCORING = (
     *("analysis/aggregate.py", "analysis/scorers.py", "analysis/scores.py", "analysis/statistics.py"),
+    *("analysis/intervals.py", "analysis/power.py"),
     *(
         "evaluation/examples.py",
         "evaluation/harness.py",
@@ -22,7 +23,7 @@ _SCORING = (
         "evaluation/question.py",
         "evaluation/requests.py",
         "evaluation/suites.py",
-        "evaluation/task_files.py",
+        *("evaluation/loading.py", "evaluation/targets.py", "evaluation/task_files.py"),
     ),
     "evaluation/tasks",
 )

@@ -19,7 +19,7 @@ from arabic_llm.analysis import aggregate
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data.tokens.chat import Codec
-from arabic_llm.evaluation import examples
+from arabic_llm.evaluation import examples, foreign
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.evaluation.masked_lm import MaskedLM
@@ -48,7 +48,8 @@ def evaluate(
     judge = asked(model, codec, limits, kept)
     items: list[Item] = []
     for entry in chosen:
-        items += _ask(judge, entry, entry.limit(limits.items))
+        with foreign.benchmark(entry.name):
+            items += _ask(judge, entry, entry.limit(limits.items))
     benchmarks = [entry.benchmark() for entry in chosen]
     scores = [score for benchmark in benchmarks for score in aggregate.scores(benchmark, items)]
     if overall := identity[1].get("overall"):
@@ -79,7 +80,7 @@ def _ask(judge: LM, entry: SuiteEntry, limit: int | None) -> Iterator[Item]:
         for filtered in by_document.values():
             sample = next(iter(filtered.values()))
             question = entry.questions[name][sample["doc_id"]]
-            item = _item(name, filtered, question, entry.settings.metrics)
+            item = _item(task, filtered, question, entry.settings.metrics)
             asked = examples.asked(task, sample["doc"])
             is_generated = not item.num_choices
             is_cut = is_generated and judge.reached_limit(sample["resps"][0][0], sample["arguments"][0])
@@ -92,11 +93,11 @@ def _ask(judge: LM, entry: SuiteEntry, limit: int | None) -> Iterator[Item]:
             )
 
 
-def _item(task: str, filtered: dict[str, dict[str, Any]], question: Question, metrics: list[str]) -> Item:
+def _item(task: Any, filtered: dict[str, dict[str, Any]], question: Question, metrics: list[str]) -> Item:
     """Return what is kept of lm-eval's samples of one document, one for each filter of the task's."""
     sample = _of_filter(filtered, metrics[0])
     common: dict[str, Any] = {
-        "task": task,
+        "task": task.config.task,
         "id": f"{sample['doc_id']}-{sample['doc_hash'][:12]}",
         "question": question.text,
         "subject": question.subject,
@@ -108,10 +109,15 @@ def _item(task: str, filtered: dict[str, dict[str, Any]], question: Question, me
     if isinstance(responses[0], str):  # generated
         return Item(target=str(sample["target"]), answer=responses[0], **common)
     choices = [continuation.strip() for _, continuation in sample["arguments"]]
-    lacked = _lacked(metrics[0], choices, [logprob for logprob, _ in responses])
+    as_asked = choices if getattr(task, "multiple_input", False) else task.doc_to_choice(sample["doc"])
+    lacked = _lacked(metrics[0], as_asked, [logprob for logprob, _ in responses])
     said = int(np.argmin(lacked))
     target = sample["target"]
-    wanted = choices.index(target) if isinstance(target, str) else int(target)
+    right = [
+        choices.index(one.strip()) if isinstance(one, str) else int(one)
+        for one in (target if isinstance(target, list) else [target])
+    ]
+    wanted = said if said in right else right[0]
     return Item(
         target=choices[wanted],
         answer=choices[said],
@@ -130,7 +136,7 @@ def _of_filter(filtered: dict[str, dict[str, Any]], metric: str) -> dict[str, An
     return filtered[name] if name else next(iter(filtered.values()))
 
 
-def _lacked(metric: str, choices: list[str], logprobs: list[float]) -> npt.NDArray[np.float64]:
+def _lacked(metric: str, choices: Sequence[str], logprobs: list[float]) -> npt.NDArray[np.float64]:
     """Return the nats that each choice lacked to be the answer; the first that lacked none is the answer.
 
     That is the likeliest choice, for acc_norm the likeliest by letter, as lm-eval has it.

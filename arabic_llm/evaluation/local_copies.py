@@ -14,12 +14,13 @@ from arabic_llm.data.preparing import sources
 from arabic_llm.data.reading import locate, readers
 from arabic_llm.data.reading.csv_files import read_tsv
 from arabic_llm.data.reading.records import Broken, Record
-from arabic_llm.errors import DataError
+from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.evaluation.question import LEVELS
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+_OF_CMMLU = ("Question", "A", "B", "C", "D", "Answer")
 Splits = dict[str, list[dict[str, Any]]]  # split -> documents
 
 
@@ -73,6 +74,23 @@ def ceval(path: Path) -> dict[str, Splits]:
             for split, source in files_of.items()
         }
     return subsets
+
+
+def cmmlu(path: Path) -> dict[str, Splits]:
+    """Return subject -> splits of CMMLU's folder: test/<subject>.csv, dev/<subject>.csv.
+
+    As cmmlu_v1_0_1.zip has them; the first column numbers the rows and has no name.
+    """
+    return {
+        file.stem: {
+            split: [
+                {column: values[column] for column in _OF_CMMLU} | {"subject": file.stem}
+                for values in _records(path / split / file.name)
+            ]
+            for split in ("test", "dev")
+        }
+        for file in sorted((path / "test").glob("*.csv"))
+    }
 
 
 def exams_whole(path: Path) -> dict[str, Splits]:
@@ -136,11 +154,26 @@ READERS: dict[str, Callable[[Path], dict[str, Splits]]] = {
     "arcd": arcd,
     "arsarcasm": arsarcasm,
     "ceval": ceval,
+    "cmmlu": cmmlu,
     "dares": dares,
     "exams": exams,
     "exams_whole": exams_whole,
     "gsm8k": gsm8k,
 }
+
+
+def read(reader: str, path: Path) -> dict[str, Splits]:
+    """Return a local copy as its reader finds it. Raises DataError where it is not as it was published."""
+    if reader not in READERS:
+        raise ConfigError(f"suite.tasks: there is no reader '{reader}'; there are: {', '.join(READERS)}")
+    try:
+        subsets = READERS[reader](path)
+    except (KeyError, ValueError, TypeError, OSError) as error:  # a reader takes a copy as it was published
+        said = f"no '{error.args[0]}'" if isinstance(error, KeyError) else str(error)
+        raise DataError(f"{path} is not what reader={reader} reads: {said}") from error
+    if not any(splits.get("test", splits) for splits in subsets.values()):
+        raise DataError(f"{path} holds nothing that reader={reader} reads")
+    return subsets
 
 
 def copies_hash(suite: SuiteConfig, data_root: Path) -> str | None:

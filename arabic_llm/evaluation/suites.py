@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,21 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from lm_eval.tasks import TaskManager
 
 from arabic_llm.analysis.aggregate import Benchmark
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.suite import SuiteConfig, SuiteTask
-from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.evaluation import identity, local_copies, task_files
+from arabic_llm.errors import ConfigError
+from arabic_llm.evaluation import foreign, identity, loading, targets, task_files
+from arabic_llm.evaluation.foreign import FETCH, MissingBenchmarkError
 from arabic_llm.evaluation.question import Question
 
 log = logging.getLogger(__name__)
 _FILE_KINDS = ("json", "csv", "text", "parquet", "arrow")  # dataset_path of tasks that name their files
 _MOST_EXAMPLES = 1000
-_OF_THE_DATA = ("datasets", "huggingface_hub")
-_PACKAGES = (*_OF_THE_DATA, "lm_eval", "arabic_llm")
-_ELSEWHERE = {"dataset_path", "custom_dataset", "include"}  # where a task's YAML says its documents are
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,8 @@ class SuiteEntry:
     def benchmark(self) -> Benchmark:
         """Return what decides how its items become scores."""
         settings = self.settings
-        examples = {name: example_answers(task) for name, task in self.leaves.items()}
+        with foreign.benchmark(self.name):
+            examples = {name: example_answers(task) for name, task in self.leaves.items()}
         how = (settings.metrics, settings.aggregate, settings.seen_in_training)
         return Benchmark(self.versions, self.groups, *how, examples)
 
@@ -76,8 +73,14 @@ class SuiteEntry:
             "versions": self.versions,
             "output_types": sorted({task.OUTPUT_TYPE for task in self.leaves.values()}),
             "items": {name: fingerprint(documents) for name, documents in self.documents.items()},
-            "prompts": {name: self._prompts(name) for name in self.leaves},
+            "prompts": self.prompts,
         }
+
+    @cached_property
+    def prompts(self) -> dict[str, str]:
+        """Return leaf -> a hash of how it asks. Raises MissingBenchmarkError where its code fails."""
+        with foreign.benchmark(self.name):
+            return {name: self._prompts(name) for name in self.leaves}
 
     def _prompts(self, leaf: str) -> str:
         """Return a hash of how the task asks and scores: rendered questions and choices, shots, YAML."""
@@ -85,11 +88,14 @@ class SuiteEntry:
         choices = (
             [task.doc_to_choice(d) for d in documents] if task.config.doc_to_choice is not None else []
         )
+        right = [task.doc_to_target(document) for document in documents]
+        if task.OUTPUT_TYPE == "multiple_choice" and targets.has_choices(task):
+            targets.check(self.name, leaf, right, choices)
         return fingerprint(
             {
                 "asked": [task.doc_to_text(document) for document in documents],
                 "choices": choices,
-                "targets": [str(task.doc_to_target(document)) for document in documents],
+                "targets": [str(target) for target in right],
                 "shots": list(task.fewshot_docs()) if self.settings.num_fewshot else [],
                 "around": [
                     task.config.description,
@@ -111,13 +117,6 @@ def num_items(chosen: Sequence[SuiteEntry], limit: int | None) -> int:
     )
 
 
-class MissingBenchmarkError(DataError):
-    """A benchmark has neither a local copy here nor a hub that answers."""
-
-
-_FETCH = "where there is a network, python -m arabic_llm.run task=download"
-
-
 def load(suite: SuiteConfig, data_root: Path) -> list[SuiteEntry]:
     """Return the tasks of a suite with their documents.
 
@@ -129,7 +128,7 @@ def load(suite: SuiteConfig, data_root: Path) -> list[SuiteEntry]:
     missing: dict[str, str] = {}
     for name, settings in suite.tasks.items():
         try:
-            chosen.append(_choose(name, settings, data_root))
+            chosen.append(_choose(name, settings, data_root, whole=suite.allow_missing))
         except MissingBenchmarkError as error:
             missing[name] = str(error)
     if missing and not (suite.allow_missing and chosen):
@@ -163,7 +162,7 @@ def _all_missing(suite: SuiteConfig, missing: dict[str, str]) -> str:
     without = "" if len(missing) == len(suite.tasks) else "; suite.allow_missing=true goes on without"
     return (
         f"suite={suite.name}: {len(missing)} of {len(suite.tasks)} benchmarks are not here:"
-        f" {', '.join(missing)}; {first.partition(f'; {_FETCH}')[0]}; {_FETCH} suite={suite.name} fetches"
+        f" {', '.join(missing)}; {first.partition(f'; {FETCH}')[0]}; {FETCH} suite={suite.name} fetches"
         f" what the hub has{without}"
     )
 
@@ -194,10 +193,12 @@ def questions(chosen: list[SuiteEntry]) -> Iterator[str]:
 def hub_ids(name: str, settings: SuiteTask) -> list[str]:
     """Return the data sets of the hub that an entry of a suite asks for; none for what is built in.
 
-    Raises ConfigError for a folder or task that lm-eval does not have.
+    Raises ConfigError for a folder or task that lm-eval does not have, MissingBenchmarkError for files that
+    cannot be read.
     """
-    manager, groups = task_files.index(name, settings)
-    paths = (task_files.dataset(manager, leaf) for leaf in groups.get(name, (name,)))
+    with foreign.benchmark(name):
+        asked = task_files.index(name, settings)
+    paths = map(asked.dataset, asked.leaves)
     return sorted({path for path in paths if path and path not in _FILE_KINDS})
 
 
@@ -213,28 +214,31 @@ def example_answers(task: Any) -> list[int] | list[str]:
         return []
     documents = list(task.fewshot_docs())
     documents = documents[:: math.ceil(len(documents) / _MOST_EXAMPLES) or 1]
-    targets = [task.doc_to_target(document) for document in documents]
+    right = [task.doc_to_target(document) for document in documents]
     if task.OUTPUT_TYPE != "multiple_choice":
-        return [str(target) for target in targets]
+        return [str(target) for target in right]
     return [
         task.doc_to_choice(document).index(target) if isinstance(target, str) else int(target)
-        for document, target in zip(documents, targets, strict=True)
+        for document, target in zip(documents, right, strict=True)
     ]
 
 
-def benchmark_folder(hub_id: str, data_root: Path) -> Path:
-    """Return where a benchmark of the hub is looked for on this disk, in the hub's own layout."""
-    return data_root / "benchmarks" / hub_id
-
-
-def _choose(name: str, settings: SuiteTask, data_root: Path) -> SuiteEntry:
-    manager, groups = task_files.index(name, settings)
-    names = groups.get(name, (name,))
-    with task_files.hushed():
-        leaves = _load(name, names, settings, data_root, manager)
-        _check_metrics(name, settings, leaves)
-    kept = {group: tuple(n for n in members if n in leaves) for group, members in groups.items()}
-    return SuiteEntry(name, settings, leaves, {g: members for g, members in kept.items() if members})
+def _choose(name: str, settings: SuiteTask, data_root: Path, *, whole: bool) -> SuiteEntry:
+    """Return an entry with its documents; `whole` renders all of it, to find now what its code raises."""
+    with foreign.benchmark(name):
+        asked = task_files.index(name, settings)
+        with task_files.hushed():
+            leaves = loading.load(name, settings, asked, data_root)
+    _check_metrics(name, settings, leaves)
+    kept = {group: tuple(n for n in members if n in leaves) for group, members in asked.groups.items()}
+    entry = SuiteEntry(name, settings, leaves, {g: members for g, members in kept.items() if members})
+    with foreign.benchmark(name):
+        documents = entry.documents
+    if empty := [leaf for leaf, own in documents.items() if not own]:
+        raise MissingBenchmarkError(f"suite task {name}: {empty[0]} has no documents")
+    if whole:
+        entry.prompts  # noqa: B018 (kept)
+    return entry
 
 
 def _check_metrics(name: str, settings: SuiteTask, leaves: dict[str, Any]) -> None:
@@ -244,74 +248,3 @@ def _check_metrics(name: str, settings: SuiteTask, leaves: dict[str, Any]) -> No
             if metric.partition(",")[0] not in there:
                 said = f"{leaf} has no '{metric}'; there are: {', '.join(there)}"
                 raise ConfigError(f"suite.tasks.{name}.metrics: {said}")
-
-
-def _load(
-    name: str, leaves: tuple[str, ...], settings: SuiteTask, data_root: Path, manager: TaskManager
-) -> dict[str, Any]:
-    """Return the leaves that have documents: from the local copy, what was downloaded, else the hub."""
-    if settings.data is not None:
-        try:
-            subsets = local_copies.held_out(settings, data_root)
-        except DataError as error:
-            raise MissingBenchmarkError(f"suite task {name}: {error}") from error
-        return _from_local(name, leaves, subsets, manager)
-    if settings.path is not None:
-        if (path := data_root / settings.path).exists():
-            return _from_local(name, leaves, local_copies.READERS[str(settings.reader)](path), manager)
-        place = f"no local copy at {data_root / settings.path} (set data_root or ARABIC_LLM_DATA), and "
-    else:
-        place = ""
-    if not any((manager.task_index[leaf].cfg or {}).keys() & _ELSEWHERE for leaf in leaves):
-        raise MissingBenchmarkError(f"suite task {name}: {place}no hub has it")
-    try:
-        return _tasks(manager, name, [_spec(manager, leaf, data_root) for leaf in leaves])
-    except (OSError, RuntimeError, ValueError, datasets.exceptions.DatasetsError) as error:
-        if not _is_of_the_data(error):
-            raise
-        reason = " ".join(str(error).split())[:200]
-        raise MissingBenchmarkError(
-            f"suite task {name}: {place}the hub's could not be read: {reason}; {_FETCH}"
-            " fetches it (with the same suite=)"
-        ) from error
-
-
-def _is_of_the_data(error: BaseException) -> bool:
-    """Return whether an error arose where data sets are fetched and read, not in our code or lm-eval's.
-
-    `datasets` raises plain ValueError and RuntimeError for what the hub has not.
-    """
-    modules = (str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__))
-    packages = [name for module in modules if (name := module.partition(".")[0]) in _PACKAGES]
-    return bool(packages) and packages[-1] in _OF_THE_DATA
-
-
-def _from_local(
-    name: str, leaves: tuple[str, ...], subsets: dict[str, local_copies.Splits], manager: TaskManager
-) -> dict[str, Any]:
-    by_subset = {(manager.task_index[leaf].cfg or {})["dataset_name"]: leaf for leaf in leaves}
-    if unknown := sorted(set(subsets) - set(by_subset)):
-        raise DataError(f"{name} has no subset '{unknown[0]}'; there are: {', '.join(by_subset)}")
-    specs = []
-    for subset, splits in subsets.items():
-        documents = local_copies.as_datasets(splits)
-        specs.append({"task": by_subset[subset], "custom_dataset": _constant(documents)})
-    return _tasks(manager, name, sorted(specs, key=lambda spec: str(spec["task"])))
-
-
-def _tasks(manager: TaskManager, name: str, specs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the tasks, each with what its spec changes of its YAML."""
-    loaded: dict[str, Any] = manager.load([{"group": f"local_{name}", "task": specs}])["tasks"]
-    return loaded
-
-
-def _spec(manager: TaskManager, leaf: str, data_root: Path) -> dict[str, Any]:
-    """Return the task, with its data set as it was downloaded, if it was."""
-    hub_id = task_files.dataset(manager, leaf)
-    if hub_id and (folder := benchmark_folder(hub_id, data_root)).is_dir():
-        return {"task": leaf, "dataset_path": str(folder)}
-    return {"task": leaf}
-
-
-def _constant(documents: dict[str, Any]) -> Any:
-    return lambda **_: documents

@@ -67,7 +67,7 @@ class Classified:
     def gain_rows(self) -> Iterator[tuple[str, ...]]:
         """Yield a row a difference, in hundredths."""
         for gain in self.gains:
-            difference = f"{100 * gain.difference:+.1f} ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
+            difference = tables.points(gain.difference, gain.low, gain.high, _note(gain.low))
             yield gain.metric, gain.against, difference, f"{gain.holm_p:.2g}", gain.verdict
 
     def class_rows(self) -> Iterator[tuple[str, ...]]:
@@ -152,4 +152,9 @@ def _confusion(report: Classified) -> Figure:
 
 
 def _cell(value: float, low: float, high: float) -> str:
-    return f"{100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    said = _note(low) or f"{100 * low:.1f} to {100 * high:.1f}"
+    return f"{100 * value:.1f} ({said})"
+
+
+def _note(low: float) -> str:
+    return "no resample varies: the bootstrap cannot tell" if np.isnan(low) else ""

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from arabic_llm.analysis.scores import Score
-from arabic_llm.analysis.statistics import Difference, interval
+from arabic_llm.analysis.statistics import Difference
 from arabic_llm.data.preparing.summary import LENGTH_BINS, SourceSummary
 from arabic_llm.reports.markdown import percent
 
@@ -51,7 +51,8 @@ def reach(scores: Sequence[Score]) -> NDArray[np.float64]:
 
     The interval is that of the tables. A rounding that leaves the score outside is none.
     """
-    sides = np.array([(s.value - low, high - s.value) for s in scores for low, high in [interval(s)]])
+    ends = [(s.value if s.low is None else s.low, s.value if s.high is None else s.high) for s in scores]
+    sides = np.array([(s.value - low, high - s.value) for s, (low, high) in zip(scores, ends, strict=True)])
     points: NDArray[np.float64] = 100 * np.maximum(sides.T, 0)
     return points
 

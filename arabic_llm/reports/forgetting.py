@@ -72,7 +72,7 @@ def comma_separated(found: Forgetting, followed: Sequence[Course]) -> str:
     losses = [
         (
             *("held-out loss", course.language, "", course.first.loss, course.last.loss, course.last.rise),
-            *(*course.last.interval, "", course.last.verdict, ""),
+            *(*course.last.interval, course.holm_p, course.verdict, ""),
         )
         for course in followed
     ]
@@ -103,5 +103,5 @@ def _loss_cells(course: Course) -> tuple[str, ...]:
     return (
         *(held_out_loss.name_of(course.language), f"{first.loss:.3f}", f"{last.loss:.3f}"),
         *(f"{last.rise:+.3f} ({low:+.3f} to {high:+.3f})",),
-        *(f"{first.bits_per_byte:.3f}", f"{last.bits_per_byte:.3f}", last.verdict),
+        *(f"{first.bits_per_byte:.3f}", f"{last.bits_per_byte:.3f}", course.verdict),
     )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from scipy.special import stdtr, stdtrit
+
+from arabic_llm.analysis.intervals import ALPHA
+from arabic_llm.analysis.statistics import holm, verdict
 
 _KEY = "held_out_loss/"
-_Z = 1.96  # standard errors to each side of a 95% interval
+_FEWEST = 2  # texts
 _COLORS = ("#0f7b6c", "#b06a00", "#2f5fb3", "#b3261e", "#7a4fb5", "#5c6675")
 _NAMES = {
     "ar": "Arabic",
@@ -35,25 +39,32 @@ class Point:
     bits_per_byte: float
     rise: float
     stderr: float  # of the rise
+    num_texts: int
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Return the 95% interval of the rise."""
-        return self.rise - _Z * self.stderr, self.rise + _Z * self.stderr
+        """Return the 95% interval of the rise: Student's, over the texts."""
+        half = float(stdtrit(self.num_texts - 1, 1 - ALPHA / 2)) * self.stderr
+        return self.rise - half, self.rise + half
 
     @property
-    def verdict(self) -> str:
-        """Return forgotten or better where the interval leaves out 0, else within noise."""
-        low, high = self.interval
-        return "forgotten" if low > 0 else "better" if high < 0 else "within noise"
+    def p(self) -> float:
+        """Return the two-sided p of a rise so large where there is none (Student's t test)."""
+        if self.stderr == 0:  # no text varies: as before the first step
+            return 1.0
+        return float(2 * stdtr(self.num_texts - 1, -abs(self.rise / self.stderr)))
 
 
 @dataclass(frozen=True)
 class Course:
-    """The loss on the texts of one language, step by step, up to the weights that were kept."""
+    """The loss on the texts of one language, step by step, up to the weights that were kept.
+
+    `holm_p` is that of the last rise, corrected for the languages beside it.
+    """
 
     language: str
     points: Sequence[Point]
+    holm_p: float = 1.0
 
     @property
     def first(self) -> Point:
@@ -64,6 +75,12 @@ class Course:
     def last(self) -> Point:
         """Return that of the weights that were kept."""
         return self.points[-1]
+
+    @property
+    def verdict(self) -> str:
+        """Return forgotten or better where chance does not explain the last rise, else within noise."""
+        found = verdict(*self.last.interval, self.holm_p)
+        return {"better": "forgotten", "worse": "better"}.get(found, found)
 
 
 def name_of(language: str) -> str:
@@ -76,10 +93,20 @@ def courses(metrics: Sequence[dict[str, Any]], kept_step: int) -> list[Course]:
     lines = [m for m in metrics if any(key.startswith(_KEY) for key in m) and m["step"] <= kept_step]
     languages = [key.removeprefix(_KEY) for key in lines[0] if key.startswith(_KEY)] if lines else []
     parts = ("loss", "bits_per_byte", "rise", "rise_stderr")
-    return [
-        Course(one, [Point(m["step"], *(m[f"held_out_{part}/{one}"] for part in parts)) for m in lines])
-        for one in languages
-    ]
+    found = []
+    for one in languages:
+        points = [
+            Point(*(m["step"], *(m[f"held_out_{part}/{one}"] for part in parts), _num_texts(m, one)))
+            for m in lines
+        ]
+        found.append(Course(one, points))
+    corrected = holm([course.last.p for course in found])
+    return [replace(course, holm_p=p) for course, p in zip(found, corrected, strict=True)]
+
+
+def _num_texts(metrics: dict[str, Any], language: str) -> int:
+    """Return of how many texts an error is; of an older run, which does not say, the fewest."""
+    return int(metrics.get(f"held_out_texts/{language}", _FEWEST))
 
 
 def line(found: Sequence[Course]) -> str:
@@ -87,7 +114,7 @@ def line(found: Sequence[Course]) -> str:
     told = []
     for course in found:
         said = f"{course.language} {course.first.loss:.2f} -> {course.last.loss:.2f}"
-        if course.last.verdict == "forgotten":
+        if course.verdict == "forgotten":
             said += f" ({course.last.rise:+.2f}: forgotten)"
         told.append(said)
     return f"held-out loss: {', '.join(told)}" if told else ""

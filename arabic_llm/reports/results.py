@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm.analysis.scores import Evaluation, Score
-from arabic_llm.analysis.statistics import interval
 from arabic_llm.config.fingerprint import differences, fingerprint
 from arabic_llm.reports import html, markdown, tables
 
@@ -19,8 +18,8 @@ PUBLISHED = Path(__file__).parent / "published.csv"
 HEADER = ("data set", "model", "learned from", "n", "accuracy", "95% interval", "F1", "ROUGE-L", "judged")
 NOTES = (
     "accuracy is that of choices (acc or acc_norm) or the exact match of written answers; F1 is the mean"
-    " over the positions of the right choice, or that of the words of written answers. Rows of a data set"
-    " are comparable where they are judged alike, under one letter.",
+    " over the positions that are right or answered, or that of the words of written answers. Rows of a"
+    " data set are comparable where they are judged alike, under one letter.",
     "“published” rows were not run here: other prompts, items and code.",
 )
 _ACCURACIES = ("acc", "acc_norm", "exact_match")
@@ -153,13 +152,12 @@ def _rows(found: ReportedEvaluation) -> Iterator[ResultRow]:
         exact = next((s for m, s in scores.items() if m.partition(",")[0] in _ACCURACIES), None)
         first = exact or next(iter(scores.values()))
         values = {metric: score.value for metric, score in scores.items()}
-        low, high = interval(exact) if exact else (None, None)
         yield ResultRow(
             *(name, model, found.trained_on, tuple(_notes(first, values))),
             n=first.n,
             accuracy=exact.value if exact else None,
-            low=low,
-            high=high,
+            low=exact.low if exact else None,
+            high=exact.high if exact else None,
             f1=values.get("token_f1", first.macro_f1),
             rouge_l=values.get("rouge_l"),
             way=_way(evaluation, first),

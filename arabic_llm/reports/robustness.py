@@ -14,7 +14,6 @@ from markupsafe import Markup, escape
 
 from arabic_llm.analysis.robustness import Condition, Drop
 from arabic_llm.analysis.scores import Evaluation, Item
-from arabic_llm.analysis.statistics import interval
 from arabic_llm.reports import figures, html, tables
 from arabic_llm.reports.markdown import escaped, table
 
@@ -66,8 +65,8 @@ def cells(drop: Drop) -> tuple[str, ...]:
             f"{100 * drop.changed_share:.0f}%",
         ),
         *(f"{drop.token_ratio:.2f}x", f"{100 * row.base.value:.1f}", f"{100 * row.tuned.value:.1f}"),
-        _points(*drop.drop),
-        _points(drop.changed_drop, drop.changed_low, drop.changed_high) if drop.num_changed else "",
+        tables.points(*drop.drop, row.note.replace("item", "score")),  # its question did
+        tables.points(drop.changed_drop, drop.changed_low, drop.changed_high) if drop.num_changed else "",
         row.verdict,
     )
 
@@ -76,15 +75,15 @@ def notes(report: Report) -> list[str]:
     """Return what a reader must know: tasks that have little to lose, and what was left out."""
     lines = []
     for score in {row.difference.base.name: row.difference.base for row in firsts(report.drops)}.values():
-        (low, high), guessed = interval(score), max(score.random, score.constant or 0.0)
+        guessed = max(score.random, score.constant or 0.0)
         said = {item.answer for item in report.clean.items if item.task in score.tasks}
         if len(said) == 1:
             lines.append(
                 f"{score.label}: every clean question got the same answer ({said.pop()}): no drop can show"
             )
-        elif low <= guessed:
+        elif score.low is not None and score.low <= guessed:
             lines.append(
-                f"{score.label}: {100 * score.value:.1f} ({100 * low:.1f} to {100 * high:.1f}) on clean"
+                f"{score.label}: {tables.percent(score.value)} ({tables.bounds(score)}) on clean"
                 f" questions may be no more than one constant or random answer has ({100 * guessed:.1f}):"
                 " there is little to lose"
             )
@@ -227,10 +226,6 @@ def _marked(clean: str, perturbed: str) -> tuple[Markup, Markup]:
                 text = escape(" ".join(words[low:high]))
                 side.append(text if kind == "equal" else Markup("<mark>{}</mark>").format(text))
     return Markup(" ").join(sides[0]), Markup(" ").join(sides[1])
-
-
-def _points(value: float, low: float, high: float) -> str:
-    return f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
 def _mark(drop: Drop) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arabic_llm.analysis.scores import Score
-from arabic_llm.analysis.statistics import Difference, interval, smallest_difference
+from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports.markdown import table
 
 HEADER = ("task", "n", "base", "tuned", "difference (95% interval)", "verdict")
@@ -22,6 +23,13 @@ BASELINES_NOTE = (
     "constant gives every item the test's most frequent answer; majority that of the rows that few-shot"
     " examples come from (train, validation or dev), where there are any."
 )
+OUT_OF_REACH = "out of reach"
+SMALLEST_NOTE = (
+    "smallest difference is the gain that another model, answering independently, must truly have to be"
+    " called better 4 times of 5; below 0, the loss, where no gain can be so large; out of reach, where so"
+    " few items cannot show any."
+)
+ALIKE = "every item scored alike: the bootstrap cannot tell"
 SCORES_HEADER = (
     *("task", "n", "score", "95% interval", "smallest difference", "random", "constant", "majority"),
     *("balanced", "macro F1", "repeated", "shots in test"),
@@ -43,7 +51,7 @@ _SCORES_CSV_HEADER = (
 
 def cells(row: Difference) -> tuple[str, ...]:
     """Return a row as the reader sees it: percent, and points of percent."""
-    interval = f"{100 * row.difference:+.1f} ({100 * row.low:+.1f} to {100 * row.high:+.1f})"
+    interval = points(row.difference, row.low, row.high, row.note)
     base, tuned = f"{100 * row.base.value:.1f}", f"{100 * row.tuned.value:.1f}"
     return row.base.label, f"{row.base.n:,}", base, tuned, interval, row.verdict
 
@@ -56,10 +64,11 @@ def baseline_cells(row: Difference) -> tuple[str, ...]:
 
 def score_cells(score: Score) -> tuple[str, ...]:
     """Return a score as the reader sees it, and what it must be held against."""
-    low, high = interval(score)
+    least = score.smallest_difference
     return (
-        *(score.label, f"{score.n:,}", percent(score.value), f"{percent(low)} to {percent(high)}"),
-        *map(percent, (smallest_difference(score), score.random, score.constant, score.majority)),
+        *(score.label, f"{score.n:,}", percent(score.value), bounds(score)),
+        OUT_OF_REACH if least is None else f"{100 * least:+.1f}",
+        *map(percent, (score.random, score.constant, score.majority)),
         *map(percent, (score.balanced, score.macro_f1)),
         *(f"{score.num_repeated:,}", f"{score.num_shots:,}"),
     )
@@ -83,7 +92,8 @@ def markdown(rows: Sequence[Difference]) -> str:
 
 def scores_markdown(scores: Sequence[Score]) -> str:
     """Return scores in Markdown."""
-    return f"{table(SCORES_HEADER, list(map(score_cells, scores)))}\n{BASELINES_NOTE}\n"
+    notes = f"{BASELINES_NOTE}\n\n{SMALLEST_NOTE}"
+    return f"{table(SCORES_HEADER, list(map(score_cells, scores)))}\n{notes}\n"
 
 
 def left_out(judged: Mapping[str, Any]) -> list[str]:
@@ -108,7 +118,7 @@ def scores_csv(scores: Sequence[Score]) -> str:
     """Return scores in CSV, in fractions and at full precision."""
     rows = [
         (
-            *(s.name, s.metric, s.n, s.value, s.stderr, *interval(s), smallest_difference(s)),
+            *(s.name, s.metric, s.n, s.value, s.stderr, s.low, s.high, s.smallest_difference),
             *(s.random, s.constant, s.majority, s.balanced, s.macro_f1, s.num_repeated, s.num_shots),
             *(s.num_shortened, s.version, s.seen_in_training),
         )
@@ -129,6 +139,22 @@ def comma_separated(rows: Sequence[Difference]) -> str:
         for row in rows
     ]
     return csv_text(_CSV_HEADER, table)
+
+
+def points(difference: float, low: float, high: float, note: str = "") -> str:
+    """Return a difference with its interval in points of percent, and what the interval cannot say."""
+    about = [note] if note else []
+    if not math.isnan(low):
+        about.insert(0, f"{100 * low:+.1f} to {100 * high:+.1f}")
+    return f"{100 * difference:+.1f} ({'; '.join(about)})"
+
+
+def bounds(score: Score) -> str:
+    """Return the interval of a score in percent; nothing where it was not found."""
+    if score.low is None:
+        return ""
+    said = f"{percent(score.low)} to {percent(score.high)}"
+    return f"{said} ({ALIKE})" if score.is_alike else said
 
 
 def percent(share: float | None) -> str:

@@ -118,6 +118,7 @@ class Drift(TrainerCallback):  # type: ignore[misc]
                 f"held_out_bits_per_byte/{language}": float(own.sum() / np.log(2) / text.num_bytes),
                 f"held_out_rise/{language}": rise,  # since step 0, nats a token
                 f"held_out_rise_stderr/{language}": error,
+                f"held_out_texts/{language}": len(own),
             }
         write_line(self._directory / METRICS, line, self._tracker)
 

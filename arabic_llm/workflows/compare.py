@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm import files
-from arabic_llm.analysis import forgetting, statistics
+from arabic_llm.analysis import forgetting
 from arabic_llm.analysis.mistakes import SortedMistakes
 from arabic_llm.analysis.scores import Evaluation
 from arabic_llm.analysis.statistics import Difference
@@ -31,8 +31,8 @@ def report(
     Of the base model's evaluation and the tuned one's, each with its mistakes by kind.
     """
     base, tuned = sides
-    rows = statistics.compare(base, tuned, seed)
-    found = forgetting.find(base, tuned, rows, seed)
+    found = forgetting.find(base, tuned, seed)
+    rows = found.tasks
     training = _training(directory, trained) if trained else {}
     followed = (
         held_out_loss.courses(training["metrics"], training["outcome"]["kept_step"]) if trained else []

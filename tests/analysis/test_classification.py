@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from arabic_llm.analysis import baselines, classification, statistics
+from arabic_llm.reports.classification import Classified
 
 
 def drawn(seed: int, share_right: float, num_classes: int = 4, n: int = 300):
@@ -26,6 +27,13 @@ def test_quadratic_kappa_is_what_hands_count():
     assert float(classification.accuracy(confusion)) == pytest.approx(4 / 6)
     # F1: 2*1/(2+2), 2*2/(2+3), 2*1/(2+1)
     assert float(classification.macro_f1(confusion)) == pytest.approx((1 / 2 + 4 / 5 + 2 / 3) / 3)
+
+
+def test_a_class_that_is_only_answered_counts_as_in_scikit_learn():
+    labels, said = [0, 0, 1, 1], [0, 2, 1, 1]
+    f1 = float(classification.macro_f1(classification.confusion_matrix(labels, said, 4)))
+    assert f1 == pytest.approx(f1_score(labels, said, average="macro"))
+    assert f1 == pytest.approx((2 / 3 + 1 + 0) / 3)
 
 
 def test_scores_are_those_of_scikit_learn_as_in_our_other_tables():
@@ -96,6 +104,28 @@ def test_three_texts_prove_nothing():
     )  # all three better
     assert gains[0].difference == 1
     assert {g.verdict for g in gains} == {"within noise"}
+
+
+def test_what_no_resample_varies_is_not_certain():
+    """All right: Wilson's interval of the accuracy; of F1 the bootstrap cannot tell, and the p decides."""
+    labels = [0, 1] * 10
+    wrong = [1 - label for label in labels]
+    measures, gains = classification.measure(
+        labels, {"a": labels, "same": labels, "wrong": wrong}, 2, ordered=False, seed=17
+    )
+    accuracy, f1, *_ = measures
+    assert (accuracy.low, accuracy.high) == pytest.approx((0.839, 1.0), abs=1e-3)
+    assert (f1.value, np.isnan(f1.low)) == (1.0, True)
+    same, same_f1, _, wrong_f1 = gains
+    assert (same.low, same.high) == pytest.approx((-0.161, 0.161), abs=1e-3)
+    assert (same_f1.difference, np.isnan(same_f1.low), same_f1.verdict) == (0.0, True, "within noise")
+    assert (wrong_f1.difference, wrong_f1.verdict) == (1.0, "better")
+    cell = "100.0 (no resample varies: the bootstrap cannot tell)"
+    counts = {split: {"x": 10, "y": 10} for split in ("train", "test")}
+    confusion = classification.confusion_matrix(labels, labels, 2)
+    report = Classified("t", ["x", "y"], counts, measures, gains, confusion, [])
+    assert next(report.rows())[2] == cell
+    assert list(report.gain_rows())[1][2] == f"+0.0 {cell.partition(' ')[2]}"
 
 
 def test_the_same_seed_gives_the_same_intervals():

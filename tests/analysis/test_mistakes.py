@@ -9,7 +9,7 @@ from conftest import DATA, compose_config, needs_data
 from judge_server import serving
 from test_harness import judge as evaluate
 
-from arabic_llm.analysis import mistakes, statistics
+from arabic_llm.analysis import intervals, mistakes, statistics
 from arabic_llm.analysis.mistake_checks import Case, words
 from arabic_llm.analysis.scorers import SCORERS
 from arabic_llm.analysis.scores import Item
@@ -228,7 +228,7 @@ def test_shares_before_and_after_are_of_the_same_items():
     )
     assert (other.label, other.base, other.tuned, other.verdict) == ("other", 0.25, 0.875, "more")
     indicator = np.array([1.0] * 30 + [0.0] * 10)
-    assert (empty.low, empty.high) == statistics.paired_interval(indicator, np.zeros(40), 17)
+    assert (empty.low, empty.high) == intervals.tango(0, 30, 40)
     assert empty.holm_p == pytest.approx(2 * statistics.sign_test(indicator, np.zeros(40)))
     assert mistakes.changes(base, base, seed=17)[0].verdict == "within noise"
 

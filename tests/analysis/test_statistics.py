@@ -1,5 +1,7 @@
 """Differences are paired, their intervals cover, and noise is called noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -10,13 +12,12 @@ from arabic_llm.analysis.scores import Evaluation, Item, Score
 from arabic_llm.analysis.statistics import (
     compare,
     holm,
-    interval,
     sign_flips,
     sign_test,
-    smallest_difference,
     standard_error,
 )
 from arabic_llm.errors import ConfigError
+from arabic_llm.reports import tables
 
 MODEL = {
     "name": "m",
@@ -175,28 +176,52 @@ def test_drawn_signs_of_one_task_find_what_the_sign_test_finds():
     assert sign_flips([changes], [1.0], seed=1) == pytest.approx(exact, abs=0.005)
 
 
-def test_intervals_of_shares_are_wilsons_and_never_leave_the_scale():
-    share = Score("a", "acc", 90, 0.6, float(np.sqrt(0.6 * 0.4 / 89)), 0.5, 0.5, ("a",), "1")
-    assert interval(share) == pytest.approx(stats.binomtest(54, 90).proportion_ci(method="wilson"))
-    none = Score("a", "acc", 50, 0.0, 0.0, 0.5, 0.5, ("a",), "1")
-    low, high = interval(none)
-    assert low == pytest.approx(0, abs=1e-12)
-    assert high == pytest.approx(0.0714, abs=1e-3)
-    assert smallest_difference(none) > 0
-    graded = Score("a", "token_f1", 50, 0.3, 0.01, 0.0, 0.1, ("a",), "1")
-    assert interval(graded) == pytest.approx((0.3 - 0.0196, 0.3 + 0.0196), abs=1e-5)
+def test_a_difference_of_nothing_is_not_certain():
+    row = one([1, 0] * 50, [1, 0] * 50)
+    assert (row.low, row.high) == pytest.approx((-0.0370, 0.0370), abs=1e-4)
+    assert row.note == "no item changed"
+    assert tables.cells(row)[4] == "+0.0 (-3.7 to +3.7; no item changed)"
+    graded = one([0.5, 0.2] * 10, [0.5, 0.2] * 10)
+    assert tables.cells(graded)[4] == "+0.0 (-16.1 to +16.1; no item changed: the bootstrap cannot tell)"
+    moved = one([0.5] * 20, [0.9] * 20)
+    assert moved.note == "every item changed alike: the bootstrap cannot tell"
+    assert (moved.low, moved.high) == pytest.approx((0.174, 0.497), abs=1e-3)
+    assert one([1, 0, 0, 0], [1, 0, 0, 1]).note == ""
+    assert one([0] * 8, [1] * 8).low < 0.5  # eight of eight
 
 
-def test_the_smallest_difference_is_found_four_times_of_five():
-    draw = np.random.default_rng(3)
-    n, p = 400, 0.5
-    least = smallest_difference(
-        Score("a", "acc", n, p, float(np.sqrt(p * (1 - p) / (n - 1))), 0.5, 0.5, ("a",), "1")
+def test_a_mean_of_tasks_that_did_not_change_is_not_certain():
+    base = {"a": [1.0, 0.0] * 20, "b": [0.5] * 20}
+    whole, *_ = compare(
+        several(base, weights=(0.5, 0.5)), several(base, weights=(0.5, 0.5), trained="x"), seed=1
     )
-    pairs = draw.binomial(n, (p - least / 2, p + least / 2), size=(4000, 2)) / n
-    error = np.sqrt((pairs * (1 - pairs)).sum(1) / n)
-    found = np.mean((pairs[:, 1] - pairs[:, 0]) / error > 1.96)
-    assert found == pytest.approx(0.8, abs=0.03)
+    assert whole.low == -whole.high < -0.03
+    assert whole.note == "no item changed: the bootstrap cannot tell"
+    partly = {"a": [1.0] * 40, "b": [0.5] * 20}
+    whole, *_ = compare(
+        several(base, weights=(0.5, 0.5)), several(partly, weights=(0.5, 0.5), trained="x"), seed=1
+    )
+    alone = one(base["a"], partly["a"])
+    assert whole.high - whole.low > (alone.high - alone.low) / 2  # what b does not tell is added
+    assert whole.verdict == "better"
+
+
+def test_one_difference_has_one_p_value_under_every_name():
+    """A mean over tasks by their items is the group itself, though it is written as a weighted mean."""
+    draw = np.random.default_rng(6)
+    base = {"a": (draw.random(30) < 0.4) * 1.0, "b": (draw.random(10) < 0.4) * 1.0}
+    tuned = {name: np.where(draw.random(len(own)) < 0.4, 1.0, own) for name, own in base.items()}
+    sides = [several(base, weights=(0.75, 0.25)), several(tuned, weights=(0.75, 0.25), trained="x")]
+    micro = [replace(side.scores[0], name="micro", weights=()) for side in sides]
+    weighted, *_ = compare(*sides, seed=1)
+    sides = [replace(side, scores=[m, *side.scores]) for side, m in zip(sides, micro, strict=True)]
+    whole, mean, *parts = compare(*sides, seed=1)
+    assert (mean.low, mean.high, mean.sign_p, mean.holm_p) == (
+        *(whole.low, whole.high, whole.sign_p, whole.sign_p),
+    )
+    assert (mean.base.name, whole.base.name) == ("g", "micro")
+    assert weighted.sign_p != mean.sign_p  # of drawn signs
+    assert {row.base.name for row in parts} == {"a", "b"}
 
 
 def test_balanced_accuracy_and_macro_f1_are_sklearns():
@@ -211,6 +236,20 @@ def test_balanced_accuracy_and_macro_f1_are_sklearns():
     (score,) = aggregate.scores(Benchmark({"a": "1"}, {}, ["acc"]), items)
     assert score.balanced == balanced_accuracy_score(wanted, said)
     assert score.macro_f1 == f1_score(wanted, said, average="macro")
+
+
+def test_a_position_that_is_only_answered_counts_in_macro_f1_as_in_sklearn():
+    from sklearn.metrics import f1_score
+
+    wanted, said = [0, 0, 1, 1], [0, 2, 1, 3]
+    items = [
+        Item("a", str(i), "", "", "", {"acc": float(w == s)}, "", 4, w, s)
+        for i, (w, s) in enumerate(zip(wanted, said, strict=True))
+    ]
+    (score,) = aggregate.scores(Benchmark({"a": "1"}, {}, ["acc"]), items)
+    assert score.macro_f1 == f1_score(wanted, said, average="macro", zero_division=0)
+    assert score.macro_f1 == pytest.approx(1 / 3)
+    assert score.balanced == 0.5
 
 
 def test_the_same_seed_gives_the_same_interval():

@@ -28,14 +28,24 @@ def test_our_texts_say_the_same_in_each_language():
         assert len(file.read_text(encoding="utf-8").splitlines()) == 12
     found = load(None, "task.held_out.num_bytes=8192")
     assert list(found) == ["ar", "arz", "en", "zh"]
-    assert all(len(pieces) == 12 for pieces in found.values())
+    assert all(len(pieces) >= 20 for pieces in found.values())  # an interval over few shows nothing
+
+
+def test_pieces_are_of_one_length_in_every_script_and_lose_no_word():
+    found = load(None, "task.held_out.num_bytes=8192")
+    for language, pieces in found.items():
+        sizes = [len(piece.encode()) for piece in pieces]
+        assert 100 < min(sizes) <= max(sizes) < 250
+        words = (_OURS / f"{language}.txt").read_text(encoding="utf-8").split()
+        said = " ".join(pieces).split() if language != "zh" else "".join(pieces)
+        assert sorted(said) == sorted(words if language != "zh" else "".join(words))
 
 
 def test_a_file_takes_the_place_of_ours_and_of_it_so_many_bytes(tmp_path):
     lines(tmp_path / "en.txt", ENGLISH)
     found = load(tmp_path, "task.held_out.texts.en=en.txt", "task.held_out.num_bytes=1000")
     assert 600 < sum(len(piece.encode()) for piece in found["en"]) <= 1000
-    assert set(found["en"]) < set(ENGLISH)
+    assert all(any(piece in text for text in ENGLISH) for piece in found["en"])
     lines(tmp_path / "en.txt", ENGLISH[::-1])
     assert load(tmp_path, "task.held_out.texts.en=en.txt", "task.held_out.num_bytes=1000") == found
 
@@ -55,8 +65,9 @@ def test_what_stands_in_a_training_row_is_left_out_and_said(tmp_path, caplog, la
     rows = [Row("a:1", text=f"Before it. {texts[1]} And after."), Row("a:2", text=texts[2][:11])]
     with caplog.at_level("INFO"):
         found = load(tmp_path, f"task.held_out.texts.{language}=file.txt", rows=rows)
-    assert set(found[language]) == set(texts) - {texts[1]}
-    assert f"held-out {language}: 1 of {len(texts)} pieces of" in caplog.text
+    gone = [text for text in texts if not any(piece in text for piece in found[language])]
+    assert gone == [texts[1]]
+    assert f"held-out {language}: 2 of 24 pieces of" in caplog.text
 
 
 def test_a_file_that_is_all_trained_on_is_refused(tmp_path):

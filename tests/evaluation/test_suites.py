@@ -18,7 +18,7 @@ from arabic_llm.analysis.scores import Item
 from arabic_llm.config.suite import Aggregate
 from arabic_llm.data.preparing import sources
 from arabic_llm.errors import ConfigError
-from arabic_llm.evaluation import harness, suites
+from arabic_llm.evaluation import harness, loading, suites
 from arabic_llm.evaluation.chat_lm import Limits
 from arabic_llm.evaluation.suites import MissingBenchmarkError
 from arabic_llm.models import bases, load, placement
@@ -325,7 +325,7 @@ def test_a_bug_of_ours_is_not_said_of_the_hub(monkeypatch, tmp_path, of_ours):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
     if of_ours:
-        monkeypatch.setattr(suites, "_spec", lambda *_: {"task": int("x")})
+        monkeypatch.setattr(loading, "_downloaded", lambda *_: {"task": int("x")})
     suite = compose_config("suite=arabicmmlu", "task=evaluate").suite
     name, settings = next(iter(suite.tasks.items()))
     suite = replace(suite, tasks={name: replace(settings, path=None, reader=None, data=None)})

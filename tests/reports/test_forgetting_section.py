@@ -4,6 +4,7 @@ import csv
 import io
 
 import pytest
+from scipy import stats
 
 from arabic_llm.analysis.forgetting import Forgetting
 from arabic_llm.analysis.scores import FIRST, Score
@@ -38,6 +39,7 @@ METRICS = [
             **{f"held_out_bits_per_byte/{key}": (start + rise) / 4 for key, start, rise in own},
             **{f"held_out_rise/{key}": rise for key, _, rise in own},
             **{f"held_out_rise_stderr/{key}": 0.1 * abs(rise) for key, _, rise in own},
+            **{f"held_out_texts/{key}": 24 for key, _, _ in own},
         }
         for step, own in (
             (0, [("ar", 3.21, 0.0), ("en", 4.1, 0.0)]),
@@ -95,11 +97,36 @@ def test_the_course_of_the_loss_is_read_up_to_the_weights_that_were_kept():
     arabic, english = held_out_loss.courses(METRICS, kept_step=50)
     assert [point.step for point in arabic.points] == [0, 50]
     assert (english.last.loss, english.last.rise) == (pytest.approx(4.55), 0.45)
-    assert (arabic.last.verdict, english.last.verdict) == ("better", "forgotten")
+    assert (arabic.verdict, english.verdict) == ("better", "forgotten")
     assert held_out_loss.line([arabic, english]) == (
         "held-out loss: ar 3.21 -> 2.90, en 4.10 -> 4.55 (+0.45: forgotten)"
     )
     assert held_out_loss.line(held_out_loss.courses(METRICS[:1], 100)) == ""
+
+
+def measured(*rises, stderr=0.1, texts=24):
+    """Return the lines of a run in which each language rose so much, with this standard error."""
+    names = [f"l{number}" for number in range(len(rises))]
+    one = {"held_out_loss": 3.0, "held_out_bits_per_byte": 1.0, "held_out_rise_stderr": stderr}
+    line = {f"{key}/{name}": value for name in names for key, value in one.items()}
+    line |= {f"held_out_rise/{name}": rise for name, rise in zip(names, rises, strict=True)}
+    return [{"step": 9, **line, **({f"held_out_texts/{name}": texts for name in names} if texts else {})}]
+
+
+def test_few_texts_prove_little_and_one_of_many_languages_less():
+    """A rise of 2.5 standard errors: Student's p is 0.02 of 24 texts, 0.24 of 2."""
+    (many,) = held_out_loss.courses(measured(0.25), 9)
+    assert many.holm_p == pytest.approx(2 * stats.t.sf(2.5, 23))
+    assert many.last.interval == pytest.approx(stats.t.interval(0.95, 23, loc=0.25, scale=0.1))
+    assert many.verdict == "forgotten"
+    for texts in (2, None):  # an older run does not say how many
+        (few,) = held_out_loss.courses(measured(0.25, texts=texts), 9)
+        assert (few.last.p, few.verdict) == (pytest.approx(2 * stats.t.sf(2.5, 1)), "within noise")
+    found = held_out_loss.courses(measured(0.25, 0.0, -0.01, 0.02), 9)
+    assert found[0].holm_p == pytest.approx(4 * 2 * stats.t.sf(2.5, 23))
+    assert {course.verdict for course in found} == {"within noise"}
+    assert held_out_loss.courses(measured(-0.9), 9)[0].verdict == "better"
+    assert held_out_loss.courses(measured(0.0, stderr=0.0), 9)[0].verdict == "within noise"
 
 
 def test_the_figure_of_the_drift_has_every_point_and_its_band():
@@ -109,9 +136,9 @@ def test_the_figure_of_the_drift_has_every_point_and_its_band():
     assert axes.lines[0].get_xydata().tolist() == [[0, 0], [50, -0.31], [100, -0.2]]
     assert axes.lines[1].get_ydata().tolist() == [0, 0.45, 0.9]
     heights = axes.collections[1].get_paths()[0].vertices[:, 1]
-    assert heights.max() == pytest.approx(0.9 + 1.96 * 0.09)
+    assert heights.max() == pytest.approx(0.9 + stats.t.ppf(0.975, 23) * 0.09)
     text = page(NOTHING, followed)
-    assert "+0.900 (+0.724 to +1.076)" in text
+    assert "+0.900 (+0.714 to +1.086)" in text
     assert '<td class="worse">forgotten</td>' in text
 
 

@@ -5,9 +5,10 @@ import io
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from arabic_llm.analysis.scores import Score
+from arabic_llm.analysis.scores import Score, certainty
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing.summary import Counts, SourceShare, SourceSummary, count
@@ -51,17 +52,21 @@ def test_scores_stand_beside_what_they_must_be_held_against():
         num_shots=95,
         seen_in_training=True,
         majority=0.4,
+        low=0.59,
+        high=0.61,
+        smallest_difference=0.021,
     )
-    header, _, line, _, note = tables.scores_markdown([one]).splitlines()
+    header, _, line, _, note, _, least = tables.scores_markdown([one]).splitlines()
     assert header == (
         "| task | n | score | 95% interval | smallest difference | random | constant | majority | balanced"
         " | macro F1 | repeated | shots in test |"
     )
     assert line == (
-        "| acva (seen in training) | 8,711 | 60.0 | 59.0 to 61.0 | 2.1 | 50.0 | 60.0 | 40.0 | 50.0 | 37.5"
+        "| acva (seen in training) | 8,711 | 60.0 | 59.0 to 61.0 | +2.1 | 50.0 | 60.0 | 40.0 | 50.0 | 37.5"
         " | 2,836 | 95 |"
     )
     assert "majority that of the rows that few-shot examples come from" in note
+    assert "called better 4 times of 5" in least
     (row,) = csv.DictReader(io.StringIO(tables.scores_csv([one])))
     assert (row["seen_in_training"], row["num_repeated"]) == ("True", "2836")
 
@@ -76,6 +81,7 @@ def test_a_benchmark_seen_in_training_says_so_in_every_table():
 
 def test_nothing_right_of_344_reaches_as_far_in_a_figure_as_in_a_table():
     none = Score("aexams", "acc", 344, 0.0, 0.0, 0.25, 0.26, ("aexams",), "1")
+    none = replace(none, **certainty([np.zeros(344)], (1.0,)))
     (row,) = csv.DictReader(io.StringIO(tables.scores_csv([none])))
     below, above = figures.reach([none])
     assert (none.value - below[0] / 100, none.value + above[0] / 100) == pytest.approx(

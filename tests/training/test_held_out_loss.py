@@ -55,7 +55,7 @@ def test_the_loss_is_of_every_token_and_byte_of_the_text(tmp_path):
     assert last["held_out_rise/en"] == pytest.approx(rise, abs=1e-9)
     assert set(first) == {"step"} | {
         f"held_out_{what}/{language}"
-        for what in ("loss", "bits_per_byte", "rise", "rise_stderr")
+        for what in ("loss", "bits_per_byte", "rise", "rise_stderr", "texts")
         for language in ("ar", "arz", "en", "zh")
     }
 

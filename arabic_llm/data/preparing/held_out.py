@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import textwrap
+import math
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -27,7 +27,8 @@ from arabic_llm.text.normalize import normalize
 log = logging.getLogger(__name__)
 _OURS = Path(__file__).parent / "held_out_texts"  # the same twelve paragraphs in each language
 _BUILTIN = "builtin"
-_PIECE = 400  # characters, cut at spaces where there are some: many pieces even of one long text
+_PIECE = 200  # bytes at most, but for the next space: an interval over few pieces shows nothing
+_NEAR = 40  # characters
 _FEWEST = 2  # pieces: an interval needs them
 
 
@@ -39,8 +40,9 @@ def load(held_out: HeldOutConfig, data_root: Path, rows: Sequence[Row]) -> dict[
     """
     found = {}
     for language, path in paths_of(held_out, data_root).items():
-        cut = (textwrap.wrap(text, _PIECE, break_on_hyphens=False) for text in _texts(path))
-        pieces = sorted({*chain(*cut)}, key=lambda piece: hashlib.sha256(piece.encode()).digest())
+        pieces = sorted(
+            {*chain(*map(_cut, _texts(path)))}, key=lambda piece: hashlib.sha256(piece.encode()).digest()
+        )
         unseen = pieces if path.parent == _OURS else _unseen(pieces, rows)
         if len(unseen) < len(pieces):
             copies = f"{len(pieces) - len(unseen):,} of {len(pieces):,}"
@@ -95,6 +97,20 @@ def _texts(path: Path) -> Iterator[str]:
             if isinstance(row, Broken):
                 raise DataError(f"{row.place}: {row.reason}")
             yield row.words()
+
+
+def _cut(text: str) -> Iterator[str]:
+    """Yield a text in pieces of about one length, cut at spaces where there are some."""
+    text = " ".join(text.split())
+    number = max(1, math.ceil(len(text.encode()) / _PIECE))
+    start = 0
+    for at in (part * len(text) // number for part in range(1, number)):
+        space = text.find(" ", at, at + _NEAR)
+        stop = at if space < 0 else space
+        yield text[start:stop].strip()
+        start = stop
+    if last := text[start:].strip():
+        yield last
 
 
 def _unseen(pieces: Sequence[str], rows: Sequence[Row]) -> list[str]:

@@ -1,0 +1,57 @@
+"""The code and files of a benchmark, which are not ours: what they raise is named in one line."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from arabic_llm.errors import DataError, UserError
+
+FETCH = "where there is a network, python -m arabic_llm.run task=download"
+_OURS = "arabic_llm"
+_OF_THE_DATA = ("datasets", "huggingface_hub")
+_MOST = 200  # characters of a reason
+
+
+class MissingBenchmarkError(DataError):
+    """A benchmark has neither a local copy here nor a hub that answers, or its own code or files fail."""
+
+
+@contextmanager
+def benchmark(name: str, place: str = "") -> Iterator[None]:
+    """Raise MissingBenchmarkError for what a benchmark's code, files or the hub raise; ours as it is.
+
+    A task runs whatever Python stands beside its YAML: what that raises is its own to choose. `place`
+    says where else it was looked for.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        packages = _packages(error)
+        if packages[-1:] == [_OURS]:
+            raise
+        reason = " ".join(str(error).split())[:_MOST] or "no reason given"
+        if packages[-1:] and packages[-1] in _OF_THE_DATA:
+            said = (
+                f"{place}the hub's could not be read: {reason}; {FETCH} fetches it (with the same suite=)"
+            )
+        else:
+            said = f"its own code fails: {type(error).__name__}: {reason}"
+        raise MissingBenchmarkError(f"suite task {name}: {said}") from error
+
+
+def _packages(error: BaseException) -> list[str]:
+    """Return whose code an error passed through, outermost first: ours, lm-eval's, the data's, a task's.
+
+    Of a task outside lm-eval the module is named by its path.
+    """
+    modules = (str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__))
+    known = (_OURS, "lm_eval", *_OF_THE_DATA)
+    return [
+        name if name in known else module
+        for module in modules
+        if (name := module.partition(".")[0]) in known or "/" in module
+    ]

@@ -1,0 +1,93 @@
+"""A suite entry's tasks with their documents: from a local copy, from what was downloaded, else the hub."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from arabic_llm.config.suite import SuiteTask
+from arabic_llm.errors import DataError
+from arabic_llm.evaluation import foreign, local_copies, targets
+from arabic_llm.evaluation.foreign import MissingBenchmarkError
+from arabic_llm.evaluation.task_files import Asked
+
+log = logging.getLogger(__name__)
+_ELSEWHERE = {"dataset_path", "custom_dataset", "include"}  # where a task's YAML says its documents are
+_MOST_NAMED = 4  # subsets
+
+
+def load(name: str, settings: SuiteTask, asked: Asked, data_root: Path) -> dict[str, Any]:
+    """Return leaf -> lm-eval's task, of those that have documents.
+
+    Raises MissingBenchmarkError where there are none, or they cannot be read.
+    """
+    if settings.data is not None or (settings.path is not None and (data_root / settings.path).exists()):
+        try:
+            return _from_local(name, asked, _local_copy(settings, data_root))
+        except DataError as error:
+            raise MissingBenchmarkError(f"suite task {name}: {error}") from error
+    place = ""
+    if settings.path is not None:
+        place = f"no local copy at {data_root / settings.path} (set data_root or ARABIC_LLM_DATA), and "
+    if not any(asked.config(leaf).keys() & _ELSEWHERE for leaf in asked.leaves):
+        raise MissingBenchmarkError(f"suite task {name}: {place}no hub has it")
+    with foreign.benchmark(name, place):
+        return _tasks(asked, name, {leaf: _downloaded(asked, leaf, data_root) for leaf in asked.leaves})
+
+
+def benchmark_folder(hub_id: str, data_root: Path) -> Path:
+    """Return where a benchmark of the hub is looked for on this disk, in the hub's own layout."""
+    return data_root / "benchmarks" / hub_id
+
+
+def _local_copy(settings: SuiteTask, data_root: Path) -> dict[str, local_copies.Splits]:
+    if settings.data is not None:
+        return local_copies.held_out(settings, data_root)
+    return local_copies.read(str(settings.reader), data_root / str(settings.path))
+
+
+def _from_local(name: str, asked: Asked, subsets: dict[str, local_copies.Splits]) -> dict[str, Any]:
+    """Return the tasks whose subsets the copy has; of a copy of many one may be asked alone."""
+    wanted = {asked.config(leaf)["dataset_name"]: leaf for leaf in asked.leaves}
+    known = {(entry.cfg or {}).get("dataset_name") for entry in asked.manager.task_index.values()}
+    if unknown := sorted(set(subsets) - known - set(wanted)):
+        raise DataError(f"there is no task for its subset '{unknown[0]}'; there are: {', '.join(wanted)}")
+    if absent := [subset for subset in wanted if subset not in subsets]:
+        more = f" and {len(absent) - _MOST_NAMED} more" if len(absent) > _MOST_NAMED else ""
+        lacks = f"the local copy has no {', '.join(absent[:_MOST_NAMED])}{more}"
+        if len(absent) == len(wanted):
+            raise DataError(lacks)
+        log.warning("%s: %s", name, lacks)
+    specs = {
+        wanted[subset]: {"custom_dataset": _constant(local_copies.as_datasets(splits))}
+        for subset, splits in subsets.items()
+        if subset in wanted
+    }
+    return _tasks(asked, name, dict(sorted(specs.items())))
+
+
+def _tasks(asked: Asked, name: str, specs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the tasks, each with what its groups and its spec change of its YAML."""
+    own: list[dict[str, Any]] = []
+    inline: list[dict[str, Any]] = []
+    for leaf, spec in specs.items():
+        target = own if leaf in asked.manager.task_index else inline
+        target.append({**asked.changes[leaf], **spec, "task": leaf})
+    loaded = asked.manager.load([{"group": f"local_{name}", "task": own}, *inline])["tasks"]
+    for task in loaded.values():
+        targets.settle(task)
+    return {leaf: loaded[leaf] for leaf in specs}
+
+
+def _downloaded(asked: Asked, leaf: str, data_root: Path) -> dict[str, Any]:
+    """Return where the data set of a task was downloaded to, if it was."""
+    hub_id = asked.dataset(leaf)
+    if hub_id and (folder := benchmark_folder(hub_id, data_root)).is_dir():
+        return {"dataset_path": str(folder)}
+    return {}
+
+
+def _constant(documents: dict[str, Any]) -> Callable[..., dict[str, Any]]:
+    return lambda **_: documents
