@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import PreTrainedTokenizerBase
-from transformers.utils.chat_template_utils import render_jinja_template
 
 from arabic_llm.config.data import Overflow
 from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.data.rows import Message, Row
+from arabic_llm.data.tokens.rendering import rendered
 from arabic_llm.errors import ConfigError
 
 IGNORED = -100  # the label that torch's cross-entropy leaves out of the loss
 TEMPLATES = Path(__file__).parent / "templates"
+_LARGEST_TEMPLATE = 2**20  # bytes: the longest that models bring have some ten thousand
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Codec:
     stop_id: int
     end_of_text_id: int
     control_tokens: tuple[str, ...]  # of the protocol: no text may hold one
+    template_name: str = ""  # a file, for what is said of it
 
     @property
     def template_hash(self) -> str:
@@ -72,7 +73,14 @@ def prepare(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> Codec:
     tokenizer.pad_token = model.pad_token
     # Not all_special_tokens: Llama 3 names most of its control tokens nowhere else than here.
     control = tuple(str(t) for t in tokenizer.added_tokens_decoder.values() if t.special)
-    return Codec(tokenizer, template, vocabulary[model.stop_token], vocabulary[model.end_of_text], control)
+    return Codec(
+        tokenizer,
+        template,
+        vocabulary[model.stop_token],
+        vocabulary[model.end_of_text],
+        control,
+        model.chat_template,
+    )
 
 
 @cache
@@ -85,7 +93,12 @@ def template_text(name: str) -> str:
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in TEMPLATES.glob("*.jinja")))
         raise ConfigError(f"model.chat_template: no file '{path}'; there are: {shipped}")
-    text = path.read_text(encoding="utf-8")
+    if path.stat().st_size > _LARGEST_TEMPLATE:
+        raise ConfigError(f"{path}: {path.stat().st_size:,} bytes are no chat template; give its file")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from error
     if "endgeneration" not in text:
         raise ConfigError(
             f"{path}: put {{% generation %}} and {{% endgeneration %}} around what is learned"
@@ -179,18 +192,10 @@ def _render(
 ) -> tuple[str, list[tuple[int, int]]]:
     """Return the text and the (start, end) characters of what the assistant says in it."""
     chat = [{"role": m.role, "content": m.content} for m in messages]
-    try:
-        (text,), (said,) = render_jinja_template(
-            [chat],
-            chat_template=codec.template,
-            return_assistant_tokens_mask=True,
-            add_generation_prompt=add_generation_prompt,
-            **codec.tokenizer.special_tokens_map,
-        )
-    except TemplateError as error:
-        line = f" line {error.lineno}:" if isinstance(error, TemplateSyntaxError) else ""
-        raise ConfigError(f"model.chat_template:{line} {error.message}") from error
-    return text, said
+    tokens = codec.tokenizer.special_tokens_map
+    return rendered(
+        codec.template, codec.template_name, chat, tokens, add_generation_prompt=add_generation_prompt
+    )
 
 
 def _encode_chat(codec: Codec, row: Row) -> TokenRow | str:

@@ -24,7 +24,8 @@ from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import Codec, TokenRow
 from arabic_llm.errors import DataError
 
-_CODE = ("data/tokens/chat.py", "data/tokens/token_rows.py")  # what makes ids and labels of the same rows
+# What makes ids and labels of the same rows.
+_CODE = ("data/tokens/chat.py", "data/tokens/rendering.py", "data/tokens/token_rows.py")
 _COLUMNS = ("id", "input_ids", "labels", "kind", "was_cut", "source", "was_changed")
 
 
