@@ -18,7 +18,7 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.errors import CheckpointError, ConfigError
-from arabic_llm.models import bases, families, load
+from arabic_llm.models import adapter_settings, bases, families, load, opening
 from arabic_llm.models.bases import Base
 from arabic_llm.models.families import ALL_LINEAR
 from arabic_llm.models.load import Head
@@ -86,23 +86,23 @@ def with_adapter(
             raise CheckpointError(f"adapter.path: {folder} holds no adapter (no {name})")
     if (folder / files.SEAL).exists() and not files.is_whole(folder):
         raise CheckpointError(f"{folder}: a file of this adapter is missing or was changed after training")
-    trained_for = files.read_json(folder / "adapter_config.json")["task_type"]
+    settings = opening.read_object(folder / "adapter_config.json", ("task_type",))
+    adapter_settings.check(folder, settings, [name for name, _ in model.named_modules()])
+    trained_for = settings["task_type"]
     if _CLASSIFIER in (trained_for, task_type(model)) and trained_for != task_type(model):
         raise CheckpointError(
             f"adapter.path: {folder} was trained for {trained_for}, not for {task_type(model)}"
         )
-    about = files.read_json(folder / ABOUT) if (folder / ABOUT).exists() else {}
+    needed = ("base_name", "base_revision")
+    about = opening.read_object(folder / ABOUT, needed) if (folder / ABOUT).exists() else {}
     if about and about["base_revision"] != base.revision:
         raise CheckpointError(
             f"{folder} was trained on {about['base_name']} ({about['base_revision']}), not on"
             f" {base.folder} ({base.revision}); choose that model"
         )
-    try:
-        return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
-    except (RuntimeError, ValueError) as error:  # sizes that do not match, layers that are not there
-        raise CheckpointError(
-            f"{folder} does not fit {base.folder}: it belongs to another base model"
-        ) from error
+    doubt = f"does not fit {base.folder}: it belongs to another base model, or is damaged"
+    with opening.opened(folder, doubt):
+        return PeftModel.from_pretrained(model, folder, is_trainable=is_trainable, trust_remote_code=False)
 
 
 def load_trained(

@@ -22,6 +22,7 @@ from transformers.utils import logging
 
 from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
 from arabic_llm.config.model import ModelConfig, ModelKind
+from arabic_llm.models import opening
 from arabic_llm.models.bases import Base
 from arabic_llm.models.folders import check_shape
 from arabic_llm.models.placement import Placement
@@ -65,9 +66,9 @@ def base_model(
             None if head is None else [*HEADS, "pooler.dense"]
         )  # no file holds them: nothing to quantise
         options["quantization_config"] = nf4(placement.dtype, drawn_anew)
-    with _bar_if_large(base.folder):
+    with _bar_if_large(base.folder), opening.opened(base.folder):
         loaded: PreTrainedModel = auto_class.from_pretrained(
-            base.folder, dtype=dtype_of(adapter, placement), **options
+            base.folder, dtype=dtype_of(adapter, placement), trust_remote_code=False, **options
         )
     if placement.device == "cpu":
         _never_repack(loaded)
