@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from arabic_llm.config import naming, paths
+from arabic_llm.config import naming, paths, suite
 from arabic_llm.config import task as tasks
 from arabic_llm.config.complaints import did_you_mean
 from arabic_llm.config.fingerprint import plain
@@ -23,6 +23,8 @@ from arabic_llm.config.naming import without_how
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import TaskConfig
 from arabic_llm.errors import ConfigError
+
+_JUDGE = re.compile(r"\+*judge(\.endpoint)?\s*=")
 
 
 class ExperimentRecipes(SearchPathPlugin):
@@ -44,6 +46,19 @@ def register() -> None:
     Plugins.instance().register(ExperimentRecipes)
     OmegaConf.register_new_resolver("run_name", naming.run_name, replace=True)
     OmegaConf.register_new_resolver("job_name", naming.job_name, replace=True)
+
+
+def refuse_typed_secrets(arguments: Iterable[str]) -> None:
+    """Refuse a judge's address with a key in it before Hydra writes what was typed to a file.
+
+    Raises ConfigError, which does not say it.
+    """
+    for typed in arguments:
+        if _JUDGE.match(typed):
+            try:
+                suite.refuse_secret(typed)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
 
 
 def to_config(cfg: DictConfig) -> RunConfig:
