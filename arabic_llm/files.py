@@ -16,6 +16,8 @@ from typing import IO, Any
 
 from arabic_llm.errors import HardwareError
 
+_FORMULA = {*"=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"}
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?%?", re.IGNORECASE)
 _LARGE_BYTES = 2**26  # hashed in a tenth of a second
 
 
@@ -66,6 +68,15 @@ def read_json_lines(path: Path) -> list[Any]:
     """Return what write_json_lines wrote."""
     # Not splitlines(): it also splits at U+0085, U+2028 and U+2029, which stand in texts.
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def spreadsheet_cell(value: Any) -> Any:
+    """Return a value as a cell of a CSV file: a text that a spreadsheet would compute begins with '.
+
+    The first signs are OWASP's (CSV injection), and their wide forms. Numbers stay numbers.
+    """
+    is_formula = isinstance(value, str) and value[:1] in _FORMULA and not _NUMBER.fullmatch(value)
+    return f"'{value}" if is_formula else value
 
 
 def sha256(path: Path) -> str:

@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    StrictDataclassError,
 )
 from huggingface_hub.file_download import hf_hub_url, http_get
 from huggingface_hub.hf_api import RepoFile
@@ -26,6 +27,7 @@ from huggingface_hub.utils.sha import git_hash
 
 from arabic_llm import files
 
+StrictSettingsError = StrictDataclassError  # a setting of the wrong type, in transformers' configurations
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TIMEOUT_SECONDS = 10
 SHA256_LENGTH = 64
@@ -202,6 +204,12 @@ def _is_the_disks(error: Exception) -> bool:
     return getattr(error, "errno", None) is not None
 
 
+def _without_password(address: str) -> str:
+    """Return an address without what stands before an @ in it, and behind a question mark."""
+    scheme, _, rest = address.partition("?")[0].rpartition("//")
+    return f"{scheme}//{rest.rpartition('@')[2]}"
+
+
 def _why(reason: Exception | None) -> str:
     """Return what kept the hub from answering and what cures it, or nothing where that is not known."""
     status = reason.response.status_code if isinstance(reason, HfHubHTTPError) else 0
@@ -216,7 +224,8 @@ def _why(reason: Exception | None) -> str:
     elif isinstance(reason, OfflineModeIsEnabled):
         said = "HF_HUB_OFFLINE is set; unset it where there is a network"
     elif isinstance(reason, ConnectError | TimeoutException):
-        said = f"{HfApi().endpoint} does not answer: no network, or HF_ENDPOINT or a proxy is wrong"
+        address = _without_password(HfApi().endpoint)
+        said = f"{address} does not answer: no network, or HF_ENDPOINT or a proxy is wrong"
     else:
         said = ""
     return said

@@ -53,6 +53,12 @@ def _hydra_main(cfg: DictConfig) -> float | None:
     except Exception as error:  # noqa: BLE001 (raised again by main)
         _failures.append(error)
         return None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of Rust: a tokenizer's pattern ran for too long
+            raise
+        said = " ".join(str(error).split())[:200]
+        _failures.append(UserError(f"the tokenizer cannot split a text ({said}); take its files again"))
+        return None
     finally:
         rundir.remove_if_empty(Path(job.runtime.output_dir))
 
@@ -112,6 +118,7 @@ def _help_or_run() -> None:
     if (topics := help.asked()) is not None:
         sys.stdout.write(f"{help.said(topics)}\n")
         return
+    compose.refuse_typed_secrets(sys.argv[1:])
     compose.register()
     _hydra_main()
     if _failures:

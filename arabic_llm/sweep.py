@@ -109,5 +109,8 @@ def _summarise(job: HydraConf) -> None:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["job", *keys, "metric"])
-    writer.writerows([name, *(typed.get(key, "") for key in keys), metric] for name, typed, metric in jobs)
+    writer.writerows(
+        [*map(files.spreadsheet_cell, (name, *(typed.get(key, "") for key in keys), metric))]
+        for name, typed, metric in jobs
+    )
     files.write_text(directory / "results.csv", table.getvalue())

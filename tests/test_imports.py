@@ -22,6 +22,7 @@ ALLOWED = {
     "hub": set(),
     "downloads": {"hub"},
     "machine": set(),
+    "limits": set(),
     "config": {"text"},  # the names that settings may have
     "text": set(),
     "data": {"text", "hub"},
@@ -42,7 +43,7 @@ ALLOWED = {
         *("reports", "tracking", "hub", "downloads", "machine", "text"),
     },
 }
-COMMON = {"errors", "files", "config", "processes"}
+COMMON = {"errors", "files", "config", "processes", "limits"}
 # Third party -> rooms that may import it at all.
 DOORS = {
     "bitsandbytes": {"models", "profiling"},
@@ -57,7 +58,19 @@ DOORS = {
     "datatrove": {"data"},
 }
 LIGHT = {
-    *("config", "text", "run", "sweep", "rundir", "files", "errors", "processes", "machine", "tasks"),
+    *(
+        "config",
+        "text",
+        "run",
+        "sweep",
+        "rundir",
+        "files",
+        "errors",
+        "processes",
+        "machine",
+        "limits",
+        "tasks",
+    ),
     "memory",
 }
 HEAVY = {
@@ -122,7 +135,11 @@ def test_composing_imports_nothing_heavy(file):
 
 @pytest.mark.parametrize(
     "file",
-    [f for f in FILES if room(f) == "data" and f.name not in ("chat.py", "tokens.py", "lint.py")],
+    [
+        f
+        for f in FILES
+        if room(f) == "data" and f.name not in ("chat.py", "rendering.py", "tokens.py", "lint.py")
+    ],
     ids=lambda p: p.name,
 )
 def test_reading_data_needs_no_torch(file):

@@ -356,3 +356,15 @@ def test_other_hardware_carries_on_in_the_directory_that_the_program_chooses(tmp
     assert after[: len(before)] == before
     assert [json.loads(line)["step"] for line in after] == list(range(1, len(after) + 1))
     assert len(after) > len(before)
+
+
+@pytest.mark.parametrize("more", [[], ["-m"], ["--cfg", "job"]])
+def test_a_key_in_the_address_of_a_judge_is_refused_and_written_nowhere(more, program, tmp_path):
+    typed = "judge.endpoint='https://judge.example/v1?key=sesame'"
+    for endpoint in (typed, typed.replace("'", ""), "judge={endpoint: 'https://x:sesame@y', model: z}"):
+        status, said = program(*more, "task=evaluate", endpoint, "judge.model=x")
+        assert status == 2
+        assert said.count("\n") == 1
+        assert "ARABIC_LLM_JUDGE_KEY" in said
+        assert "sesame" not in said
+    assert not list(tmp_path.iterdir())

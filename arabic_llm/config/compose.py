@@ -15,7 +15,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from arabic_llm.config import naming, paths
+from arabic_llm.config import naming, paths, suite
 from arabic_llm.config import task as tasks
 from arabic_llm.config.complaints import did_you_mean
 from arabic_llm.config.fingerprint import plain
@@ -26,6 +26,7 @@ from arabic_llm.config.task import TaskConfig
 from arabic_llm.errors import ConfigError
 
 _MOST = 1e37  # AdamW's first step multiplies the learning rate by 10, and float32 ends at 3.4e38
+_JUDGE = re.compile(r"\+*judge(\.endpoint)?\s*=")
 
 
 class ExperimentRecipes(SearchPathPlugin):
@@ -47,6 +48,19 @@ def register() -> None:
     Plugins.instance().register(ExperimentRecipes)
     OmegaConf.register_new_resolver("run_name", naming.run_name, replace=True)
     OmegaConf.register_new_resolver("job_name", naming.job_name, replace=True)
+
+
+def refuse_typed_secrets(arguments: Iterable[str]) -> None:
+    """Refuse a judge's address with a key in it before Hydra writes what was typed to a file.
+
+    Raises ConfigError, which does not say it.
+    """
+    for typed in arguments:
+        if _JUDGE.match(typed):
+            try:
+                suite.refuse_secret(typed)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
 
 
 def to_config(cfg: DictConfig, overrides: Iterable[str] = ()) -> RunConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from urllib.parse import urlsplit
 
 from omegaconf import MISSING
 
@@ -65,6 +66,29 @@ class SuiteConfig:
             raise ValueError(f"suite.limit must be at least 1, not {self.limit}")
 
 
+def refuse_secret(endpoint: str) -> None:
+    """Refuse an address that holds a password or a key, without saying it: it would be written to files."""
+    if any(sign in endpoint for sign in "@?#"):
+        raise ValueError(
+            "judge.endpoint must not hold a password or a key (nothing with @, ? or #);"
+            " set ARABIC_LLM_JUDGE_KEY instead"
+        )
+
+
+def refuse_no_address(endpoint: str) -> None:
+    """Refuse what is no address of a server."""
+    if not endpoint.startswith(("http://", "https://")):
+        raise ValueError(f"judge.endpoint must begin with http:// or https:// ({endpoint})")
+    try:
+        is_named = bool(urlsplit(endpoint).hostname) and urlsplit(endpoint).port != 0
+    except ValueError:  # of a port, of brackets
+        is_named = False
+    if not is_named or not endpoint.isprintable() or " " in endpoint:
+        raise ValueError(
+            f"judge.endpoint is no address of a server ({endpoint!r}): http://localhost:8000/v1"
+        )
+
+
 @dataclass
 class JudgeConfig:
     """Who is asked about the mistakes that no check explains; its key is ARABIC_LLM_JUDGE_KEY."""
@@ -76,7 +100,6 @@ class JudgeConfig:
         """Refuse half a judge, and an address that is none or holds a password."""
         if (self.endpoint is None) != (self.model is None):
             raise ValueError("judge.endpoint and judge.model are needed together")
-        if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):
-            raise ValueError(f"judge.endpoint must begin with http:// or https:// ({self.endpoint})")
-        if self.endpoint is not None and "@" in self.endpoint:
-            raise ValueError("judge.endpoint must not hold a password; set ARABIC_LLM_JUDGE_KEY instead")
+        if self.endpoint is not None:
+            refuse_secret(self.endpoint)
+            refuse_no_address(self.endpoint)

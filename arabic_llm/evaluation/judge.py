@@ -17,6 +17,7 @@ from arabic_llm.analysis.mistake_checks import CHOSEN, GENERATED, Case
 from arabic_llm.analysis.mistakes import OTHER, Mistake, SortedMistakes, explained
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.suite import JudgeConfig
+from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation.answers import Answers
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ KEY = "ARABIC_LLM_JUDGE_KEY"  # in the environment only: what is configured is w
 _AT_ONCE = 8  # requests
 _TIMEOUT_SECONDS = 120
 _MOST_TOKENS = 200  # of a reply: a kind and one sentence
+_LONGEST_REPLY = 2**20  # bytes: a kind and one sentence have some hundred
 _LONGEST = 4000  # characters of each text: a paragraph, not a book
 _REFUSED = (401, 403)
 _NOT_ASKED = ("one answer for all", "undecided", "empty", "cut")  # the checks know more of these
@@ -75,23 +77,22 @@ def ask(found: SortedMistakes, settings: JudgeConfig, kept: Answers) -> SortedMi
 
 def _fetch(prompts: Sequence[str], settings: JudgeConfig, kept: Answers) -> None:
     """Ask what was not asked before; each reply is kept as it comes."""
-    secret = os.environ.get(KEY)
+    secret = os.environ.get(KEY, "").strip()
+    if not (secret.isascii() and secret.isprintable()):  # httpx would say it, in a traceback
+        raise ConfigError(f"{KEY} holds what no key does: other letters than ASCII, or a line end")
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     url = f"{str(settings.endpoint).rstrip('/')}/chat/completions"
     with Client(timeout=_TIMEOUT_SECONDS, headers=headers) as client, ThreadPoolExecutor(_AT_ONCE) as pool:
 
         def reply(prompt: str) -> str:
-            return _reply(
-                client.post(
-                    url,
-                    json={
-                        "model": settings.model,
-                        "messages": [{"role": "user", "content": prompt}],
-                        "temperature": 0,
-                        "max_tokens": _MOST_TOKENS,
-                    },
-                )
-            )
+            question = {
+                "model": settings.model,
+                "messages": [{"role": "user", "content": prompt}],
+                "temperature": 0,
+                "max_tokens": _MOST_TOKENS,
+            }
+            with client.stream("POST", url, json=question) as response:
+                return _reply(response)
 
         asked = {pool.submit(reply, prompt): prompt for prompt in prompts}
         try:
@@ -107,9 +108,14 @@ def _fetch(prompts: Sequence[str], settings: JudgeConfig, kept: Answers) -> None
 
 def _reply(response: Response) -> str:
     response.raise_for_status()
+    body = b""
+    for piece in response.iter_bytes():
+        body += piece
+        if len(body) > _LONGEST_REPLY:
+            raise _StrangeReplyError(f"answered more than {_LONGEST_REPLY:,} bytes to one question")
     try:
-        return str(response.json()["choices"][0]["message"]["content"])
-    except (LookupError, TypeError, ValueError) as error:
+        return str(json.loads(body)["choices"][0]["message"]["content"])
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
         raise _StrangeReplyError(
             "answered something else than a chat completion; the address ends with /v1 on most servers"
         ) from error
@@ -120,10 +126,12 @@ def _judged(mistake: Mistake, reply: str, model: str) -> Mistake:
     for text in re.findall(r"\{[^{}]*\}", reply):
         try:
             said = json.loads(text, strict=False)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if (kind := str(said.get("kind", "")).strip().lower()) in (*_kinds(mistake), OTHER):
-            return replace(mistake, kind=kind, reason=str(said.get("reason", "")), judged_by=model)
+            return replace(
+                mistake, kind=kind, reason=str(said.get("reason", ""))[:_LONGEST], judged_by=model
+            )
     return mistake
 
 

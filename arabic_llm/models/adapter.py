@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import warnings
 from pathlib import Path
@@ -23,7 +22,7 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.errors import CheckpointError, ConfigError
-from arabic_llm.models import adapter_files, bases, families, finite, load
+from arabic_llm.models import adapter_files, adapter_settings, bases, families, finite, load, opening
 from arabic_llm.models.adapter_files import Saved
 from arabic_llm.models.bases import Base
 from arabic_llm.models.families import ALL_LINEAR
@@ -31,7 +30,6 @@ from arabic_llm.models.load import Head
 from arabic_llm.models.placement import Placement
 
 log = logging.getLogger(__name__)
-_SIZES = re.compile(r"size mismatch for ([\w.]+)")
 _CLASSIFIER = "SEQ_CLS"  # of PEFT's task types
 
 
@@ -98,24 +96,19 @@ def with_adapter(
     """
     adapter_files.refuse_torn(folder)
     saved = adapter_files.read(folder)
+    adapter_settings.check(folder, saved.config, [name for name, _ in model.named_modules()])
     trained_for = saved.config.get("task_type") or task_type(model)
     if trained_for != task_type(model):
         raise CheckpointError(
             f"adapter.path: {folder} was trained for {trained_for}, not for {task_type(model)}"
         )
     adapter_files.refuse_other_base(saved, base)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # all that PEFT warns of is refused below
-            adapted = PeftModel.from_pretrained(model, folder, is_trainable=is_trainable)
-    except (RuntimeError, ValueError) as error:  # sizes that do not match, layers that are not there
-        where = _SIZES.search(str(error))
-        raise CheckpointError(
-            f"{folder} does not fit {base.folder}: it belongs to another base model"
-            + (f" (see {where[1]})" if where else "")
-        ) from error
-    except KeyError as error:  # of modules_to_save
-        raise CheckpointError(f"{folder}/{adapter_files.WEIGHTS} lacks {error}; train it again") from error
+    doubt = f"does not fit {base.folder}: it belongs to another base model, or is damaged"
+    with opening.opened(folder, doubt), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # all that PEFT warns of is refused below
+        adapted = PeftModel.from_pretrained(
+            model, folder, is_trainable=is_trainable, trust_remote_code=False
+        )
     _refuse_strays(adapted, saved)
     adapted.tie_weights = _stay_as_loaded
     return adapted

@@ -14,6 +14,7 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import CheckpointError, ConfigError
+from arabic_llm.models import opening
 from arabic_llm.models.bases import HUB_ID, Base
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -59,13 +60,8 @@ def read(folder: Path) -> Saved:
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise CheckpointError(f"adapter.path: {folder} holds no adapter (no {name})")
-    try:
-        config = files.read_json(folder / CONFIG)
-        about = files.read_json(folder / ABOUT) if (folder / ABOUT).exists() else {}
-    except ValueError as error:
-        raise CheckpointError(f"{folder}: {CONFIG} or {ABOUT} is no JSON ({error})") from error
-    if not isinstance(config, dict) or not isinstance(about, dict):
-        raise CheckpointError(f"{folder}: {CONFIG} or {ABOUT} is not what PEFT and we write")
+    config = opening.read_object(folder / CONFIG)
+    about = opening.read_object(folder / ABOUT) if (folder / ABOUT).exists() else {}
     _refuse_other_kinds(folder, config)
     return Saved(folder, config, _shapes(folder / WEIGHTS), about)
 

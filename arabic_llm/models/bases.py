@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.errors import UserError
+from arabic_llm.models import opening
 from arabic_llm.models.folders import place
 
 _BIN = "pytorch_model.bin"  # weights of older repositories; torch.load reads tensors only
@@ -48,6 +48,7 @@ def locate(model: ModelConfig, cache_dir: Path | None, *, network: bool = True) 
     Raises MissingModelError, which says what is missing, where it may be put and what fetches it.
     """
     folder = _folder(model, network=network)
+    opening.check(folder)
     revision = files_hash(folder, cache_dir) if cache_dir else ""
     is_of_hub = not model.builtin and model.path is None and folder != place(model)
     return Base(folder, revision, model.hub_id, model.revision if is_of_hub else None)
@@ -87,11 +88,14 @@ def tokenizer_base(model: ModelConfig) -> Base:
     """
     given = place(model)
     if not model.builtin and _has_tokenizer(given):
+        opening.check(given)
         return Base(given, "")
     if model.hub_id is not None and model.path is None and not given.exists():
         repository = hub.Repository(model.hub_id, model.revision, _TOKENIZER)
         with suppress(hub.UnreachableError):  # said below
-            return Base(hub.snapshot(repository, _has_tokenizer, network=True), "")
+            folder = hub.snapshot(repository, _has_tokenizer, network=True)
+            opening.check(folder)
+            return Base(folder, "")
     return locate(model, None)
 
 
@@ -139,10 +143,8 @@ def _missing(folder: Path) -> str | None:
         return "config.json"
     if not _has_tokenizer(folder):
         return "tokenizer_config.json"
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        return next((name for name in shards if not (folder / name).is_file()), None)
+    if (folder / opening.INDEX).is_file():
+        return next((name for name in opening.shards(folder) if not (folder / name).is_file()), None)
     has_weights = any((folder / name).is_file() for name in ("model.safetensors", _BIN))
     if not has_weights and (shards := sorted(folder.glob("pytorch_model-*.bin"))):
         cure = "transformers' save_pretrained writes them as safetensors"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.errors import ConfigError
+from arabic_llm.models import opening
 from arabic_llm.models.families import OTHER, architecture
 
+_SIZES = (
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"),
+    *("num_key_value_heads", "head_dim", "max_position_embeddings", "type_vocab_size"),
+)
 MODELS = Path("models")  # beside the user's project: models/<name>/
 CONFIG = "config.json"
 
@@ -35,14 +40,13 @@ def folder(model: ModelConfig) -> Path | None:
 def check_shape(model: ModelConfig, folder: Path) -> None:
     """Refuse a folder whose config.json is not the architecture that the model's YAML describes.
 
-    Raises ConfigError naming the first field that is missing or differs.
+    Raises ConfigError naming the first field that is missing or differs, CheckpointError for no JSON.
     """
     path = folder / CONFIG
+    said = opening.read_object(path)
+    _check_sizes(path, said)
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
         found = {**said, **vars(architecture({**said, "name": folder}))}
-    except ValueError as error:
-        raise ConfigError(f"{path}: no JSON ({error}); take the file of the model again") from error
     except ConfigError as error:
         raise ConfigError(f"{error}; take the file of the model again, or set model.path") from error
     for key, expected in model.architecture.fields().items():
@@ -51,4 +55,13 @@ def check_shape(model: ModelConfig, folder: Path) -> None:
             raise ConfigError(
                 f"{path}: {key} is {value}, but model={model.name} says {expected};"
                 f" set model.architecture.{setting}={value}, or give the right model.path"
+            )
+
+
+def _check_sizes(path: Path, said: dict[str, Any]) -> None:
+    for name in _SIZES:
+        value = said.get(name)
+        if name in said and not (isinstance(value, int) and value > 0) and value is not None:
+            raise ConfigError(
+                f"{path}: {name} is {value!r:.40}, and no size; take the file of the model again"
             )

@@ -24,6 +24,7 @@ from transformers.utils import logging
 from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
 from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.errors import CheckpointError
+from arabic_llm.models import opening
 from arabic_llm.models.bases import Base
 from arabic_llm.models.folders import check_shape
 from arabic_llm.models.placement import Placement
@@ -68,13 +69,14 @@ def base_model(
             None if head is None else [*HEADS, "pooler.dense"]
         )  # no file holds them: nothing to quantise
         options["quantization_config"] = nf4(placement.dtype, drawn_anew)
-    with _bar_if_large(base.folder):
+    with _bar_if_large(base.folder), opening.opened(base.folder):
         loaded: PreTrainedModel
         loaded, found = auto_class.from_pretrained(
             base.folder.absolute(),  # what checkpoints of adapters name as their base
             dtype=dtype_of(adapter, placement),
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # refused below, by name
+            trust_remote_code=False,
             **options,
         )
     _refuse_strays((model.name, base.folder), found, loaded, head)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from arabic_llm.config.model import ModelConfig
-from arabic_llm.models import bases, families
+from arabic_llm.models import bases, families, opening
 from arabic_llm.models.bases import Base
 
+_PROBE = "a 1"
 _FILED_NAMES = {"TokenizersBackend", "PreTrainedTokenizer"}  # in tokenizer_config.json
 
 
@@ -21,11 +21,17 @@ def load(base: Base) -> PreTrainedTokenizerBase:
     if (known := _known_class(base.folder)) is None:
         from transformers import AutoTokenizer  # imports torch
 
-        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base.folder)
-        return found
+        return _opened(AutoTokenizer, base.folder)
     module, _, name = known.rpartition(".")
     own: type[PreTrainedTokenizerBase] = getattr(import_module(f"transformers.{module}"), name)
-    loaded: PreTrainedTokenizerBase = own.from_pretrained(base.folder)
+    return _opened(own, base.folder)
+
+
+def _opened(kind: Any, folder: Path) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a folder, once it has shown that it works: some settings are read late."""
+    with opening.opened_tokenizer(folder):
+        loaded: PreTrainedTokenizerBase = kind.from_pretrained(folder, trust_remote_code=False)
+        loaded(_PROBE)
     return loaded
 
 
@@ -44,8 +50,8 @@ def _known_class(folder: Path) -> str | None:
     AutoTokenizer imports torch and every family's configuration only to choose it. Some classes set rules
     of their own in place of those in tokenizer.json (Qwen2Tokenizer does): the file is not the tokenizer.
     """
-    settings = _json(folder / "tokenizer_config.json")
-    family = families.known(str(_json(folder / "config.json").get("model_type")))
+    settings, shape = (_settings(folder / name) for name in ("tokenizer_config.json", "config.json"))
+    family = families.known(str(shape.get("model_type")))
     if family is None or family.tokenizer is None or "auto_map" in settings:  # code of the folder's own
         return None
     named = str(settings.get("tokenizer_class")).removesuffix("Fast")
@@ -56,6 +62,5 @@ def _known_class(folder: Path) -> str | None:
     return family.tokenizer if is_it else None
 
 
-def _json(path: Path) -> dict[str, Any]:
-    read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return read
+def _settings(path: Path) -> dict[str, Any]:
+    return opening.read_object(path) if path.is_file() else {}

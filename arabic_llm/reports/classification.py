@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from arabic_llm.analysis.classification import Array, Gain, Measure, class_scores
 from arabic_llm.reports import figures, memory_section, tables
 from arabic_llm.reports.html import render
-from arabic_llm.reports.markdown import percent, table
+from arabic_llm.reports.markdown import escaped, percent, table
 
 _NUM_EXAMPLES = 10
 _DARK = 0.55  # share of a row from which its figure is written in white
@@ -94,11 +94,15 @@ def terminal(report: Classified) -> str:
 def markdown(report: Classified) -> str:
     """Return scores, differences and classes in Markdown."""
     parts = (
-        table(report.header, report.rows()),
-        table(report.gains_header, report.gain_rows()),
-        table(CLASS_HEADER, report.class_rows(), numeric=range(1, len(CLASS_HEADER))),
+        table([*map(escaped, report.header)], _escaped(report.rows())),
+        table([*map(escaped, report.gains_header)], _escaped(report.gain_rows())),
+        table(CLASS_HEADER, _escaped(report.class_rows()), numeric=range(1, len(CLASS_HEADER))),
     )
     return "\n".join(parts)
+
+
+def _escaped(rows: Iterable[Sequence[str]]) -> list[list[str]]:
+    return [[escaped(cell) for cell in row] for row in rows]
 
 
 def comma_separated(report: Classified) -> str:

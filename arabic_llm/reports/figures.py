@@ -36,6 +36,7 @@ STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "text.parse_math": False,  # a name with two dollars is a name
     "svg.fonttype": "path",  # letters as drawn here, whatever fonts the reader has
     "svg.hashsalt": "arabic-llm",  # the same figure is the same bytes
 }

@@ -107,7 +107,9 @@ def terminal(report: Report) -> str:
 
 def markdown(report: Report) -> str:
     """Return the drops in each task's first metric in Markdown, and what must be known of them."""
-    rows = table(HEADER, [cells(drop) for drop in firsts(report.drops)], numeric=(2, 3, 4, 5, 6))
+    rows = table(
+        HEADER, [[*map(escaped, cells(drop))] for drop in firsts(report.drops)], numeric=(2, 3, 4, 5, 6)
+    )
     return "\n".join([rows, *(f"- {escaped(note)}" for note in notes(report)), ""])
 
 

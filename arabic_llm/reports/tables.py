@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from arabic_llm import files
 from arabic_llm.analysis.scores import Score
 from arabic_llm.analysis.statistics import Difference
-from arabic_llm.reports.markdown import table
+from arabic_llm.reports.markdown import escaped, table
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 HEADER = ("task", "n", "base", "tuned", "difference (95% interval)", "verdict")
 _CSV_HEADER = (
     *("task", "metric", "n", "base", "base_stderr", "tuned", "tuned_stderr", "difference"),
@@ -87,13 +90,15 @@ def scores_terminal(scores: Sequence[Score]) -> str:
 def markdown(rows: Sequence[Difference]) -> str:
     """Return a comparison in Markdown, with the baselines beside the scores."""
     header = (*HEADER, *BASELINES, "McNemar p (Holm)")
-    return f"{table(header, [(*cells(row), *baseline_cells(row)) for row in rows])}\n{BASELINES_NOTE}\n"
+    body = [(*map(escaped, cells(row)), *baseline_cells(row)) for row in rows]
+    return f"{table(header, body)}\n{BASELINES_NOTE}\n"
 
 
 def scores_markdown(scores: Sequence[Score]) -> str:
     """Return scores in Markdown."""
     notes = f"{BASELINES_NOTE}\n\n{SMALLEST_NOTE}"
-    return f"{table(SCORES_HEADER, list(map(score_cells, scores)))}\n{notes}\n"
+    body = [list(map(escaped, score_cells(score))) for score in scores]
+    return f"{table(SCORES_HEADER, body)}\n{notes}\n"
 
 
 def left_out(judged: Mapping[str, Any]) -> list[str]:
@@ -163,7 +168,11 @@ def percent(share: float | None) -> str:
 
 
 def in_line(table: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    """Return a table with its columns in line; those of `left` begin together, the others end together."""
+    """Return a table with its columns in line; those of `left` begin together, the others end together.
+
+    What would move a terminal's cursor or colour its letters is shown.
+    """
+    table = [[_CONTROL.sub(lambda sign: ascii(sign[0])[1:-1], cell) for cell in row] for row in table]
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     return "\n".join(
         "  ".join(
@@ -175,7 +184,8 @@ def in_line(table: Sequence[Sequence[str]], left: Sequence[int]) -> str:
 
 
 def csv_text(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a table as CSV."""
+    """Return a table as CSV; no cell is a formula."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([header, *rows])
+    cells = [[files.spreadsheet_cell(cell) for cell in row] for row in (header, *rows)]
+    csv.writer(out, lineterminator="\n").writerows(cells)
     return out.getvalue()

@@ -14,6 +14,7 @@ from arabic_llm.analysis.mistake_checks import Case, words
 from arabic_llm.analysis.scorers import SCORERS
 from arabic_llm.analysis.scores import Item
 from arabic_llm.config.suite import JudgeConfig
+from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation import harness, judge, suites
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import Limits
@@ -344,6 +345,26 @@ def test_a_server_that_is_no_judge_is_named(caplog):
     assert "answered something else than a chat completion; the address ends with /v1" in caplog.messages[0]
 
 
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"choices": ' * 50_000, b"\xff\xfe", b" " * 2**21])
+def test_a_server_that_answers_with_damage_is_one_line(caplog, body):
+    with serving() as server:
+        server.body = body
+        judge.ask(three(), JudgeConfig(server.url, "qwen"), Answers())
+    (line,) = caplog.messages
+    assert "answered something else" in line or "answered more than 1,048,576 bytes" in line
+
+
+def test_a_key_that_is_none_is_not_said(monkeypatch):
+    monkeypatch.setenv(judge.KEY, "sec\nret")
+    with (
+        serving() as server,
+        pytest.raises(ConfigError, match=f"^{judge.KEY} holds what no key does") as said,
+    ):
+        judge.ask(three(), JudgeConfig(server.url, "qwen"), Answers())
+    assert "ret" not in str(said.value).removeprefix(judge.KEY).replace("letters", "")
+    assert said.value.__context__ is None
+
+
 def test_no_server_is_one_line(caplog):
     with serving() as server:
         settings = JudgeConfig(server.url, "qwen")
@@ -354,7 +375,14 @@ def test_no_server_is_one_line(caplog):
 
 
 @pytest.mark.parametrize(
-    "reply", ["I think it is wrong.", '{"kind": "bad luck"}', '{"kind": "empty"}', "{"]
+    "reply",
+    [
+        '{"kind": ' + "[" * 100_000 + "}",
+        "I think it is wrong.",
+        '{"kind": "bad luck"}',
+        '{"kind": "empty"}',
+        "{",
+    ],
 )
 def test_a_reply_without_a_kind_changes_nothing(reply):
     with serving() as server:
@@ -375,12 +403,20 @@ def test_a_reply_may_have_words_around_its_json_and_may_agree():
     [
         ("http://localhost:8000/v1", None, "needed together"),
         ("localhost:8000", "qwen", "must begin with http"),
-        ("https://user:key@host/v1", "qwen", "ARABIC_LLM_JUDGE_KEY"),
+        ("https://user:secret@host/v1", "qwen", "ARABIC_LLM_JUDGE_KEY"),
+        ("https://host/v1?key=secret", "qwen", "ARABIC_LLM_JUDGE_KEY"),
+        ("https://host/v1#secret", "qwen", "ARABIC_LLM_JUDGE_KEY"),
+        ("localhost:8000?api-key=secret", "qwen", "ARABIC_LLM_JUDGE_KEY"),
+        ("http://host:99999999/v1", "qwen", "no address of a server"),
+        ("http://[::1/v1", "qwen", "no address of a server"),
+        ("http:///v1", "qwen", "no address of a server"),
+        ("http://host/v 1", "qwen", "no address of a server"),
     ],
 )
 def test_half_a_judge_and_a_password_are_refused(endpoint, model, said):
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=said) as error:
         JudgeConfig(endpoint, model)
+    assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize(

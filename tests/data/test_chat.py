@@ -208,11 +208,23 @@ def test_a_template_without_marks_is_refused(tmp_path):
 def test_what_jinja_says_of_a_template_is_one_line_with_its_place():
     codec = codec_of("tiny")
     broken = replace(codec, template="{% generation %}\n{% for m in messages %}{{ m.content }")
-    with pytest.raises(ConfigError, match=r"^model\.chat_template: line 2: unexpected '}'$"):
+    with pytest.raises(ConfigError, match=r"^model\.chat_template=chatml: line 2: unexpected '}'$"):
         chat.render(broken, SINGLE, add_generation_prompt=False)
     refusing = replace(codec, template="{{ raise_exception('no system turn') }}")
-    with pytest.raises(ConfigError, match=r"^model\.chat_template: no system turn$"):
+    with pytest.raises(ConfigError, match=r"^model\.chat_template=chatml: no system turn$"):
         chat.render(refusing, SINGLE, add_generation_prompt=False)
+
+
+def test_a_template_that_is_no_text_is_refused(tmp_path):
+    no_text = tmp_path / "latin.jinja"
+    no_text.write_bytes("{% generation %}\xe9{% endgeneration %}".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"latin\.jinja: not UTF-8"):
+        chat.template_text(str(no_text))
+    endless = tmp_path / "large.jinja"
+    with endless.open("wb") as file:
+        file.truncate(2**40)  # sparse: takes no room
+    with pytest.raises(ConfigError, match=r"large\.jinja: .* bytes are no chat template"):
+        chat.template_text(str(endless))
 
 
 def test_a_template_that_does_not_exist_names_those_that_do():

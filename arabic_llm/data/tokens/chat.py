@@ -9,19 +9,19 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
-from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import PreTrainedTokenizerBase
-from transformers.utils.chat_template_utils import render_jinja_template
 
 from arabic_llm.config.data import Overflow
 from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.data.tokens import template_checks
-from arabic_llm.data.tokens.template_checks import Frame, RefusedChatError, Rendered
+from arabic_llm.data.tokens.rendering import RefusedChatError, rendered
+from arabic_llm.data.tokens.template_checks import Frame, Rendered
 from arabic_llm.errors import ConfigError
 
 IGNORED = -100  # the label that torch's cross-entropy leaves out of the loss
 TEMPLATES = Path(__file__).parent / "templates"
+_LARGEST_TEMPLATE = 2**20  # bytes: the longest that models bring have some ten thousand
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Codec:
     stop_id: int
     end_of_text_id: int
     control_tokens: tuple[str, ...]  # of the protocol: no text may hold one
+    template_name: str = ""  # a file, for what is said of it
     notes: tuple[str, ...] = field(default=(), compare=False)  # what the user should know of the template
 
     @property
@@ -71,13 +72,16 @@ def prepare(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> Codec:
             raise ConfigError(f"model.{key}: the tokenizer of {model.name} has no token '{token}'")
     template = template_text(model.chat_template)
     own = _own_template(tokenizer)
-    own_rendering = partial(_rendered, own or template, dict(tokenizer.special_tokens_map))
+    own_rendering = partial(
+        _rendered, own or template, "the tokenizer's", dict(tokenizer.special_tokens_map)
+    )
     tokenizer.chat_template = template
     tokenizer.eos_token = model.stop_token
     tokenizer.pad_token = model.pad_token
     # Not all_special_tokens: Llama 3 names most of its control tokens nowhere else than here.
     control = tuple(str(t) for t in tokenizer.added_tokens_decoder.values() if t.special)
-    codec = Codec(tokenizer, template, vocabulary[model.stop_token], vocabulary[model.end_of_text], control)
+    stop, end = vocabulary[model.stop_token], vocabulary[model.end_of_text]
+    codec = Codec(tokenizer, template, stop, end, control, model.chat_template)
     notes = template_checks.notes(model.chat_template, own_rendering if own else None, _rendering(codec))
     return replace(codec, notes=notes)
 
@@ -87,7 +91,7 @@ def notes(codec: Codec, name: str, earlier: str | None) -> tuple[str, ...]:
     saved = template_checks.saved_template(Path(earlier)) if earlier else None
     if earlier is None or saved is None or saved == codec.template:
         return codec.notes
-    its = partial(_rendered, saved, codec.tokenizer.special_tokens_map)
+    its = partial(_rendered, saved, earlier, codec.tokenizer.special_tokens_map)
     return (*codec.notes, *template_checks.note_of_trained(name, earlier, its, _rendering(codec)))
 
 
@@ -106,7 +110,12 @@ def template_text(name: str) -> str:
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in TEMPLATES.glob("*.jinja")))
         raise ConfigError(f"model.chat_template: no file '{path}'; there are: {shipped}")
-    text = path.read_text(encoding="utf-8")
+    if path.stat().st_size > _LARGEST_TEMPLATE:
+        raise ConfigError(f"{path}: {path.stat().st_size:,} bytes are no chat template; give its file")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from error
     if "endgeneration" not in text:
         raise ConfigError(
             f"{path}: put {{% generation %}} and {{% endgeneration %}} around what is learned"
@@ -197,7 +206,7 @@ def answer_opening(codec: Codec) -> str:
 
 def _rendering(codec: Codec) -> template_checks.Render:
     """Return what writes conversations as a codec does."""
-    return partial(_rendered, codec.template, codec.tokenizer.special_tokens_map)
+    return partial(_rendered, codec.template, codec.template_name, codec.tokenizer.special_tokens_map)
 
 
 @lru_cache(maxsize=16)
@@ -206,23 +215,16 @@ def _frame(codec: Codec) -> Frame:
 
 
 def _rendered(
-    template: str, tokens: dict[str, str], messages: Sequence[Message], *, add_generation_prompt: bool
+    template: str,
+    name: str,
+    tokens: dict[str, str],
+    messages: Sequence[Message],
+    *,
+    add_generation_prompt: bool,
 ) -> Rendered:
     """Return the text and the (start, end) characters of what the assistant says in it."""
     chat = [{"role": m.role, "content": m.content} for m in messages]
-    try:
-        (text,), said = render_jinja_template(
-            [chat],
-            chat_template=template,
-            return_assistant_tokens_mask="endgeneration" in template,  # else transformers warns
-            add_generation_prompt=add_generation_prompt,
-            **tokens,
-        )
-    except TemplateError as error:
-        line = f" line {error.lineno}:" if isinstance(error, TemplateSyntaxError) else ""
-        refused = RefusedChatError if type(error) is TemplateError else ConfigError  # raise_exception's
-        raise refused(f"model.chat_template:{line} {error.message}") from error
-    return text, said[0] if said else []
+    return rendered(template, name, chat, tokens, add_generation_prompt=add_generation_prompt)
 
 
 def _encode_chat(codec: Codec, row: Row) -> TokenRow | str:

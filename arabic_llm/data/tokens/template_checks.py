@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from arabic_llm.data.rows import Message
+from arabic_llm.data.tokens.rendering import RefusedChatError
 from arabic_llm.errors import ConfigError
 
 # Words that no template says by itself.
@@ -28,10 +29,6 @@ _MOST_ASKED = 4  # answers of a long conversation, from each end: asking for all
 _LONGEST = 60  # characters of a difference that are shown
 
 Rendered = tuple[str, list[tuple[int, int]]]  # the text; (start, end) of what the assistant says in it
-
-
-class RefusedChatError(ConfigError):
-    """A template that says by raise_exception that it has no place for a conversation, and why."""
 
 
 class Render(Protocol):

@@ -25,7 +25,7 @@ from arabic_llm.data.tokens.chat import Codec, TokenRow
 from arabic_llm.errors import DataError
 
 # What makes ids and labels of the same rows.
-_CODE = ("data/tokens/chat.py", "data/tokens/template_checks.py", "data/tokens/token_rows.py")
+_CODE = tuple(f"data/tokens/{name}.py" for name in ("chat", "rendering", "template_checks", "token_rows"))
 _COLUMNS = ("id", "input_ids", "labels", "kind", "was_cut", "source", "was_changed")
 
 
