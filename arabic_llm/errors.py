@@ -17,6 +17,10 @@ class CheckpointError(UserError):
     """A checkpoint or adapter is torn, missing, or belongs to another run or base model."""
 
 
+class DamagedError(CheckpointError):
+    """A file that this program has written is not what it wrote; the message begins with the file."""
+
+
 class TrainingError(UserError):
     """Training met a value it cannot go on from; the message names the step and the rows."""
 

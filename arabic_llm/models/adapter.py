@@ -156,8 +156,8 @@ def _write(
         for name, note in notes.items():
             files.write_json(partial / name, note)
         files.seal(partial)
-    if folder.exists():  # torn: a whole one is not trained again
-        shutil.rmtree(folder)
+    if folder.exists():  # damaged: a whole one is not trained again
+        files.set_aside(folder)
     partial.rename(folder)
 
 

@@ -42,13 +42,13 @@ def report(
         base=base,
         tuned=tuned,
         rows=rows,
-        manifest=files.read_json(directory / "manifest.json"),
+        manifest=files.read_state(directory / "manifest.json"),
         hardware=hardware,
         forgetting=found,
         mistakes=mistakes.section(*mistakes_of, base, seed),
         followed=followed,
         evaluation_memory={
-            side: _read(directory / "evaluation" / side / "memory.json") for side in ("base", "tuned")
+            side: measured(directory / "evaluation" / side / "memory.json") for side in ("base", "tuned")
         },
         **training,
     )
@@ -71,14 +71,14 @@ def _some(tasks: list[str]) -> str:
     return ", ".join(named) + (f" and {others} more tasks" if others > 0 else "")
 
 
-def _read(memory: Path) -> dict[str, Any]:
-    """Return what was measured of memory; nothing where nothing was."""
-    return files.read_json(memory) if memory.exists() else {}
+def measured(memory: Path) -> dict[str, Any]:
+    """Return what was measured of memory; nothing where nothing was, or where it is damaged."""
+    return files.kept(memory, files.read_state, "the report does without it") or {}
 
 
 def _training(directory: Path, trained: Path) -> dict[str, Any]:
     return {
-        "memory": _read(directory / "training" / "memory.json"),
+        "memory": measured(directory / "training" / "memory.json"),
         "lint": files.read_json(trained / "lint.json"),
         "ledgers": files.read_json(trained / "ledger.json"),
         "outcome": files.read_json(trained / "outcome.json"),

@@ -101,8 +101,8 @@ def evaluate(
     )
     about = {"model": identity[0], "judged": identity[1], "code": code.of_evaluations()}
     kept = cache / "evaluations" / fingerprint(about)
-    if processes.from_main(lambda: scores.exists(kept)):
-        evaluation = scores.read(kept)
+    evaluation = processes.from_main(lambda: files.kept(kept, scores.read) if scores.holds(kept) else None)
+    if evaluation is not None:
         log.info("%s model: evaluated before, read from %s", what, kept)
     else:
         if not is_perturbed:  # else the weights are here, and the questions hardly longer
