@@ -9,9 +9,9 @@ from arabic_llm import files
 from arabic_llm.errors import DamagedError
 
 RESULT = "result.json"
-# Checkpoints may go once the run is done; its log and its manifest are not what it was run for.
-_NOT_MADE = (RESULT, "manifest.json", "run.log", "training", "wandb")
-_FOR_PEOPLE = (".md", ".html", ".csv", ".txt")  # to read and to write in: they are to be there
+_ABOUT = (RESULT, "manifest.json", "run.log")  # the run, not what it was run for
+_MAY_GO = ("checkpoint-", "torn-", "wandb", ".")  # once the run is done
+_FOR_PEOPLE = (".md", ".html", ".txt")  # to read and to write in: they are to be there
 
 
 def write(directory: Path, metric: float, fingerprint: str) -> None:
@@ -47,8 +47,8 @@ def _outputs(directory: Path) -> dict[str, str]:
     found = {}
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory)
-        is_hidden = any(part.startswith(".") or ".damaged-" in part for part in name.parts)
-        if path.is_file() and name.parts[0] not in _NOT_MADE and not is_hidden:
+        may_go = any(part.startswith(_MAY_GO) or ".damaged-" in part for part in name.parts)
+        if path.is_file() and not may_go and str(name) not in _ABOUT:
             is_for_people = path.suffix in _FOR_PEOPLE
             found[str(name)] = "" if is_for_people else sealed.get(path) or files.sha256(path)
     return found

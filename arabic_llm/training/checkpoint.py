@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 from arabic_llm import files
+from arabic_llm.errors import CheckpointError, DamagedError
 
 log = logging.getLogger(__name__)
 _PREFIX = "checkpoint-"
@@ -43,6 +45,17 @@ def restore(checkpoint: Path) -> None:
             log.info("%s is damaged; taken from %s", beside, checkpoint.name)
         if now != then:
             files.write_bytes(beside, then)
+
+
+def metrics(directory: Path) -> list[Any]:
+    """Return the lines of metrics.jsonl. Raises CheckpointError when they are gone for good."""
+    try:
+        return files.read_json_lines(directory / METRICS)
+    except (DamagedError, FileNotFoundError) as error:
+        raise CheckpointError(
+            f"{directory / METRICS} is gone or damaged, and no checkpoint beside it holds a copy;"
+            " resume=false begins anew"
+        ) from error
 
 
 def _all(directory: Path) -> list[Path]:

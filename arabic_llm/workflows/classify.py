@@ -27,7 +27,7 @@ from arabic_llm.profiling import training_fit
 from arabic_llm.profiling.training_fit import Fit
 from arabic_llm.reports.classification import Classified
 from arabic_llm.tracking import Tracker
-from arabic_llm.training import class_loss
+from arabic_llm.training import checkpoint, class_loss
 from arabic_llm.training import sft as training
 from arabic_llm.workflows import compare, settings
 from arabic_llm.workflows import fine_tune as finetuning
@@ -109,7 +109,7 @@ def evaluate(config: RunConfig, data: Labelled, trained: Path, directory: Path) 
         manifest=files.read_state(directory / "manifest.json"),
         hardware=placement.resolve(config.hw).description,
         outcome=files.read_json(trained / "outcome.json"),
-        metrics=files.read_json_lines(directory / "training" / "metrics.jsonl"),
+        metrics=checkpoint.metrics(directory / "training"),
         memory=compare.measured(memory),
     )
 

@@ -13,6 +13,7 @@ from arabic_llm.analysis.scores import Evaluation
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports import forgetting as forgetting_report
 from arabic_llm.reports import held_out_loss, mistakes, page, tables
+from arabic_llm.training import checkpoint
 
 log = logging.getLogger(__name__)
 _NAMED = 4  # tasks in a title
@@ -82,5 +83,5 @@ def _training(directory: Path, trained: Path) -> dict[str, Any]:
         "lint": files.read_json(trained / "lint.json"),
         "ledgers": files.read_json(trained / "ledger.json"),
         "outcome": files.read_json(trained / "outcome.json"),
-        "metrics": files.read_json_lines(directory / "training" / "metrics.jsonl"),
+        "metrics": checkpoint.metrics(directory / "training"),
     }

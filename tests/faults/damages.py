@@ -1,4 +1,4 @@
-"""What befalls a file that the program has written: a full disk, a flipped bit, another program, a person."""
+"""What befalls a file that the program has written: a full disk, a flipped bit, a program, a person."""
 
 from __future__ import annotations
 
