@@ -17,6 +17,10 @@ class CheckpointError(UserError):
     """A checkpoint or adapter is torn, missing, or belongs to another run or base model."""
 
 
+class DamagedError(CheckpointError):
+    """A file that this program has written is not what it wrote; the message begins with the file."""
+
+
 class ModelError(UserError):
     """A model cannot be asked: its weights, or what they give, are not finite."""
 

@@ -1,24 +1,29 @@
-"""Files that are written whole or not at all, their hashes, and what to say when the disk is full."""
+"""Files that are written whole or not at all, what of them is damaged, and a disk that is full."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import json
+import logging
 import os
 import platform
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
-from arabic_llm.errors import HardwareError
+from arabic_llm.errors import DamagedError, HardwareError
 
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 _FORMULA = {*"=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"}
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?%?", re.IGNORECASE)
 _LARGE_BYTES = 2**26  # hashed in a tenth of a second
+HASH = "sha256"  # of a state, among its own keys
+_DAMAGED = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EIO)  # where a file was
 
 
 @contextmanager
@@ -32,6 +37,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if path.is_dir() and not path.is_symlink():  # in the place of a file of ours
+            set_aside(path)
         partial.replace(path)
     except BaseException:  # Ctrl-C and bugs of ours as well: raised again
         partial.unlink(missing_ok=True)
@@ -60,14 +67,94 @@ def write_json_lines(path: Path, values: Iterable[Any]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return what write_json wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Return what write_json wrote. Raises DamagedError when it is there and cannot be read."""
+    return _parsed(path, read_text(path))
 
 
 def read_json_lines(path: Path) -> list[Any]:
-    """Return what write_json_lines wrote."""
+    """Return what write_json_lines wrote. Raises DamagedError naming the first line that is no JSON."""
     # Not splitlines(): it also splits at U+0085, U+2028 and U+2029, which stand in texts.
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    lines = enumerate(read_text(path).split("\n"), 1)
+    return [_parsed(path, line, number) for number, line in lines if line]
+
+
+def read_text(path: Path) -> str:
+    """Return what write_text wrote.
+
+    Raises DamagedError for what is no text, no file, or a link to nothing; a file that is not there or
+    may not be read is no damage.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DamagedError(f"{path} is damaged: byte {error.start} is no UTF-8") from error
+    except OSError as error:
+        if error.errno not in _DAMAGED and not path.is_symlink():
+            raise
+        raise DamagedError(f"{path} is damaged: {error.strerror}") from error
+
+
+def _parsed(path: Path, text: str, line: int | None = None) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        place = str(path) if line is None else f"{path}:{line}"
+        raise DamagedError(f"{place} is damaged: no JSON ({error})") from error
+
+
+def write_state(path: Path, value: dict[str, Any]) -> None:
+    """Write what the program reads again itself: a JSON object that holds its own hash."""
+    value = json.loads(json.dumps(value))  # as it will be read
+    write_json(path, value | {HASH: _hash(value)})
+
+
+def read_state(path: Path, *, is_old_too: bool = False) -> dict[str, Any]:
+    """Return what write_state wrote; earlier versions of this program wrote some files without a hash.
+
+    Raises DamagedError when anything in it has changed.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise DamagedError(f"{path} is damaged: no JSON object")
+    digest = value.pop(HASH, None)
+    if digest != _hash(value) and not (digest is None and is_old_too):
+        raise DamagedError(f"{path} is damaged: it does not hold what was written")
+    return value
+
+
+def kept(path: Path, read: Callable[[Path], T], then: str = "it is made again") -> T | None:
+    """Return what lies at a place of our own, or None where it is to be made: nothing, or damage.
+
+    What is damaged is said in one line, with what comes of it, and set aside.
+    """
+    if not os.path.lexists(path):
+        return None
+    try:
+        return read(path)
+    except DamagedError as error:
+        log.info("%s; %s", error, then)
+        set_aside(path)
+        return None
+
+
+def _hash(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
+
+
+def set_aside(path: Path) -> Path:
+    """Give a file, folder or link another name beside its own, and return that."""
+    number = 1
+    while os.path.lexists(aside := path.with_name(f"{path.name}.damaged-{number}")):
+        number += 1
+    path.rename(aside)
+    log.info("%s was set aside as %s", path, aside.name)
+    return aside
+
+
+def is_in_the_way(path: Path) -> bool:
+    """Return whether a folder or a link to nothing lies where a file of ours is to be."""
+    return os.path.lexists(path) and not path.is_file()
 
 
 def spreadsheet_cell(value: Any) -> Any:
@@ -96,11 +183,11 @@ def known_sha256(path: Path, cache_dir: Path) -> str:
     if state.st_size < _LARGE_BYTES:
         return sha256(path)
     memory = cache_dir / "file_hashes.json"
-    known: dict[str, str] = read_json(memory) if memory.exists() else {}
+    known: dict[str, str] = kept(memory, read_state) or {}
     key = f"{real}:{state.st_size}:{state.st_mtime_ns}"
     if key not in known:
         known[key] = sha256(path)
-        write_json(memory, known)
+        write_state(memory, known)
     return known[key]
 
 
@@ -125,16 +212,18 @@ def seal(folder: Path) -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != SEAL
     }
-    write_json(folder / SEAL, hashes)
+    write_state(folder / SEAL, hashes)
 
 
 def is_whole(folder: Path) -> bool:
     """Return whether a folder was sealed and every file still is what it was."""
-    seal_path = folder / SEAL
-    if not seal_path.is_file():
+    if not os.path.lexists(folder / SEAL):
         return False
-    hashes: dict[str, str] = read_json(seal_path)
-    return all(
+    try:
+        hashes = read_state(folder / SEAL, is_old_too=True)
+    except DamagedError:
+        return False
+    return bool(hashes) and all(
         (folder / name).is_file() and sha256(folder / name) == digest for name, digest in hashes.items()
     )
 

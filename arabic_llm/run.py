@@ -36,7 +36,10 @@ from arabic_llm.errors import ConfigError, UserError
 
 log = logging.getLogger("arabic_llm")
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+_DISK_ERRORS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR),
+    *(errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EIO),
+)
 
 
 _failures: list[Exception] = []  # of this process's jobs: Hydra would print them in five lines
@@ -126,7 +129,7 @@ def _help_or_run() -> None:
 
 
 def _complain(message: str) -> int:
-    _say(f"error: {message}")
+    _say(f"error: {' '.join(message.splitlines())}")  # what was typed may have several
     return 2
 
 

@@ -17,17 +17,17 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from arabic_llm import files
+from arabic_llm import files, result
 from arabic_llm.config import compose
 from arabic_llm.config.fingerprint import differences, fingerprint, plain
 from arabic_llm.config.naming import HOW
 from arabic_llm.config.run import RunConfig
-from arabic_llm.errors import ConfigError, HardwareError
+from arabic_llm.errors import ConfigError, DamagedError, HardwareError
+from arabic_llm.result import RESULT
 
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-RESULT = "result.json"
 _LOCK = ".lock"
 _LOG = "run.log"
 _DEFAULTS = ("outputs", "data_proc")  # where conf/ lets runs lie
@@ -36,7 +36,8 @@ _LIBRARIES = (
     *("datasets", "lm_eval", "scikit-learn", "hydra-core", "wandb"),
 )
 _OF_A_START = ("command", "how", "hw", "versions", "machine", "started")
-_MAX_DIFFERENCES = 5  # of a refused configuration, in its one line
+_READ = {"fingerprint": str, "identity": dict, "inputs": dict}  # of a manifest, at the next start
+_MAX_DIFFERENCES = 5  # in one line: of a refused configuration, of a run's files
 
 
 @contextmanager
@@ -49,6 +50,9 @@ def claim(config: RunConfig, inputs: dict[str, str | None]) -> Iterator[Path]:
     """
     path = Path(config.output_dir)
     path.mkdir(parents=True, exist_ok=True)
+    for name in (_LOCK, _LOG):
+        if files.is_in_the_way(path / name):
+            files.set_aside(path / name)
     with (path / _LOCK).open("a+") as lock:
         _lock(lock.fileno(), path)
         lock.truncate(0)
@@ -56,10 +60,12 @@ def claim(config: RunConfig, inputs: dict[str, str | None]) -> Iterator[Path]:
         lock.flush()
         if not config.resume:
             _set_aside(path)
-        _refuse_another(path, config, inputs)
-        if not (path / RESULT).exists():
+        before = _begun_before(path)
+        _refuse_another(path, before, config, inputs)
+        if not _is_done(path, before, Path(config.cache_dir)):
             now = manifest(config) | {"inputs": inputs}
-            files.write_json(path / MANIFEST, now | {"starts": [*_earlier_starts(path, now), _start(now)]})
+            starts = [*_earlier_starts(before, now), _start(now)]
+            files.write_state(path / MANIFEST, now | {"starts": starts})
         with _run_log(path):
             yield path
 
@@ -83,16 +89,35 @@ def manifest(config: RunConfig) -> dict[str, Any]:
 
 def _start(manifest: dict[str, Any]) -> dict[str, Any]:
     """Return what may differ between two starts of one run."""
-    return {key: manifest[key] for key in _OF_A_START}
+    return {key: manifest.get(key) for key in _OF_A_START}
 
 
-def _earlier_starts(path: Path, now: dict[str, Any]) -> list[dict[str, Any]]:
+def _begun_before(path: Path) -> dict[str, Any] | None:
+    """Return the manifest of the run that lies there; a run whose manifest is damaged is set aside.
+
+    Raises ConfigError for a manifest in a folder that was never a run's.
+    """
+    if not os.path.lexists(path / MANIFEST):
+        return None
+    try:
+        before = files.read_state(path / MANIFEST, is_old_too=True)
+        if not all(isinstance(before.get(key), kind) for key, kind in _READ.items()):
+            raise DamagedError(f"{path / MANIFEST} is damaged: it lacks {', '.join(_READ)}")
+    except DamagedError as error:
+        if not (path / _LOG).is_file():
+            raise ConfigError(f"{path} is no run's folder ({error}); give another hydra.run.dir") from error
+        log.info("%s; the run begins anew", error)
+        _set_aside(path)
+        return None
+    return before
+
+
+def _earlier_starts(before: dict[str, Any] | None, now: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the starts of the run that is carried on; a first try that made nothing is not carried on."""
-    if not (path / MANIFEST).exists():
+    if before is None or before["fingerprint"] != now["fingerprint"]:
         return []
-    before = files.read_json(path / MANIFEST)
-    same = before["fingerprint"] == now["fingerprint"]
-    return before.get("starts", [_start(before)]) if same else []
+    starts: list[dict[str, Any]] = before.get("starts") or [_start(before)]
+    return starts
 
 
 def _version(library: str) -> str:
@@ -117,24 +142,44 @@ def command() -> str:
     return f"ARABIC_LLM_DATA={shlex.quote(data)} {typed}" if data else typed
 
 
+def _is_done(path: Path, before: dict[str, Any] | None, cache_dir: Path) -> bool:
+    """Return whether all that a finished run has left is there still; else say what is not.
+
+    What has changed is set aside, and so is a damaged result: the run is done again.
+    """
+    done = files.kept(path / RESULT, result.read)
+    if done is None or before is None or done["fingerprint"] != before["fingerprint"]:
+        return False
+    unlike = result.unlike(path, done["outputs"], cache_dir)
+    if not unlike:
+        return True
+    said = [f"{path / name} {what}" for name, what in unlike.items()]
+    more = f" and {len(said) - _MAX_DIFFERENCES} more" if len(said) > _MAX_DIFFERENCES else ""
+    log.info("%s%s since the run was done: it is done again", ", ".join(said[:_MAX_DIFFERENCES]), more)
+    (path / RESULT).unlink()
+    for name in unlike:
+        if os.path.lexists(path / name):
+            files.set_aside(path / name)
+    return False
+
+
 def finished(path: Path) -> float | None:
     """Return the metric of a run that was done before, after saying so; None when it is to be run."""
-    if not (path / RESULT).exists():
+    if not os.path.lexists(path / RESULT):
         return None
-    result = files.read_json(path / RESULT)
-    if result["fingerprint"] != files.read_json(path / MANIFEST)["fingerprint"]:
+    done = result.read(path / RESULT)
+    if done["fingerprint"] != files.read_state(path / MANIFEST, is_old_too=True)["fingerprint"]:
         return None
     log.info("done before, not run again: %s (resume=false begins anew)", path)
     if (summary := path / "summary.txt").exists():
-        log.info("%s", summary.read_text(encoding="utf-8"))
-    metric: float = result["metric"]
+        log.info("%s", files.read_text(summary))
+    metric: float = done["metric"]
     return metric
 
 
 def write_result(path: Path, metric: float) -> None:
-    """Write result.json, the last file of a finished run, with the fingerprint of its configuration."""
-    identity = files.read_json(path / MANIFEST)["fingerprint"]
-    files.write_json(path / RESULT, {"metric": metric, "fingerprint": identity})
+    """Write result.json, the last file of a finished run."""
+    result.write(path, metric, files.read_state(path / MANIFEST)["fingerprint"])
 
 
 def remove_if_empty(path: Path) -> None:
@@ -155,7 +200,7 @@ def _lock(handle: int, path: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        owner = (path / _LOCK).read_text() or "unknown"
+        owner = (path / _LOCK).read_text(errors="replace") or "unknown"
         raise HardwareError(
             f"another run (process {owner}) is writing in {path}; wait for it, or give another"
             " directory with hydra.run.dir="
@@ -176,13 +221,14 @@ def _set_aside(path: Path) -> None:
     log.info("an earlier run was moved to %s", aside)
 
 
-def _refuse_another(path: Path, config: RunConfig, inputs: dict[str, str | None]) -> None:
+def _refuse_another(
+    path: Path, before: dict[str, Any] | None, config: RunConfig, inputs: dict[str, str | None]
+) -> None:
     """Refuse a directory with the work of another configuration, or of this one on other input."""
     if {entry.name for entry in path.iterdir()} <= {MANIFEST, _LOCK, _LOG}:
         return  # a first try that made nothing
-    if not (path / MANIFEST).exists():
+    if before is None:
         raise ConfigError(f"{path} is a folder with other files in it; give another hydra.run.dir")
-    before = files.read_json(path / MANIFEST)
     changes = [
         f"{key} was {json.dumps(old, ensure_ascii=False)}, is {json.dumps(new, ensure_ascii=False)}"
         for key, old, new in differences(before["identity"], compose.identity(config))

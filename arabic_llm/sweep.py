@@ -16,10 +16,11 @@ from types import FrameType
 
 from hydra.conf import HydraConf
 
-from arabic_llm import files
+from arabic_llm import files, result
 from arabic_llm.config import naming
 from arabic_llm.errors import UserError
-from arabic_llm.rundir import MANIFEST, RESULT
+from arabic_llm.result import RESULT
+from arabic_llm.rundir import MANIFEST
 
 log = logging.getLogger(__name__)
 _USERS_TO_FIX, _INTERRUPTED = 2, 130
@@ -57,7 +58,7 @@ def run_in_child(job: HydraConf) -> float | None:
     if not (directory / RESULT).exists():  # a dry run
         return None
     _summarise(job)
-    metric: float = files.read_json(directory / RESULT)["metric"]
+    metric: float = result.read(directory / RESULT)["metric"]
     return metric
 
 
@@ -100,11 +101,11 @@ def _end_with(parent: int) -> None:
 def _summarise(job: HydraConf) -> None:
     """Write results.csv: one row for each finished job, one column for each key that tells them apart."""
     directory, jobs = Path(job.sweep.dir), []
-    for result in sorted(directory.glob(f"*/{RESULT}")):
-        if ".aside-" not in result.parent.name:
-            command = files.read_json(result.with_name(MANIFEST))["command"]
-            metric = files.read_json(result)["metric"]
-            jobs.append((result.parent.name, naming.values(shlex.split(command)), metric))
+    for path in sorted(directory.glob(f"*/{RESULT}")):
+        if ".aside-" not in path.parent.name:
+            command = files.read_state(path.with_name(MANIFEST), is_old_too=True)["command"]
+            metric = result.read(path)["metric"]
+            jobs.append((path.parent.name, naming.values(shlex.split(command)), metric))
     keys = naming.telling_apart([typed for _, typed, _ in jobs], naming.of_sweep(job))
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

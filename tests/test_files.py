@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import random
 
 import pytest
+from damages import DAMAGES
 
 from arabic_llm import files
 
@@ -46,3 +48,35 @@ def test_what_cannot_be_written_as_json_leaves_nothing(tmp_path):
     with pytest.raises(TypeError, match="not JSON serializable"):
         files.write_json(tmp_path / "result", {"value": object()})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", sorted(DAMAGES.keys() - {"unreadable"}))
+def test_what_is_kept_is_what_was_written_or_is_made_again_after_one_line(tmp_path, caplog, name):
+    caplog.set_level("INFO")
+    path = tmp_path / "kept.json"
+    files.write_state(path, {"numbers": [0.1, 2], "text": "نص"})
+    assert files.kept(path, files.read_state) == {"numbers": [0.1, 2], "text": "نص"}
+    DAMAGES[name](random.Random(name), path)
+    assert files.kept(path, files.read_state) is None
+    assert not path.exists()
+    assert name == "gone" or [line.split(":")[0] for line in caplog.messages] == [
+        f"{path} is damaged",
+        f"{path} was set aside as kept.json.damaged-1",
+    ]
+
+
+def test_a_folder_in_the_place_of_a_file_is_set_aside_not_written_into(tmp_path):
+    (tmp_path / "scores.md" / "mine").mkdir(parents=True)
+    files.write_text(tmp_path / "scores.md", "scores")
+    assert (tmp_path / "scores.md").read_text() == "scores"
+    assert (tmp_path / "scores.md.damaged-1" / "mine").is_dir()
+
+
+@pytest.mark.parametrize("name", sorted(DAMAGES.keys() - {"gone", "unreadable"}))
+def test_the_hashes_of_large_files_are_made_again_where_they_are_damaged(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(files, "_LARGE_BYTES", 1)
+    (tmp_path / "data").write_text("rows")
+    cache = tmp_path / "cache"
+    right = files.known_sha256(tmp_path / "data", cache)
+    DAMAGES[name](random.Random(name), cache / "file_hashes.json")
+    assert files.known_sha256(tmp_path / "data", cache) == right == hashlib.sha256(b"rows").hexdigest()

@@ -14,8 +14,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Room -> rooms it may import. Everything may import errors, files and config.
 ALLOWED = {
     "run": {"sweep", "rundir", "tasks"},
-    "sweep": {"rundir"},
-    "rundir": set(),
+    "sweep": {"rundir", "result"},
+    "rundir": {"result"},
+    "result": set(),
     "errors": set(),
     "processes": set(),
     "files": set(),
@@ -58,20 +59,8 @@ DOORS = {
     "datatrove": {"data"},
 }
 LIGHT = {
-    *(
-        "config",
-        "text",
-        "run",
-        "sweep",
-        "rundir",
-        "files",
-        "errors",
-        "processes",
-        "machine",
-        "limits",
-        "tasks",
-    ),
-    "memory",
+    *("config", "text", "run", "sweep", "rundir", "result", "files", "errors", "processes", "machine"),
+    *("limits", "tasks", "memory"),
 }
 HEAVY = {
     "torch",

@@ -1,18 +1,28 @@
 """A run's directory knows every start of the run, and that there may be no installed package."""
 
+import random
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from conftest import compose_config
+from damages import DAMAGES
 
 from arabic_llm import files, rundir
+from arabic_llm.errors import ConfigError
 
 INPUTS = {"data": "0123"}
 
 
+@pytest.fixture(scope="module")
+def composed():
+    return compose_config("hw=cpu")
+
+
 @pytest.fixture
-def config(tmp_path):
-    return replace(compose_config("hw=cpu"), output_dir=str(tmp_path / "mine"))
+def config(composed, tmp_path):
+    return replace(composed, output_dir=str(tmp_path / "mine"), cache_dir=str(tmp_path / "cache"))
 
 
 def start(config, *, makes_something=True):
@@ -40,7 +50,7 @@ def test_the_manifest_keeps_what_each_start_of_a_run_was(config, monkeypatch):
 
 def test_a_run_that_is_done_is_not_started_again(config):
     before = start(config)
-    rundir.write_result(rundir.Path(config.output_dir), 1.0)
+    rundir.write_result(Path(config.output_dir), 1.0)
     assert start(config) == before
 
 
@@ -51,11 +61,78 @@ def test_a_first_try_of_another_configuration_is_no_start_of_this(config):
 
 def test_a_run_begun_before_starts_were_kept_keeps_its_first(config):
     manifest = start(config)
-    del manifest["starts"]
-    files.write_json(rundir.Path(config.output_dir) / rundir.MANIFEST, manifest)
+    for key in ("starts", files.HASH):  # nor was it hashed
+        del manifest[key]
+    files.write_json(Path(config.output_dir) / rundir.MANIFEST, manifest)
     assert start(config)["starts"][0]["started"] == manifest["started"]
 
 
 def test_a_checkout_that_is_not_installed_says_so(config, monkeypatch):
     monkeypatch.setattr(rundir, "_LIBRARIES", ("torch", "arabic-llm-of-a-checkout"))
     assert rundir.manifest(config)["versions"]["arabic-llm-of-a-checkout"] == "not installed"
+
+
+@pytest.mark.parametrize("file", [rundir.MANIFEST, rundir.RESULT, ".lock", "run.log"])
+def test_a_damaged_file_of_a_done_run_is_said_and_set_aside_and_the_run_is_done_once_more(
+    config, file, caplog
+):
+    caplog.set_level("INFO")
+    directory = Path(config.output_dir)
+    for name in DAMAGES.keys() - {"gone", "unreadable"}:
+        start(config)
+        rundir.write_result(directory, 0.25)
+        files.write_text(directory / "run.log", "a line")
+        caplog.clear()
+        DAMAGES[name](random.Random(name), directory / file)
+        start(config)
+        if rundir.finished(directory) is None:
+            assert f"{directory / file} is damaged: " in caplog.text, name
+            rundir.write_result(directory, 0.25)
+        start(config)
+        assert rundir.finished(directory) == 0.25
+        for path in directory.parent.iterdir():
+            shutil.rmtree(path)
+
+
+def test_a_done_run_whose_adapter_is_gone_or_changed_is_done_again_and_says_why(config, caplog):
+    caplog.set_level("INFO")
+    start(config)
+    directory = Path(config.output_dir)
+    weights = directory / "adapter" / "adapter_model.safetensors"
+    files.write_text(weights, "0.25")
+    files.write_text(directory / "report.html", "a page")
+    files.seal(weights.parent)
+    rundir.write_result(directory, 0.25)
+    files.write_text(directory / "report.html", "a page with my notes")
+    start(config)
+    assert rundir.finished(directory) == 0.25
+    files.write_text(weights, "0.26")
+    start(config)
+    assert f"{weights} has changed since the run was done: it is done again" in caplog.messages
+    assert rundir.finished(directory) is None
+    assert not files.is_whole(weights.parent)
+    assert weights.with_name(f"{weights.name}.damaged-1").read_text() == "0.26"
+    files.write_text(weights, "0.25")
+    rundir.write_result(directory, 0.25)
+    shutil.rmtree(weights.parent)
+    start(config)
+    assert f"{weights} is gone" in caplog.text
+    assert rundir.finished(directory) is None
+
+
+def test_the_manifest_of_another_program_is_not_ours_to_move(config):
+    directory = Path(config.output_dir)
+    files.write_text(directory / rundir.MANIFEST, '{"name": "a page", "icons": []}')
+    files.write_text(directory / "index.html", "a page")
+    with pytest.raises(ConfigError, match=r"manifest\.json is damaged.*give another hydra\.run\.dir"):
+        start(config)
+    assert (directory / "index.html").read_text() == "a page"
+
+
+@pytest.mark.parametrize("name", ["{}", "[]", "null", '{"x": 1}', "{", '{"adapter_model.safetensors": 7}'])
+def test_a_seal_that_is_damaged_or_names_nothing_seals_nothing(tmp_path, name):
+    files.write_text(tmp_path / "adapter_model.safetensors", "weights")
+    files.seal(tmp_path)
+    assert files.is_whole(tmp_path)
+    (tmp_path / files.SEAL).write_text(name)
+    assert not files.is_whole(tmp_path)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from arabic_llm import files
-from arabic_llm.analysis import intervals, power
+from arabic_llm.analysis import intervals, power, scores_check
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.errors import CheckpointError
+from arabic_llm.errors import CheckpointError, DamagedError
 
 _RESULT, _ITEMS = "result.json", "items.jsonl"
+_OF_ITEMS = "items_sha256"  # in the result
 FIRST = ""
 
 
@@ -144,28 +145,34 @@ def certainty(parts: Sequence[intervals.Values], weights: Sequence[float]) -> di
 def write(evaluation: Evaluation, folder: Path) -> None:
     """Write items.jsonl, then result.json: a folder with a result has all its items."""
     files.write_json_lines(folder / _ITEMS, (asdict(item) for item in evaluation.items))
-    result = {"fingerprint": evaluation.fingerprint, **asdict(evaluation)}
+    result = {"fingerprint": evaluation.fingerprint, _OF_ITEMS: files.sha256(folder / _ITEMS)}
+    result |= asdict(evaluation)
     del result["items"]
-    files.write_json(folder / _RESULT, result)
+    files.write_state(folder / _RESULT, result)
 
 
-def read(folder: Path) -> Evaluation:
-    """Return a written evaluation.
+def read(folder: Path, *, are_shares: bool = False) -> Evaluation:
+    """Return a written evaluation; `are_shares`: each score must be a share of 1.
 
-    Raises CheckpointError when the folder holds none, or its files no longer belong together.
+    Raises CheckpointError when the folder holds none, DamagedError when a file of it is not what was
+    written: it names what stands there where that cannot be.
     """
-    if not _holds_scores(folder):
+    if not holds(folder):
         raise CheckpointError(f"{folder} holds no evaluation (no {_RESULT} with scores)")
-    result = files.read_json(folder / _RESULT)
-    expected = result.pop("fingerprint")
-    scores = [
-        Score(**{**score, "tasks": tuple(score["tasks"]), "weights": tuple(score.get("weights", ()))})
-        for score in result.pop("scores")
-    ]
-    items = [_item(values) for values in files.read_json_lines(folder / _ITEMS)]
-    evaluation = Evaluation(scores=scores, items=items, **result)
-    if evaluation.fingerprint != expected:
-        raise CheckpointError(f"{folder}: {_RESULT} was changed after the evaluation")
+    path, of_items = folder / _RESULT, folder / _ITEMS
+    result, lines = files.read_json(path), files.read_json_lines(of_items)
+    for key in ("fingerprint", files.HASH, _OF_ITEMS):  # an older one has no hashes
+        result.setdefault(key, None)
+    expected, _, items_hash = (result.pop(key) for key in ("fingerprint", files.HASH, _OF_ITEMS))
+    try:
+        scores, items = list(map(_score, result.pop("scores"))), list(map(_item, lines))
+        evaluation = Evaluation(scores=scores, items=items, **result)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DamagedError(f"{path} or {_ITEMS} is damaged ({error}); {scores_check.CURE}") from error
+    scores_check.refuse_impossible(evaluation, path, of_items, are_shares=are_shares)
+    files.read_state(path, is_old_too=items_hash is None)
+    if evaluation.fingerprint != expected or items_hash not in (None, files.sha256(of_items)):
+        raise DamagedError(f"{path} or {_ITEMS} was changed after the evaluation; {scores_check.CURE}")
     return _with_certainty(evaluation)
 
 
@@ -182,6 +189,12 @@ def _with_certainty(evaluation: Evaluation) -> Evaluation:
     return replace(evaluation, scores=scores)
 
 
+def _score(values: dict[str, Any]) -> Score:
+    """Return a score as it was written."""
+    several = {name: tuple(values.get(name, ())) for name in ("tasks", "weights")}
+    return Score(**values | several)
+
+
 def _item(values: dict[str, Any]) -> Item:
     """Return an item as it was written; an older file lacks what it did not know."""
     several = {name: tuple(values.get(name, ())) for name in ("options", "lacked")}
@@ -194,9 +207,9 @@ def folder_of(given: Path) -> Path:
     Raises CheckpointError when there is none, and when there are several: a study's.
     """
     inside = given / "evaluation"
-    whole = [folder for folder in (given, inside) if _holds_scores(folder)]
+    whole = [folder for folder in (given, inside) if holds(folder)]
     sides = [folder / side for folder in (given, inside) for side in ("base", "tuned")]
-    found = whole[:1] or [folder for folder in sides if _holds_scores(folder)]
+    found = whole[:1] or [folder for folder in sides if holds(folder)]
     if not found:
         raise CheckpointError(f"{given} holds no evaluation; task=evaluate makes one")
     if len(found) > 1:
@@ -204,12 +217,12 @@ def folder_of(given: Path) -> Path:
     return found[0]
 
 
-def _holds_scores(folder: Path) -> bool:
-    """Return whether a folder holds an evaluation; a run's own result has no scores."""
-    path = folder / _RESULT
-    return path.is_file() and "scores" in files.read_json(path)
-
-
-def exists(folder: Path) -> bool:
-    """Return whether an evaluation was written there to its end."""
-    return (folder / _RESULT).is_file()
+def holds(folder: Path) -> bool:
+    """Return whether a folder holds an evaluation, whole or damaged; a run's own result has no scores."""
+    if not (folder / _RESULT).is_file():
+        return False
+    try:
+        result = files.read_json(folder / _RESULT)
+    except DamagedError:
+        return (folder / _ITEMS).is_file()
+    return isinstance(result, dict) and "scores" in result

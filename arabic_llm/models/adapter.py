@@ -198,8 +198,8 @@ def _write(
         if base is not None:
             adapter_files.name_base(partial, base)
         files.seal(partial)
-    if folder.exists():  # torn: a whole one is not trained again
-        shutil.rmtree(folder)
+    if folder.exists():  # damaged: a whole one is not trained again
+        files.set_aside(folder)
     partial.rename(folder)
 
 

@@ -82,7 +82,7 @@ def watching(model: PreTrainedModel, folder: Path | None) -> Iterator[None]:
         yield
     with harmless(_NOT_MEASURED):
         if (found := watch.found()) is not None:
-            files.write_json(folder / MEMORY, asdict(found))
+            files.write_state(folder / MEMORY, asdict(found))
             log.info("%s", found)
 
 

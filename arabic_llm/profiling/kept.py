@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +17,6 @@ from arabic_llm.memory.training_plan import Ask, Plan
 from arabic_llm.memory.workload import Peak, Workload
 from arabic_llm.models import families
 
-log = logging.getLogger(__name__)
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 _OURS = ("memory/*.py", "models/*.py", "profiling/*.py", "training/class_loss.py", "config/model.py")
 
@@ -36,32 +34,19 @@ def best(wanted: Ask, cache_dir: Path) -> Plan:
 def peak(work: Workload, capacity: int | None, cache_dir: Path) -> Peak:
     """Return the peaks of a step, rehearsed once; a kept file that is damaged is made again."""
     path = cache_dir / "rehearsals" / f"{fingerprint(_identity(work, capacity))}.json"
-    if (found := _read(path)) is not None:
-        return found
+    if (found := files.kept(path, files.read_state)) is not None:
+        return Peak(**found)
     from arabic_llm.profiling import depth  # torch, transformers, TRL: not for what is kept
 
-    found = depth.peak(work, capacity)
-    files.write_json(path, asdict(found))
-    return found
+    rehearsed = depth.peak(work, capacity)
+    files.write_state(path, asdict(rehearsed))
+    return rehearsed
 
 
 def _parts(work: Workload, cache_dir: Path) -> TrainingParts:
     """Return what a step takes, not split up."""
     found = peak(work, None, cache_dir)
     return TrainingParts(rehearsed=found.allocated, holes=found.reserved - found.allocated)
-
-
-def _read(path: Path) -> Peak | None:
-    if not path.is_file():
-        return None
-    try:
-        found = Peak(**files.read_json(path))
-        if found.allocated <= found.reserved:
-            return found
-    except (ValueError, TypeError):  # no JSON, not these fields, not numbers
-        pass
-    log.info("%s is damaged: rehearsed again", path)
-    return None
 
 
 def _identity(work: Workload, capacity: int | None) -> dict[str, object]:

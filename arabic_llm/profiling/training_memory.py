@@ -124,7 +124,7 @@ class MemoryCallback(TrainerCallback):  # type: ignore[misc]
 
         fullest = max(taken, key=lambda each: each.allocated)
         self.found = self._held_against(args, step, fullest)
-        files.write_json(self._path, {"kinds": KINDS, **asdict(self.found)})
+        files.write_state(self._path, {"kinds": KINDS, **asdict(self.found)})
         if self._is_done:
             log.info("%s", self.found)
 

@@ -45,7 +45,9 @@ def run(config: RunConfig, directory: Path) -> float:
 def _sides(config: RunConfig) -> tuple[Evaluation, Evaluation]:
     """Return the two evaluations; each is given by its folder, or by that of the run that made it."""
     task = _settings(config)
-    base, tuned = (scores.read(scores.folder_of(Path(given))) for given in (task.base, task.tuned))
+    base, tuned = (
+        scores.read(scores.folder_of(Path(given)), are_shares=True) for given in (task.base, task.tuned)
+    )
     return base, tuned
 
 

@@ -59,7 +59,7 @@ def run(config: RunConfig, directory: Path) -> float:
     prepared = prepare.prepare(config, work, config.data.engine)
     splits = on_disk.write(prepared, directory)
     sources, plan, mix = on_disk.describe(config.data, prepared, _training(config))
-    command = files.read_json(directory / "manifest.json")["command"]
+    command = files.read_state(directory / "manifest.json")["command"]
     name, tokenizer = config.data.name, config.model.name
     summary = Summary(name, command, tokenizer, config.seed, sources, tuple(splits), plan)
     for file, content in card.files(summary).items():
@@ -67,7 +67,7 @@ def run(config: RunConfig, directory: Path) -> float:
     files.write_json(directory / "ledger.json", [source.ledger.as_dict() for source in sources])
     said = prepare.lines(sources, plan, mix)
     files.write_text(directory / "summary.txt", "\n".join(said))
-    files.write_json(directory / locate.PREPARED, _manifest(config, splits, plan))
+    files.write_state(directory / locate.PREPARED, _manifest(config, splits, plan))
     shutil.rmtree(work)
     for line in (*said, f"rows and card: {directory}"):
         log.info("%s", line)

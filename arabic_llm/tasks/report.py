@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from arabic_llm import files
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import ReportConfig
-from arabic_llm.errors import ConfigError, DataError
+from arabic_llm.errors import ConfigError, DamagedError, DataError
 from arabic_llm.tasks import Inputs
 
 if TYPE_CHECKING:
@@ -51,9 +51,13 @@ def find(config: RunConfig) -> list[ReportedEvaluation]:
     names: dict[str, str] = {}  # of trained weights, by their hash
     for folder in config.task.folders:
         for path in sorted(Path(folder).rglob("items.jsonl")):
-            if not scores.exists(path.parent):
+            if not scores.holds(path.parent):
                 continue
-            evaluation = scores.read(path.parent)
+            try:
+                evaluation = scores.read(path.parent)
+            except DamagedError as error:
+                log.info("left out: %s", error)
+                continue
             trained = evaluation.model["trained"]
             if trained and (said := _learned_from(path.parent)):
                 names.setdefault(trained, said)
@@ -72,7 +76,11 @@ def _learned_from(judged: Path) -> str:
     for folder in judged.parents:
         if not (folder / "manifest.json").is_file():
             continue
-        identity = files.read_json(folder / "manifest.json")["identity"]
+        try:
+            identity = files.read_state(folder / "manifest.json", is_old_too=True)["identity"]
+        except (DamagedError, KeyError) as error:  # or another program's
+            log.info("not known what was learned: %s", error)
+            return ""
         data, adapter = identity["data"], identity["adapter"]
         if identity["task"]["name"] == "evaluate":  # of what an earlier run has trained
             return _learned_from(Path(adapter["path"]) / "evaluation") if adapter["path"] else ""

@@ -80,7 +80,7 @@ def run(config: RunConfig, directory: Path) -> float:
             drops=drops_of.gathered(drops),
             answers=answers,
             left_out=left_out,
-            manifest=files.read_json(directory / "manifest.json"),
+            manifest=files.read_state(directory / "manifest.json"),
             hardware=place.description,
         ),
         directory,

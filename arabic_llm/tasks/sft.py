@@ -14,6 +14,7 @@ from arabic_llm.models import bases, tokenization
 from arabic_llm.profiling import training_fit
 from arabic_llm.reports import held_out_loss
 from arabic_llm.tasks import Inputs
+from arabic_llm.training import checkpoint
 from arabic_llm.workflows import settings, training_rows
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def run(config: RunConfig, directory: Path) -> float:
     trained = fine_tune.fine_tune(config, directory, tracker)
     outcome = files.read_json(trained / "outcome.json")
     tracker.finish(outcome)
-    metrics = files.read_json_lines(directory / "training" / "metrics.jsonl")
+    metrics = checkpoint.metrics(directory / "training")
     if line := held_out_loss.line(held_out_loss.courses(metrics, outcome["kept_step"])):
         log.info("%s", line)
     log.info("adapter: %s", trained)

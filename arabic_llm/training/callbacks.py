@@ -20,10 +20,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from arabic_llm import files, processes
 from arabic_llm.tracking import Tracker
+from arabic_llm.training import checkpoint
 from arabic_llm.training.observer import Observer
 from arabic_llm.training.schedule import TokenCounts
 
-METRICS = "metrics.jsonl"
+METRICS = checkpoint.METRICS
 
 
 class Metrics(TrainerCallback):  # type: ignore[misc]
@@ -187,16 +188,18 @@ class StopCalmly(TrainerCallback):  # type: ignore[misc]
 
 
 def forget_after(path: Path, step: int) -> None:
-    """Leave in metrics.jsonl only what a checkpoint of that step knows; a torn last line goes too."""
+    """Leave in metrics.jsonl only what a checkpoint of that step knows; what is no line of it goes too."""
+    if files.is_in_the_way(path):
+        files.set_aside(path)
     if not path.exists():
         return
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_bytes().split(b"\n"):
         try:
             line = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
-        if line["step"] <= step:
+        if isinstance(line, dict) and isinstance(line.get("step"), int) and line["step"] <= step:
             lines.append(line)
     files.write_json_lines(path, lines)
 

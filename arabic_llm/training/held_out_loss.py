@@ -18,9 +18,9 @@ from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import Codec, TokenRow
 from arabic_llm.tracking import Tracker
 from arabic_llm.training.callbacks import METRICS, write_line
+from arabic_llm.training.checkpoint import HELD_OUT
 
 log = logging.getLogger(__name__)
-_BEFORE = "held_out.json"  # the loss of each text before the first step
 Nats = NDArray[np.float64]  # [N texts]
 
 
@@ -79,7 +79,7 @@ class Drift(TrainerCallback):  # type: ignore[misc]
             nats = self._all_nats()
             if processes.is_main():
                 files.write_json(
-                    self._directory / _BEFORE, {key: own.tolist() for key, own in nats.items()}
+                    self._directory / HELD_OUT, {key: own.tolist() for key, own in nats.items()}
                 )
             self._write(0, nats)
 
@@ -108,7 +108,7 @@ class Drift(TrainerCallback):  # type: ignore[misc]
         return nats
 
     def _write(self, step: int, nats: Mapping[str, Nats]) -> None:
-        before = processes.from_main(lambda: files.read_json(self._directory / _BEFORE))
+        before = processes.from_main(lambda: files.read_json(self._directory / HELD_OUT))
         line: dict[str, float] = {"step": step}
         for language, own in nats.items():
             text = self._held_out[language]

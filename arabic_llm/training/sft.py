@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from accelerate.state import DistributedType
@@ -165,6 +166,8 @@ def _taken_up(directory: Path, rows_hash: str, mix: MixReport) -> Path | None:
     _same_rows(directory, rows_hash)
     _tell(mix, directory)
     last = checkpoint.newest_whole(directory)
+    if last:
+        checkpoint.restore(last)
     callbacks.forget_after(directory / callbacks.METRICS, checkpoint.step_of(last) if last else -1)
     return last
 
@@ -232,12 +235,13 @@ def _same_rows(directory: Path, rows_hash: str) -> None:
     """Refuse to carry on a run on other rows than it began with."""
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / _ROWS
-    if path.exists() and (before := files.read_json(path)["hash"]) != rows_hash:
+    known = files.kept(path, partial(files.read_state, is_old_too=True)) or {}
+    if (before := known.get("hash", rows_hash)) != rows_hash:
         raise CheckpointError(
             f"{directory} was begun on other rows (hash {before}, now {rows_hash}): the data, the tokenizer"
             " or the template changed. Give another hydra.run.dir, or resume=false to begin anew"
         )
-    files.write_json(path, {"hash": rows_hash})
+    files.write_state(path, {"hash": rows_hash})
 
 
 def _tell(report: MixReport, directory: Path) -> None:

@@ -27,10 +27,10 @@ from arabic_llm.profiling import training_fit
 from arabic_llm.profiling.training_fit import TrainingFit
 from arabic_llm.reports.classification import Classified
 from arabic_llm.tracking import Tracker
-from arabic_llm.training import class_loss
+from arabic_llm.training import checkpoint, class_loss
 from arabic_llm.training import sft as training
+from arabic_llm.workflows import compare, settings
 from arabic_llm.workflows import fine_tune as finetuning
-from arabic_llm.workflows import settings
 
 log = logging.getLogger(__name__)
 
@@ -108,11 +108,11 @@ def evaluate(config: RunConfig, data: Labelled, trained: Path, directory: Path) 
         confusion=classification.confusion_matrix(labels, answers[name], len(data.labels)),
         items=said,
         notes=list(data.notes()),
-        manifest=files.read_json(directory / "manifest.json"),
+        manifest=files.read_state(directory / "manifest.json"),
         hardware=placement.resolve(config.hw).description,
         outcome=files.read_json(trained / "outcome.json"),
-        metrics=files.read_json_lines(directory / "training" / "metrics.jsonl"),
-        memory=files.read_json(memory) if memory.exists() else {},
+        metrics=checkpoint.metrics(directory / "training"),
+        memory=compare.measured(memory),
     )
 
 
@@ -175,10 +175,11 @@ def _counted_letters(config: RunConfig, data: Labelled) -> list[int]:
     rows = [content_hash(data.train), content_hash(data.test), data.labels]
     key = fingerprint([rows, baselines.SETTINGS, version("scikit-learn")])
     kept = Path(config.cache_dir) / "baselines" / f"{key}.json"
-    if not kept.exists():
+    if (known := files.kept(kept, files.read_state)) is None:
         texts = ([row.text for row in rows] for rows in (data.train, data.test))
         train, test = texts
-        files.write_json(kept, baselines.tfidf(train, data.classes(data.train), test))
+        known = {"answers": baselines.tfidf(train, data.classes(data.train), test)}
+        files.write_state(kept, known)
         log.info("baseline: TF-IDF and logistic regression on %s texts", f"{len(train):,}")
-    answers: list[int] = files.read_json(kept)
+    answers: list[int] = known["answers"]
     return answers

@@ -13,6 +13,7 @@ from arabic_llm.analysis.scores import Evaluation
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports import forgetting as forgetting_report
 from arabic_llm.reports import held_out_loss, mistakes, page, tables
+from arabic_llm.training import checkpoint
 
 log = logging.getLogger(__name__)
 _NAMED = 4  # tasks in a title
@@ -42,13 +43,13 @@ def report(
         base=base,
         tuned=tuned,
         rows=rows,
-        manifest=files.read_json(directory / "manifest.json"),
+        manifest=files.read_state(directory / "manifest.json"),
         hardware=hardware,
         forgetting=found,
         mistakes=mistakes.section(*mistakes_of, base, seed),
         followed=followed,
         evaluation_memory={
-            side: _read(directory / "evaluation" / side / "memory.json") for side in ("base", "tuned")
+            side: measured(directory / "evaluation" / side / "memory.json") for side in ("base", "tuned")
         },
         **training,
     )
@@ -71,16 +72,16 @@ def _some(tasks: list[str]) -> str:
     return ", ".join(named) + (f" and {others} more tasks" if others > 0 else "")
 
 
-def _read(memory: Path) -> dict[str, Any]:
-    """Return what was measured of memory; nothing where nothing was."""
-    return files.read_json(memory) if memory.exists() else {}
+def measured(memory: Path) -> dict[str, Any]:
+    """Return what was measured of memory; nothing where nothing was, or where it is damaged."""
+    return files.kept(memory, files.read_state, "the report does without it") or {}
 
 
 def _training(directory: Path, trained: Path) -> dict[str, Any]:
     return {
-        "memory": _read(directory / "training" / "memory.json"),
+        "memory": measured(directory / "training" / "memory.json"),
         "lint": files.read_json(trained / "lint.json"),
         "ledgers": files.read_json(trained / "ledger.json"),
         "outcome": files.read_json(trained / "outcome.json"),
-        "metrics": files.read_json_lines(directory / "training" / "metrics.jsonl"),
+        "metrics": checkpoint.metrics(directory / "training"),
     }

@@ -126,8 +126,8 @@ def evaluate(
     if is_perturbed := asked is not None and asked.condition is not None:
         what = f"{asked.condition.name}: {what}"
     kept = Path(config.cache_dir) / "evaluations" / fingerprint(told.identity)
-    if processes.from_main(lambda: scores.exists(kept)):
-        evaluation = scores.read(kept)
+    evaluation = processes.from_main(lambda: files.kept(kept, scores.read) if scores.holds(kept) else None)
+    if evaluation is not None:
         log.info("%s model: evaluated before, read from %s", what, kept)
     else:
         if not is_perturbed:  # else the weights are here, and the questions hardly longer

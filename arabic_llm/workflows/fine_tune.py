@@ -21,7 +21,7 @@ from arabic_llm.models.placement import Placement
 from arabic_llm.profiling import training_fit, training_memory
 from arabic_llm.profiling.training_fit import TrainingFit
 from arabic_llm.tracking import Tracker
-from arabic_llm.training import held_out_loss, sft
+from arabic_llm.training import checkpoint, held_out_loss, sft
 from arabic_llm.training.sft import Outcome, Run
 from arabic_llm.workflows import settings, training_rows
 
@@ -105,6 +105,9 @@ def trained_before(method: Method, directory: Path) -> tuple[Path, bool]:
     is_done = processes.from_main(lambda: files.is_whole(trained))
     if is_done:
         log.info("already trained: %s", trained)
+        last = processes.from_main(lambda: checkpoint.newest_whole(directory / "training"))
+        if last:
+            processes.from_main(lambda: checkpoint.restore(last))
     return trained, is_done
 
 

@@ -1,5 +1,6 @@
 """Token rows are encoded once, counted from themselves, and too great a loss stops the run."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -20,11 +21,28 @@ def data(*overrides):
 
 def test_a_second_run_reads_what_the_first_encoded(tiny_codec, tmp_path):
     first = token_rows.encode(tiny_codec, ROWS, data(), 64, tmp_path)
-    (written,) = (tmp_path / "tokens").iterdir()
+    (written,) = (tmp_path / "tokens").glob("*.parquet")
     before = written.stat().st_mtime_ns
     assert token_rows.encode(tiny_codec, ROWS, data(), 64, tmp_path) == first
     assert written.stat().st_mtime_ns == before
     assert [type(row) for row in first.rows] == [TokenRow] * 10
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".json"])
+def test_any_changed_byte_of_kept_tokens_is_noticed_and_they_are_encoded_again(
+    tiny_codec, tmp_path, caplog, suffix
+):
+    caplog.set_level("INFO")
+    first = token_rows.encode(tiny_codec, ROWS, data(), 64, tmp_path)
+    (written,) = (tmp_path / "tokens").glob(f"*{suffix}")
+    whole, draw = written.read_bytes(), random.Random(17)
+    for at in draw.sample(range(len(whole)), 40):
+        written.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << draw.randrange(8)]) + whole[at + 1 :])
+        caplog.clear()
+        assert token_rows.encode(tiny_codec, ROWS, data(), 64, tmp_path) == first
+        assert "damaged" in caplog.text or suffix == ".json", "only space between JSON's signs may differ"
+    written.unlink()
+    assert token_rows.encode(tiny_codec, ROWS, data(), 64, tmp_path) == first
 
 
 @pytest.mark.parametrize("change", ["rows", "length", "overflow"])
@@ -34,7 +52,7 @@ def test_other_rows_lengths_or_overflow_are_encoded_anew(tiny_codec, tmp_path, c
     length = 65 if change == "length" else 64
     settings = data("data.overflow=cut") if change == "overflow" else data()
     token_rows.encode(tiny_codec, rows, settings, length, tmp_path)
-    assert len(list((tmp_path / "tokens").iterdir())) == 2
+    assert len(list((tmp_path / "tokens").glob("*.parquet"))) == 2
 
 
 def test_token_rows_keep_their_source_also_in_the_cache(tiny_codec, tmp_path):

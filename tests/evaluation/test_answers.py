@@ -1,5 +1,10 @@
 """Answers are kept by model and request, a batch whole or not at all, and are not asked for again."""
 
+import random
+from itertools import product
+
+import pytest
+from damages import DAMAGES
 from test_harness import judge
 
 from arabic_llm.evaluation.answers import Answers, key_of_generation, key_of_scoring
@@ -59,3 +64,33 @@ def test_the_file_of_answers_is_the_models_own(program, tmp_path):
     assert program(*command)[0] == 0
     assert program(*command, "hw.precision=bfloat16")[0] == 0
     assert len(list((tmp_path / "outputs" / "cache" / "answers").iterdir())) == 2
+
+
+def test_any_changed_byte_of_kept_answers_is_noticed_and_they_are_asked_again(tmp_path, caplog):
+    caplog.set_level("INFO")
+    path, answers = tmp_path / "a.jsonl", {"one": (-1.25, True), "two": (-0.5, False)}
+    for key, answer in answers.items():
+        kept = Answers(path)
+        kept.add({key: answer})
+        kept.flush()
+    whole = path.read_bytes()
+    for at, bit in product(range(len(whole)), range(8)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+        kept = Answers(path)
+        assert all(key not in kept or tuple(kept[key]) == answer for key, answer in answers.items())
+        if whole[at] != ord("\n"):
+            assert not all(key in kept for key in answers)
+    assert f"{path}: 1 line of answers is cut or damaged; what is missing is asked again" in caplog.messages
+
+
+@pytest.mark.parametrize("name", sorted(DAMAGES.keys() - {"unreadable"}))
+def test_a_file_of_answers_that_is_damaged_is_written_again(tmp_path, name):
+    path = tmp_path / "a.jsonl"
+    kept = Answers(path)
+    kept.add({"one": "جواب"})
+    kept.flush()
+    DAMAGES[name](random.Random(1), path)
+    again = Answers(path)
+    again.add({"two": "جواب"})
+    again.flush()
+    assert Answers(path)["two"] == "جواب"

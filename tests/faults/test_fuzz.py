@@ -29,9 +29,10 @@ ROWS = [
 ]
 COLUMNS = [*ROWS[0]]
 TEXT_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".jsonl.gz", ".csv.gz")
-# A workbook takes ten times as long as a text.
-NUM_FILES = {**dict.fromkeys(TEXT_SUFFIXES, 1150), ".parquet": 1750, ".xlsx": 200}
-NUM_SHAPED = 500  # of each shape
+# A workbook takes ten times as long as a text. `make faults` loads as many of each.
+AT_FULL_SIZE = {**dict.fromkeys(TEXT_SUFFIXES, 1150), ".parquet": 1750, ".xlsx": 200}
+NUM_FILES = {suffix: number // 8 for suffix, number in AT_FULL_SIZE.items()}
+NUM_SHAPED = 100  # of each shape
 MESSAGES = [
     ("q", None, "prompter", "ما عاصمة مصر؟", None),
     ("good", "q", "assistant", "القاهرة", 0),
@@ -167,8 +168,8 @@ def test_any_bytes_are_loaded_or_refused_in_one_line(tmp_path, suffix):
     assert min(ends["loaded"], ends["refused"]) > 0, "the mutations reach both ends"
 
 
-def test_the_fuzzed_files_are_ten_thousand():
-    assert sum(NUM_FILES.values()) == 10_000
+def test_the_campaigns_files_are_ten_thousand():
+    assert sum(AT_FULL_SIZE.values()) == 10_000
 
 
 MEASURED = """

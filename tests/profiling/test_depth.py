@@ -1,6 +1,5 @@
 """Two shallow rehearsals say what a deep model takes, once, and never stand for another family's."""
 
-import json
 import resource
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import torch
 from conftest import compose_config, model_config
 from transformers import AutoModelForCausalLM
 
+from arabic_llm import files
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.config.task import Optimizer
@@ -132,13 +132,16 @@ def test_a_rehearsal_is_kept_and_one_that_is_damaged_is_made_again(tmp_path, mon
     work = step(qwen3(2))
     first = kept.peak(work, None, tmp_path)
     (path,) = tmp_path.glob("rehearsals/*.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"reserved": first.reserved + 1}))
+    files.write_state(path, files.read_state(path) | {"reserved": first.reserved + 1})
     assert kept.peak(work, None, tmp_path).reserved == first.reserved + 1  # read, and not rehearsed
-    for damage in ("{", "[]", '{"allocated": 1}', '{"allocated": "x"}'):
+    for damage in ("{", "[]", '{"allocated": 1}', path.read_text().replace("true", "false")):
         path.write_text(damage)
         caplog.clear()
         assert kept.peak(work, None, tmp_path) == first
-        assert [r.getMessage() for r in caplog.records] == [f"{path} is damaged: rehearsed again"]
+        damaged, aside = [record.getMessage() for record in caplog.records]
+        assert damaged.startswith(f"{path} is damaged: ")
+        assert damaged.endswith("; it is made again")
+        assert aside.startswith(f"{path} was set aside as ")
 
 
 @pytest.mark.parametrize("what", ["work", "capacity", "libraries", "code"])

@@ -247,9 +247,9 @@ def _submit(hw: HardwareConfig, folder: Path, inputs: Sequence[Unfinished]) -> s
 def _refuse_while_queued(logs: Path, num_files: int) -> None:
     """Raise HardwareError while the job that was submitted before waits or runs."""
     squeue = shutil.which("squeue")
-    if squeue is None or not (logs / _JOB).exists():
+    job = files.kept(logs / _JOB, files.read_json, "it is not known whether its job has ended")
+    if squeue is None or job is None:
         return
-    job = files.read_json(logs / _JOB)
     asked = subprocess.run(  # a job that ended long ago is unknown: exit status 1, nothing on stdout
         [squeue, "--noheader", f"--jobs={job}"], capture_output=True, text=True, check=False
     )

@@ -18,7 +18,10 @@ from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing.selection import Fate
 from arabic_llm.data.preparing.token_counts import TokenCounter
 from arabic_llm.data.rows import Row
+from arabic_llm.errors import DamagedError
 from arabic_llm.text.words import count_words
+
+_BEFORE_THE_NOTE = (".jsonl", ".npz")
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ class Shard:
         return self.stem.with_suffix(".jsonl")
 
     def is_done(self) -> bool:
-        """Return whether the shard was written whole."""
-        return self.stem.with_suffix(".json").is_file()
+        """Return whether the shard was written whole, and is what it was; what is damaged is set aside."""
+        return files.kept(self.stem.with_suffix(".json"), self._note, "it is cleaned again") is not None
 
     def write(self, cleaned: Cleaned, counts: NDArray[np.int32]) -> None:
         """Write a chunk with its counts [R, 3]: instruction tokens, answer tokens, words."""
@@ -51,7 +54,9 @@ class Shard:
             is_pair=np.array([bool(row.rejected) for row in cleaned.rows], np.bool_),
         )
         files.write_bytes(self.stem.with_suffix(".npz"), packed.getvalue())
-        files.write_json(self.stem.with_suffix(".json"), cleaned.ledger.as_dict())
+        hashes = {suffix: files.sha256(self.stem.with_suffix(suffix)) for suffix in _BEFORE_THE_NOTE}
+        note = {"ledger": cleaned.ledger.as_dict(), "files": hashes}
+        files.write_state(self.stem.with_suffix(".json"), note)
 
     def arrays(self, *names: str) -> list[NDArray[Any]]:
         """Return some of digests [R, 4], signatures [R, P], changes [R], counts [R, 3], is_pair [R]."""
@@ -60,7 +65,15 @@ class Shard:
 
     def ledger(self) -> Ledger:
         """Return the ledger of the chunk."""
-        return Ledger.from_dict(files.read_json(self.stem.with_suffix(".json")))
+        return Ledger.from_dict(files.read_state(self.stem.with_suffix(".json"))["ledger"])
+
+    def _note(self, path: Path) -> dict[str, Any]:
+        note = files.read_state(path)
+        for suffix, digest in note["files"].items():
+            part = self.stem.with_suffix(suffix)
+            if not part.is_file() or files.sha256(part) != digest:
+                raise DamagedError(f"{part} is gone or damaged")
+        return note
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,15 @@ def is_finished(stem: Path) -> bool:
 
 
 def stage_input(source: tuple[int, SourceConfig], put: Input, stem: Path, apply: Apply) -> list[Shard]:
-    """Return the shards of one input. When all are there, <stem>.json says how many they are."""
+    """Return the shards of one input. When all are there, <stem>.json says how many they are.
+
+    What of them is damaged is cleaned again.
+    """
     finished, num_chunks = stem.with_suffix(".json"), 0
+    before = files.kept(finished, files.read_state) or {"num_chunks": 0}
+    shards = [_shard(stem, number, put) for number in range(before["num_chunks"])]
+    if shards and all(shard.is_done() for shard in shards):
+        return shards
 
     def orders() -> Iterator[Order]:
         nonlocal num_chunks
@@ -84,13 +91,12 @@ def stage_input(source: tuple[int, SourceConfig], put: Input, stem: Path, apply:
             if not shard.is_done():
                 yield Order(source[0], chunk, shard)
 
-    if not is_finished(stem):
-        what = f"cleaning {put.path.name if put.path else source[1].name}"
-        with tqdm(desc=what, unit="row", leave=False, delay=2, disable=None) as bar:
-            for num_rows in apply(orders()):
-                bar.update(num_rows)
-        files.write_json(finished, {"num_chunks": num_chunks})
-    return [_shard(stem, number, put) for number in range(files.read_json(finished)["num_chunks"])]
+    what = f"cleaning {put.path.name if put.path else source[1].name}"
+    with tqdm(desc=what, unit="row", leave=False, delay=2, disable=None) as bar:
+        for num_rows in apply(orders()):
+            bar.update(num_rows)
+    files.write_state(finished, {"num_chunks": num_chunks})
+    return [_shard(stem, number, put) for number in range(num_chunks)]
 
 
 def _shard(stem: Path, number: int, put: Input) -> Shard:

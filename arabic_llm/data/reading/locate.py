@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arabic_llm import files
 from arabic_llm.config.data import DataConfig, SourceConfig
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data.reading import readers
-from arabic_llm.errors import DataError
+from arabic_llm.errors import DamagedError, DataError
 
 if TYPE_CHECKING:
     from arabic_llm import hub
@@ -94,12 +94,26 @@ def files_hash(found: Files, cache_dir: Path) -> str:
     return fingerprint([files.known_sha256(path, cache_dir) for path in found.all()])
 
 
+def prepared(folder: Path) -> dict[str, Any]:
+    """Return what task=prepare has noted of its files. Raises DataError when that is damaged."""
+    try:
+        said = files.read_state(folder / PREPARED, is_old_too=True)
+    except DamagedError as error:
+        raise DataError(f"{error}; prepare it again") from error
+    splits = said.get("splits")
+    named = splits if isinstance(splits, dict) else {}
+    is_known = all(isinstance(of, dict) and of.keys() >= {"rows", "sha256"} for of in named.values())
+    if not is_known or not any(name.endswith("train.jsonl") for name in named):
+        raise DataError(f"{folder / PREPARED}: 'splits' names no file of training rows; prepare it again")
+    return said
+
+
 def _prepared(folder: Path, *, verified: bool) -> Files:
     """Return the files of a folder that task=prepare has written.
 
     Raises DataError when one has changed, where they are to be verified: every byte is read for it.
     """
-    splits = files.read_json(folder / PREPARED)["splits"]
+    splits = prepared(folder)["splits"]
     for name, known in splits.items() if verified else ():
         if not (folder / name).is_file() or files.sha256(folder / name) != known["sha256"]:
             raise DataError(f"{folder / name} is not what task=prepare wrote; prepare it again")

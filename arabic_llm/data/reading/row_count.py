@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from arabic_llm import files
 from arabic_llm.config.data import DataConfig, Shape, SourceConfig
 from arabic_llm.data.reading import converters, formats, locate, readers
 from arabic_llm.data.reading.records import Broken, Record
@@ -62,13 +61,13 @@ def _is_made_of(folder: Path, sources: list[SourceConfig], config: dict[str, Any
     """Return whether task=prepare has left there the very rows that this configuration gives."""
     if not (folder / locate.PREPARED).is_file():
         return False
-    before = files.read_json(folder / locate.PREPARED)["config"]
+    before = locate.prepared(folder).get("config") or {}
     reads_suite = any(source.cleaning.drop_test_items for source in sources)
-    return all(before[key] == config[key] for key in ("data", "seed", *["suite"] * reads_suite))
+    return all(before.get(key) == config[key] for key in ("data", "seed", *["suite"] * reads_suite))
 
 
 def _prepared(folder: Path, model: str) -> Extent:
-    said = files.read_json(folder / locate.PREPARED)
+    said = locate.prepared(folder)
     train = {name: split["rows"] for name, split in said["splits"].items() if name.endswith("train.jsonl")}
     tokens = said.get("tokens", {})  # absent from folders of earlier versions
     known = tokens.get("train") if tokens.get("model") == model else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from arabic_llm.data.preparing.sources import content_hash
 from arabic_llm.data.rows import Row
 from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import Codec, TokenRow
-from arabic_llm.errors import DataError
+from arabic_llm.errors import DamagedError, DataError
 
 # What makes ids and labels of the same rows.
 _CODE = tuple(f"data/tokens/{name}.py" for name in ("chat", "rendering", "template_checks", "token_rows"))
@@ -56,12 +55,11 @@ def encode(
         "overflow": data.overflow,
     }
     path = cache_dir / "tokens" / f"{fingerprint(key)}.parquet" if cache_dir else None
-    if path is not None and path.exists():
-        encoded = _read(path)
-    else:
-        encoded = _encode_now(codec, rows, data, max_length)
-        if path is not None:
-            _write(path, encoded)
+    if path is not None and (before := files.kept(_note_of(path), lambda note: _read(path, note))):
+        return before
+    encoded = _encode_now(codec, rows, data, max_length)
+    if path is not None:
+        _write(path, encoded)
     return encoded
 
 
@@ -108,17 +106,22 @@ def refuse_great_loss(ledgers: Sequence[Ledger], data: DataConfig, max_length: i
         )
 
 
+def _note_of(path: Path) -> Path:
+    """Return the file with the ledger of some token rows and the hash of theirs, written after it."""
+    return path.with_suffix(".json")
+
+
 def _write(path: Path, encoded: TokenRows) -> None:
     columns = {name: [getattr(row, name) for row in encoded.rows] for name in _COLUMNS}
-    note = {"ledger": json.dumps(encoded.ledger.as_dict())}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    parquet.write_table(pyarrow.table(columns).replace_schema_metadata(note), partial)
-    files.sync(partial)
-    partial.replace(path)
+    with files.writing(path) as file:
+        parquet.write_table(pyarrow.table(columns), file)
+    files.write_state(_note_of(path), {"rows": files.sha256(path), "ledger": encoded.ledger.as_dict()})
 
 
-def _read(path: Path) -> TokenRows:
-    table = parquet.read_table(path)
-    ledger = Ledger.from_dict(json.loads(table.schema.metadata[b"ledger"]))
-    return TokenRows([TokenRow(**values) for values in table.to_pylist()], ledger)
+def _read(path: Path, note: Path) -> TokenRows:
+    """Return what _write wrote. Raises DamagedError when it is no longer that."""
+    said = files.read_state(note)
+    if not path.is_file() or files.sha256(path) != said["rows"]:
+        raise DamagedError(f"{path} is gone or damaged")
+    rows = [TokenRow(**values) for values in parquet.read_table(path).to_pylist()]
+    return TokenRows(rows, Ledger.from_dict(said["ledger"]))

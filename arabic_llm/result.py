@@ -1,0 +1,54 @@
+"""The last file of a finished run: its metric, and the hashes of all that it has left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from arabic_llm import files
+from arabic_llm.errors import DamagedError
+
+RESULT = "result.json"
+_ABOUT = (RESULT, "manifest.json", "run.log")  # the run, not what it was run for
+_MAY_GO = ("checkpoint-", "torn-", "wandb", ".")  # once the run is done
+_FOR_PEOPLE = (".md", ".html", ".txt")  # to read and to write in: they are to be there
+
+
+def write(directory: Path, metric: float, fingerprint: str) -> None:
+    """Write the result of a run of this configuration; only then is the run done."""
+    done = {"metric": metric, "fingerprint": fingerprint, "outputs": _outputs(directory)}
+    files.write_state(directory / RESULT, done)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return what `write` wrote. Raises DamagedError when it is no longer that."""
+    done = {"outputs": {}} | files.read_state(path, is_old_too=True)
+    if not isinstance(done.get("metric"), int | float) or not isinstance(done.get("fingerprint"), str):
+        raise DamagedError(f"{path} is damaged: it lacks metric, fingerprint")
+    return done
+
+
+def unlike(directory: Path, outputs: dict[str, str], cache_dir: Path) -> dict[str, str]:
+    """Return which of a run's outputs are gone or changed, and which of the two."""
+    said = {}
+    for name, digest in outputs.items():
+        if not (directory / name).is_file():
+            said[name] = "is gone"
+        elif digest and files.known_sha256(directory / name, cache_dir) != digest:
+            said[name] = "has changed"
+    return said
+
+
+def _outputs(directory: Path) -> dict[str, str]:
+    """Return the SHA-256 of what a run has made, by name; of pages that people may write in, none."""
+    sealed: dict[Path, str] = {}  # hashed a moment ago, and may be large
+    for seal in directory.rglob(files.SEAL):
+        sealed |= {seal.parent / name: digest for name, digest in files.read_state(seal).items()}
+    found = {}
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory)
+        may_go = any(part.startswith(_MAY_GO) or ".damaged-" in part for part in name.parts)
+        if path.is_file() and not may_go and str(name) not in _ABOUT:
+            is_for_people = path.suffix in _FOR_PEOPLE
+            found[str(name)] = "" if is_for_people else sealed.get(path) or files.sha256(path)
+    return found
