@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 _KEY = "held_out_loss/"
+_SHARE = "held_out_share"
 _Z = 1.96  # standard errors to each side of a 95% interval
 _COLORS = ("#0f7b6c", "#b06a00", "#2f5fb3", "#b3261e", "#7a4fb5", "#5c6675")
 _NAMES = {
@@ -54,6 +55,7 @@ class Course:
 
     language: str
     points: Sequence[Point]
+    share: float = 1.0  # of each text's length that was read
 
     @property
     def first(self) -> Point:
@@ -76,10 +78,20 @@ def courses(metrics: Sequence[dict[str, Any]], kept_step: int) -> list[Course]:
     lines = [m for m in metrics if any(key.startswith(_KEY) for key in m) and m["step"] <= kept_step]
     languages = [key.removeprefix(_KEY) for key in lines[0] if key.startswith(_KEY)] if lines else []
     parts = ("loss", "bits_per_byte", "rise", "rise_stderr")
+    share = lines[0].get(_SHARE, 1.0) if lines else 1.0
     return [
-        Course(one, [Point(m["step"], *(m[f"held_out_{part}/{one}"] for part in parts)) for m in lines])
+        Course(
+            one, [Point(m["step"], *(m[f"held_out_{part}/{one}"] for part in parts)) for m in lines], share
+        )
         for one in languages
     ]
+
+
+def how_much(found: Sequence[Course]) -> str:
+    """Return how much of the texts was read, as a sentence; empty where it was all."""
+    shares = [course.share for course in found if course.share < 1]
+    cut = f"The first {shares[0]:.1%} of each text was read" if shares else ""
+    return f"{cut}: more would have taken over a fiftieth of the training." if cut else ""
 
 
 def line(found: Sequence[Course]) -> str:

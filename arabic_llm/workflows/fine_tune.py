@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     model, outcome = sft.train(
         adapted(config, base, place),
         codec.tokenizer,
-        sft.Material(train.rows, dev.rows, seen.hash, mix, held_out_loss.encode(codec, texts)),
+        sft.Material(train.rows, dev.rows, seen.hash, mix, partial(held_out_loss.encode, codec, texts)),
         task,
         place,
         observed(directory / "training", config.seed, tracker, fitted),
