@@ -43,7 +43,7 @@ def dry_run(config: RunConfig) -> None:
         return
     codec = chat.prepare(tokenization.load(base), config.model)
     encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, None)
-    token_rows.refuse_great_loss([encoded.ledger], config.data, task.max_length)
+    token_rows.refuse_great_loss([encoded], config.data, task.max_length)
     total = sum(len(row.input_ids) for row in encoded.rows)
     log.info("%s", encoded.ledger)
     log.info("%s tokens an epoch in %s sequences", f"{total:,}", f"{len(encoded.rows):,}")

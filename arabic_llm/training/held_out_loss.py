@@ -123,7 +123,8 @@ class Drift(TrainerCallback):  # type: ignore[misc]
         )
 
     def _is_due(self, args: TrainingArguments, state: TrainerState) -> bool:
-        return state.global_step % args.save_steps == 0 or state.global_step == self._last_step
+        step: int = state.global_step
+        return step % int(args.save_steps) == 0 or step == self._last_step
 
     def _is_owed(self, step: int) -> bool:
         lines = files.read_json_lines(self._directory / METRICS)

@@ -59,7 +59,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     with processes.main_first():
         train = token_rows.encode(codec, rows.train, config.data, task.max_length, cache)
         dev = token_rows.encode(codec, rows.dev, config.data, task.max_length, cache)
-    token_rows.refuse_great_loss([train.ledger, dev.ledger], config.data, task.max_length)
+    token_rows.refuse_great_loss([train, dev], config.data, task.max_length)
     mix = training_rows.mix_of(config.data, train.rows)
     seen = lint.lint(codec, rows.train, train, questions)
     for line in seen.lines():

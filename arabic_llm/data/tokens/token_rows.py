@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow
@@ -34,6 +35,7 @@ class TokenRows:
 
     rows: list[TokenRow]
     ledger: Ledger
+    too_long: list[int] = field(default_factory=list)  # tokens of each row that was dropped for them
 
 
 def encode(
@@ -79,20 +81,23 @@ def data_hash(rows: Sequence[TokenRow]) -> str:
 
 
 def _encode_now(codec: Codec, rows: Sequence[Row], data: DataConfig, max_length: int) -> TokenRows:
-    ledger, encoded = Ledger("tokens"), []
+    ledger, encoded, too_long = Ledger("tokens"), [], []
     for row in tqdm(rows, desc="encoding", unit="row", leave=False, delay=2):
         result = chat.encode(codec, row, max_length, data.overflow)
         if isinstance(result, str):
             ledger.drop(result, row.id)
+            whole = chat.encode(codec, row, sys.maxsize, data.overflow)
+            too_long += [] if isinstance(whole, str) else [len(whole[0].input_ids)]
         else:
             ledger.keep()
             ledger.change("answer changed by the chat template", result[0].was_changed, [row.id])
             encoded += result
-    return TokenRows(encoded, ledger)
+    return TokenRows(encoded, ledger, too_long)
 
 
-def refuse_great_loss(ledgers: Sequence[Ledger], data: DataConfig, max_length: int) -> None:
+def refuse_great_loss(encoded: Sequence[TokenRows], data: DataConfig, max_length: int) -> None:
     """Raise DataError when more than data.max_lost_share of all rows is dropped, or all of the first."""
+    ledgers = [one.ledger for one in encoded]
     rows_in = sum(ledger.rows_in for ledger in ledgers)
     dropped = sum((ledger.dropped for ledger in ledgers), Counter[str]())
     lost = dropped.total()
@@ -100,14 +105,27 @@ def refuse_great_loss(ledgers: Sequence[Ledger], data: DataConfig, max_length: i
         reason, count = dropped.most_common(1)[0]
         raise DataError(
             f"data={data.name}: {lost:,} of {rows_in:,} rows would be lost, {count:,} of them:"
-            f" {reason}. Raise task.max_length (now {max_length}), set data.overflow=cut, or raise"
-            f" data.max_lost_share (now {data.max_lost_share})"
+            f" {reason}. {_cure(encoded, data, max_length, lost)} data.max_lost_share"
+            f" (now {data.max_lost_share})"
         )
+
+
+def _cure(encoded: Sequence[TokenRows], data: DataConfig, max_length: int, lost: int) -> str:
+    """Return what to set so that fewer rows are lost, up to the last word before the share."""
+    lengths = sorted((length for one in encoded for length in one.too_long), reverse=True)
+    if not lengths:
+        return "Mend these rows, or raise"
+    rows_in = sum(one.ledger.rows_in for one in encoded)
+    spared = max(0, int(data.max_lost_share * rows_in) - (lost - len(lengths)))
+    enough = lengths[min(spared, len(lengths) - 1)]
+    some = f"{enough}, which holds enough of them, or {lengths[0]}, which holds all"
+    holds = some if enough < lengths[0] else f"{enough}, which holds all"
+    return f"Raise task.max_length (now {max_length}) to {holds}; set data.overflow=cut; or raise"
 
 
 def _write(path: Path, encoded: TokenRows) -> None:
     columns = {name: [getattr(row, name) for row in encoded.rows] for name in _COLUMNS}
-    note = {"ledger": json.dumps(encoded.ledger.as_dict())}
+    note = {"ledger": json.dumps(encoded.ledger.as_dict()), "too_long": json.dumps(encoded.too_long)}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     parquet.write_table(pyarrow.table(columns).replace_schema_metadata(note), partial)
@@ -118,4 +136,5 @@ def _write(path: Path, encoded: TokenRows) -> None:
 def _read(path: Path) -> TokenRows:
     table = parquet.read_table(path)
     ledger = Ledger.from_dict(json.loads(table.schema.metadata[b"ledger"]))
-    return TokenRows([TokenRow(**values) for values in table.to_pylist()], ledger)
+    too_long = json.loads(table.schema.metadata[b"too_long"])
+    return TokenRows([TokenRow(**values) for values in table.to_pylist()], ledger, too_long)
