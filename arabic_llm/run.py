@@ -48,7 +48,7 @@ def _hydra_main(cfg: DictConfig) -> float | None:
     try:
         if job.mode == RunMode.MULTIRUN:
             _refuse_several("a sweep")
-            return sweep.run_in_child(job)
+            return sweep.run_in_child(job, is_dry=bool(cfg.dry_run))
         return _run(compose.to_config(cfg))  # dataclasses from here on
     except Exception as error:  # noqa: BLE001 (raised again by main)
         _failures.append(error)
@@ -115,7 +115,7 @@ def _help_or_run() -> None:
     compose.register()
     _hydra_main()
     if _failures:
-        raise _failures[0]
+        raise sweep.of_all(_failures)
 
 
 def _complain(message: str) -> int:

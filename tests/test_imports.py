@@ -13,7 +13,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Room -> rooms it may import. Everything may import errors, files and config.
 ALLOWED = {
     "run": {"sweep", "rundir", "tasks"},
-    "sweep": {"rundir"},
+    "sweep": {"rundir", "grid", "machine"},
+    "grid": {"rundir"},
     "rundir": set(),
     "errors": set(),
     "processes": set(),
@@ -52,11 +53,23 @@ DOORS = {
     "accelerate": {"training", "profiling"},
     "peft": {"models", "profiling"},
     "matplotlib": {"reports"},
-    "hydra": {"config", "run", "sweep"},
+    "hydra": {"config", "run", "sweep", "grid"},
     "datatrove": {"data"},
 }
 LIGHT = {
-    *("config", "text", "run", "sweep", "rundir", "files", "errors", "processes", "machine", "tasks"),
+    *(
+        "config",
+        "text",
+        "run",
+        "sweep",
+        "grid",
+        "rundir",
+        "files",
+        "errors",
+        "processes",
+        "machine",
+        "tasks",
+    ),
     "memory",
 }
 HEAVY = {
