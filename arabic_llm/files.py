@@ -1,20 +1,16 @@
-"""Files that are written whole or not at all, their hashes, and what to say when the disk is full."""
+"""Files that are written whole or not at all, and their hashes."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import platform
 import re
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
-
-from arabic_llm.errors import HardwareError
 
 _LARGE_BYTES = 2**26  # hashed in a tenth of a second
 
@@ -125,35 +121,4 @@ def is_whole(folder: Path) -> bool:
     hashes: dict[str, str] = read_json(seal_path)
     return all(
         (folder / name).is_file() and sha256(folder / name) == digest for name, digest in hashes.items()
-    )
-
-
-@contextmanager
-def room_on_disk(path: Path) -> Iterator[None]:
-    """Turn the ways in which libraries say that the disk is full into one line.
-
-    Raises HardwareError; what was being written to `path` is removed, what was whole before stays.
-    """
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        if not _is_full(error):
-            raise
-        shutil.rmtree(path, ignore_errors=True)
-        free = shutil.disk_usage(path.parent).free / 2**20
-        raise HardwareError(
-            f"no room on the disk for {path} ({free:.0f} MiB free); the last checkpoint is whole."
-            " Make room, or give another hydra.run.dir, and type the same command again"
-        ) from error
-
-
-def _is_full(error: Exception) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    # torch's zip writer and safetensors do not keep the errno.
-    said = str(error)
-    return any(
-        sign in said for sign in ("No space left", "os error 28", "PytorchStreamWriter", "unexpected pos")
     )

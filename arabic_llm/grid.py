@@ -81,7 +81,8 @@ def _finished(folder: Path) -> dict[str, tuple[dict[str, str], float]]:
     for result in sorted(folder.glob(f"*/{RESULT}")):
         if ".aside-" not in result.parent.name:
             command = files.read_json(result.with_name(MANIFEST))["command"]
-            typed = naming.values(shlex.split(command))
+            words = shlex.split(command)
+            typed = naming.values(words[words.index("arabic_llm.run") + 1 :])
             found[result.parent.name] = typed, files.read_json(result)["metric"]
     return found
 
@@ -96,8 +97,8 @@ def _rows(grid: Grid) -> list[Row]:
         if name not in finished
     ]
     return [
-        (*row, f"{how}, {_LEFT}" if grid.jobs and row[0] not in grid.jobs else how)
-        for *row, how in sorted(rows, key=lambda row: row[0])
+        (name, typed, metric, f"{how}, {_LEFT}" if grid.jobs and name not in grid.jobs else how)
+        for name, typed, metric, how in sorted(rows, key=lambda row: row[0])
     ]
 
 

@@ -17,7 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from arabic_llm import files
+from arabic_llm import files, terminal
 from arabic_llm.config import compose
 from arabic_llm.config.fingerprint import differences, fingerprint, plain
 from arabic_llm.config.naming import HOW
@@ -60,7 +60,7 @@ def claim(config: RunConfig, inputs: dict[str, str | None]) -> Iterator[Path]:
         if not (path / RESULT).exists():
             now = manifest(config) | {"inputs": inputs}
             files.write_json(path / MANIFEST, now | {"starts": [*_earlier_starts(path, now), _start(now)]})
-        with _run_log(path):
+        with terminal.copied_to(path / _LOG):
             yield path
 
 
@@ -200,17 +200,3 @@ def _refuse_another(path: Path, config: RunConfig, inputs: dict[str, str | None]
                 f"{path} holds a run of this configuration on other input: {name} has changed since"
                 f" (hash {old}, now {inputs[name]}). resume=false moves it aside and begins anew"
             )
-
-
-@contextmanager
-def _run_log(path: Path) -> Iterator[None]:
-    """Copy every line the user sees to run.log."""
-    handler = logging.FileHandler(path / _LOG, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logger = logging.getLogger("arabic_llm")
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        handler.close()

@@ -12,13 +12,15 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Room -> rooms it may import. Everything may import errors, files and config.
 ALLOWED = {
-    "run": {"sweep", "rundir", "tasks"},
+    "run": {"sweep", "rundir", "tasks", "terminal"},
     "sweep": {"rundir", "grid", "machine"},
     "grid": {"rundir"},
-    "rundir": set(),
+    "rundir": {"terminal"},
+    "terminal": set(),
     "errors": set(),
     "processes": set(),
     "files": set(),
+    "disk": set(),
     "hub": set(),
     "downloads": {"hub"},
     "machine": set(),
@@ -42,7 +44,7 @@ ALLOWED = {
         *("reports", "tracking", "hub", "downloads", "machine", "text"),
     },
 }
-COMMON = {"errors", "files", "config", "processes"}
+COMMON = {"errors", "files", "disk", "config", "processes"}
 # Third party -> rooms that may import it at all.
 DOORS = {
     "bitsandbytes": {"models", "profiling"},
@@ -64,6 +66,8 @@ LIGHT = {
         "sweep",
         "grid",
         "rundir",
+        "terminal",
+        "disk",
         "files",
         "errors",
         "processes",

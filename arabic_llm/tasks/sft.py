@@ -10,6 +10,7 @@ from arabic_llm.config.compose import identity
 from arabic_llm.config.run import RunConfig
 from arabic_llm.data.tokens import chat, token_rows
 from arabic_llm.errors import UserError
+from arabic_llm.memory import disk_room
 from arabic_llm.models import bases, tokenization
 from arabic_llm.profiling import training_fit
 from arabic_llm.reports import held_out_loss
@@ -56,6 +57,7 @@ def run(config: RunConfig, directory: Path) -> float:
     from arabic_llm.workflows import fine_tune
 
     config = machine.settled(config)
+    disk_room.refuse_short(config.model, config.adapter, settings.training(config), directory)
     tracker = tracking.start(config.tracking, directory, identity(config))
     trained = fine_tune.fine_tune(config, directory, tracker)
     outcome = files.read_json(trained / "outcome.json")

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import Trainer
 from trl import SFTTrainer
 
-from arabic_llm import files, processes
+from arabic_llm import disk, files, processes
 from arabic_llm.config.complaints import typed_list
 from arabic_llm.data.tokens.chat import IGNORED, TokenRow
 from arabic_llm.errors import HardwareError, TrainingError
@@ -157,7 +157,7 @@ class _Guards(Trainer):  # type: ignore[misc]
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint, then seal it; older ones go only after that."""
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        with files.room_on_disk(folder):
+        with disk.room_for(folder):
             # Trainer's own: SFTTrainer would write a model card into every checkpoint.
             Trainer._save_checkpoint(self, model, trial)
             processes.wait()  # each has written its part
