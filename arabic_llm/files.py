@@ -27,8 +27,10 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:  # Ctrl-C and bugs of ours as well: raised again
+    except BaseException as error:  # Ctrl-C and bugs of ours as well: raised again
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # who writes to an open file is not told its name
         raise
 
 

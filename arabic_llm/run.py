@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+
+if __name__ == "__main__":
+    gc.disable()  # until the task runs: what is imported and composed stays, and is looked through in vain
+
 import errno
 import logging
 import os
@@ -48,6 +53,8 @@ _failures: list[Exception] = []  # of this process's jobs: Hydra would print the
 @hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name="config")
 def _hydra_main(cfg: DictConfig) -> float | None:
     job = HydraConfig.get()
+    gc.freeze()
+    gc.enable()
     try:
         if job.mode == RunMode.MULTIRUN:
             _refuse_several("a sweep")
@@ -89,8 +96,12 @@ def main() -> None:
     """Run what the command line says; exit with 0, 2 (yours to fix), 130 (interrupted), else 1."""
     log.setLevel(logging.INFO if processes.is_main() else logging.ERROR)
     _failures.clear()
-    with terminal.ours(), _ended_by_sigterm():
-        status = _status()
+    gc.disable()
+    try:
+        with terminal.ours(), _ended_by_sigterm():
+            status = _status()
+    finally:
+        gc.enable()
     sys.exit(status)
 
 
@@ -145,7 +156,8 @@ def _help_or_run() -> None:
         sys.stdout.write(f"{help.said(topics)}\n")
         return
     compose.register()
-    _hydra_main()
+    with compose.once():
+        _hydra_main()
     if _failures:
         raise sweep.of_all(_failures)
 
