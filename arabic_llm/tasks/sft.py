@@ -13,7 +13,6 @@ from arabic_llm.errors import UserError
 from arabic_llm.memory import disk_room
 from arabic_llm.models import bases, tokenization
 from arabic_llm.profiling import training_fit
-from arabic_llm.reports import held_out_loss
 from arabic_llm.tasks import Inputs
 from arabic_llm.workflows import settings, training_rows
 
@@ -54,6 +53,7 @@ def dry_run(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the loss on dev rows (on train rows where there are none), in nats a supervised token."""
+    from arabic_llm.reports import held_out_loss  # matplotlib
     from arabic_llm.workflows import fine_tune
 
     config = machine.settled(config)
