@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, what of them is damaged, and a disk that is full."""
+"""Files that are written whole or not at all, what of them is damaged, and their hashes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import logging
 import os
 import platform
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from arabic_llm.errors import DamagedError, HardwareError
+from arabic_llm.errors import DamagedError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -40,8 +39,10 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         if path.is_dir() and not path.is_symlink():  # in the place of a file of ours
             set_aside(path)
         partial.replace(path)
-    except BaseException:  # Ctrl-C and bugs of ours as well: raised again
+    except BaseException as error:  # Ctrl-C and bugs of ours as well: raised again
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # who writes to an open file is not told its name
         raise
 
 
@@ -225,35 +226,4 @@ def is_whole(folder: Path) -> bool:
         return False
     return bool(hashes) and all(
         (folder / name).is_file() and sha256(folder / name) == digest for name, digest in hashes.items()
-    )
-
-
-@contextmanager
-def room_on_disk(path: Path) -> Iterator[None]:
-    """Turn the ways in which libraries say that the disk is full into one line.
-
-    Raises HardwareError; what was being written to `path` is removed, what was whole before stays.
-    """
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        if not _is_full(error):
-            raise
-        shutil.rmtree(path, ignore_errors=True)
-        free = shutil.disk_usage(path.parent).free / 2**20
-        raise HardwareError(
-            f"no room on the disk for {path} ({free:.0f} MiB free); the last checkpoint is whole."
-            " Make room, or give another hydra.run.dir, and type the same command again"
-        ) from error
-
-
-def _is_full(error: Exception) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    # torch's zip writer and safetensors do not keep the errno.
-    said = str(error)
-    return any(
-        sign in said for sign in ("No space left", "os error 28", "PytorchStreamWriter", "unexpected pos")
     )

@@ -147,6 +147,21 @@ def free_gib(root: Path = Path("/")) -> float:
     return min(int(kib) * 1024, *_left_by_cgroups(root)) / GIB
 
 
+def oom_kills(root: Path = Path("/")) -> int:
+    """Return how many processes the kernel has ended for want of memory, here and in this one's cgroup.
+
+    Only to be compared with what it was before: each place that counts them counts from a time of its own.
+    """
+    counted = 0
+    for name in ("proc/vmstat", "sys/fs/cgroup/memory.events", "sys/fs/cgroup/memory/memory.oom_control"):
+        try:
+            lines = (root / name).read_text(encoding="utf-8").splitlines()
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        counted += sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+    return counted
+
+
 def _left_by_cgroups(root: Path) -> Iterator[float]:
     """Yield the bytes that each limit over this process leaves; pages of files can be dropped."""
     yield math.inf

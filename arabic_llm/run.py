@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import gc
+
+if __name__ == "__main__":
+    gc.disable()  # until the task runs: what is imported and composed stays, and is looked through in vain
+
 import errno
 import logging
 import os
+import signal
 import sys
-import warnings
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 # Read by the libraries when they are imported: no reports home, one line a stage and no chatter between.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -29,15 +36,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from arabic_llm import processes, rundir, sweep, tasks
+from arabic_llm import disk, processes, rundir, sweep, tasks, terminal
 from arabic_llm.config import complaints, compose, help, paths
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError, UserError
 
 log = logging.getLogger("arabic_llm")
+USERS_TO_FIX = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
-_DISK_ERRORS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR),
+_PLACE_ERRORS = (
+    *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR),
     *(errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EIO),
 )
 
@@ -48,10 +56,12 @@ _failures: list[Exception] = []  # of this process's jobs: Hydra would print the
 @hydra.main(version_base="1.3", config_path=str(paths.CONF), config_name="config")
 def _hydra_main(cfg: DictConfig) -> float | None:
     job = HydraConfig.get()
+    gc.freeze()
+    gc.enable()
     try:
         if job.mode == RunMode.MULTIRUN:
             _refuse_several("a sweep")
-            return sweep.run_in_child(job)
+            return sweep.run_in_child(job, is_dry=bool(cfg.dry_run))
         return _run(compose.to_config(cfg, job.overrides.task))  # dataclasses from here on
     except Exception as error:  # noqa: BLE001 (raised again by main)
         _failures.append(error)
@@ -93,28 +103,61 @@ def _refuse_several(what: str) -> None:
 
 def main() -> None:
     """Run what the command line says; exit with 0, 2 (yours to fix), 130 (interrupted), else 1."""
-    logging.basicConfig(format="%(message)s", level=logging.ERROR, stream=sys.stdout, force=True)
     log.setLevel(logging.INFO if processes.is_main() else logging.ERROR)
-    warnings.simplefilter("ignore", FutureWarning)  # between one library and the next
     _failures.clear()
+    gc.disable()
+    try:
+        with terminal.ours(), _ended_by_sigterm():
+            status = _status()
+    finally:
+        gc.enable()
+    sys.exit(status)
+
+
+def _status() -> int:
+    """Run, and return the exit code."""
     status = 0
     try:
         _help_or_run()
-    except UserError as error:
-        status = _complain(str(error))
-    except (HydraException, OmegaConfBaseException) as error:
-        status = _complain(complaints.one_line(error))
     except sweep.JobDiedError as error:
         log.error("error: %s", error)
         status = 1
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:
-            raise
-        status = _complain(f"{error.filename or 'the disk'}: {error.strerror}")
     except KeyboardInterrupt as error:
         _say(str(error) or "interrupted; the same command carries on")
         status = INTERRUPTED
-    sys.exit(status)
+    except Exception as error:
+        if (line := _line_of(error)) is None:
+            raise
+        _say(f"error: {' '.join(line.splitlines())}")  # what was typed may have several
+        status = USERS_TO_FIX
+    return status
+
+
+def _line_of(error: Exception) -> str | None:
+    """Return the one line of an error whose cause is the user's to fix; None for a bug of ours."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return complaints.one_line(error)
+    if (full := disk.no_room(error)) is not None:
+        return full
+    if isinstance(error, OSError) and error.errno in _PLACE_ERRORS:
+        return f"{error.filename or 'the disk'}: {error.strerror}"
+    return None
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """End as Ctrl-C ends us where a batch system, or a sweep, asks for it; who trains saves first."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt("interrupted (SIGTERM); the same command carries on")
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _help_or_run() -> None:
@@ -123,14 +166,10 @@ def _help_or_run() -> None:
         return
     compose.refuse_typed_secrets(sys.argv[1:])
     compose.register()
-    _hydra_main()
+    with compose.once():
+        _hydra_main()
     if _failures:
-        raise _failures[0]
-
-
-def _complain(message: str) -> int:
-    _say(f"error: {' '.join(message.splitlines())}")  # what was typed may have several
-    return 2
+        raise sweep.of_all(_failures)
 
 
 def _say(message: str) -> None:

@@ -17,7 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from arabic_llm import files, result
+from arabic_llm import files, result, terminal
 from arabic_llm.config import compose
 from arabic_llm.config.fingerprint import differences, fingerprint, plain
 from arabic_llm.config.naming import HOW
@@ -66,7 +66,7 @@ def claim(config: RunConfig, inputs: dict[str, str | None]) -> Iterator[Path]:
             now = manifest(config) | {"inputs": inputs}
             starts = [*_earlier_starts(before, now), _start(now)]
             files.write_state(path / MANIFEST, now | {"starts": starts})
-        with _run_log(path):
+        with terminal.copied_to(path / _LOG):
             yield path
 
 
@@ -246,17 +246,3 @@ def _refuse_another(
                 f"{path} holds a run of this configuration on other input: {name} has changed since"
                 f" (hash {old}, now {inputs[name]}). resume=false moves it aside and begins anew"
             )
-
-
-@contextmanager
-def _run_log(path: Path) -> Iterator[None]:
-    """Copy every line the user sees to run.log."""
-    handler = logging.FileHandler(path / _LOG, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logger = logging.getLogger("arabic_llm")
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        handler.close()

@@ -13,13 +13,16 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Room -> rooms it may import. Everything may import errors, files and config.
 ALLOWED = {
-    "run": {"sweep", "rundir", "tasks"},
-    "sweep": {"rundir", "result"},
-    "rundir": {"result"},
+    "run": {"sweep", "rundir", "tasks", "terminal"},
+    "sweep": {"rundir", "result", "grid", "machine"},
+    "grid": {"rundir", "result"},
+    "rundir": {"result", "terminal"},
     "result": set(),
+    "terminal": set(),
     "errors": set(),
     "processes": set(),
     "files": set(),
+    "disk": set(),
     "hub": set(),
     "downloads": {"hub"},
     "machine": set(),
@@ -44,7 +47,7 @@ ALLOWED = {
         *("reports", "tracking", "hub", "downloads", "machine", "text"),
     },
 }
-COMMON = {"errors", "files", "config", "processes", "limits"}
+COMMON = {"errors", "files", "disk", "config", "processes", "limits"}
 # Third party -> rooms that may import it at all.
 DOORS = {
     "bitsandbytes": {"models", "profiling"},
@@ -55,12 +58,12 @@ DOORS = {
     "accelerate": {"training", "profiling"},
     "peft": {"models", "profiling"},
     "matplotlib": {"reports"},
-    "hydra": {"config", "run", "sweep"},
+    "hydra": {"config", "run", "sweep", "grid"},
     "datatrove": {"data"},
 }
 LIGHT = {
-    *("config", "text", "run", "sweep", "rundir", "result", "files", "errors", "processes", "machine"),
-    *("limits", "tasks", "memory"),
+    *("config", "text", "run", "sweep", "grid", "rundir", "result", "terminal", "disk", "files", "errors"),
+    *("processes", "machine", "limits", "tasks", "memory"),
 }
 HEAVY = {
     "torch",

@@ -239,3 +239,13 @@ def test_free_memory_knows_the_first_version_of_cgroups_and_a_container_that_see
 def test_a_cgroup_over_its_limit_leaves_nothing_not_less(tmp_path):
     system(tmp_path, "0::/a\n", {"a": second(GIB, 2 * GIB)})
     assert machine.free_gib(tmp_path) == 0
+
+
+def test_the_kernels_kills_for_want_of_memory_are_counted_wherever_it_counts_them(tmp_path):
+    assert machine.oom_kills(tmp_path) == 0
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/vmstat").write_text("nr_free_pages 7\noom_kill 3\n")
+    groups = tmp_path / "sys/fs/cgroup"
+    groups.mkdir(parents=True)
+    (groups / "memory.events").write_text("oom 9\noom_kill 2\noom_group_kill 1\n")
+    assert machine.oom_kills(tmp_path) == 5

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from omegaconf import OmegaConf
 
 from arabic_llm.config import compose, naming, paths
 
@@ -12,7 +13,6 @@ def names(monkeypatch):
     """Return the names of the directories that a command line's jobs get, without running them."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
-    from omegaconf import OmegaConf
 
     def named(*typed, jobs=((),)):
         monkeypatch.setattr(sys, "argv", ["arabic_llm.run", *typed])
@@ -45,6 +45,20 @@ def test_a_job_is_named_by_the_last_parts_of_what_is_swept_first(names):
 def test_jobs_on_several_kinds_of_hardware_have_a_directory_each(names):
     jobs = [("hw=cpu",), ("hw=8gb",)]
     assert [job for _, job in names("-m", "hw=cpu,8gb", jobs=jobs)] == ["hw=cpu", "hw=8gb"]
+
+
+def test_every_job_of_a_grid_is_known_by_name_before_the_first_runs(names, monkeypatch):
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    typed = ("-m", "seed=1", "model=glob(qwen2_0*)", "hw=cpu,8gb", "task.epochs=range(1,3)")
+    (_, first), *_ = names(*typed, jobs=[("seed=1", "model=qwen2_0_5b", "hw=cpu", "task.epochs=1")])
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+        found = naming.of_jobs(OmegaConf.create({}), GlobalHydra.instance().config_loader())
+    assert found == [
+        f"hw={hw},model=qwen2_0_5b,epochs={epochs},seed=1" for hw in ("cpu", "8gb") for epochs in (1, 2)
+    ]
+    assert found[0] == first
 
 
 def test_keys_with_the_same_last_part_keep_what_tells_them_apart(names):

@@ -7,37 +7,54 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from arabic_llm import sweep
+
 SHORT = ("task.max_steps=2", "task.effective_batch_size=4", "data.max_rows=40", "hw=cpu", "tracking=none")
 
 
-def sweep(folder, *overrides):
+def swept(folder, *overrides):
     command = [sys.executable, "-m", "arabic_llm.run", "-m", *SHORT, "hydra.sweep.dir=sweep", *overrides]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder)
 
 
+def table(folder):
+    with (folder / "sweep" / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
 def test_jobs_fail_alone_and_the_rest_is_done_once(tmp_path):
-    first = sweep(tmp_path, "adapter.rank=0,2")
+    first = swept(tmp_path, "adapter.rank=0,2")
     assert first.returncode == 2, first.stdout + first.stderr
     assert "error: adapter.rank must be at least 1, not 0" in first.stdout
     assert "job 0 could not run" in first.stdout
     jobs = sorted(path.name for path in (tmp_path / "sweep").iterdir() if (path / "result.json").exists())
     assert jobs == ["rank=2,max_rows=40,effective_batch_size=4,max_steps=2"]
-    with (tmp_path / "sweep" / "results.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["job"] for row in rows] == jobs
-    assert [row["adapter.rank"] for row in rows] == ["2"]
-    assert all(0 < float(row["metric"]) < 20 for row in rows)
+    assert "sweep of 2 jobs: 2 new" in first.stdout
+    refused, done = table(tmp_path)
+    assert [done["job"]] == jobs
+    assert (done["adapter.rank"], done["status"]) == ("2", "done")
+    assert 0 < float(done["metric"]) < 20
+    assert (refused["adapter.rank"], refused["metric"]) == ("0", "")
+    assert refused["status"] == "could not run (exit code 2, its line says why)"
     tokens = list((tmp_path / "outputs" / "cache" / "tokens").iterdir())
     assert len(tokens) == 2  # train and dev, for all jobs together
 
-    again = sweep(tmp_path, "adapter.rank=2,3")  # another grid in the same folder: what fits is kept
+    again = swept(tmp_path, "adapter.rank=2,3")  # another grid in the same folder: what fits is kept
     assert again.returncode == 0, again.stdout + again.stderr
     assert again.stdout.count("done before, not run again") == 1
     assert again.stdout.count("trained 2 steps") == 1
-    with (tmp_path / "sweep" / "results.csv").open() as file:
-        assert [(row["adapter.rank"], *row) for row in csv.DictReader(file)] == [
-            (rank, "job", "adapter.rank", "metric") for rank in ("2", "3")
-        ]
+    assert "sweep of 2 jobs: 1 done before, 1 new" in again.stdout
+    of_rank = "rank={},max_rows=40,effective_batch_size=4,max_steps=2"
+    changed = f"ran in sweep before; added: {of_rank.format(3)}; left over: {of_rank.format(0)}"
+    assert changed in again.stdout
+    assert [(row["adapter.rank"], row["status"]) for row in table(tmp_path)] == [
+        ("0", "could not run (exit code 2, its line says why), of another grid"),
+        ("2", "done"),
+        ("3", "done"),
+    ]
+    assert list(table(tmp_path)[0]) == ["job", "adapter.rank", "metric", "status"]
     assert "Error" not in again.stderr
 
 
@@ -79,6 +96,46 @@ def test_a_sweep_that_is_killed_leaves_no_job_running(tmp_path):
         time.sleep(0.05)
     assert not is_running(job)
     assert list(tmp_path.glob("sweep/*/training/checkpoint-*/SEALED.json"))
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV"),
+        ("sys.exit(128 + signal.SIGBUS)", "was killed by SIGBUS"),
+        ("sys.exit(3)", "failed (exit code 3, its lines say where)"),
+        ("sys.exit(255)", "failed (exit code 255, its lines say where)"),
+    ],
+)
+def test_a_jobs_death_has_the_name_of_its_cause(ends, said):
+    status, was_told = sweep._wait_for([sys.executable, "-c", f"import os, signal, sys; {ends}"])
+    assert sweep._how(status, 0) == said
+    assert not was_told
+
+
+def test_a_job_that_memory_ended_is_told_from_one_that_was_killed():
+    status, _ = sweep._wait_for([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+    assert sweep._how(status, 1).startswith(
+        "was killed by SIGKILL: the kernel's OOM killer ended a process"
+    )
+    assert "SIGKILL, and not by the kernel for want of memory" in sweep._how(status, 0)
+
+
+def test_two_jobs_never_have_one_directory(program):
+    status, said = program("-m", "task=plan", "hw=4gb,8gb", "hydra.sweep.subdir=one", "dry_run=true")
+    assert status == 2
+    assert "job 1 (task=plan hw=8gb dry_run=True tracking=none) would write into the directory of" in said
+    assert "job 0 (task=plan hw=4gb dry_run=True tracking=none): " in said
+
+
+def test_what_ends_a_command_names_every_job_that_failed():
+    died, refused = sweep.JobDiedError("job 1 was killed by SIGKILL (b)"), sweep.JobError("job 0 (a)")
+    both = sweep.of_all([refused, died])
+    assert isinstance(both, sweep.JobDiedError)
+    assert str(both) == "job 0 (a); job 1 was killed by SIGKILL (b); the others went on"
+    assert isinstance(sweep.of_all([refused]), sweep.JobError)
+    bug = ValueError("a bug")
+    assert sweep.of_all([refused, bug]) is bug
 
 
 def is_running(pid):

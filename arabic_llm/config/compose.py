@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, cast
 
+from hydra._internal.hydra import Hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
@@ -48,6 +51,23 @@ def register() -> None:
     Plugins.instance().register(ExperimentRecipes)
     OmegaConf.register_new_resolver("run_name", naming.run_name, replace=True)
     OmegaConf.register_new_resolver("job_name", naming.job_name, replace=True)
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """Let Hydra compose a run once: it does so before, only to learn a hydra.mode that conf/ never sets."""
+    words = ("experiment", "hydra.mode", "hydra/", "searchpath")
+    if any(
+        argument.startswith("--") or any(word in argument for word in words) for argument in sys.argv[1:]
+    ):
+        yield
+        return
+    asking = Hydra.get_mode
+    Hydra.get_mode = lambda *_args, **_settings: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = asking  # type: ignore[method-assign]
 
 
 def refuse_typed_secrets(arguments: Iterable[str]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
+from itertools import product
 from typing import Any, cast
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
@@ -44,15 +46,37 @@ def swept(params: Iterable[str] = ()) -> list[str]:
 
     `params` are a recipe's (`key=value,value`); the others are on the command line.
     """
-    given = [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
-    parsed = OverridesParser.create().parse_overrides([*params, *given])
+    parsed = OverridesParser.create().parse_overrides([*params, *_given()])
     return list(dict.fromkeys(o.get_key_element().lstrip("+~") for o in parsed if o.is_sweep_override()))
+
+
+def _given() -> list[str]:
+    """Return the overrides of the command line."""
+    return [argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")]
 
 
 def of_sweep(hydra: Any) -> list[str]:
     """Return the swept keys of Hydra's configuration of a job, the recipe's among them."""
+    return swept(_params(hydra))
+
+
+def _params(hydra: Any) -> list[str]:
+    """Return the grid of a recipe."""
     params = OmegaConf.select(hydra, "sweeper.params") or {}
-    return swept(f"{key}={value}" for key, value in params.items())
+    return [f"{key}={value}" for key, value in params.items()]
+
+
+def of_jobs(hydra: Any, loader: ConfigLoader) -> list[str]:
+    """Return the directory name of every job of a sweep, in their order, as Hydra makes them."""
+    parsed = OverridesParser.create(loader).parse_overrides([*_params(hydra), *_given()])
+    each = [
+        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
+        if o.is_sweep_override()
+        else [f"{o.get_key_element()}={o.get_value_element_as_str()}"]
+        for o in parsed
+    ]
+    keys = of_sweep(hydra)
+    return [_name_of_job(typed, keys) for typed in product(*each)]
 
 
 def telling_apart(jobs: list[dict[str, str]], swept_keys: list[str]) -> list[str]:
@@ -74,8 +98,11 @@ def job_name(*, _root_: DictConfig) -> str:
 
     How a job is run names it only where that is swept, so that its jobs are told apart.
     """
-    swept_keys = of_sweep(_root_.hydra)
-    typed = values(_root_.hydra.overrides.task)
+    return _name_of_job(_root_.hydra.overrides.task, of_sweep(_root_.hydra))
+
+
+def _name_of_job(overrides: Iterable[str], swept_keys: list[str]) -> str:
+    typed = values(overrides)
     naming = {key: value for key, value in typed.items() if key in swept_keys or not _is_how(key)}
     ordered = sorted(naming, key=lambda key: (key not in swept_keys, key))
     return _path_name(",".join(f"{_short(key, ordered)}={naming[key]}" for key in ordered) or "job")

@@ -11,7 +11,6 @@ from omegaconf import MISSING
 
 from arabic_llm.config.complaints import did_you_mean
 from arabic_llm.config.model import ModelKind
-from arabic_llm.text import perturb
 
 
 class Optimizer(Enum):
@@ -144,14 +143,17 @@ class RobustnessConfig(TaskConfig):
 
     def __post_init__(self) -> None:
         """Refuse perturbations that nobody knows, rates that are no shares, and nothing of either."""
-        for key in ("perturbations", "rates"):
-            if getattr(self, key) == []:
-                there = f"; there are: {', '.join(perturb.NAMES)}" if key == "perturbations" else ""
-                raise ValueError(f"task.{key} is empty{there}")
-        for name in self.perturbations if isinstance(self.perturbations, list) else ():
-            if name not in perturb.NAMES:
-                guess = did_you_mean(name, list(perturb.NAMES))
-                raise ValueError(f"task.perturbations: no perturbation '{name}'{guess}")
+        if isinstance(self.perturbations, list):  # they are not, while the schema is registered
+            from arabic_llm.text import perturb  # long patterns, for no other task
+
+            if not self.perturbations:
+                raise ValueError(f"task.perturbations is empty; there are: {', '.join(perturb.NAMES)}")
+            for name in self.perturbations:
+                if name not in perturb.NAMES:
+                    guess = did_you_mean(name, list(perturb.NAMES))
+                    raise ValueError(f"task.perturbations: no perturbation '{name}'{guess}")
+        if self.rates == []:
+            raise ValueError("task.rates is empty")
         for rate in self.rates if isinstance(self.rates, list) else ():
             if not 0 < rate <= 1:
                 raise ValueError(f"task.rates must be above 0 and at most 1, not {rate:g}")

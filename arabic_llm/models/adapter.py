@@ -16,7 +16,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.fsdp import FSDPModule
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from arabic_llm import files, processes
+from arabic_llm import disk, files, processes
 from arabic_llm.config.adapter import AdapterConfig, Method
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.hw import Precision
@@ -190,7 +190,7 @@ def _write(
     model, state = weights
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    with files.room_on_disk(partial):
+    with disk.room_for(partial):
         model.save_pretrained(partial, state_dict=state)
         tokenizer.save_pretrained(partial)
         for name, note in notes.items():

@@ -5,18 +5,24 @@ from __future__ import annotations
 import gc
 import re
 import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
 
 from arabic_llm import processes
 from arabic_llm.config.hw import GIB, MIB, Device, HardwareConfig, Precision
 from arabic_llm.errors import ConfigError, HardwareError
 from arabic_llm.models.batching import most_at_once
 
+if TYPE_CHECKING:  # a dry run goes without it
+    import torch
+
+_CARDS = ("nvidia*", "kfd", "dxg")  # in /dev: the drivers of NVIDIA and AMD, and Windows' own
 _CPU_BATCH = 16
 AMPERE = 8  # first compute capability with bfloat16 in hardware
 _ASKED = re.compile(r"ried to allocate ([\d.]+) ?(\w+)")  # as CUDA's allocator and the CPU's say it
@@ -40,6 +46,8 @@ class Placement:
     @property
     def dtype(self) -> torch.dtype:
         """Return the torch type of the frozen weights and of the computation."""
+        import torch
+
         dtype: torch.dtype = getattr(torch, self.precision.name)
         return dtype
 
@@ -49,11 +57,14 @@ def resolve(hw: HardwareConfig) -> Placement:
 
     Raises HardwareError when hw asks for a GPU that is not there.
     """
-    has_gpu = torch.cuda.is_available()
-    if hw.device is Device.cuda and not has_gpu:
-        raise HardwareError(f"hw={hw.name} needs a GPU and torch sees none here; use hw.device=auto")
-    if hw.device is Device.cpu or not has_gpu:
+    if hw.device is Device.cpu:
         return _on_cpu(hw)
+    if not _has_gpu():
+        if hw.device is Device.cuda:
+            raise HardwareError(f"hw={hw.name} needs a GPU and torch sees none here; use hw.device=auto")
+        return _on_cpu(hw)
+    import torch
+
     _refuse_other_count(hw)
     own = _own_card()
     free_gib, total_gib = (size / GIB for size in torch.cuda.mem_get_info())
@@ -72,8 +83,19 @@ def resolve(hw: HardwareConfig) -> Placement:
     )
 
 
+def _has_gpu() -> bool:
+    """Return whether torch sees a GPU; it is not asked, if it was not yet, where there is no driver."""
+    if "torch" not in sys.modules and not any(any(Path("/dev").glob(name)) for name in _CARDS):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def release() -> None:
     """Give back what a model that is no longer needed held: trainers and adapters are cycles."""
+    import torch
+
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -111,6 +133,8 @@ def shortage(error: BaseException) -> str | None:
     text = str(error)
     if not isinstance(error, MemoryError) and not any(words in text for words in _NO_MEMORY):
         return None
+    import torch
+
     asked = _ASKED.search(text)
     size = "more" if asked is None else _in_mib(float(asked[1]), asked[2])
     where = "on the GPU" if torch.cuda.is_available() else "in memory"
@@ -124,6 +148,8 @@ def _in_mib(size: float, unit: str) -> str:
 
 def _free_bytes() -> int:
     """Return what this process can still take of the card, or of the memory and of its limit."""
+    import torch
+
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
@@ -142,9 +168,18 @@ def _on_cpu(hw: HardwareConfig) -> Placement:
         micro_batch_size=hw.micro_batch_size or _CPU_BATCH,
         eval_batch_size=hw.eval_batch_size or most_at_once(hw),
         gradient_checkpointing=bool(hw.gradient_checkpointing),
-        description=f"CPU, {torch.get_num_threads()} threads{_processes()}",
+        description=f"CPU{_threads()}{_processes()}",
         fsdp=bool(hw.fsdp) and processes.count() > 1,
     )
+
+
+def _threads() -> str:
+    """Return how many threads torch takes; a dry run does not ask."""
+    if "torch" not in sys.modules:
+        return ""
+    import torch
+
+    return f", {torch.get_num_threads()} threads"
 
 
 def _refuse_other_count(hw: HardwareConfig) -> None:
@@ -169,6 +204,8 @@ def _own_card() -> str:
     """Return this process's card, made the current one; a single process has whichever is current."""
     if processes.count() == 1:
         return "cuda"
+    import torch
+
     if (index := processes.local_rank()) >= (cards := torch.cuda.device_count()):
         raise HardwareError(f"process {index + 1} of this machine finds {cards} cards; start one for each")
     torch.cuda.set_device(index)
@@ -178,6 +215,8 @@ def _own_card() -> str:
 def _gpu_precision(hw: HardwareConfig) -> Precision:
     if hw.precision is not Precision.auto:
         return hw.precision
+    import torch
+
     return precision_of(torch.cuda.get_device_capability()[0])
 
 

@@ -6,17 +6,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arabic_llm import machine, processes
+from arabic_llm.config.adapter import Method
 from arabic_llm.config.hw import GIB, Device, Precision
+from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import TrainingConfig
 from arabic_llm.errors import HardwareError, UserError
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory import weights, wording
+from arabic_llm.memory.static import BYTES
 from arabic_llm.memory.training_plan import Plan
+from arabic_llm.memory.weights import Parameters
 from arabic_llm.memory.workload import Objective
-from arabic_llm.models import adapter_files, families, load, placement
+from arabic_llm.models import adapter_files, families, placement
 from arabic_llm.models.placement import Placement, micro_batch
-from arabic_llm.profiling import kept, skeleton
+from arabic_llm.profiling import kept
 from arabic_llm.profiling.harmless import harmless
 
 
@@ -39,8 +43,9 @@ def fit(config: RunConfig, task: TrainingConfig, num_labels: int | None = None) 
     config = adapter_files.as_it_is(config)
     planning.refuse_wide(config.model, config.adapter)
     place = placement.resolve(config.hw)
-    each, quantization = load.dtype_of(config.adapter, place).itemsize, config.adapter.quantization
-    gib = weights.weight_bytes(skeleton.parameters(config.model.architecture), quantization, each) / GIB
+    held = Precision.float32 if config.adapter.method is Method.full else place.precision  # as models.load
+    quantization, each = config.adapter.quantization, BYTES[held]
+    gib = weights.weight_bytes(_parameters(config.model.architecture), quantization, each) / GIB
     if (chosen := _planned(config, task, place, num_labels)) is None:
         return TrainingFit(place, None, None, gib, num_labels)
     place = replace(
@@ -88,7 +93,7 @@ def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Trainin
         )
         trained = f" ({number / 1e6:,.2f} M trained)"
     head = "" if fitted.num_labels is None else f", a head of {fitted.num_labels} classes"
-    count = skeleton.parameters(model.architecture).total / 1e6
+    count = _parameters(model.architecture).total / 1e6
     if fitted.plan is None:
         needs = f"weights {fitted.weights_gib:,.2f} GiB"
     else:
@@ -102,6 +107,15 @@ def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Trainin
         f" on {num_rows:,} rows: {task.num_steps(num_rows):,} steps of {batch},"
         f" up to {task.max_length:,} tokens; {needs}; {where}"
     )
+
+
+def _parameters(a: ArchitectureConfig) -> Parameters:
+    """Return the counts of a model; torch is imported for a family that is not in the table."""
+    if families.known(a.model_type) is not None:
+        return weights.count(a)
+    from arabic_llm.profiling import skeleton
+
+    return skeleton.parameters(a)
 
 
 def _planned(

@@ -40,6 +40,7 @@ def section(found: Forgetting, followed: Sequence[Course]) -> dict[str, Any]:
         "worse": [(*_cells(kind, row), *_described(found, row)) for kind, row in found.worse()],
         "num_compared": len(found.tasks) + len(rows),
         "losses": [_loss_cells(course) for course in followed],
+        "how_much": held_out_loss.how_much(followed),
         "drift": course,
     }
 

@@ -15,6 +15,7 @@ from arabic_llm.analysis.intervals import ALPHA
 from arabic_llm.analysis.statistics import holm, verdict
 
 _KEY = "held_out_loss/"
+_SHARE = "held_out_share"
 _FEWEST = 2  # texts
 _COLORS = ("#0f7b6c", "#b06a00", "#2f5fb3", "#b3261e", "#7a4fb5", "#5c6675")
 _NAMES = {
@@ -64,6 +65,7 @@ class Course:
 
     language: str
     points: Sequence[Point]
+    share: float = 1.0  # of each text's length that was read
     holm_p: float = 1.0
 
     @property
@@ -93,13 +95,13 @@ def courses(metrics: Sequence[dict[str, Any]], kept_step: int) -> list[Course]:
     lines = [m for m in metrics if any(key.startswith(_KEY) for key in m) and m["step"] <= kept_step]
     languages = [key.removeprefix(_KEY) for key in lines[0] if key.startswith(_KEY)] if lines else []
     parts = ("loss", "bits_per_byte", "rise", "rise_stderr")
-    found = []
+    found, share = [], lines[0].get(_SHARE, 1.0) if lines else 1.0
     for one in languages:
         points = [
             Point(*(m["step"], *(m[f"held_out_{part}/{one}"] for part in parts), _num_texts(m, one)))
             for m in lines
         ]
-        found.append(Course(one, points))
+        found.append(Course(one, points, share))
     corrected = holm([course.last.p for course in found])
     return [replace(course, holm_p=p) for course, p in zip(found, corrected, strict=True)]
 
@@ -107,6 +109,13 @@ def courses(metrics: Sequence[dict[str, Any]], kept_step: int) -> list[Course]:
 def _num_texts(metrics: dict[str, Any], language: str) -> int:
     """Return of how many texts an error is; of an older run, which does not say, the fewest."""
     return int(metrics.get(f"held_out_texts/{language}", _FEWEST))
+
+
+def how_much(found: Sequence[Course]) -> str:
+    """Return how much of the texts was read, as a sentence; empty where it was all."""
+    shares = [course.share for course in found if course.share < 1]
+    cut = f"The first {shares[0]:.1%} of each text was read" if shares else ""
+    return f"{cut}: more would have taken over a fiftieth of the training." if cut else ""
 
 
 def line(found: Sequence[Course]) -> str:

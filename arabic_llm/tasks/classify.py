@@ -9,9 +9,10 @@ from arabic_llm import files, machine, tracking
 from arabic_llm.config.compose import identity
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError
+from arabic_llm.memory import disk_room
 from arabic_llm.reports import classification
 from arabic_llm.tasks import Inputs
-from arabic_llm.workflows import classify, fine_tune
+from arabic_llm.workflows import classify, fine_tune, settings
 
 log = logging.getLogger(__name__)
 shares_work = False
@@ -37,6 +38,8 @@ def run(config: RunConfig, directory: Path) -> float:
     tracker = tracking.start(config.tracking, directory, identity(config))
     data = classify.rows(config)
     fitted = classify.fitted(config, data)
+    task = settings.training(config)
+    disk_room.refuse_short(config.model, config.adapter, task, directory, fitted.num_labels or 0)
     classify.announce(config, data, fitted)
     trained = classify.fine_tune(config, data, fitted, directory, tracker)
     report = classify.evaluate(config, data, trained, directory)

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arabic_llm.config import paths
 from arabic_llm.config.data import SourceConfig
 from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.config.run import RunConfig
@@ -117,13 +118,15 @@ def of_model(model: ModelConfig) -> Need:
 
 def of_suite_task(task: str, settings: SuiteTask, root: Path) -> Need:
     """Return what a run needs of one entry of its suite."""
+    name, check = f"suite task {task}", partial(_read_suite_task, task, settings, root)
+    if settings.path is None and _is_built_in(task, settings.folder):
+        return Need(name, note="built in")
+    if settings.path is not None and (root / settings.path).exists():
+        return Need(name, note=f"{root / settings.path} is yours and stays as it is", check=check)
     from arabic_llm import downloads, hub
     from arabic_llm.evaluation import loading, suites
     from arabic_llm.evaluation.foreign import MissingBenchmarkError
 
-    name, check = f"suite task {task}", partial(suites.load, SuiteConfig("", {task: settings}), root)
-    if settings.path is not None and (root / settings.path).exists():
-        return Need(name, note=f"{root / settings.path} is yours and stays as it is", check=check)
     try:
         folders = {id_: loading.benchmark_folder(id_, root) for id_ in suites.hub_ids(task, settings)}
     except MissingBenchmarkError as error:
@@ -135,6 +138,19 @@ def of_suite_task(task: str, settings: SuiteTask, root: Path) -> Need:
     )
     note = "" if fetched else "yours, stays as it is" if folders else "built in"
     return Need(name, fetched, note, check)
+
+
+def _is_built_in(task: str, folder: str) -> bool:
+    """Return whether code of ours makes a task's documents; lm-eval, which takes seconds, is not asked."""
+    file = paths.PACKAGE / "evaluation" / "tasks" / folder / f"{task}.yaml"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return any(line.startswith("custom_dataset: !function ") for line in lines)
+
+
+def _read_suite_task(task: str, settings: SuiteTask, root: Path) -> None:
+    from arabic_llm.evaluation import suites
+
+    suites.load(SuiteConfig("", {task: settings}), root)
 
 
 def _is_brought(need: Need) -> bool:

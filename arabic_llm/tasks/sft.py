@@ -10,9 +10,9 @@ from arabic_llm.config.compose import identity
 from arabic_llm.config.run import RunConfig
 from arabic_llm.data.tokens import chat, token_rows
 from arabic_llm.errors import UserError
+from arabic_llm.memory import disk_room
 from arabic_llm.models import bases, tokenization
 from arabic_llm.profiling import training_fit
-from arabic_llm.reports import held_out_loss
 from arabic_llm.tasks import Inputs
 from arabic_llm.training import checkpoint
 from arabic_llm.workflows import settings, training_rows
@@ -46,7 +46,7 @@ def dry_run(config: RunConfig) -> None:
     for line in chat.notes(codec, config.model.chat_template, config.adapter.path):
         log.info("%s", line)
     encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, None)
-    token_rows.refuse_great_loss([encoded.ledger], config.data, task.max_length)
+    token_rows.refuse_great_loss([encoded], config.data, task.max_length)
     total = sum(len(row.input_ids) for row in encoded.rows)
     log.info("%s", encoded.ledger)
     log.info("%s tokens an epoch in %s sequences", f"{total:,}", f"{len(encoded.rows):,}")
@@ -56,9 +56,11 @@ def dry_run(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the loss on dev rows (on train rows where there are none), in nats a supervised token."""
+    from arabic_llm.reports import held_out_loss  # matplotlib
     from arabic_llm.workflows import fine_tune
 
     config = machine.settled(config)
+    disk_room.refuse_short(config.model, config.adapter, settings.training(config), directory)
     tracker = tracking.start(config.tracking, directory, identity(config))
     trained = fine_tune.fine_tune(config, directory, tracker)
     outcome = files.read_json(trained / "outcome.json")

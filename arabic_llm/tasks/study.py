@@ -7,10 +7,11 @@ from pathlib import Path
 from arabic_llm import machine, processes, tracking
 from arabic_llm.config.compose import identity
 from arabic_llm.config.run import RunConfig
+from arabic_llm.memory import disk_room
 from arabic_llm.models import placement
 from arabic_llm.tasks import Inputs
 from arabic_llm.tasks.sft import dry_run as dry_run_of_training
-from arabic_llm.workflows import compare, evaluate, fine_tune
+from arabic_llm.workflows import compare, evaluate, fine_tune, settings
 
 shares_work = True  # its parts share theirs
 _SIDES = ("base", "tuned")
@@ -30,6 +31,7 @@ def dry_run(config: RunConfig) -> None:
 def run(config: RunConfig, directory: Path) -> float:
     """Return the tuned model's mean score, a share of 1; the report is `<directory>/report.html`."""
     whole, config = machine.settled(config, whole=True), machine.settled(config)
+    disk_room.refuse_short(config.model, config.adapter, settings.training(config), directory)
     tracker = tracking.start(config.tracking, directory, identity(config))
     folder = directory / "evaluation"
     base = evaluate.evaluate(whole, None, folder / "base")

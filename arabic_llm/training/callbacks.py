@@ -148,20 +148,57 @@ def has_stopped_early(path: Path, patience: int | None) -> bool:
     return patience is not None and processes.from_main(lambda: is_past_it(patience))
 
 
+class LeftError(Exception):
+    """A signal came while something was measured: what is measured is left where it is."""
+
+
 class StopCalmly(TrainerCallback):  # type: ignore[misc]
-    """After a signal: finish the step, save a checkpoint, stop."""
+    """After a signal: finish the step, save a checkpoint, stop; what is only measured is left at once."""
 
     def __init__(self) -> None:
         """Start with no signal."""
         self.signal: signal.Signals | None = None
+        self._is_measuring = False
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Ask the trainer for a checkpoint and the end, if a signal came to any process of the run."""
+        if self.is_asked():
+            self.stop_after_a_checkpoint(control)
+
+    def is_asked(self) -> bool:
+        """Return whether a signal came to any process of the run: all ask at the same place."""
         self.signal = next(filter(None, processes.gather(self.signal)), None)
-        if self.signal is not None:
-            control.should_save = control.should_training_stop = True
+        return self.signal is not None
+
+    @staticmethod
+    def stop_after_a_checkpoint(control: TrainerControl) -> None:
+        """Have the trainer save a checkpoint and end."""
+        control.should_save = control.should_training_stop = True
+
+    def heed(self) -> None:
+        """Leave what is being measured, if a signal came: all processes ask. Raises LeftError."""
+        if self.is_asked():
+            raise LeftError
+
+    @contextmanager
+    def measuring(self, step: int) -> Iterator[None]:
+        """Leave at once after a signal, where it is one process: it changes no weight.
+
+        Raises LeftError; before the first step, where there is nothing to save, KeyboardInterrupt.
+        """
+        self._is_measuring = processes.count() == 1
+        try:
+            yield
+        except LeftError:
+            if step > 0 or self.signal is None:
+                raise
+            raise KeyboardInterrupt(
+                f"interrupted ({self.signal.name}) before the first step; the same command begins there"
+            ) from None
+        finally:
+            self._is_measuring = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -174,6 +211,8 @@ class StopCalmly(TrainerCallback):  # type: ignore[misc]
             if self.signal is not None:
                 raise KeyboardInterrupt
             self.signal = signal.Signals(number)
+            if self._is_measuring:
+                raise LeftError
 
         before = {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

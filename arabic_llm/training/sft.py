@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -25,8 +25,9 @@ from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError
 from arabic_llm.models.placement import Placement, micro_batch
 from arabic_llm.tracking import Tracker
-from arabic_llm.training import batches, callbacks, checkpoint, schedule
-from arabic_llm.training.held_out_loss import Drift, HeldOut
+from arabic_llm.training import batches, callbacks, checkpoint, held_out_budget, schedule
+from arabic_llm.training.held_out_budget import Texts, no_texts
+from arabic_llm.training.held_out_loss import Drift
 from arabic_llm.training.observer import Nobody, Observer
 from arabic_llm.training.schedule import Schedule
 from arabic_llm.training.trainer import GuardedClassifier, GuardedTrainer, keep_dtypes, trained_dtypes
@@ -52,14 +53,14 @@ _MEMORY = ("measured", "predicted")
 class Material:
     """What is learned from: rows for training, in which mix, and rows for the loss on unseen ones.
 
-    `held_out` are texts of each language, whose loss says what is forgotten.
+    `held_out` returns texts of each language, whose loss says what is forgotten, cut to a share of them.
     """
 
     train: Sequence[TokenRow]
     dev: Sequence[TokenRow]
     hash: str
     mix: Mix
-    held_out: Mapping[str, HeldOut] = field(default_factory=dict)
+    held_out: Texts = no_texts
 
     @property
     def is_labelled(self) -> bool:
@@ -118,7 +119,7 @@ def train(
     train_set = batches.sequences(material.train, settings.max_length)
     names = batches.sources(train_set, material.train)
     sampler = schedule.sampler(settings, names, train_set["seq_lengths"], material.mix, run.seed)
-    plan = schedule.plan(sampler)
+    whole = plan = schedule.plan(sampler)
     metrics, patience = directory / callbacks.METRICS, settings.early_stopping_patience
     last = processes.from_main(lambda: _taken_up(directory, material.hash, mix_report.report(sampler)))
     if last and (last / _OF_FSDP).exists() != placement.fsdp:
@@ -141,6 +142,7 @@ def train(
         row_ids=batches.row_ids(train_set, material.train),
         keep=settings.save_total_limit,
         observer=run.observer,
+        calm=calm,
         model=model,
         args=_arguments(settings, placement, plan, run, has_dev=bool(material.dev), is_new=last is None),
         train_dataset=train_set.select(plan.order),
@@ -151,8 +153,8 @@ def train(
     )
     keep_dtypes(model, dtypes)
     trainer.remove_callback(PrinterCallback)
-    if material.held_out:
-        trainer.add_callback(Drift(trainer.nats, material.held_out, directory, run.tracker))
+    if texts := held_out_budget.within(material.held_out, plan, counts, settings.save_steps, directory):
+        trainer.add_callback(Drift(trainer.nats, texts, (directory, run.tracker), whole.num_steps, calm))
     log.info(
         "training: %s steps, from step %s", f"{plan.num_steps:,}", checkpoint.step_of(last) if last else 0
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 from transformers import Trainer
 from trl import SFTTrainer
 
-from arabic_llm import files, processes
+from arabic_llm import disk, files, processes
 from arabic_llm.config.complaints import typed_list
 from arabic_llm.data.tokens.chat import IGNORED, TokenRow
 from arabic_llm.errors import HardwareError, TrainingError
 from arabic_llm.models import finite, placement
 from arabic_llm.training import checkpoint, class_loss, optimizer_state
+from arabic_llm.training.callbacks import StopCalmly
 from arabic_llm.training.observer import Observer
 from arabic_llm.training.schedule import Schedule
 
@@ -32,12 +35,20 @@ class _Guards(Trainer):  # type: ignore[misc]
     """Stops a trainer at the first non-finite value and commits its checkpoints."""
 
     def __init__(
-        self, *, schedule: Schedule, row_ids: list[list[str]], keep: int, observer: Observer, **options: Any
+        self,
+        *,
+        schedule: Schedule,
+        row_ids: list[list[str]],
+        keep: int,
+        observer: Observer,
+        calm: StopCalmly,
+        **options: Any,
     ) -> None:
         """Take the trainer's own options, the schedule, each sequence's row names, checkpoints to keep."""
         options["callbacks"] = [*observer.callbacks(), *options["callbacks"]]
         super().__init__(**options)
         self._observer = observer
+        self._calm = calm
         self._schedule = schedule
         self._row_ids = row_ids
         self._keep = keep
@@ -105,14 +116,9 @@ class _Guards(Trainer):  # type: ignore[misc]
         Raises TrainingError when it is not finite.
         """
         self.model.eval()
-        total = torch.zeros((), dtype=torch.float64)
-        tokens = 0
-        with torch.no_grad():
-            for batch in self._dev_batches():
-                inputs = self._prepare_inputs(batch)
-                tokens += self._num_predicted(inputs["labels"])
-                with self.compute_loss_context_manager():
-                    total += self.compute_loss(self.model, inputs, num_items_in_batch=1).double().cpu()
+        is_first = self.state.global_step == 0
+        with self._calm.measuring(0) if is_first else nullcontext(), torch.no_grad():
+            total, tokens = self._dev_sums()
         if self.args.average_tokens_across_devices:
             total /= processes.count()  # compute_loss has made up for the mean over processes
         metrics = {"eval_loss": float(total) / tokens}
@@ -121,6 +127,19 @@ class _Guards(Trainer):  # type: ignore[misc]
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _dev_sums(self) -> tuple[torch.Tensor, int]:
+        """Return the loss on the dev set, summed over its labels, and how many there are."""
+        total, tokens = torch.zeros((), dtype=torch.float64), 0
+        loader = DataLoader(self.eval_dataset, self.args.eval_batch_size, collate_fn=self.data_collator)
+        for batch in tqdm(loader, desc="loss on dev", unit="batch", leave=False):
+            if self.state.global_step == 0:
+                self._calm.heed()
+            inputs = self._prepare_inputs(batch)
+            tokens += self._num_predicted(inputs["labels"])
+            with self.compute_loss_context_manager():
+                total += self.compute_loss(self.model, inputs, num_items_in_batch=1).double().cpu()
+        return total, tokens
 
     def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Take up the weights of a checkpoint, in the types they are trained in."""
@@ -139,9 +158,6 @@ class _Guards(Trainer):  # type: ignore[misc]
         """Return how many labels of a batch the loss counts: of tokens, not the first one of a row."""
         return int((labels[:, 1:] != IGNORED).sum())
 
-    def _dev_batches(self) -> DataLoader[Any]:
-        return DataLoader(self.eval_dataset, self.args.eval_batch_size, collate_fn=self.data_collator)
-
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint, then seal it; older ones go only after that.
 
@@ -149,7 +165,7 @@ class _Guards(Trainer):  # type: ignore[misc]
         """
         finite.refuse(self.model, f"step {self.state.global_step}, before its checkpoint")
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        with files.room_on_disk(folder):
+        with disk.room_for(folder):
             # Trainer's own: SFTTrainer would write a model card into every checkpoint.
             Trainer._save_checkpoint(self, model, trial)
             processes.wait()  # each has written its part
@@ -200,24 +216,27 @@ class _Guards(Trainer):  # type: ignore[misc]
 class GuardedTrainer(_Guards, SFTTrainer):  # type: ignore[misc]
     """An SFTTrainer with guards: token rows."""
 
-    def nats(self, rows: Sequence[TokenRow]) -> NDArray[np.float64]:
-        """Return the loss of each row, summed over its labels.
+    def nats(self, rows: Sequence[TokenRow], after: Callable[[int], None]) -> NDArray[np.float64]:
+        """Return the loss of each row, summed over its labels; `after` is told the rows of each batch done.
 
         Training goes on as if it had not been asked: no random number is drawn (a DataLoader draws one),
-        no metric of TRL's is touched, the mode of the model is as it was. Raises TrainingError where a loss
-        is not finite.
+        no metric of TRL's is touched, the mode of the model is as it was, also when `after` raises. Raises
+        TrainingError where a loss is not finite.
         """
         was_training, size = self.model.training, self.args.per_device_eval_batch_size
         self.model.eval()
         losses = np.zeros(len(rows))
         by_length = sorted(range(len(rows)), key=lambda number: len(rows[number].input_ids))
-        with torch.no_grad(), self.compute_loss_context_manager():
-            for start in range(0, len(rows), size):
-                batch = by_length[start : start + size]
-                inputs = self._prepare_inputs(self.data_collator([_feature(rows[n]) for n in batch]))
-                log_probs_BT = self.model(**inputs, fused_lm_head=True).log_probs  # noqa: N806 (shape)
-                losses[batch] = -log_probs_BT.double().sum(1).cpu().numpy()
-        self.model.train(was_training)
+        try:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                for start in range(0, len(rows), size):
+                    batch = by_length[start : start + size]
+                    inputs = self._prepare_inputs(self.data_collator([_feature(rows[n]) for n in batch]))
+                    log_probs_BT = self.model(**inputs, fused_lm_head=True).log_probs  # noqa: N806 (shape)
+                    losses[batch] = -log_probs_BT.double().sum(1).cpu().numpy()
+                    after(len(batch))
+        finally:
+            self.model.train(was_training)
         if not np.isfinite(losses).all():
             raise TrainingError(self._unlike_a_loss("the loss on held-out texts", losses.sum()))
         return losses

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     with processes.main_first():
         train = token_rows.encode(codec, rows.train, config.data, task.max_length, cache)
         dev = token_rows.encode(codec, rows.dev, config.data, task.max_length, cache)
-    token_rows.refuse_great_loss([train.ledger, dev.ledger], config.data, task.max_length)
+    token_rows.refuse_great_loss([train, dev], config.data, task.max_length)
     mix = training_rows.mix_of(config.data, train.rows)
     seen = lint.lint(codec, rows.train, train, questions)
     for line in seen.lines():
@@ -68,7 +69,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     model, outcome = sft.train(
         adapted(config, base, place),
         codec.tokenizer,
-        sft.Material(train.rows, dev.rows, seen.hash, mix, held_out_loss.encode(codec, texts)),
+        sft.Material(train.rows, dev.rows, seen.hash, mix, partial(held_out_loss.encode, codec, texts)),
         task,
         place,
         observed(directory / "training", config.seed, tracker, fitted),

@@ -34,7 +34,7 @@ def look(config: RunConfig, rows: Rows, dropped: list[LeftOut]) -> Seen:
     changes = [line for ledger in (*rows.ledgers, encoded.ledger) for line in ledger.where_changed()]
     notes, share = [*codec.notes, *map(str, rows.ledgers), str(encoded.ledger), *changes], 0.0
     try:
-        token_rows.refuse_great_loss([encoded.ledger], config.data, task.max_length)
+        token_rows.refuse_great_loss([encoded], config.data, task.max_length)
         seen = lint.lint(codec, rows.train, encoded, "not looked for by task=inspect")
         notes, share = [*notes, *seen.lines()], seen.supervised_share
     except DataError as error:

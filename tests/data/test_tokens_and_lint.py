@@ -1,6 +1,7 @@
 """Token rows are encoded once, counted from themselves, and too great a loss stops the run."""
 
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -72,9 +73,30 @@ def test_a_dry_run_writes_no_tokens(tiny_codec, tmp_path):
 def test_too_great_a_loss_stops_the_run_and_says_the_three_cures(tiny_codec, tmp_path):
     encoded = token_rows.encode(tiny_codec, [*ROWS[:1], *LONG * 3], data(), 32, tmp_path)
     with pytest.raises(DataError, match=r"3 of 4 rows would be lost, 3 of them: longer than") as error:
-        token_rows.refuse_great_loss([encoded.ledger], data(), 32)
+        token_rows.refuse_great_loss([encoded], data(), 32)
     for cure in ("task.max_length", "data.overflow=cut", "data.max_lost_share"):
         assert cure in str(error.value)
+
+
+def test_the_length_that_holds_the_rows_is_said_from_the_cache_too(tiny_codec, tmp_path):
+    rows = [question_answer(f"r:{n}", "س", "كلمة " * n) for n in (1, 20, 40, 90)]
+    lengths = [len(row.input_ids) for row in token_rows.encode(tiny_codec, rows, data(), 512, None).rows]
+    half = data("data.max_lost_share=0.5")
+    for settings, said in (
+        (data(), f"(now 32) to {lengths[3]}, which holds all; set data.overflow=cut; or raise"),
+        (
+            half,
+            f"(now 32) to {lengths[1]}, which holds enough of them, or {lengths[3]}, which holds all; set",
+        ),
+    ):
+        for _ in range(2):
+            encoded = token_rows.encode(tiny_codec, rows, settings, 32, tmp_path)
+            with pytest.raises(DataError, match=re.escape(said)):
+                token_rows.refuse_great_loss([encoded], settings, 32)
+    enough = token_rows.encode(tiny_codec, rows, half, lengths[1], None)
+    token_rows.refuse_great_loss([enough], half, lengths[1])  # as was said
+    whole = token_rows.encode(tiny_codec, rows, data(), lengths[3], None)
+    assert len(whole.rows) == len(rows)
 
 
 def test_a_loss_below_the_share_is_counted(tiny_codec, tmp_path):
@@ -82,12 +104,12 @@ def test_a_loss_below_the_share_is_counted(tiny_codec, tmp_path):
     assert (
         str(encoded.ledger) == "tokens: 11 rows in, 10 kept, 1 dropped (1 longer than task.max_length=32)"
     )
-    token_rows.refuse_great_loss([encoded.ledger], data(), 32)
+    token_rows.refuse_great_loss([encoded], data(), 32)
 
 
 def test_train_and_dev_are_judged_together(tiny_codec):
-    train = token_rows.encode(tiny_codec, ROWS * 2, data(), 32, None).ledger
-    dev = token_rows.encode(tiny_codec, [*ROWS[:1], *LONG], data(), 32, None).ledger
+    train = token_rows.encode(tiny_codec, ROWS * 2, data(), 32, None)
+    dev = token_rows.encode(tiny_codec, [*ROWS[:1], *LONG], data(), 32, None)
     token_rows.refuse_great_loss([train, dev], data(), 32)  # 1 of 22, though half of dev
     with pytest.raises(DataError, match="1 of 2 rows would be lost"):
         token_rows.refuse_great_loss([dev], data(), 32)

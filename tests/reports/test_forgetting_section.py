@@ -142,6 +142,13 @@ def test_the_figure_of_the_drift_has_every_point_and_its_band():
     assert '<td class="worse">forgotten</td>' in text
 
 
+def test_the_page_says_how_much_of_the_texts_was_read():
+    assert "of each text was read" not in page(NOTHING, held_out_loss.courses(METRICS, 100))
+    first = {**METRICS[1], "held_out_share": 0.125}
+    text = page(NOTHING, held_out_loss.courses([first, *METRICS[2:]], 100))
+    assert "The first 12.5% of each text was read: more would have taken over a fiftieth of the" in text
+
+
 def test_the_csv_has_means_and_losses_at_full_precision():
     rows = list(
         csv.DictReader(io.StringIO(forgetting.comma_separated(FOUND, held_out_loss.courses(METRICS, 100))))

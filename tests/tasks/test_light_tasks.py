@@ -66,6 +66,9 @@ def _loaded(home, *overrides):
         ("task=report", "task.folders=[one,two]"),
         ("task=compare", "task.base=one", "task.tuned=two"),
         ("task=plan", "hw=4gb"),
+        ("task=download", "dry_run=true", "model=qwen2_0_5b", "data=cidar"),
+        ("dry_run=true", "data=local", "data.path=my.jsonl", "hw=cpu"),
+        ("dry_run=true", "hw=4gb", "adapter=qlora"),
     ],
     ids=" ".join,
 )
@@ -74,8 +77,3 @@ def test_a_task_without_a_model_is_light(home, overrides):
     assert not modules & TORCH
     assert not modules & LIBRARIES
     assert seconds < CPU_SECONDS * 1.5  # of a machine that does other things too
-
-
-def test_a_download_asks_for_no_torch(home):
-    modules, _ = _loaded(home, "task=download", "dry_run=true")
-    assert not modules & TORCH

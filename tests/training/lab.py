@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ class Lab:
         """Train and return (model, outcome)."""
         rows_hash = token_rows.data_hash(self.train_rows)
         texts = held_out.load(self.config.task.held_out, Path(), []) if self.follows else {}
-        followed = held_out_loss.encode(self.codec, texts)
+        followed = partial(held_out_loss.encode, self.codec, texts)
         material = sft.Material(self.train_rows, self.dev_rows, rows_hash, self.mix, followed)
         run = sft.Run(directory, self.config.seed, self.tracker, watch(directory))
         return sft.train(self.model, self.codec.tokenizer, material, self.config.task, self.place, run)

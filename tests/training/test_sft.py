@@ -11,7 +11,7 @@ import pytest
 import torch
 from lab import Lab, learned
 
-from arabic_llm import files
+from arabic_llm import disk, files
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError, TrainingError
 from arabic_llm.memory.static import MIN_8BIT
 from arabic_llm.models import adapter
@@ -398,11 +398,11 @@ def test_each_librarys_way_of_saying_that_the_disk_is_full_is_understood(tmp_pat
     folder = tmp_path / "checkpoint-1"
     folder.mkdir()
     (folder / "file").symlink_to("/dev/full")  # every write to it fails with ENOSPC
-    with pytest.raises(HardwareError, match="no room on the disk"), files.room_on_disk(folder):
+    with pytest.raises(HardwareError, match="no room on the disk"), disk.room_for(folder):
         write(folder / "file")
     assert not folder.exists()
 
 
 def test_other_errors_of_writing_are_not_called_a_full_disk(tmp_path):
-    with pytest.raises(PermissionError), files.room_on_disk(tmp_path / "checkpoint-1"):
+    with pytest.raises(PermissionError), disk.room_for(tmp_path / "checkpoint-1"):
         raise PermissionError("no")

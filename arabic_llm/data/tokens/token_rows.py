@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow
@@ -34,6 +35,7 @@ class TokenRows:
 
     rows: list[TokenRow]
     ledger: Ledger
+    too_long: list[int] = field(default_factory=list)  # tokens of each row that was dropped for them
 
 
 def encode(
@@ -78,32 +80,49 @@ def data_hash(rows: Sequence[TokenRow]) -> str:
 
 
 def _encode_now(codec: Codec, rows: Sequence[Row], data: DataConfig, max_length: int) -> TokenRows:
-    ledger, encoded = Ledger("tokens"), []
+    ledger, encoded, too_long = Ledger("tokens"), [], []
     for row in tqdm(rows, desc="encoding", unit="row", leave=False, delay=2):
         result = chat.encode(codec, row, max_length, data.overflow)
         if isinstance(result, str):
             ledger.drop(result, row.id)
+            whole = chat.encode(codec, row, sys.maxsize, data.overflow)
+            too_long += [] if isinstance(whole, str) else [len(whole[0].input_ids)]
         else:
             ledger.keep()
             ledger.change("answer changed by the chat template", result[0].was_changed, [row.id])
             encoded += result
-    return TokenRows(encoded, ledger)
+    return TokenRows(encoded, ledger, too_long)
 
 
-def refuse_great_loss(ledgers: Sequence[Ledger], data: DataConfig, max_length: int) -> None:
+def refuse_great_loss(encoded: Sequence[TokenRows], data: DataConfig, max_length: int) -> None:
     """Raise DataError when more than data.max_lost_share of all rows is dropped, or all of the first."""
+    ledgers = [one.ledger for one in encoded]
     rows_in = sum(ledger.rows_in for ledger in ledgers)
     dropped = sum((ledger.dropped for ledger in ledgers), Counter[str]())
     lost = dropped.total()
     if lost > data.max_lost_share * rows_in or not ledgers[0].kept:
         reason, count = dropped.most_common(1)[0]
-        cure = f"Raise task.max_length (now {max_length}), set data.overflow=cut"
-        if reason.startswith("the chat template"):
-            cure = "Choose another model.chat_template, mend it or those rows"
         raise DataError(
             f"data={data.name}: {lost:,} of {rows_in:,} rows would be lost, {count:,} of them:"
-            f" {reason}. {cure}, or raise data.max_lost_share (now {data.max_lost_share})"
+            f" {reason}. {_cure(encoded, data, max_length, (reason, lost))} data.max_lost_share"
+            f" (now {data.max_lost_share})"
         )
+
+
+def _cure(encoded: Sequence[TokenRows], data: DataConfig, max_length: int, why: tuple[str, int]) -> str:
+    """Return what to set so that fewer rows are lost, up to the last word before the share."""
+    reason, lost = why
+    if reason.startswith("the chat template"):
+        return "Choose another model.chat_template, mend it or those rows, or raise"
+    lengths = sorted((length for one in encoded for length in one.too_long), reverse=True)
+    if not lengths:
+        return "Mend these rows, or raise"
+    rows_in = sum(one.ledger.rows_in for one in encoded)
+    spared = max(0, int(data.max_lost_share * rows_in) - (lost - len(lengths)))
+    enough = lengths[min(spared, len(lengths) - 1)]
+    some = f"{enough}, which holds enough of them, or {lengths[0]}, which holds all"
+    holds = some if enough < lengths[0] else f"{enough}, which holds all"
+    return f"Raise task.max_length (now {max_length}) to {holds}; set data.overflow=cut; or raise"
 
 
 def _note_of(path: Path) -> Path:
@@ -115,7 +134,8 @@ def _write(path: Path, encoded: TokenRows) -> None:
     columns = {name: [getattr(row, name) for row in encoded.rows] for name in _COLUMNS}
     with files.writing(path) as file:
         parquet.write_table(pyarrow.table(columns), file)
-    files.write_state(_note_of(path), {"rows": files.sha256(path), "ledger": encoded.ledger.as_dict()})
+    note = {"rows": files.sha256(path), "ledger": encoded.ledger.as_dict(), "too_long": encoded.too_long}
+    files.write_state(_note_of(path), note)
 
 
 def _read(path: Path, note: Path) -> TokenRows:
@@ -124,4 +144,4 @@ def _read(path: Path, note: Path) -> TokenRows:
     if not path.is_file() or files.sha256(path) != said["rows"]:
         raise DamagedError(f"{path} is gone or damaged")
     rows = [TokenRow(**values) for values in parquet.read_table(path).to_pylist()]
-    return TokenRows(rows, Ledger.from_dict(said["ledger"]))
+    return TokenRows(rows, Ledger.from_dict(said["ledger"]), said["too_long"])

@@ -1,0 +1,121 @@
+"""The jobs of a sweep's folder: what this grid asks for, what another left there, how each one ended."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.conf import HydraConf
+from hydra.core.global_hydra import GlobalHydra
+
+from arabic_llm import files, result
+from arabic_llm.config import naming
+from arabic_llm.result import RESULT
+from arabic_llm.rundir import MANIFEST
+
+log = logging.getLogger(__name__)
+_TABLE = "results.csv"
+_STATE = "sweep.json"  # the jobs of the grid that ran here last, and how those ended that made no result
+_NAMED = 4  # jobs, in a line
+Row = tuple[str, dict[str, str], float | str, str]  # name, what was typed, metric, how it ended
+_DONE, _LEFT = "done", "of another grid"
+
+
+@dataclass
+class Grid:
+    """The jobs of one command: their names in the sweep's folder, and how those ended that failed."""
+
+    folder: Path
+    jobs: list[str]
+    ended: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> how, and what was typed
+    taken: dict[str, tuple[int, list[str]]] = field(default_factory=dict)  # by which job of this command
+
+    def end(self, name: str, how: str | None, job: HydraConf) -> None:
+        """Keep how a job ended (None: with a result), and write the table."""
+        self.ended.pop(name, None)
+        if how is not None:
+            self.ended[name] = {"how": how, "typed": list(job.overrides.task)}
+        files.write_state(self.folder / _STATE, {"jobs": self.jobs, "ended": self.ended})
+        if rows := _rows(self):
+            files.write_text(self.folder / _TABLE, _table(rows, naming.of_sweep(job)))
+
+
+def begin(job: HydraConf) -> Grid:
+    """Return the grid of a command, after saying which of its jobs are done, begun, new, or left over.
+
+    Writes nothing yet: it may be a dry run.
+    """
+    folder = Path(job.sweep.dir)
+    names = naming.of_jobs(job, GlobalHydra.instance().config_loader())
+    if job.runtime.output_dir != str((folder / names[int(job.job.num)]).absolute()):
+        return Grid(folder, [])  # named otherwise, by hydra.sweep.subdir
+    names = list(dict.fromkeys(names))
+    state = files.kept(folder / _STATE, files.read_state) or {"jobs": [], "ended": {}}
+    before = list(dict.fromkeys([*state["jobs"], *_finished(folder)]))
+    done = [name for name in names if (folder / name / RESULT).exists()]
+    begun = [name for name in names if name not in done and (folder / name / MANIFEST).exists()]
+    new = [name for name in names if name not in (*done, *begun)]
+    log.info(
+        "sweep of %s %s: %s",
+        *(len(names), "job" if len(names) == 1 else "jobs"),
+        ", ".join(
+            f"{len(o)} {what}" for o, what in ((done, "done before"), (begun, "begun"), (new, "new")) if o
+        ),
+    )
+    if before and set(before) != set(names):
+        added = [name for name in names if name not in before]
+        left = [name for name in before if name not in names]
+        parts = [f"{what}: {_some(own)}" for what, own in (("added", added), ("left over", left)) if own]
+        log.info("another grid ran in %s before; %s", folder, "; ".join(parts))
+    return Grid(folder, names, {name: how for name, how in state["ended"].items() if name not in done})
+
+
+def _finished(folder: Path) -> dict[str, tuple[dict[str, str], float]]:
+    """Return name -> (what was typed, metric) of each finished job of a folder."""
+    found = {}
+    for path in sorted(folder.glob(f"*/{RESULT}")):
+        if ".aside-" not in path.parent.name:
+            words = shlex.split(files.read_state(path.with_name(MANIFEST), is_old_too=True)["command"])
+            typed = naming.values(words[words.index("arabic_llm.run") + 1 :])
+            found[path.parent.name] = typed, result.read(path)["metric"]
+    return found
+
+
+def _rows(grid: Grid) -> list[Row]:
+    """Return what is known of each job of a folder that has ended, by its name."""
+    rows: list[Row] = [(name, *own, _DONE) for name, own in _finished(grid.folder).items()]
+    finished = {name for name, *_ in rows}
+    rows += [
+        (name, naming.values(end["typed"]), "", end["how"])
+        for name, end in grid.ended.items()
+        if name not in finished
+    ]
+    return [
+        (name, typed, metric, f"{how}, {_LEFT}" if grid.jobs and name not in grid.jobs else how)
+        for name, typed, metric, how in sorted(rows, key=lambda row: row[0])
+    ]
+
+
+def _table(rows: list[Row], swept: list[str]) -> str:
+    """Return results.csv: a row for each job that ended, a column for each key that tells them apart."""
+    keys = naming.telling_apart([typed for _, typed, *_ in rows], swept)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["job", *keys, "metric", "status"])
+    for name, typed, metric, how in rows:
+        cells = (name, *(typed.get(key, "") for key in keys), metric, how)
+        writer.writerow(map(files.spreadsheet_cell, cells))
+    return table.getvalue()
+
+
+def _some(names: Iterable[str]) -> str:
+    """Return the first of some names, and the number of the others."""
+    listed = list(names)
+    more = f" and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
+    return ", ".join(listed[:_NAMED]) + more

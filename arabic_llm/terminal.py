@@ -1,0 +1,90 @@
+"""The terminal has our own lines: what libraries remark goes to run.log; a closed one ends no run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_OURS = "arabic_llm"
+
+
+class _Lines(logging.StreamHandler):  # type: ignore[type-arg]
+    """Our lines on the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Go on where nobody reads any longer, or the file that is written to is full: run.log says it."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
+class _Log(logging.FileHandler):
+    """A run's log."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        """Raise what kept a line from being written: a full disk ends a run like any other file's."""
+        if isinstance(error := sys.exc_info()[1], OSError):
+            raise error
+        super().handleError(record)
+
+
+@contextmanager
+def ours() -> Iterator[None]:
+    """Show our lines alone, of libraries errors only; put back what was there in the end."""
+    handler = _Lines(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.addFilter(lambda record: _is_ours(record) or record.levelno >= logging.ERROR)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        try:
+            sys.stdout.flush()
+        except OSError:  # it would be tried again at the end of the process, and be said there
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def copied_to(path: Path) -> Iterator[None]:
+    """Copy every line that the user sees to a file, and what libraries remark: only there."""
+    handler = _Log(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    others = _Log(path, encoding="utf-8")
+    others.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    others.setLevel(logging.WARNING)
+    others.addFilter(lambda record: not _is_ours(record))
+    apart = [logger for logger in _libraries() if not logger.propagate]  # with lines of their own on stderr
+    kept = [(logger, logger.handlers, logger.level) for logger in apart]
+    logging.getLogger(_OURS).addHandler(handler)
+    for logger in (logging.getLogger(), *apart):
+        if logger in apart:
+            logger.handlers = []
+            logger.setLevel(logging.WARNING)
+        logger.addHandler(others)
+    try:
+        yield
+    finally:
+        logging.getLogger(_OURS).removeHandler(handler)
+        logging.getLogger().removeHandler(others)
+        for logger, handlers, level in kept:
+            logger.handlers = handlers
+            logger.setLevel(level)
+        handler.close()
+        others.close()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] == _OURS
+
+
+def _libraries() -> list[logging.Logger]:
+    """Return the loggers of what is imported, each library's own."""
+    known = logging.getLogger().manager.loggerDict
+    found = [logging.getLogger(name) for name in list(known) if "." not in name]
+    return [logger for logger in found if logger.name != _OURS]
