@@ -22,6 +22,8 @@ SMALL = (
     "task.learning_rate=2e-3",
 )
 
+BRIEF = ("task.max_steps=1", "task.held_out.num_bytes=0", "data.dev_share=0")
+
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
@@ -136,11 +138,10 @@ def test_a_judge_is_named_wherever_its_kinds_are_counted(study, beside):
 
 
 def test_a_study_sorts_its_mistakes_once(beside, study):
-    short = ("task.max_steps=1", "task.held_out.num_bytes=0", "data.dev_share=0")
     with serving() as server:
         server.after = 1  # the judge answers once, and then fails
         judge = (f"judge.endpoint={server.url}", "judge.model=tired")
-        status, said = beside("task=study", *SMALL, *short, *judge, "hydra.run.dir=tired")
+        status, said = beside("task=study", *SMALL, *BRIEF, *judge, "hydra.run.dir=tired")
     assert status == 0, said
     # It is asked for the base model and the tuned one, and not again for the comparison.
     assert said.count("mistakes stay 'other'") == 2
@@ -157,7 +158,9 @@ def test_a_study_sorts_its_mistakes_once(beside, study):
 
 
 def test_evaluations_and_token_rows_are_shared_between_runs(beside):
-    status, said = beside("task=study", *SMALL, "adapter.rank=4", "hydra.run.dir=other")
+    status, said = beside(
+        "task=study", *SMALL, "task.held_out.num_bytes=0", "adapter.rank=4", "hydra.run.dir=other"
+    )
     assert status == 0
     assert "base model: evaluated before" in said
     assert "tuned model: evaluated on" in said
@@ -356,7 +359,7 @@ def test_full_fine_tuning_in_another_template_is_studied_too_and_says_so(program
 
 
 def test_qlora_is_studied_with_the_same_quantisation_before_and_after(program, tmp_path):
-    status, said = program("task=study", "adapter=qlora", *SMALL[:4], "hydra.run.dir=mine")
+    status, said = program("task=study", "adapter=qlora", *SMALL[1:4], *BRIEF, "hydra.run.dir=mine")
     assert status == 0, said
     for name in ("base", "tuned"):
         result = json.loads((tmp_path / "mine" / "evaluation" / name / "result.json").read_text())
@@ -386,7 +389,8 @@ def test_raw_text_is_packed_and_trained_on(program, tmp_path):
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
     status, said = program(
         *("data=local", "data.path=texts.jsonl", "data.columns.text=text", "task.max_steps=3", "hw=cpu"),
-        *("task.max_length=64", "task.effective_batch_size=2", "hydra.run.dir=mine"),
+        *("task.max_length=64", "task.effective_batch_size=2", "task.held_out.num_bytes=0"),
+        "hydra.run.dir=mine",
     )
     assert status == 0, said
     assert "100.0% of them supervised" in said
