@@ -74,13 +74,14 @@ FULL = {"nf4": False, "rank": None, "weights": Precision.float32}
 @pytest.mark.parametrize(
     ("shape", "changes"),
     [
-        (model_config("qwen2_1_5b").architecture, {}),
+        (model_config("qwen2_0_5b").architecture, {}),
         (model_config("qwen2_0_5b").architecture, {"checkpointing": False, "accumulates": False}),
         (model_config("qwen2_0_5b").architecture, FULL | {"accumulates": False}),
         (model_config("gemma2_2b").architecture, {}),
-        (model_config("gemma2_2b").architecture, {"checkpointing": False, "tokens": 256}),
-        (qwen3(28), {}),
-        (qwen3(28), {"checkpointing": False, "nf4": False}),
+        # a rehearsal in full takes long: half as deep says as much
+        (replace(model_config("gemma2_2b").architecture, num_hidden_layers=14), {"checkpointing": False}),
+        (qwen3(16), {}),
+        (qwen3(14), {"checkpointing": False, "nf4": False}),
     ],
     ids=lambda value: value.model_type if isinstance(value, ArchitectureConfig) else str(value),
 )
