@@ -146,7 +146,9 @@ TASKS = [
 ]
 
 
-@pytest.mark.parametrize("owner", {*settings_types(RunConfig), *TASKS}, ids=lambda owner: owner.__name__)
+@pytest.mark.parametrize(
+    "owner", sorted({*settings_types(RunConfig), *TASKS}, key=lambda owner: owner.__name__)
+)
 def test_every_setting_says_when_it_is_read(owner):
     hints = get_type_hints(owner)
     leaves = [

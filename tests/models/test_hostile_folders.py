@@ -17,7 +17,16 @@ from conftest import compose_config
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.data.tokens import chat
 from arabic_llm.errors import UserError
-from arabic_llm.models import adapter, adapter_settings, bases, load, opening, placement, tokenization
+from arabic_llm.models import (
+    adapter,
+    adapter_files,
+    adapter_settings,
+    bases,
+    load,
+    opening,
+    placement,
+    tokenization,
+)
 from arabic_llm.models.bases import Base
 
 TINY = PACKAGE / "models" / "tiny"
@@ -288,7 +297,7 @@ def refused(folder, parts):
     return str(said.value)
 
 
-@pytest.mark.parametrize("name", [ADAPTER, adapter.ABOUT])
+@pytest.mark.parametrize("name", [ADAPTER, adapter_files.ABOUT])
 def test_an_adapter_without_settings_is_refused(name, trained, tmp_path, parts):
     broken = shutil.copytree(trained, tmp_path / "adapter")
     for kind, content in (NO_SETTINGS | {"no field": b"{}"}).items():
