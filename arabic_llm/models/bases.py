@@ -108,7 +108,9 @@ def files_hash(folder: Path, cache_dir: Path) -> str:
 def _folder(model: ModelConfig, *, network: bool) -> Path:
     """Return where the model lies: in the package, model.path, models/<name>, the hub's cache, the hub."""
     if model.builtin:
-        return PACKAGE / "models" / model.name
+        if _missing(own := PACKAGE / "models" / model.name):
+            raise MissingModelError(f"model={model.name} is not built in; leave model.builtin=true out")
+        return own
     given = place(model)
     if model.path is not None or given.exists():
         if missing := _missing(given):

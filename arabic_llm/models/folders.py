@@ -50,7 +50,9 @@ def check_shape(model: ModelConfig, folder: Path) -> None:
     except ConfigError as error:
         raise ConfigError(f"{error}; take the file of the model again, or set model.path") from error
     for key, expected in model.architecture.fields().items():
-        if (value := found.get(key)) is not None and value != expected:
+        value = found.get(key)
+        # What is not there at all is seen when it is loaded.
+        if value != expected and (value is not None or key in said):
             setting = f"{OTHER}.{key}" if key in model.architecture.other else key
             raise ConfigError(
                 f"{path}: {key} is {value}, but model={model.name} says {expected};"

@@ -28,7 +28,7 @@ from arabic_llm.models import opening
 from arabic_llm.models.bases import Base
 from arabic_llm.models.folders import check_shape
 from arabic_llm.models.placement import Placement
-from arabic_llm.models.shape import refuse_unknown
+from arabic_llm.models.shape import refuse_other, refuse_unknown
 
 _AUTO_CLASSES = {ModelKind.causal: AutoModelForCausalLM, ModelKind.masked: AutoModelForMaskedLM}
 HEADS = ("score", "classifier")  # what transformers calls the head of a decoder, of an encoder
@@ -80,6 +80,7 @@ def base_model(
             **options,
         )
     _refuse_strays((model.name, base.folder), found, loaded, head)
+    refuse_other(model.architecture, loaded.config)
     if placement.device == "cpu":
         _never_repack(loaded)
     if placement.embedding_on_host:

@@ -12,6 +12,7 @@ from arabic_llm.errors import ConfigError
 from arabic_llm.models.families import OTHER
 
 _BEFORE_5 = ("rope_scaling", "rope_theta")  # of transformers: read as rope_parameters
+_OF_SOME = ("max_position_embeddings", "type_vocab_size")  # which not every family has
 _OF_LAYERS = "layer_types"  # filled in by classes that have it
 
 
@@ -38,3 +39,18 @@ def refuse_unknown(a: ArchitectureConfig) -> None:
         if name not in known:
             guess = did_you_mean(f"model.architecture.{OTHER}.{name}", sorted(known))
             raise ConfigError(f"{kind.__name__} has no field '{name}' (model.architecture.{OTHER}){guess}")
+    for name in _OF_SOME:
+        if getattr(a, name) is not None and name not in known:
+            raise ConfigError(f"{kind.__name__} has no field '{name}'; leave model.architecture.{name} out")
+
+
+def refuse_other(a: ArchitectureConfig, config: PretrainedConfig) -> None:
+    """Refuse fields that config.json leaves to its class, where somebody says another."""
+    found = config.to_dict()
+    for name in (*a.other, *_OF_SOME):
+        expected, setting = a.fields().get(name), f"{OTHER}.{name}" if name in a.other else name
+        if expected is not None and name not in _BEFORE_5 and found.get(name, expected) != expected:
+            raise ConfigError(
+                f"model.architecture.{setting}={expected}: the model that is there has {found[name]};"
+                " leave it out, or give the right model.path"
+            )
