@@ -3,18 +3,24 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from itertools import chain
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import compose_config, run_in
+from transformers import Qwen2Config, Qwen2ForCausalLM, TrainerState
+from trl import SFTConfig
 
 from arabic_llm import processes
 from arabic_llm.errors import ConfigError
 from arabic_llm.models import placement
+from arabic_llm.profiling import training_memory
 from arabic_llm.training import checkpoint
 
 TRAIN = (
@@ -232,3 +238,53 @@ def test_the_parts_of_the_processes_are_the_whole_and_about_as_large(monkeypatch
         assert sum(sizes[i] for i in parts[-1]) <= sum(sizes) / count + max(sizes)
         assert processes.share([], []) == []
     assert list(chain.from_iterable(parts)) == list(range(len(sizes)))
+
+
+def in_two_forks(work, seconds=60):
+    """Do some work in two forks of this process, as torchrun starts a run's: their exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    pids = []
+    for rank in ("0", "1"):
+        if not (pid := os.fork()):
+            status = 1
+            try:
+                os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}
+                os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+                with processes.together():
+                    work()
+                status = 0
+            finally:
+                os._exit(status)
+        pids.append(pid)
+    late = threading.Timer(seconds, lambda: [os.kill(pid, signal.SIGKILL) for pid in pids])
+    late.start()
+    states = [os.waitpid(pid, 0)[1] for pid in pids]
+    late.cancel()
+    return list(map(os.waitstatus_to_exitcode, states))
+
+
+SMALL = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "vocab_size": 32}
+
+
+@pytest.mark.parametrize("breaks_at", ["the beginning", "the end"])
+def test_no_process_waits_for_one_whose_measure_failed(tmp_path, breaks_at):
+    model = Qwen2ForCausalLM(Qwen2Config(**SMALL, num_attention_heads=2, num_key_value_heads=2)).train()
+    optimizer = torch.optim.AdamW(model.parameters())
+    args, state = SFTConfig(str(tmp_path), report_to="none", use_cpu=True), TrainerState(global_step=1)
+    ids = torch.ones(2, 4, dtype=torch.long)
+
+    def work():
+        is_broken = processes.rank() == 1
+        observer = training_memory.watch(tmp_path)
+        at_first = object() if is_broken and breaks_at == "the beginning" else model  # it takes no hook
+        observer.on_step_begin(args, state, None, model=at_first, optimizer=optimizer)
+        model(input_ids=ids, attention_mask=torch.ones(2, 4), labels=ids).loss.backward()
+        if is_broken and breaks_at == "the end":
+            observer.batches.insert(0, None)  # which has no width
+        observer.on_step_end(args, state, None)
+        assert (observer.found is None) == is_broken
+        assert processes.gather(processes.rank()) == [0, 1]  # both have come to the same place
+
+    assert in_two_forks(work) == [0, 0]
