@@ -119,15 +119,11 @@ def of_suite_task(task: str, settings: SuiteTask, root: Path) -> Need:
     """Return what a run needs of one entry of its suite."""
     from arabic_llm import downloads, hub
     from arabic_llm.evaluation import loading, suites
-    from arabic_llm.evaluation.foreign import MissingBenchmarkError
 
     name, check = f"suite task {task}", partial(suites.load, SuiteConfig("", {task: settings}), root)
     if settings.path is not None and (root / settings.path).exists():
         return Need(name, note=f"{root / settings.path} is yours and stays as it is", check=check)
-    try:
-        folders = {id_: loading.benchmark_folder(id_, root) for id_ in suites.hub_ids(task, settings)}
-    except MissingBenchmarkError as error:
-        return Need(name, note=str(error), check=check)  # which says so again: there is nothing to fetch
+    folders = {id_: loading.benchmark_folder(id_, root) for id_ in suites.hub_ids(task, settings)}
     fetched = tuple(
         (hub.Repository(id_, "main", _BENCHMARK, "dataset"), folder)
         for id_, folder in folders.items()
