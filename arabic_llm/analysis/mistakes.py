@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,6 +68,7 @@ class Change:
     low: float
     high: float
     holm_p: float
+    note: str = ""
 
     @property
     def verdict(self) -> str:
@@ -99,9 +100,10 @@ def changes(base: SortedMistakes, tuned: SortedMistakes, seed: int) -> list[Chan
         a, b = (np.array([made.get(k) == label for k in common], float) for made in (before, after))
         low, high = intervals.paired([(a, b)], seed=seed)
         p = statistics.sign_test(a, b)
-        rows.append((label, len(common), float(a.mean()), float(b.mean()), low, high, p))
-    corrected = statistics.holm([p for *_, p in rows])
-    return [Change(*row[:-1], holm_p=p) for row, p in zip(rows, corrected, strict=True)]
+        note = "" if (a != b).any() else statistics.NOTHING
+        rows.append(Change(label, len(common), float(a.mean()), float(b.mean()), low, high, p, note))
+    corrected = statistics.holm([row.holm_p for row in rows])
+    return [replace(row, holm_p=p) for row, p in zip(rows, corrected, strict=True)]
 
 
 def labels(*several: SortedMistakes) -> list[str]:

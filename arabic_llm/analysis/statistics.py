@@ -16,6 +16,7 @@ from arabic_llm.analysis.scores import Evaluation, Score
 from arabic_llm.config.fingerprint import differences
 from arabic_llm.errors import ConfigError
 
+NOTHING = "no item changed"
 _MAX_NAMED = 4  # differences named when two evaluations are refused
 _SAME = 12  # decimals of an item's weight
 
@@ -207,7 +208,7 @@ def _difference(case: _Case, seed: int) -> Difference:
 
 def _note(changes: Sequence[npt.NDArray[np.float64]], *, is_binary: bool) -> str:
     """Return what an interval cannot say: that nothing changed, or that it is no bootstrap's."""
-    said = "no item changed" if not any(part.any() for part in changes) else ""
+    said = NOTHING if not any(part.any() for part in changes) else ""
     if is_binary or not all(map(intervals.is_alike, changes)):
         return said
     return f"{said or 'every item changed alike'}: the bootstrap cannot tell"

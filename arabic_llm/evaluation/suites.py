@@ -193,11 +193,14 @@ def questions(chosen: list[SuiteEntry]) -> Iterator[str]:
 def hub_ids(name: str, settings: SuiteTask) -> list[str]:
     """Return the data sets of the hub that an entry of a suite asks for; none for what is built in.
 
-    Raises ConfigError for a folder or task that lm-eval does not have, MissingBenchmarkError for files that
-    cannot be read.
+    Nor for files that cannot be read: `load` says why. Raises ConfigError for a folder or task that lm-eval
+    does not have.
     """
-    with foreign.benchmark(name):
-        asked = task_files.index(name, settings)
+    try:
+        with foreign.benchmark(name):
+            asked = task_files.index(name, settings)
+    except MissingBenchmarkError:
+        return []
     paths = map(asked.dataset, asked.leaves)
     return sorted({path for path in paths if path and path not in _FILE_KINDS})
 

@@ -106,9 +106,14 @@ def with_adapter(
     doubt = f"does not fit {base.folder}: it belongs to another base model, or is damaged"
     with opening.opened(folder, doubt), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # all that PEFT warns of is refused below
-        adapted = PeftModel.from_pretrained(
-            model, folder, is_trainable=is_trainable, trust_remote_code=False
-        )
+        try:
+            adapted = PeftModel.from_pretrained(
+                model, folder, is_trainable=is_trainable, trust_remote_code=False
+            )
+        except KeyError as error:  # of modules_to_save
+            raise CheckpointError(
+                f"{folder / adapter_files.WEIGHTS} lacks {error}; train it again"
+            ) from error
     _refuse_strays(adapted, saved)
     adapted.tie_weights = _stay_as_loaded
     return adapted

@@ -60,8 +60,9 @@ def read(folder: Path) -> Saved:
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise CheckpointError(f"adapter.path: {folder} holds no adapter (no {name})")
-    config = opening.read_object(folder / CONFIG)
-    about = opening.read_object(folder / ABOUT) if (folder / ABOUT).exists() else {}
+    config = opening.read_object(folder / CONFIG, ("peft_type",))
+    ours = ("base_name", "base_revision")
+    about = opening.read_object(folder / ABOUT, ours) if (folder / ABOUT).exists() else {}
     _refuse_other_kinds(folder, config)
     return Saved(folder, config, _shapes(folder / WEIGHTS), about)
 

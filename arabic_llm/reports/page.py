@@ -54,6 +54,7 @@ def study(report: Study) -> str:
         report=report,
         mistakes=report.mistakes,
         shown=mistakes.shown,
+        points=tables.points,
         header=tables.HEADER,
         baselines_note=tables.BASELINES_NOTE,
         left_out=[*tables.left_out(report.base.judged), *tables.shortened(report.base.scores)],

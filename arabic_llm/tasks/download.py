@@ -125,12 +125,8 @@ def of_suite_task(task: str, settings: SuiteTask, root: Path) -> Need:
         return Need(name, note=f"{root / settings.path} is yours and stays as it is", check=check)
     from arabic_llm import downloads, hub
     from arabic_llm.evaluation import loading, suites
-    from arabic_llm.evaluation.foreign import MissingBenchmarkError
 
-    try:
-        folders = {id_: loading.benchmark_folder(id_, root) for id_ in suites.hub_ids(task, settings)}
-    except MissingBenchmarkError as error:
-        return Need(name, note=str(error), check=check)  # which says so again: there is nothing to fetch
+    folders = {id_: loading.benchmark_folder(id_, root) for id_ in suites.hub_ids(task, settings)}
     fetched = tuple(
         (hub.Repository(id_, "main", _BENCHMARK, "dataset"), folder)
         for id_, folder in folders.items()

@@ -231,7 +231,9 @@ def test_shares_before_and_after_are_of_the_same_items():
     indicator = np.array([1.0] * 30 + [0.0] * 10)
     assert (empty.low, empty.high) == intervals.tango(0, 30, 40)
     assert empty.holm_p == pytest.approx(2 * statistics.sign_test(indicator, np.zeros(40)))
-    assert mistakes.changes(base, base, seed=17)[0].verdict == "within noise"
+    same = mistakes.changes(base, base, seed=17)[0]
+    assert (same.verdict, same.note, empty.note) == ("within noise", "no item changed", "")
+    assert (same.low, same.high) == intervals.tango(0, 0, 40)
 
 
 def test_each_kind_is_explained_to_readers_and_to_a_judge():

@@ -130,6 +130,7 @@ def test_a_group_that_cannot_be_built_is_named_and_left_out(mine, caplog, group,
     (mine / "bad.yaml").write_text(f"group: bad\ntask: {group}\n")
     with pytest.raises(MissingBenchmarkError, match=f"suite task bad: {said}"):
         loaded("bad")
+    assert suites.hub_ids("bad", suite("bad").tasks["bad"]) == []
     with caplog.at_level(logging.WARNING):
         (entry,) = loaded("bad", "first", allow_missing=True)
     assert entry.name == "first"
