@@ -18,8 +18,9 @@ Texts = Callable[[float], Mapping[str, HeldOut]]  # share of each text's length 
 _OF_TRAINING = 0.02
 # A forward and a backward pass take three times what a forward pass does: Kaplan et al. (2001.08361), 2.1.
 _PASSES = 3
-# Every text stays, shorter: its interval is over the texts. Less than an eighth of one says nothing.
-_SHARES = (1.0, 3 / 4, 1 / 2, 3 / 8, 1 / 4, 3 / 16, 1 / 8)
+# Every text stays, shorter: its interval is over the texts. Less than a quarter of one, some five words,
+# says nothing.
+_SHARES = (1.0, 3 / 4, 1 / 2, 3 / 8, 1 / 4)
 
 
 def no_texts(_share: float) -> Mapping[str, HeldOut]:

@@ -41,7 +41,7 @@ def test_the_loss_is_of_every_token_and_byte_of_the_text(tmp_path):
     texts = held_out.load(lab.config.task.held_out, tmp_path, [])
     tokenizer, nats, tokens = lab.codec.tokenizer, 0.0, 0
     lab.model.eval()
-    read = [held_out_loss.cut(text, 1 / 8) for text in texts["en"]]  # all that so short a run allows
+    read = [held_out_loss.cut(text, 1 / 4) for text in texts["en"]]  # all that so short a run allows
     for text in read:
         ids = torch.tensor(
             [[lab.codec.end_of_text_id, *tokenizer(text, add_special_tokens=False).input_ids]]
@@ -57,7 +57,7 @@ def test_the_loss_is_of_every_token_and_byte_of_the_text(tmp_path):
     assert first["held_out_bits_per_byte/en"] == pytest.approx(nats / math.log(2) / num_bytes, rel=1e-5)
     rise = last["held_out_loss/en"] - first["held_out_loss/en"]
     assert last["held_out_rise/en"] == pytest.approx(rise, abs=1e-9)
-    assert first.pop("held_out_share") == 1 / 8
+    assert first.pop("held_out_share") == 1 / 4
     assert set(first) == {"step"} | {
         f"held_out_{what}/{language}"
         for what in ("loss", "bits_per_byte", "rise", "rise_stderr", "texts")
@@ -149,8 +149,8 @@ def test_the_loss_takes_a_fiftieth_of_the_training_and_the_texts_are_cut_for_it(
     assert budget(tmp_path, 100, 99) == (0.75, 150)
     assert "held-out texts: the first 75.0% of each (150 of 200 tokens), so that their" in caplog.text
     assert budget(tmp_path, 100, 40) == (3 / 8, 76)
-    assert budget(tmp_path, 4, 100) == (1 / 8, 24)
-    assert "their loss takes about 4% of so short a training" in caplog.text
+    assert budget(tmp_path, 4, 100) == (1 / 4, 50)
+    assert "their loss takes about 8% of so short a training" in caplog.text
 
 
 def test_a_run_keeps_the_texts_it_was_begun_with(tmp_path):
