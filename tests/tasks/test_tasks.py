@@ -135,7 +135,7 @@ def test_a_judge_is_named_wherever_its_kinds_are_counted(study, beside):
 
 
 def test_a_study_sorts_its_mistakes_once(beside, study):
-    short = ("task.max_steps=1", "task.held_out.num_bytes=0", "data.dev_share=0")
+    short = ("task.max_steps=1", "task.held_out.num_bytes=0")
     with serving() as server:
         server.after = 1  # the judge answers once, and then fails
         judge = (f"judge.endpoint={server.url}", "judge.model=tired")
