@@ -230,6 +230,13 @@ COMPARE = ("task=compare", *COMPARED)
         ((*MIX, "data.cleaning.min_chars=9"), "a mix"),
         ((*MIX, "data.columns.prompt=q"), "a mix"),
         (("data.cleaning.scripts=[arabic]",), "without min_script_share"),
+        (("data.dev_share=0",), "with data=sample, whose rows are generated for each split"),
+        (
+            ("data=local", "data.path=x", "data.test_files=[t]", "data.test_share=0.1"),
+            r"beside data\.test_files",
+        ),
+        (("task=classify", "data.max_rows=9"), "with data=sample, whose labelled sentences are generated"),
+        (("task=classify", "data.dedup=false"), "with data=sample, whose labelled sentences are generated"),
         (("data.labels=[a,b]",), "task=classify would read it"),
         (("task=classify", "data.overflow=cut"), "with task=classify"),
         (("task=evaluate", "data.max_rows=3"), "with task=evaluate"),
@@ -276,6 +283,7 @@ def test_a_setting_that_nothing_reads_in_this_combination_is_refused(command, sa
             "suite.limit=3",
             "task.max_steps=2",
         ),  # of a run to come
+        ("task=pretrain", "data.dev_share=0.1"),
         ("task=download", "adapter.rank=8", "hw.micro_batch_size=1"),
         ("task=inspect", "suite.allow_missing=true", "data.cleaning.drop_test_items=true"),
         ("hw=cpu", "hw.fsdp=true"),

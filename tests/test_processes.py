@@ -30,7 +30,6 @@ TRAIN = (
         "task.save_steps=2",
         "task.warmup_ratio=0",
         "tracking=none",
-        "data.dev_share=0.01",
     ),
     "hydra.run.dir=mine",
 )
@@ -207,7 +206,7 @@ def test_memory_that_runs_out_in_one_process_is_said_once_and_ends_all_with_a_ch
         "task.save_steps=1",
         "task.eval_steps=9",
     ]
-    given += ["task.effective_batch_size=8", "task.held_out.num_bytes=0", "data.dev_share=0"]
+    given += ["task.effective_batch_size=8", "task.held_out.num_bytes=0"]
     done = start_two(tmp_path, OUT_OF_MEMORY, *given, "tracking=none", "hydra.run.dir=mine")
     assert [status for status, _ in done] == [2, 2]
     (line,) = (line for _, said in done for line in said.splitlines() if "error" in line)

@@ -47,7 +47,7 @@ _SOURCE = {
     **_read("revision", Part.rows, why_not=unread.revision_of_data),
     **_read("license seen_in_training", Part.cleaning),
     **_read("profile without_steps max_rows sample_size", Part.rows, why_not=unread.of_a_source),
-    **_read("dedup on_bad_row", Part.rows),
+    **_read("dedup on_bad_row", Part.rows, why_not=unread.of_rows),
     **_read("weight", Part.rows, why_not=unread.weight),
 }
 READ: dict[type, dict[str, Rule]] = {
@@ -92,8 +92,8 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("language_quotas", Part.rows),
         **_read("labels labels_are_ordered", Part.labels),
         **_read("num_length_buckets", Part.training, Part.cleaning),
-        **_read("dev_share", Part.rows, Part.training),
-        **_read("test_share", Part.rows),
+        **_read("dev_share", Part.rows, Part.training, why_not=unread.dev_share),
+        **_read("test_share", Part.rows, why_not=unread.test_share),
         **_read("overflow max_lost_share", Part.tokens),
         **_read("engine", Part.cleaning),
     },
@@ -107,7 +107,7 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("min_script_share max_latin_words drop_echoes", Part.rows, why_not=unread.of_a_source),
         **_read("drop_test_items", Part.rows, why_not=unread.of_a_source),
         **_read("scripts allow_english_fallback", Part.rows, why_not=unread.scripts),
-        **_read("near_duplicates", Part.rows),  # of a mix over all its sources
+        **_read("near_duplicates", Part.rows, why_not=unread.of_rows),  # of a mix over all its sources
     },
     SuiteConfig: {
         **_read("name allow_missing", *_ITEMS, why_not=unread.items),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from arabic_llm.config.adapter import AdapterConfig, Method
-from arabic_llm.config.data import CleaningConfig, Engine, SourceConfig
+from arabic_llm.config.data import CleaningConfig, DataConfig, Engine, SourceConfig
 from arabic_llm.config.hw import Device, ExecutorConfig, ExecutorKind, HardwareConfig
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.run import RunConfig
@@ -83,11 +83,24 @@ def cluster(config: RunConfig, executor: ExecutorConfig) -> str | None:
     return of_executor(config, executor) or ("with hw.executor.kind=local" if is_local else None)
 
 
+def of_rows(config: RunConfig, owner: object) -> str | None:
+    """Refuse to choose among labelled sentences that are generated."""
+    is_classified = Part.labels in config.task.reads and Part.tokens not in config.task.reads
+    if config.data.builtin and is_classified and _is_of_data(config, owner):
+        return f"with data={config.data.name}, whose labelled sentences are generated as they are"
+    return None
+
+
+def _is_of_data(config: RunConfig, owner: object) -> bool:
+    return any(owner is one for one in (config.data, config.data.columns, config.data.cleaning))
+
+
 def of_a_source(config: RunConfig, owner: object) -> str | None:
     """Return why a setting of rows is not read: those of a mix are its sources'."""
     data = config.data
-    is_own = any(owner is one for one in (data, data.columns, data.cleaning))
-    if is_own and data.sources and data.path is None:
+    if (why := of_rows(config, owner)) is not None:
+        return why
+    if _is_of_data(config, owner) and data.sources and data.path is None:
         names = ", ".join(data.sources)
         return f"with data={data.name}, a mix: set it for a source (data.sources.<name>: {names})"
     return None
@@ -98,6 +111,22 @@ def of_files(config: RunConfig, owner: object) -> str | None:
     if getattr(owner, "builtin", False) or (owner is config.data.columns and config.data.builtin):
         return f"with data={config.data.name}, which is built in: for rows of your own take data=local"
     return of_a_source(config, owner)
+
+
+def dev_share(config: RunConfig, data: DataConfig) -> str | None:
+    """Refuse to draw dev rows where they are given; task=pretrain draws documents."""
+    return _share(config, data, data.dev_files, "dev_files")
+
+
+def test_share(config: RunConfig, data: DataConfig) -> str | None:
+    """Refuse to draw test rows where they are given."""
+    return _share(config, data, data.test_files, "test_files")
+
+
+def _share(config: RunConfig, data: DataConfig, given: list[str], name: str) -> str | None:
+    if data.builtin and Part.rows in config.task.reads:
+        return f"with data={data.name}, whose rows are generated for each split"
+    return f"beside data.{name}, which are that split" if given and not data.sources else None
 
 
 def hub_of_data(config: RunConfig, source: SourceConfig) -> str | None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from arabic_llm import files
 from arabic_llm.config.adapter import AdapterConfig, EarlierAdapter, Method
-from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import CheckpointError, ConfigError
@@ -183,8 +182,10 @@ def _is_same(named: str, base: Base) -> bool:
     folder = Path(named)
     if not (folder / "config.json").is_file():
         return False
-    return folder.resolve() == base.folder.resolve() or _weights(folder) == _weights(base.folder)
+    own = _weights(folder)
+    return folder.resolve() == base.folder.resolve() or (bool(own) and own == _weights(base.folder))
 
 
-def _weights(folder: Path) -> str:
-    return fingerprint({path.name: files.sha256(path) for path in sorted(folder.glob("*.safetensors"))})
+def _weights(folder: Path) -> dict[str, str]:
+    paths = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    return {path.name: files.sha256(path) for path in paths}
