@@ -147,7 +147,7 @@ def test_numbers_of_json_are_said_as_they_are_written(tmp_path, written):
 def test_numbers_stay_as_written_on_their_way_to_another_process():
     import pickle
 
-    from arabic_llm.data.reading.json_files import parse
+    from arabic_llm.data.reading.json_values import parse
 
     assert str(pickle.loads(pickle.dumps(parse("3.50")))) == "3.50"  # noqa: S301 (ours)
 

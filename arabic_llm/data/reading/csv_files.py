@@ -16,7 +16,9 @@ from arabic_llm.errors import DataError
 
 _DELIMITERS = (",", ";", "\t")
 _SEPARATOR = re.compile(r"\"?sep=(.)\"?")
-_HEAD = 20  # lines, from which a table's delimiter is told
+_HEAD, _HEAD_CHARACTERS = 20, 2**16  # lines, and of each, from which a table's delimiter is told
+_MOST_COLUMNS = 2**14  # Excel's; names that stand for themselves are kept for each row
+_MOST_DELIMITERS = 2**21  # of a row, the commas in its texts too: a book of six million words
 _LARGEST_CELL = 2**31 - 1  # csv's own limit of 128 Ki characters is a page of a book; ours is the row's
 
 
@@ -26,13 +28,15 @@ class _Span:
 
     first: int = 1
     num_characters: int = 0
+    num_delimiters: int = 0
     wrong_line: int = 0
     wrong: str = ""
 
 
 def read_csv(path: Path) -> Iterator[Record | Broken]:
     """Yield the rows of a table with commas, semicolons or tabs between its cells."""
-    head = [line.text for line in islice((line for line in lines(path) if line.text.strip()), _HEAD)]
+    filled = (line for line in lines(path) if line.text.strip())
+    head = [line.text[:_HEAD_CHARACTERS] for line in islice(filled, _HEAD)]
     named = _SEPARATOR.fullmatch(head[0].strip()) if head else None
     yield from _read_table(path, named[1] if named else _delimiter(head), has_separator=named is not None)
 
@@ -70,7 +74,7 @@ def _read_table(path: Path, delimiter: str, *, has_separator: bool = False) -> I
     span, header = first
     if span.wrong:
         raise DataError(f"{path}:{span.wrong_line}: {span.wrong}")
-    refuse_repeated(f"{path}:{span.first}", header)
+    _check_header(f"{path}:{span.first}", header)
     for span, cells in rows:
         place = f"{path}:{span.first}"
         if span.wrong:
@@ -83,11 +87,17 @@ def _read_table(path: Path, delimiter: str, *, has_separator: bool = False) -> I
             yield Broken(place, "a second header, its columns in another order")
 
 
+def _check_header(place: str, header: Sequence[str]) -> None:
+    if len(header) > _MOST_COLUMNS:
+        raise DataError(f"{place}: {len(header):,} columns; no table has more than {_MOST_COLUMNS:,}")
+    refuse_repeated(place, header)
+
+
 def _rows(path: Path, delimiter: str) -> Iterator[tuple[_Span, list[str]]]:
     """Yield rows that have cells, with the lines they stand on."""
     csv.field_size_limit(_LARGEST_CELL)
     spans = [_Span()]  # the last one is of the row that is being read
-    rows = csv.reader(_texts(path, spans), delimiter=delimiter, strict=True)
+    rows = csv.reader(_texts(path, delimiter, spans), delimiter=delimiter, strict=True)
     try:
         for cells in rows:
             span = spans.pop()
@@ -104,13 +114,19 @@ def _rows(path: Path, delimiter: str) -> Iterator[tuple[_Span, list[str]]]:
         ) from error
 
 
-def _texts(path: Path, spans: list[_Span]) -> Iterator[str]:
+def _texts(path: Path, delimiter: str, spans: list[_Span]) -> Iterator[str]:
     """Yield lines as csv takes them, and note in the last span what is wrong with them."""
     for line in lines(path):
         span = spans[-1]
         # The first line of a row may begin with the mark of a file that was joined behind another.
         text = line.text if span.num_characters else line.text.removeprefix("\ufeff")
         span.num_characters += len(line.text)
+        span.num_delimiters += line.text.count(delimiter)
+        if span.num_delimiters > _MOST_DELIMITERS:
+            raise DataError(
+                f"{path}:{span.first}: broken table: the row that begins here has more than"
+                f" {_MOST_DELIMITERS:,} delimiters; close its quotes, or take them out"
+            )
         if line.cut or span.num_characters > LONGEST_LINE_BYTES:
             raise DataError(
                 f"{path}:{span.first}: broken table: the row that begins here is longer than"

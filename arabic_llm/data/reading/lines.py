@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from codecs import getincrementaldecoder
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 from arabic_llm.data.reading.records import Broken, Record, shown
 from arabic_llm.errors import DataError
 
 # 64 MiB are some six million Arabic words: no row, but a file without line ends, or with an open quote.
 LONGEST_LINE_BYTES = 2**26
-_SKIPPED_BYTES = 2**20  # at a time, of a line that is too long
+_NO_BOUND = 2**40
+_PIECE_BYTES, _BUFFER_BYTES = 2**20, 2**16  # read at a time
+_MOST_EMPTY = 2**20  # lines: nobody writes so many, and to count a file of them takes minutes
+_MOST_UNPACKED, _TIMES_PACKED = (
+    2**27,
+    20,
+)  # texts are packed to a third, tables of one sentence to a twentieth
 _SHOWN_BYTES = 80  # of it
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 PACKED = {".gz": ("gzip", _GZIP), ".zst": ("zstd", _ZSTD)}
@@ -43,29 +51,41 @@ class Line(NamedTuple):
 def lines(path: Path, longest_bytes: int = LONGEST_LINE_BYTES) -> Iterator[Line]:
     """Yield the lines of a file, unpacked if its name ends in .gz or .zst; longer ones are cut.
 
-    Raises DataError when the file as a whole is not UTF-8, or damaged as it was packed.
+    Raises DataError when the file as a whole is not UTF-8, damaged as it was packed, unpacks to more than
+    a file of its size can hold, or goes on with empty lines.
     """
-    number = 0
-    try:
-        with _open(path) as file:
-            head = file.peek(max(map(len, _NO_UTF8)))
-            for signature, advice in _NO_UTF8.items():
-                if head.startswith(signature):
-                    raise DataError(f"{path}:1: {advice}")
-            while raw := file.readline(longest_bytes + 1):
-                number += 1
-                too_long = len(raw) > longest_bytes
-                yield _beginning(number, raw) if too_long else _line(number, raw)
-                while too_long and raw and not raw.endswith(b"\n"):
-                    raw = file.readline(_SKIPPED_BYTES)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path}:{number + 1}: damaged gzip file ({error}); copy it again") from error
-    except OSError as error:  # so does pyarrow say it
-        if path.suffix.lower() != ".zst":
-            raise
-        raise DataError(
-            f"{path}:{number + 1}: damaged zstd file ({shown(error)}); copy it again"
-        ) from error
+    at, empty = [0], 0
+    with _opened(path, at) as file:
+        while raw := file.readline(longest_bytes + 1):
+            at[0] += 1
+            empty = empty + 1 if raw.isspace() else 0
+            if empty > _MOST_EMPTY:
+                raise DataError(f"{path}:{at[0]}: more than {_MOST_EMPTY:,} empty lines; take them out")
+            too_long = len(raw) > longest_bytes
+            yield _beginning(at[0], raw) if too_long else _line(at[0], raw)
+            while too_long and raw and not raw.endswith(b"\n"):
+                raw = file.readline(_PIECE_BYTES)
+
+
+def texts(path: Path) -> Iterator[str]:
+    """Yield the text of a file in pieces, without its mark.
+
+    Raises DataError as `lines` does, and one that names a line which is no text.
+    """
+    decoder, is_first, is_text = getincrementaldecoder("utf-8")(), True, True
+    with _opened(path, [0]) as file:
+        while is_text and (raw := file.read(_PIECE_BYTES)):
+            try:
+                piece = decoder.decode(raw)
+            except UnicodeDecodeError:
+                is_text = False
+                continue
+            is_text = b"\0" not in raw
+            yield piece.removeprefix("\ufeff") if is_first else piece
+            is_first = False
+    if not is_text or decoder.getstate()[0]:
+        wrong = next(line for line in lines(path, _NO_BOUND) if line.wrong)
+        raise DataError(f"{path}:{wrong.number}: {wrong.wrong}")
 
 
 def read_texts(path: Path) -> Iterator[Record | Broken]:
@@ -78,6 +98,25 @@ def read_texts(path: Path) -> Iterator[Record | Broken]:
             yield Record(place, {"text": line.text.rstrip("\r\n")})
 
 
+@contextmanager
+def _opened(path: Path, at: list[int]) -> Iterator[BufferedReader]:
+    """Open a file at its first byte; `at` is the number of the line before the one that is read."""
+    try:
+        with _open(path) as file:
+            head = file.peek(max(map(len, _NO_UTF8)))
+            for signature, advice in _NO_UTF8.items():
+                if head.startswith(signature):
+                    raise DataError(f"{path}:1: {advice}")
+            yield file
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataError(f"{path}:{at[0] + 1}: damaged gzip file ({error}); copy it again") from error
+    except OSError as error:  # so does pyarrow say it
+        if path.suffix.lower() != ".zst":
+            raise
+        said = shown(error)
+        raise DataError(f"{path}:{at[0] + 1}: damaged zstd file ({said}); copy it again") from error
+
+
 def _open(path: Path) -> BufferedReader:
     suffix = path.suffix.lower()
     if suffix not in PACKED:
@@ -88,10 +127,41 @@ def _open(path: Path) -> BufferedReader:
     if head and head != signature:
         raise DataError(f"{path}:1: not a {name} file; take {suffix} off its name, or pack it with {name}")
     if name == "gzip":
-        return BufferedReader(cast(RawIOBase, gzip.open(path)))
+        return BufferedReader(_Unpacked(path, gzip.open(path)), _BUFFER_BYTES)
     from pyarrow import input_stream  # half a second, and few files are packed so
 
-    return BufferedReader(cast(RawIOBase, input_stream(str(path), compression="zstd")))
+    return BufferedReader(_Unpacked(path, input_stream(str(path), compression="zstd")), _BUFFER_BYTES)
+
+
+class _Unpacked(RawIOBase):
+    """The bytes of a packed file, of which there are no more than it can hold if it is one of texts."""
+
+    def __init__(self, path: Path, source: Any) -> None:
+        self._path, self._source = path, source
+        self._most = most_unpacked(path)
+        self._left = self._most
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = int(self._source.readinto(buffer))
+        self._left -= count
+        if self._left < 0:
+            raise DataError(
+                f"{self._path}: unpacks to more than {self._most >> 20:,} MiB, where texts of its size have"
+                " a tenth of it; if it is no damage, unpack it and give the file itself"
+            )
+        return count
+
+    def close(self) -> None:
+        self._source.close()
+        super().close()
+
+
+def most_unpacked(path: Path) -> int:
+    """Return the bytes that a packed file may unpack to."""
+    return _MOST_UNPACKED + _TIMES_PACKED * path.stat().st_size
 
 
 def _beginning(number: int, raw: bytes) -> Line:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from json import JSONDecodeError
 from typing import Any
 
-from arabic_llm.data.reading.json_files import parse
+from arabic_llm.data.reading.json_values import parse
 from arabic_llm.data.reading.records import listed, shown
 from arabic_llm.data.rows import Message
 
