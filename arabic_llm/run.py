@@ -116,7 +116,12 @@ def _help_or_run() -> None:
         sys.stdout.write(f"{help.said(topics)}\n")
         return
     compose.register()
-    _hydra_main()
+    try:
+        _hydra_main()  # a job's own errors are kept: what is raised, Hydra found in what was typed
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, OmegaConfBaseException):
+            raise
+        raise ConfigError(complaints.of_a_value(error)) from error
     if _failures:
         raise _failures[0]
 

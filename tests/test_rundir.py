@@ -72,7 +72,7 @@ def test_a_checkout_that_is_not_installed_says_so(config, monkeypatch):
     assert rundir.manifest(config)["versions"]["arabic-llm-of-a-checkout"] == "not installed"
 
 
-@pytest.mark.parametrize("file", [rundir.MANIFEST, rundir.RESULT, ".lock", "run.log"])
+@pytest.mark.parametrize("file", [rundir.MANIFEST, rundir.RESULT, "outputs.json", ".lock", "run.log"])
 def test_a_damaged_file_of_a_done_run_is_said_and_set_aside_and_the_run_is_done_once_more(
     config, file, caplog
 ):
