@@ -49,8 +49,9 @@ def unlike(directory: Path, done: dict[str, Any], cache_dir: Path) -> dict[str, 
 def _outputs(directory: Path) -> dict[str, str]:
     """Return the SHA-256 of what a run has made, by name; of pages that people may write in, none."""
     sealed: dict[Path, str] = {}  # hashed a moment ago, and may be large
-    for seal in directory.rglob(files.SEAL):
-        sealed |= {seal.parent / name: digest for name, digest in files.read_state(seal).items()}
+    for seal in (directory / trained / files.SEAL for trained in ("adapter", "model")):
+        if seal.is_file():
+            sealed |= {seal.parent / name: digest for name, digest in files.read_state(seal).items()}
     found = {}
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory)
