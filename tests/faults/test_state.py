@@ -14,9 +14,7 @@ def bench(nursery, tmp_path_factory):
     ("kind", "name", "damage"),
     [
         ("done study", "mine/adapter/adapter_model.safetensors", "one byte"),
-        ("done study", "mine/training/metrics.jsonl", "no number"),
         ("half study", "mine/training/checkpoint-2/SEALED.json", "list"),
-        ("half study", "mine/training/held_out.json", "folder"),
     ],
 )
 def test_the_numbers_come_back_after_damage(bench, kind, name, damage):
