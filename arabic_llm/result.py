@@ -1,4 +1,4 @@
-"""The last file of a finished run: its metric, and the hashes of all that it has left."""
+"""The last files of a finished run: the hashes of all that it has left, then its metric."""
 
 from __future__ import annotations
 
@@ -9,29 +9,36 @@ from arabic_llm import files
 from arabic_llm.errors import DamagedError
 
 RESULT = "result.json"
-_ABOUT = (RESULT, "manifest.json", "run.log")  # the run, not what it was run for
+_OUTPUTS = "outputs.json"
+_ABOUT = (RESULT, _OUTPUTS, "manifest.json", "run.log")  # the run, not what it was run for
 _MAY_GO = ("checkpoint-", "torn-", "wandb", ".")  # once the run is done
 _FOR_PEOPLE = (".md", ".html", ".txt")  # to read and to write in: they are to be there
 
 
 def write(directory: Path, metric: float, fingerprint: str) -> None:
     """Write the result of a run of this configuration; only then is the run done."""
-    done = {"metric": metric, "fingerprint": fingerprint, "outputs": _outputs(directory)}
+    files.write_state(directory / _OUTPUTS, _outputs(directory))
+    done = {"metric": metric, "fingerprint": fingerprint, "outputs": _OUTPUTS}
     files.write_state(directory / RESULT, done)
 
 
 def read(path: Path) -> dict[str, Any]:
     """Return what `write` wrote. Raises DamagedError when it is no longer that."""
-    done = {"outputs": {}} | files.read_state(path, is_old_too=True)
+    done = files.read_state(path, is_old_too=True)
     if not isinstance(done.get("metric"), int | float) or not isinstance(done.get("fingerprint"), str):
         raise DamagedError(f"{path} is damaged: it lacks metric, fingerprint")
     return done
 
 
-def unlike(directory: Path, outputs: dict[str, str], cache_dir: Path) -> dict[str, str]:
-    """Return which of a run's outputs are gone or changed, and which of the two."""
+def unlike(directory: Path, done: dict[str, Any], cache_dir: Path) -> dict[str, str]:
+    """Return which of a done run's outputs are gone or changed, and which of the two."""
+    if "outputs" not in done:  # of an earlier version
+        return {}
+    hashes: dict[str, str] | None = files.kept(directory / _OUTPUTS, files.read_state)
+    if hashes is None:
+        return {_OUTPUTS: "is gone or damaged"}
     said = {}
-    for name, digest in outputs.items():
+    for name, digest in hashes.items():
         if not (directory / name).is_file():
             said[name] = "is gone"
         elif digest and files.known_sha256(directory / name, cache_dir) != digest:
@@ -42,8 +49,9 @@ def unlike(directory: Path, outputs: dict[str, str], cache_dir: Path) -> dict[st
 def _outputs(directory: Path) -> dict[str, str]:
     """Return the SHA-256 of what a run has made, by name; of pages that people may write in, none."""
     sealed: dict[Path, str] = {}  # hashed a moment ago, and may be large
-    for seal in directory.rglob(files.SEAL):
-        sealed |= {seal.parent / name: digest for name, digest in files.read_state(seal).items()}
+    for seal in (directory / trained / files.SEAL for trained in ("adapter", "model")):
+        if seal.is_file():
+            sealed |= {seal.parent / name: digest for name, digest in files.read_state(seal).items()}
     found = {}
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory)

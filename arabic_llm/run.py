@@ -166,8 +166,13 @@ def _help_or_run() -> None:
         return
     compose.refuse_typed_secrets(sys.argv[1:])
     compose.register()
-    with compose.once():
-        _hydra_main()
+    try:
+        with compose.once():
+            _hydra_main()  # a job's own errors are kept: what is raised, Hydra found in what was typed
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, OmegaConfBaseException):
+            raise
+        raise ConfigError(complaints.of_a_value(error)) from error
     if _failures:
         raise sweep.of_all(_failures)
 

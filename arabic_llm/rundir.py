@@ -150,7 +150,7 @@ def _is_done(path: Path, before: dict[str, Any] | None, cache_dir: Path) -> bool
     done = files.kept(path / RESULT, result.read)
     if done is None or before is None or done["fingerprint"] != before["fingerprint"]:
         return False
-    unlike = result.unlike(path, done["outputs"], cache_dir)
+    unlike = result.unlike(path, done, cache_dir)
     if not unlike:
         return True
     said = [f"{path / name} {what}" for name, what in unlike.items()]

@@ -72,7 +72,7 @@ def test_a_checkout_that_is_not_installed_says_so(config, monkeypatch):
     assert rundir.manifest(config)["versions"]["arabic-llm-of-a-checkout"] == "not installed"
 
 
-@pytest.mark.parametrize("file", [rundir.MANIFEST, rundir.RESULT, ".lock", "run.log"])
+@pytest.mark.parametrize("file", [rundir.MANIFEST, rundir.RESULT, "outputs.json", ".lock", "run.log"])
 def test_a_damaged_file_of_a_done_run_is_said_and_set_aside_and_the_run_is_done_once_more(
     config, file, caplog
 ):
@@ -136,3 +136,12 @@ def test_a_seal_that_is_damaged_or_names_nothing_seals_nothing(tmp_path, name):
     assert files.is_whole(tmp_path)
     (tmp_path / files.SEAL).write_text(name)
     assert not files.is_whole(tmp_path)
+
+
+def test_what_is_torn_beside_the_checkpoints_does_not_keep_a_run_from_its_end(config):
+    start(config)
+    directory = Path(config.output_dir)
+    files.write_text(directory / "training" / "torn-checkpoint-1" / files.SEAL, "[]")
+    files.write_text(directory / "adapter.damaged-1" / files.SEAL, "[]")
+    rundir.write_result(directory, 0.25)
+    assert rundir.finished(directory) == 0.25

@@ -35,6 +35,13 @@ def one_line(error: HydraException | OmegaConfBaseException) -> str:
     return " ".join(str(error).split())
 
 
+def of_a_value(error: ValueError | OverflowError) -> str:
+    """Return what a user should read where Hydra fails at a value that it did not expect."""
+    first, *others = str(error).splitlines() or [""]
+    keys = [line.partition("full_key: ")[2] for line in others if "full_key: " in line]
+    return f"{keys[0] if keys else 'a value that was typed cannot be'}: {first.partition(' : ')[0]}"
+
+
 def typed_list(key: str, values: Iterable[str]) -> str:
     """Return what to type for a list of texts: quoted for the shell, and for Hydra where it needs that."""
     quoted = [value if _PLAIN.fullmatch(value) else _in_quotes(value) for value in values]

@@ -58,13 +58,13 @@ class Bench:
         log.unlink(missing_ok=True)
         pid, peak = self.nursery.start(cwd, (*arguments, "tracking=none")), 0
         deadline = time.monotonic() + seconds
-        while Path(f"/proc/{pid}").exists():
-            peak = max(peak, _peak_mib(pid))
-            if time.monotonic() > deadline:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                break
-            time.sleep(0.02)
+        try:
+            while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+                peak = max(peak, _peak_mib(pid))
+                time.sleep(0.02)
+        finally:  # when the campaign is stopped too: nothing is to write where the next case works
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         status = self.nursery.wait()
         said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
         return None if status == -signal.SIGKILL else status, said, peak

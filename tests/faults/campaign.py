@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import time
 from collections import Counter, defaultdict
@@ -34,6 +35,7 @@ _WORDS = 300  # characters of each
 def main() -> None:
     """Run the parts that were asked for, and write the table of all that was tried so far."""
     asked = _asked()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started ends with us
     folder = asked.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "tried.jsonl"
@@ -48,7 +50,7 @@ def main() -> None:
     try:
         with kept.open("a") as out:
             for part in asked.parts:
-                cases = list(_cases(bench, part, asked))
+                cases = [case for case in _cases(bench, part, asked) if asked.only in case.name]
                 for case in tqdm(cases, part, unit="case", disable=None):
                     if case.name in tried or (time.monotonic() - began) / 60 > asked.minutes:
                         continue
@@ -68,9 +70,10 @@ def _asked() -> argparse.Namespace:
     said.add_argument("parts", nargs="*", default=["kills", "mutants", "state", "hostile"])
     said.add_argument("--kills", type=int, default=200)
     said.add_argument("--mutants", type=int, default=10_000)
-    said.add_argument("--damages", type=int, default=99, help="of each state file; 99: every one there is")
+    said.add_argument("--damages", type=int, default=8, help="of each state file, drawn for each")
     said.add_argument("--seed", type=int, default=17)
     said.add_argument("--minutes", type=float, default=600.0, help="what is left then is left")
+    said.add_argument("--only", default="", help="cases that have this in their name")
     said.add_argument("--folder", type=Path, default=Path("outputs/faults"))
     said.add_argument("--report", type=Path, default=REPORT)
     return said.parse_args()
@@ -148,8 +151,8 @@ _MEANING = (
     "Kills are counted singly; a life of up to ten is one end. A done study, one between its stages and a"
     " done preparation have each of their files damaged in the ways of tests/faults/damages.py, and the"
     " command is then typed twice: the numbers must be those from before, or one line refuses. Mutants are"
-    " loaded, composed or read in one process, each within 20 seconds or 60; hostile folders in a fork"
-    " each, within 60 seconds and 2 GiB more than a friendly one takes."
+    " loaded, composed or read in one process, each within 20 seconds or 60; hostile folders in a fork each"
+    ", within 60 seconds and 2 GiB more than a friendly one takes."
 )
 
 

@@ -22,11 +22,19 @@ PREPARE = (
     *("task=prepare", "data=local", "data.path=raw", "hydra.run.dir=mine", "hw.num_processes=1"),
     *("data.cleaning.near_duplicates=0.8", "data.dev_share=0.1"),
 )
-_SECONDS = 240
+_SECONDS = 900  # of two runs that share their processor with eight
 # Read by what comes after; of all others one damage is enough, drawn for each.
 _STATE = (
     *("manifest.json", "result.json", "SEALED.json", "metrics.jsonl", "items.jsonl", "held_out.json"),
-    *("rows.json", "memory.json", ".lock", "prepared.json", "outcome.json", "trainer_state.json"),
+    *(
+        "rows.json",
+        "memory.json",
+        "outputs.json",
+        ".lock",
+        "prepared.json",
+        "outcome.json",
+        "trainer_state.json",
+    ),
 )
 
 
@@ -77,10 +85,10 @@ def cases(bench: Bench, num_each: int) -> Iterator[Case]:
             draw, is_state = bench.draw(name), path.name in _STATE or "/cache/" in name
             for damage in draw.sample(sorted(DAMAGES), min(num_each, len(DAMAGES)) if is_state else 1):
                 case = f"{kind}: {name}: {damage}"
-                yield Case("state", kind, case, lambda k=kind, n=name, d=damage: _damaged(bench, k, n, d))
+                yield Case("state", kind, case, lambda k=kind, n=name, d=damage: damaged(bench, k, n, d))
 
 
-def _damaged(bench: Bench, kind: str, name: str, damage: str) -> End:
+def damaged(bench: Bench, kind: str, name: str, damage: str) -> End:
     """Damage one file, type the command twice, and compare what was made with what it was."""
     folder, command = snapshots(bench)[kind]
     work = bench.folder / "damaged"

@@ -83,5 +83,5 @@ def batches(folder):
     for path in (folder / "outputs" / "cache" / "answers").glob("*.jsonl"):
         for line in path.read_text(encoding="utf-8").split("\n"):
             with contextlib.suppress(ValueError):
-                found.append(json.loads(line))
+                found.append(json.loads(line)["answers"])
     return found
