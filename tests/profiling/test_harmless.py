@@ -27,7 +27,7 @@ from arabic_llm.profiling.harmless import harmless
 PACKAGE = Path(__file__).parents[2] / "arabic_llm"
 TRAINING = (
     *("task=sft", "hw=cpu", "task.max_steps=3", "task.effective_batch_size=4", "task.eval_steps=9"),
-    *("task.save_steps=9", "task.held_out.num_bytes=0", "data.max_rows=60", "data.dev_share=0.01"),
+    *("task.save_steps=9", "task.held_out.num_bytes=0", "data.max_rows=60"),
 )
 EVALUATION = ("task=evaluate", "adapter=none", "hw=cpu", "suite=sample", "suite.limit=2")
 PRIVATE = r"(torch|trl|transformers)\..*?(\b_|experimental)"

@@ -22,7 +22,7 @@ SMALL = (
     "task.learning_rate=2e-3",
 )
 
-BRIEF = ("task.max_steps=1", "task.held_out.num_bytes=0", "data.dev_share=0")
+BRIEF = ("task.max_steps=1", "task.held_out.num_bytes=0")
 
 
 @pytest.fixture(scope="module")
