@@ -20,7 +20,7 @@ from arabic_llm.config.hw import ExecutorConfig, HardwareConfig
 from arabic_llm.config.model import ArchitectureConfig, ModelConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.suite import JudgeConfig, SuiteConfig, SuiteTask
-from arabic_llm.config.task import Part, TaskConfig
+from arabic_llm.config.task import Area, TaskConfig
 from arabic_llm.errors import ConfigError
 
 Why = Callable[[RunConfig, Any], str | None]  # of the settings and those beside it: why nothing reads it
@@ -30,35 +30,35 @@ Why = Callable[[RunConfig, Any], str | None]  # of the settings and those beside
 class Rule:
     """By which tasks a field is read, those that read one of some parts (none: all), and when it is not."""
 
-    parts: frozenset[Part]
+    parts: frozenset[Area]
     why_not: Why
 
 
-def _read(names: str, *parts: Part, why_not: Why = lambda _config, _owner: None) -> dict[str, Rule]:
+def _read(names: str, *parts: Area, why_not: Why = lambda _config, _owner: None) -> dict[str, Rule]:
     return {name: Rule(frozenset(parts), why_not) for name in names.split()}
 
 
-_TRAINED = (Part.training, Part.asking)
-_ITEMS = (Part.items, Part.asking)
+_TRAINED = (Area.training, Area.asking)
+_ITEMS = (Area.items, Area.asking)
 _SOURCE = {
-    **_read("name builtin language", Part.rows),
-    **_read("path files dev_files test_files shape", Part.rows, why_not=unread.of_files),
-    **_read("hub_id", Part.rows, why_not=unread.hub_of_data),
-    **_read("revision", Part.rows, why_not=unread.revision_of_data),
-    **_read("license seen_in_training", Part.cleaning),
-    **_read("profile without_steps max_rows sample_size", Part.rows, why_not=unread.of_a_source),
-    **_read("dedup on_bad_row", Part.rows, why_not=unread.of_rows),
-    **_read("weight", Part.rows, why_not=unread.weight),
+    **_read("name builtin language", Area.rows),
+    **_read("path files dev_files test_files shape", Area.rows, why_not=unread.of_files),
+    **_read("hub_id", Area.rows, why_not=unread.hub_of_data),
+    **_read("revision", Area.rows, why_not=unread.revision_of_data),
+    **_read("license seen_in_training", Area.cleaning),
+    **_read("profile without_steps max_rows sample_size", Area.rows, why_not=unread.of_a_source),
+    **_read("dedup on_bad_row", Area.rows, why_not=unread.of_rows),
+    **_read("weight", Area.rows, why_not=unread.weight),
 }
 READ: dict[type, dict[str, Rule]] = {
     RunConfig: _read("seed resume dry_run tracking data_root cache_dir output_dir"),
     ModelConfig: {
-        **_read("name kind builtin", Part.model),
-        **_read("path hub_id", Part.model, why_not=unread.place_of_model),
-        **_read("revision extra_files", Part.model, why_not=unread.hub_of_model),
-        **_read("chat_template stop_token pad_token end_of_text", Part.template),
-        **_read("max_length", Part.template),
-        **_read("learning_rate", Part.training, why_not=unread.learning_rate),
+        **_read("name kind builtin", Area.model),
+        **_read("path hub_id", Area.model, why_not=unread.place_of_model),
+        **_read("revision extra_files", Area.model, why_not=unread.hub_of_model),
+        **_read("chat_template stop_token pad_token end_of_text", Area.template),
+        **_read("max_length", Area.template),
+        **_read("learning_rate", Area.training, why_not=unread.learning_rate),
     },
     ArchitectureConfig: _read(
         "model_type hidden_size intermediate_size num_hidden_layers num_attention_heads head_dim vocab_size"
@@ -67,58 +67,58 @@ READ: dict[type, dict[str, Rule]] = {
         *_TRAINED,
     ),
     AdapterConfig: {
-        **_read("name method quantization path", Part.tuning, Part.asking),
-        **_read("dtype", Part.tuning),
+        **_read("name method quantization path", Area.tuning, Area.asking),
+        **_read("dtype", Area.tuning),
         **_read(
-            "rank alpha dropout target_modules use_dora use_rslora", Part.tuning, why_not=unread.low_rank
+            "rank alpha dropout target_modules use_dora use_rslora", Area.tuning, why_not=unread.low_rank
         ),
     },
     HardwareConfig: {
         **_read("name device usable_gib card_gib compute_capability precision num_cards", *_TRAINED),
         **_read("eval_batch_size", *_TRAINED),
-        **_read("micro_batch_size gradient_checkpointing", Part.training),
-        **_read("fsdp", Part.training, why_not=unread.shared_out),
-        **_read("optimizer_on_host", Part.training, why_not=unread.moments_on_host),
-        **_read("embedding_on_host", Part.training, why_not=unread.table_on_host),
-        **_read("num_processes", Part.cleaning),
+        **_read("micro_batch_size gradient_checkpointing", Area.training),
+        **_read("fsdp", Area.training, why_not=unread.shared_out),
+        **_read("optimizer_on_host", Area.training, why_not=unread.moments_on_host),
+        **_read("embedding_on_host", Area.training, why_not=unread.table_on_host),
+        **_read("num_processes", Area.cleaning),
     },
     ExecutorConfig: {
-        **_read("kind num_tasks", Part.cleaning, why_not=unread.of_executor),
-        **_read("mem_per_cpu_gb", Part.cleaning, why_not=unread.cluster),
-        **_read("partition time sbatch_args", Part.cleaning, why_not=unread.slurm),
+        **_read("kind num_tasks", Area.cleaning, why_not=unread.of_executor),
+        **_read("mem_per_cpu_gb", Area.cleaning, why_not=unread.cluster),
+        **_read("partition time sbatch_args", Area.cleaning, why_not=unread.slurm),
     },
     SourceConfig: _SOURCE,
     DataConfig: {
-        **_read("language_quotas", Part.rows),
-        **_read("labels labels_are_ordered", Part.labels),
-        **_read("num_length_buckets", Part.training, Part.cleaning),
-        **_read("dev_share", Part.rows, Part.training, why_not=unread.dev_share),
-        **_read("test_share", Part.rows, why_not=unread.test_share),
-        **_read("overflow max_lost_share", Part.tokens),
-        **_read("engine", Part.cleaning),
+        **_read("language_quotas", Area.rows),
+        **_read("labels labels_are_ordered", Area.labels),
+        **_read("num_length_buckets", Area.training, Area.cleaning),
+        **_read("dev_share", Area.rows, Area.training, why_not=unread.dev_share),
+        **_read("test_share", Area.rows, why_not=unread.test_share),
+        **_read("overflow max_lost_share", Area.tokens),
+        **_read("engine", Area.cleaning),
     },
     ColumnsConfig: _read(
         "messages prompt context history response rejected system text label subject unread_keys",
-        *(Part.rows,),
+        *(Area.rows,),
         why_not=unread.of_files,
     ),
     CleaningConfig: {
-        **_read("bidi_controls min_chars max_chars max_repetition", Part.rows, why_not=unread.of_a_source),
-        **_read("min_script_share max_latin_words drop_echoes", Part.rows, why_not=unread.of_a_source),
-        **_read("drop_test_items", Part.rows, why_not=unread.of_a_source),
-        **_read("scripts allow_english_fallback", Part.rows, why_not=unread.scripts),
-        **_read("near_duplicates", Part.rows, why_not=unread.of_rows),  # of a mix over all its sources
+        **_read("bidi_controls min_chars max_chars max_repetition", Area.rows, why_not=unread.of_a_source),
+        **_read("min_script_share max_latin_words drop_echoes", Area.rows, why_not=unread.of_a_source),
+        **_read("drop_test_items", Area.rows, why_not=unread.of_a_source),
+        **_read("scripts allow_english_fallback", Area.rows, why_not=unread.scripts),
+        **_read("near_duplicates", Area.rows, why_not=unread.of_rows),  # of a mix over all its sources
     },
     SuiteConfig: {
         **_read("name allow_missing", *_ITEMS, why_not=unread.items),
-        **_read("overall limit", Part.asking),
+        **_read("overall limit", Area.asking),
     },
     SuiteTask: {
         **_read("folder path reader data", *_ITEMS, why_not=unread.items),
         **_read("seed", *_ITEMS, why_not=unread.split),
-        **_read("language skill metrics num_fewshot chat limit aggregate seen_in_training", Part.asking),
+        **_read("language skill metrics num_fewshot chat limit aggregate seen_in_training", Area.asking),
     },
-    JudgeConfig: _read("endpoint model", Part.judge),
+    JudgeConfig: _read("endpoint model", Area.judge),
     TaskConfig: _read("name"),
     tasks.TrainingConfig: {
         **_read("learning_rate max_steps effective_batch_size max_length optimizer warmup_ratio"),
@@ -153,13 +153,13 @@ def refuse_unread(config: RunConfig, overrides: Iterable[str]) -> None:
             raise ConfigError(f"{key}={value} has no meaning {why}")
 
 
-def readers(parts: frozenset[Part]) -> list[str]:
+def readers(parts: frozenset[Area]) -> list[str]:
     """Return the tasks that read one of some parts, by name."""
     every = {name: node for name, node in vars(tasks).items() if isinstance(node, type)}
     return sorted(
         name.removesuffix("Config").lower()
         for name, node in every.items()
-        if issubclass(node, TaskConfig) and node.reads & parts and node.reads != frozenset(Part)
+        if issubclass(node, TaskConfig) and node.reads & parts and node.reads != frozenset(Area)
     )
 
 

@@ -20,7 +20,7 @@ class Optimizer(Enum):
     adamw_8bit = "adamw_8bit"  # moments of 8 bits in blocks (2110.02861): a quarter of the memory
 
 
-class Part(Enum):
+class Area(Enum):
     """A part of a configuration, of which a task says whether it reads it (config/reads.py)."""
 
     model = "model"  # where its files lie
@@ -49,9 +49,9 @@ class HeldOutConfig:
             raise ValueError(f"task.held_out.num_bytes must not be negative ({self.num_bytes})")
 
 
-_ROWS = frozenset({Part.model, Part.template, Part.rows})
-_TUNING = _ROWS | {Part.tokens, Part.items, Part.training, Part.tuning}
-_ASKING = frozenset({Part.model, Part.template, Part.asking, Part.judge})
+_ROWS = frozenset({Area.model, Area.template, Area.rows})
+_TUNING = _ROWS | {Area.tokens, Area.items, Area.training, Area.tuning}
+_ASKING = frozenset({Area.model, Area.template, Area.asking, Area.judge})
 
 
 @dataclass
@@ -59,7 +59,7 @@ class TaskConfig:
     """What to do; each task's own schema stands in its module."""
 
     model_kinds: ClassVar[tuple[ModelKind, ...]] = tuple(ModelKind)  # that it is for
-    reads: ClassVar[frozenset[Part]] = frozenset(Part)  # beside its own settings; one to come reads all
+    reads: ClassVar[frozenset[Area]] = frozenset(Area)  # beside its own settings; one to come reads all
     name: str = MISSING  # module of arabic_llm.tasks that runs it
 
 
@@ -125,7 +125,7 @@ class EvaluateConfig(TaskConfig):
 class CompareConfig(TaskConfig):
     """Schema of conf/task/compare.yaml."""
 
-    reads = frozenset({Part.judge})
+    reads = frozenset({Area.judge})
 
     base: str = MISSING  # folder of a run that was evaluated, or of an evaluation: <study>/evaluation/base
     tuned: str = MISSING  # that of the other one
@@ -178,14 +178,14 @@ class ClassifyConfig(TrainingConfig):
     """Schema of conf/task/classify.yaml."""
 
     model_kinds: ClassVar[tuple[ModelKind, ...]] = tuple(ModelKind)
-    reads = _ROWS | {Part.labels, Part.training, Part.tuning}
+    reads = _ROWS | {Area.labels, Area.training, Area.tuning}
 
 
 @dataclass
 class PretrainConfig(TrainingConfig):
     """Schema of conf/task/pretrain.yaml."""
 
-    reads = frozenset({Part.model, Part.template, Part.training})
+    reads = frozenset({Area.model, Area.template, Area.training})
 
     num_documents: int = MISSING  # generated, of some 27 tokens each
     export_to: str | None = None  # folder for the finished model; default: model/ of the run
@@ -214,7 +214,7 @@ class PlanConfig(TrainingConfig):
 class PrepareConfig(TaskConfig):
     """Schema of conf/task/prepare.yaml."""
 
-    reads = frozenset({Part.model, Part.rows, Part.items, Part.cleaning})
+    reads = frozenset({Area.model, Area.rows, Area.items, Area.cleaning})
 
     epochs: float = MISSING  # of the training that is planned with these rows
     effective_batch_size: int = MISSING  # its sequences per optimiser step
@@ -232,7 +232,7 @@ class InspectConfig(TaskConfig):
     """Schema of conf/task/inspect.yaml."""
 
     model_kinds: ClassVar[tuple[ModelKind, ...]] = (ModelKind.causal,)
-    reads = _ROWS | {Part.tokens, Part.items}
+    reads = _ROWS | {Area.tokens, Area.items}
     rows: int = MISSING  # how many are shown, spread over the data set
     ids: list[str] = field(default_factory=list)  # these rows instead, named as errors name them
     max_length: int = MISSING  # tokens a sequence, as in training

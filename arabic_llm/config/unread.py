@@ -13,7 +13,7 @@ from arabic_llm.config.hw import Device, ExecutorConfig, ExecutorKind, HardwareC
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.suite import SuiteTask
-from arabic_llm.config.task import HeldOutConfig, InspectConfig, Part, RobustnessConfig
+from arabic_llm.config.task import Area, HeldOutConfig, InspectConfig, RobustnessConfig
 
 
 def place_of_model(config: RunConfig, model: ModelConfig) -> str | None:
@@ -85,7 +85,7 @@ def cluster(config: RunConfig, executor: ExecutorConfig) -> str | None:
 
 def of_rows(config: RunConfig, owner: object) -> str | None:
     """Refuse to choose among labelled sentences that are generated."""
-    is_classified = Part.labels in config.task.reads and Part.tokens not in config.task.reads
+    is_classified = Area.labels in config.task.reads and Area.tokens not in config.task.reads
     if config.data.builtin and is_classified and _is_of_data(config, owner):
         return f"with data={config.data.name}, whose labelled sentences are generated as they are"
     return None
@@ -124,7 +124,7 @@ def test_share(config: RunConfig, data: DataConfig) -> str | None:
 
 
 def _share(config: RunConfig, data: DataConfig, given: list[str], name: str) -> str | None:
-    if data.builtin and Part.rows in config.task.reads:
+    if data.builtin and Area.rows in config.task.reads:
         return f"with data={data.name}, whose rows are generated for each split"
     return f"beside data.{name}, which are that split" if given and not data.sources else None
 
@@ -154,7 +154,7 @@ def scripts(config: RunConfig, cleaning: CleaningConfig) -> str | None:
 
 def items(config: RunConfig, owner: object) -> str | None:
     """Return why no item of the suite is looked at, where the task may ask for them."""
-    if config.task.reads & {Part.asking, Part.tuning}:
+    if config.task.reads & {Area.asking, Area.tuning}:
         return None
     read = [config.data, *config.data.sources.values()]
     is_asked = any(source.cleaning.drop_test_items for source in read)

@@ -11,14 +11,14 @@ from arabic_llm.config.suite import SuiteTask
 from arabic_llm.errors import DataError
 from arabic_llm.evaluation import foreign, local_copies, targets
 from arabic_llm.evaluation.foreign import MissingBenchmarkError
-from arabic_llm.evaluation.task_files import Asked
+from arabic_llm.evaluation.task_files import IndexedTasks
 
 log = logging.getLogger(__name__)
 _ELSEWHERE = {"dataset_path", "custom_dataset", "include"}  # where a task's YAML says its documents are
 _MOST_NAMED = 4  # subsets
 
 
-def load(name: str, settings: SuiteTask, asked: Asked, data_root: Path) -> dict[str, Any]:
+def load(name: str, settings: SuiteTask, asked: IndexedTasks, data_root: Path) -> dict[str, Any]:
     """Return leaf -> lm-eval's task, of those that have documents.
 
     Raises MissingBenchmarkError where there are none, or they cannot be read.
@@ -48,7 +48,7 @@ def _local_copy(settings: SuiteTask, data_root: Path) -> dict[str, local_copies.
     return local_copies.read(str(settings.reader), data_root / str(settings.path))
 
 
-def _from_local(name: str, asked: Asked, subsets: dict[str, local_copies.Splits]) -> dict[str, Any]:
+def _from_local(name: str, asked: IndexedTasks, subsets: dict[str, local_copies.Splits]) -> dict[str, Any]:
     """Return the tasks whose subsets the copy has; of a copy of many one may be asked alone."""
     wanted = {asked.config(leaf)["dataset_name"]: leaf for leaf in asked.leaves}
     known = {(entry.cfg or {}).get("dataset_name") for entry in asked.manager.task_index.values()}
@@ -68,7 +68,7 @@ def _from_local(name: str, asked: Asked, subsets: dict[str, local_copies.Splits]
     return _tasks(asked, name, dict(sorted(specs.items())))
 
 
-def _tasks(asked: Asked, name: str, specs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _tasks(asked: IndexedTasks, name: str, specs: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the tasks, each with what its groups and its spec change of its YAML."""
     own: list[dict[str, Any]] = []
     inline: list[dict[str, Any]] = []
@@ -81,7 +81,7 @@ def _tasks(asked: Asked, name: str, specs: dict[str, dict[str, Any]]) -> dict[st
     return {leaf: loaded[leaf] for leaf in specs}
 
 
-def _downloaded(asked: Asked, leaf: str, data_root: Path) -> dict[str, Any]:
+def _downloaded(asked: IndexedTasks, leaf: str, data_root: Path) -> dict[str, Any]:
     """Return where the data set of a task was downloaded to, if it was."""
     hub_id = asked.dataset(leaf)
     if hub_id and (folder := benchmark_folder(hub_id, data_root)).is_dir():

@@ -26,7 +26,7 @@ Changes = Mapping[str, Any]  # of a task's YAML
 
 
 @dataclass(frozen=True)
-class Asked:
+class IndexedTasks:
     """What an entry of a suite asks: its tasks, the groups they stand in, what these change of them."""
 
     manager: TaskManager
@@ -45,7 +45,7 @@ class Asked:
         return str(path) if path else None
 
 
-def index(name: str, settings: SuiteTask) -> Asked:
+def index(name: str, settings: SuiteTask) -> IndexedTasks:
     """Return what an entry of a suite asks: a task, a group or a tag of its folder.
 
     Raises ConfigError for what the folder does not have, MissingBenchmarkError for what cannot be read.
@@ -59,7 +59,7 @@ def index(name: str, settings: SuiteTask) -> Asked:
         raise ConfigError(f"suite.tasks: {settings.folder} has no task '{name}'; there are: {known}")
     walk = _Walk(name, settings.folder, manager.task_index)
     leaves = walk.named(name, {}, ())
-    return Asked(manager, leaves, walk.groups, walk.changes)
+    return IndexedTasks(manager, leaves, walk.groups, walk.changes)
 
 
 def _folder(name: str) -> Path:
