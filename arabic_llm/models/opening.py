@@ -172,7 +172,7 @@ def _constant(name: str) -> float:
     return math.inf
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     named = isinstance(error, LookupError) or not str(error)
     return _line(f"{type(error).__name__}: {error}" if named else error)
 
