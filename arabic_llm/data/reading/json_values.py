@@ -23,6 +23,8 @@ _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
 class Written(float):
     """A number that is said as its file writes it: 3.50 is not 3.5, 0.000001 not 1e-06."""
 
+    __slots__ = ("text",)  # or each would hold a dictionary
+
     def __init__(self, text: object) -> None:
         """Keep the text; its value is float's."""
         self.text = str(text)

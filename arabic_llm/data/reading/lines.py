@@ -82,7 +82,7 @@ def texts(path: Path) -> Iterator[str]:
                 continue
             is_text = b"\0" not in raw
             yield piece.removeprefix("\ufeff") if is_first else piece
-            is_first = False
+            is_first = is_first and not piece
     if not is_text or decoder.getstate()[0]:
         wrong = next(line for line in lines(path, _NO_BOUND) if line.wrong)
         raise DataError(f"{path}:{wrong.number}: {wrong.wrong}")

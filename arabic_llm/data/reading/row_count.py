@@ -10,6 +10,7 @@ from typing import Any
 
 from arabic_llm.config.data import DataConfig, Shape, SourceConfig
 from arabic_llm.data.reading import converters, formats, locate, readers
+from arabic_llm.data.reading.parquet import num_rows
 from arabic_llm.data.reading.records import Broken, Record
 from arabic_llm.data.sample import questions
 from arabic_llm.errors import DataError
@@ -108,9 +109,7 @@ def _count(path: Path, source: SourceConfig) -> tuple[int, bool]:
     """
     size, suffix = path.stat().st_size, path.suffix.lower()
     if suffix == ".parquet":
-        from pyarrow import parquet
-
-        return parquet.read_metadata(path).num_rows, False
+        return num_rows(path), False
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     begins = head.lstrip()[:1] if suffix == ".json" else b""

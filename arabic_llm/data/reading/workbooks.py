@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from zipfile import BadZipFile, ZipFile
 
 from arabic_llm.data.reading.cell_values import hidden_rows, shown_value
+from arabic_llm.data.reading.lines import most_unpacked
 from arabic_llm.data.reading.records import Broken, Record, checked, not_readable, refuse_repeated, shown
 from arabic_llm.errors import DataError
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MOST_ROWS = 2**20  # of a sheet, says Excel; a damaged row number must not be counted up to
+_CHUNK_BYTES = 2**20
+# A million texts, each two elements that begin and end; an element takes a hundred bytes in memory.
+_MOST_ELEMENTS, _BYTES_AN_ELEMENT = 2**21, 32
 _LARGEST_BYTES = 2**31  # unpacked: 2 KiB for each of the most rows; more is damage, or a zip bomb
 # zipfile and openpyxl have no common error; these are what damaged bytes raise in them.
 _DAMAGE = (
@@ -77,10 +81,24 @@ def _filled_rows(path: Path) -> Iterator[tuple[int, dict[int, ReadOnlyCell]]]:
 
 
 def _check_archive(path: Path) -> None:
-    """Raise BadZipFile when a byte of the archive is not what was packed."""
+    """Raise BadZipFile when a byte of the archive is not what was packed, or it holds more than a workbook.
+
+    What openpyxl reads as a whole is all but the sheets, and of those it reads a row at a time.
+    """
+    most = min(_LARGEST_BYTES, most_unpacked(path))
+    most_elements = _MOST_ELEMENTS + path.stat().st_size // _BYTES_AN_ELEMENT
     with ZipFile(path) as archive:
         size = sum(member.file_size for member in archive.infolist())
-        if size > _LARGEST_BYTES:
-            raise BadZipFile(f"{size:,} bytes unpacked are more than {_LARGEST_BYTES:,}")
-        if damaged := archive.testzip():
-            raise BadZipFile(f"damaged: {damaged}")
+        if size > most:
+            raise BadZipFile(f"{size:,} bytes unpacked are more than {most:,}")
+        for member in archive.infolist():
+            elements = 0
+            is_sheet = "/worksheets/" in f"/{member.filename}"
+            with archive.open(member) as file:  # to its end: then its checksum is compared
+                while chunk := file.read(_CHUNK_BYTES):
+                    if is_sheet and (row := max(chunk.rfind(b"<row"), chunk.rfind(b":row"))) >= 0:
+                        elements, chunk = 0, chunk[row:]
+                    elements += chunk.count(b"<")
+                    if elements > most_elements:
+                        what = "a row" if is_sheet else member.filename
+                        raise BadZipFile(f"{shown(what)} has more than {most_elements:,} elements")
