@@ -36,7 +36,7 @@ def room_for(path: Path) -> Iterator[None]:
             raise
         shutil.rmtree(path, ignore_errors=True)
         raise HardwareError(
-            f"no room on the disk for {path}: {what} ({_free(path.parent)}); the last checkpoint is whole."
+            f"no room on the disk for {path} ({what}, {_free(path.parent)}); the last checkpoint is whole."
             " Make room, or give another hydra.run.dir, and type the same command again"
         ) from error
 

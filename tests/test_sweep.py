@@ -19,6 +19,16 @@ def swept(folder, *overrides):
     return subprocess.run(command, capture_output=True, text=True, cwd=folder)
 
 
+def begun(folder, running):
+    """Return the directory of a job that has made a step: before, a signal leaves no checkpoint."""
+    while running.poll() is None:
+        for metrics in folder.glob("sweep/*/training/metrics.jsonl"):
+            if '"loss"' in metrics.read_text():
+                return metrics.parents[1]
+        time.sleep(0.05)
+    raise AssertionError(running.returncode)
+
+
 def table(folder):
     with (folder / "sweep" / "results.csv").open() as file:
         return list(csv.DictReader(file))
@@ -71,9 +81,7 @@ def test_a_sweep_that_is_told_to_end_lets_its_job_save_and_carries_on(tmp_path):
     command += ["hydra.sweep.dir=sweep"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     metrics = tmp_path / "sweep" / "rank=2,max_rows=40,effective_batch_size=4,max_steps=400"
-    while not list(tmp_path.glob("sweep/*/training/metrics.jsonl")) and running.poll() is None:
-        time.sleep(0.05)
-    time.sleep(1)
+    begun(tmp_path, running)
     running.send_signal(signal.SIGTERM)
     said = running.communicate(timeout=60)[0]
     assert running.returncode == 130, said
@@ -84,11 +92,7 @@ def test_a_sweep_that_is_told_to_end_lets_its_job_save_and_carries_on(tmp_path):
 def test_a_sweep_that_is_killed_leaves_no_job_running(tmp_path):
     command = [sys.executable, "-m", "arabic_llm.run", "-m", *SHORT[1:], "task.max_steps=4000"]
     running = subprocess.Popen([*command, "hydra.sweep.dir=sweep"], stdout=subprocess.DEVNULL, cwd=tmp_path)
-    while (
-        not (training := list(tmp_path.glob("sweep/*/training/metrics.jsonl"))) and running.poll() is None
-    ):
-        time.sleep(0.05)
-    job = int((training[0].parents[1] / ".lock").read_text())
+    job = int((begun(tmp_path, running) / ".lock").read_text())
     running.kill()
     running.wait()
     deadline = time.monotonic() + 60  # it may be inside a step, and leaves a checkpoint
