@@ -12,11 +12,9 @@ from arabic_llm.errors import DataError
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
-    from pyarrow.parquet import FileMetaData
 
-_ROWS_AT_A_TIME = 1024  # as Python values in memory
+_ROWS_AT_A_TIME = 64  # as Python values in memory; each may repeat one long text of a dictionary
 _TIMES_UNPACKED = 8  # what another packed file may unpack to: a system prompt is stored once for all rows
-_BATCH_BYTES = 2**27  # of them; pyarrow itself writes dictionaries of a MiB
 
 
 def read_parquet(path: Path) -> Iterator[Record | Broken]:
@@ -46,7 +44,7 @@ def _batches(path: Path) -> Iterator[RecordBatch]:
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
             refuse_repeated(str(path), file.schema_arrow.names)
             left = _TIMES_UNPACKED * most_unpacked(path)
-            for batch in file.iter_batches(_rows_at_a_time(path, file.metadata)):
+            for batch in file.iter_batches(_ROWS_AT_A_TIME):
                 left -= batch.nbytes
                 if left < 0:
                     size = (_TIMES_UNPACKED * most_unpacked(path)) >> 20
@@ -54,26 +52,6 @@ def _batches(path: Path) -> Iterator[RecordBatch]:
                 yield _as_shown(batch)
     except (ArrowException, OSError, ValueError) as error:  # a column name may be no UTF-8
         raise not_readable(path, "a Parquet", error) from error
-
-
-def _rows_at_a_time(path: Path, about: FileMetaData) -> int:
-    """Return how many rows fit into memory, though each may repeat the longest text of a dictionary.
-
-    Raises DataError where a column unpacks to more than texts do.
-    """
-    longest = 1
-    for group in map(about.row_group, range(about.num_row_groups)):
-        for column in map(group.column, range(group.num_columns)):
-            if column.total_uncompressed_size > most_unpacked(path):
-                size = column.total_uncompressed_size >> 20
-                raise DataError(
-                    f"{path}: '{shown(column.path_in_schema)}' unpacks to {size:,} MiB; write it anew"
-                )
-            if column.has_dictionary_page and column.dictionary_page_offset is not None:
-                packed = max(1, column.data_page_offset - column.dictionary_page_offset)
-                times = column.total_uncompressed_size / max(1, column.total_compressed_size)
-                longest = max(longest, round(packed * max(1, times)))
-    return max(1, min(_ROWS_AT_A_TIME, _BATCH_BYTES // longest))
 
 
 def _as_shown(batch: RecordBatch) -> RecordBatch:
