@@ -144,7 +144,7 @@ def test_rows_lost_to_a_template_are_refused_in_a_line_whose_cure_is_another_tem
     data = DataConfig("local")
     encoded = token_rows.encode(codec, [Row("r", PLAIN)], data, 1000, None)
     with pytest.raises(DataError) as refused:
-        token_rows.refuse_great_loss([encoded.ledger], data, 1000)
+        token_rows.refuse_great_loss([encoded], data, 1000)
     assert str(refused.value) == (
         f"data=local: 1 of 1 rows would be lost, 1 of them: {ASKED}. Choose another model.chat_template,"
         f" mend it or those rows, or raise data.max_lost_share (now {data.max_lost_share})"
