@@ -279,6 +279,7 @@ def test_the_code_and_the_libraries_are_in_it(told, monkeypatch):
 
 
 # Modules that an evaluation runs through and that decide no answer.
+REFUSES = "looks at what is there and refuses"
 OTHER_CODE = {
     **dict.fromkeys(("config/", "errors.py", "files.py", "hub.py", "processes.py"), "values, and where"),
     **dict.fromkeys(("data/cleaning/", "data/preparing/", "data/reading/"), "documents are hashed"),
@@ -286,7 +287,10 @@ OTHER_CODE = {
     **dict.fromkeys(("evaluation/code.py", "evaluation/identity.py"), "says what the identity is"),
     **dict.fromkeys(("models/bases.py", "models/folders.py", "models/shape.py"), "files are hashed"),
     **dict.fromkeys(("models/batching.py", "models/placement.py"), ROUNDING),
-    "models/finite.py": "looks at weights and refuses",
+    **dict.fromkeys(("disk.py", "limits.py", "analysis/scores_check.py"), REFUSES),
+    **dict.fromkeys(("data/tokens/template_checks.py", "evaluation/foreign.py"), REFUSES),
+    **dict.fromkeys(("models/adapter_files.py", "models/adapter_settings.py"), REFUSES),
+    **dict.fromkeys(("models/finite.py", "models/opening.py"), REFUSES),
     "analysis/robustness.py": "what a perturbation costs; each way of asking is an evaluation of its own",
     **dict.fromkeys(("text/measures.py", "text/perturb.py"), "the texts that come of it are hashed"),
 }
