@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import os
 import re
 import subprocess
@@ -197,21 +196,6 @@ def test_only_the_laboratory_stands_on_private_names(room):
             for alias in node.names
         ]
         assert not [name for name in names if re.match(PRIVATE, f"{name}.")], file
-
-
-@pytest.mark.parametrize("module", ["training.sft", "evaluation.harness"])
-def test_no_room_below_loads_the_laboratory_or_what_it_stands_on(module):
-    """Libraries load some private names for themselves; these two nobody but a rehearsal asks for."""
-    program = f"import sys, json, arabic_llm.{module}; print(json.dumps(list(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    loaded = json.loads(done.stdout.splitlines()[-1])
-    above = (
-        "arabic_llm.memory",
-        "arabic_llm.profiling",
-        "trl.experimental.orpo",
-        "torch.distributed._tools",
-    )
-    assert [name for name in loaded if name.startswith(above)] == []
 
 
 def test_memory_that_runs_out_is_told_by_a_run_whose_prediction_is_broken(tmp_path, monkeypatch):
