@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from warm import Nursery, curve
 
-MIN_KILLS = 20
+MIN_KILLS = 8  # of the campaign's 200 (make faults)
 SFT = (
     *("hw=cpu", "tracking=none", "task.max_steps=24", "task.effective_batch_size=4", "data.max_rows=200"),
     *("task.save_steps=1", "task.eval_steps=7", "hydra.run.dir=mine"),
@@ -62,7 +62,7 @@ def _is_running(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-def test_training_survives_twenty_kills_without_a_different_bit(nursery, whole, tmp_path):
+def test_training_survives_kills_without_a_different_bit(nursery, whole, tmp_path):
     draw = random.Random(17)
     kills = 0
     while kills < MIN_KILLS:
@@ -79,7 +79,7 @@ def test_training_survives_twenty_kills_without_a_different_bit(nursery, whole, 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_calm_stop_carries_on_to_the_same_bits(nursery, whole, tmp_path, number):
-    statuses = [kill_at_random(nursery, tmp_path, SFT, random.Random(seed), number) for seed in (1, 2, 3)]
+    statuses = [kill_at_random(nursery, tmp_path, SFT, random.Random(seed), number) for seed in (1, 2)]
     assert set(statuses) <= {130, 0, -signal.SIGTERM}, (tmp_path / "log.txt").read_text()[-2000:]
     assert 130 in statuses
     nursery.finish(tmp_path, SFT)
@@ -88,7 +88,7 @@ def test_a_calm_stop_carries_on_to_the_same_bits(nursery, whole, tmp_path, numbe
 
 
 def test_the_program_itself_killed_in_a_fresh_process_carries_on(tmp_path):
-    command = [sys.executable, "-m", "arabic_llm.run", *SFT]
+    command = [sys.executable, "-m", "arabic_llm.run", *SFT, "task.max_steps=10"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     first = subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -100,4 +100,4 @@ def test_the_program_itself_killed_in_a_fresh_process_carries_on(tmp_path):
     assert first.wait() == -signal.SIGKILL
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    assert [line["step"] for line in curve(tmp_path) if "loss" in line] == list(range(1, 25))
+    assert [line["step"] for line in curve(tmp_path) if "loss" in line] == list(range(1, 11))

@@ -200,7 +200,7 @@ def test_only_the_laboratory_stands_on_private_names(room):
 
 def test_memory_that_runs_out_is_told_by_a_run_whose_prediction_is_broken(tmp_path, monkeypatch):
     monkeypatch.setattr(AutoConfig, "for_model", broken)
-    lab = Lab(("hw.micro_batch_size=4",))
+    lab = Lab(("hw.micro_batch_size=4",), is_watched=True)
     calls = []
 
     def absurd(module, *_):
@@ -225,6 +225,6 @@ def test_what_fails_after_a_failure_is_not_heard_of():
 
 def test_a_measure_that_cannot_be_closed_lets_training_end(tmp_path, monkeypatch):
     monkeypatch.setattr(timeline.Timeline, "close", broken)
-    lab = Lab(("task.max_steps=2", "task.eval_steps=100"))
+    lab = Lab(("task.max_steps=2", "task.eval_steps=100"), is_watched=True)
     _, outcome = lab.train(tmp_path)
     assert outcome.steps == 2

@@ -42,7 +42,7 @@ def lines(directory):
     ids=" ".join,
 )
 def test_what_a_step_takes_is_predicted_within_five_percent(tmp_path, overrides):
-    lab = Lab((*THREE, *overrides))
+    lab = Lab((*THREE, *overrides), is_watched=True)
     lab.dev_rows = []
     lab.train(tmp_path)
     found, (first, second, third) = files.read_json(tmp_path / training_memory.MEMORY), lines(tmp_path)
@@ -104,7 +104,7 @@ def test_what_is_reserved_is_predicted_for_the_allocator_as_it_comes():
 
 
 def test_a_table_of_tokens_on_the_host_is_left_out_of_measure_and_prediction(tmp_path):
-    lab = Lab((*THREE, "hw.micro_batch_size=2"))
+    lab = Lab((*THREE, "hw.micro_batch_size=2"), is_watched=True)
     table = lab.model.get_input_embeddings().weight
     lab.model.get_output_embeddings().weight = torch.nn.Parameter(
         table.detach().clone(), requires_grad=False
@@ -118,17 +118,17 @@ def test_a_table_of_tokens_on_the_host_is_left_out_of_measure_and_prediction(tmp
 
 def test_watching_the_first_step_changes_nothing_that_is_learned(tmp_path, monkeypatch):
     overrides = ("adapter.dropout=0.1", "task.max_steps=3", "task.eval_steps=100")
-    watched, _ = Lab(overrides).train(tmp_path / "watched")
+    watched, _ = Lab(overrides, is_watched=True).train(tmp_path / "watched")
     for name in ("on_step_begin", "on_step_end"):
         monkeypatch.setattr(training_memory.MemoryCallback, name, getattr(TrainerCallback, name))
-    alone, _ = Lab(overrides).train(tmp_path / "alone")
+    alone, _ = Lab(overrides, is_watched=True).train(tmp_path / "alone")
     assert learned(watched) == learned(alone)
     curves = [[line["loss"] for line in lines(tmp_path / name)] for name in ("watched", "alone")]
     assert curves[0] == curves[1]
 
 
 def test_the_curve_says_what_each_byte_is_for(tmp_path):
-    lab = Lab((*ONE, "hw.micro_batch_size=2"))
+    lab = Lab((*ONE, "hw.micro_batch_size=2"), is_watched=True)
     lab.dev_rows = []
     trained = sum(p.nbytes for p in lab.model.parameters() if p.requires_grad)
     frozen = sum(p.nbytes for p in lab.model.parameters() if not p.requires_grad)
@@ -176,7 +176,7 @@ def test_where_memory_runs_out_the_same_command_carries_on_with_other_hw(tmp_pat
         "task.eval_steps=4",
     )
     Lab(fixed).train(tmp_path / "whole")
-    lab = Lab((*fixed, "hw.micro_batch_size=4"))
+    lab = Lab((*fixed, "hw.micro_batch_size=4"), is_watched=True)
     lab.model.get_input_embeddings().register_forward_hook(absurd(8))  # two passes a step: the fourth step
     with pytest.raises(HardwareError) as error:
         lab.train(tmp_path / "cut")
@@ -198,7 +198,7 @@ def test_what_was_done_before_memory_ran_out_is_carried_on_to_the_same_bytes(tmp
     """Dropout has drawn in the step that failed: its draws are taken back."""
     fixed = ("adapter.dropout=0.1", "task.save_steps=100", "task.max_steps=5", "task.eval_steps=5")
     whole, _ = Lab(fixed).train(tmp_path / "whole")
-    lab = Lab(fixed)
+    lab = Lab(fixed, is_watched=True)
     lab.model.get_base_model().model.norm.register_forward_hook(absurd(5))  # after all dropout
     with pytest.raises(HardwareError, match="carries on from step 4"):
         lab.train(tmp_path / "cut")
@@ -218,6 +218,6 @@ def test_memory_that_runs_out_while_weights_change_leaves_the_checkpoint_before(
     hook = register_optimizer_step_post_hook(fail)
     try:
         with pytest.raises(HardwareError, match=r"step 4: out of memory.*carries on from step 2"):
-            Lab(("task.save_steps=2",)).train(tmp_path)
+            Lab(("task.save_steps=2",), is_watched=True).train(tmp_path)
     finally:
         hook.remove()

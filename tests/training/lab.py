@@ -9,6 +9,7 @@ from typing import Any
 
 from conftest import compose_config
 
+from arabic_llm.config.data import DataConfig
 from arabic_llm.data.preparing import held_out, sources
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.tokens import chat, token_rows
@@ -16,6 +17,7 @@ from arabic_llm.models import adapter, bases, load, placement, tokenization
 from arabic_llm.profiling.training_memory import watch
 from arabic_llm.tracking import NoTracker
 from arabic_llm.training import batches, held_out_loss, schedule, sft
+from arabic_llm.training.observer import Nobody
 
 SHORT = (
     *(
@@ -28,6 +30,15 @@ SHORT = (
     *("task.learning_rate=1e-3", "task.warmup_ratio=0"),
 )
 
+_LOADED: dict[str, sources.Rows] = {}
+
+
+def rows_of(data: DataConfig) -> sources.Rows:
+    """Return the rows of a data set, read once."""
+    if (described := repr(data)) not in _LOADED:
+        _LOADED[described] = sources.load(data, Path(), 17)
+    return _LOADED[described]
+
 
 @dataclass
 class Lab:
@@ -38,12 +49,13 @@ class Lab:
     tracker: Any = field(default_factory=NoTracker)
     mix: Mix = field(default_factory=Mix)
     follows: bool = False  # the loss on held-out texts
+    is_watched: bool = False  # for its memory: that takes longer than the steps
 
     def __post_init__(self) -> None:
         self.config = compose_config(*SHORT, *self.overrides)
         self.base = bases.locate(self.config.model, None)
         self.codec = chat.prepare(tokenization.load(self.base), self.config.model)
-        data = sources.load(self.config.data, Path(), 17)
+        data = rows_of(self.config.data)
         self.train_rows = self._encode(data.train[:: len(data.train) // self.rows][: self.rows])
         self.dev_rows = self._encode(data.dev[:12])
         self.place = placement.resolve(self.config.hw)
@@ -65,7 +77,8 @@ class Lab:
         texts = held_out.load(self.config.task.held_out, Path(), []) if self.follows else {}
         followed = partial(held_out_loss.encode, self.codec, texts)
         material = sft.Material(self.train_rows, self.dev_rows, rows_hash, self.mix, followed)
-        run = sft.Run(directory, self.config.seed, self.tracker, watch(directory))
+        observer = watch(directory) if self.is_watched else Nobody()
+        run = sft.Run(directory, self.config.seed, self.tracker, observer)
         return sft.train(self.model, self.codec.tokenizer, material, self.config.task, self.place, run)
 
 

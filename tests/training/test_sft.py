@@ -91,7 +91,7 @@ def test_8_bit_moments_learn_almost_the_same_on_a_cpu_too(tmp_path):
 
 
 def test_a_line_of_metrics_holds_what_the_user_was_promised(tmp_path):
-    lab = Lab()
+    lab = Lab(is_watched=True)
     lab.train(tmp_path)
     lines = [line for line in files.read_json_lines(tmp_path / callbacks.METRICS) if "loss" in line]
     promised = {
