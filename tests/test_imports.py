@@ -40,7 +40,7 @@ ALLOWED = {
     "reports": {"analysis", "data"},
     "workflows": {
         *("data", "models", "memory", "training", "analysis", "evaluation", "profiling", "reports"),
-        *("tracking", "machine", "text"),
+        *("tracking", "machine", "text", "hub", "downloads"),
     },
     "tasks": {
         *("workflows", "data", "models", "memory", "training", "analysis", "evaluation", "profiling"),

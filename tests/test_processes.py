@@ -19,6 +19,7 @@ from trl import SFTConfig
 
 from arabic_llm import processes
 from arabic_llm.errors import ConfigError
+from arabic_llm.evaluation.answers import Answers
 from arabic_llm.models import placement
 from arabic_llm.profiling import training_memory
 from arabic_llm.training import checkpoint
@@ -39,7 +40,7 @@ ROOT = Path(__file__).parents[1]
 
 def batches(folder):
     (path,) = (folder / "outputs" / "cache" / "answers").iterdir()
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    return [json.loads(line)["answers"] for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def in_two_processes(folder, *overrides):
@@ -65,7 +66,11 @@ def test_two_processes_carry_on_what_one_began_and_give_its_bytes(tmp_path):
     answers = batches(tmp_path)
     kept = [dict(list(batch.items())[::3]) for batch in answers]  # of each kind some, as a kill leaves them
     (path,) = (outputs / "answers").iterdir()
-    path.write_text("".join(json.dumps(batch) + "\n" for batch in kept), encoding="utf-8")
+    path.unlink()
+    for batch in kept:
+        begun = Answers(path)
+        begun.add(batch)
+        begun.flush()
     done = in_two_processes(tmp_path, *JUDGE)
     assert done.stdout.count("base model: evaluated on 48 items") == 1
     assert done.stdout.count("sample_choice") == 1

@@ -183,9 +183,9 @@ def test_a_benchmark_that_is_not_here_ends_the_run_unless_it_may_be_missing(prog
         "arcd"
     ]
     assert "done before" in finished(tmp_path, *typed)[0]
-    manifest = json.loads((directory / "manifest.json").read_text())
+    manifest = files.read_state(directory / "manifest.json")
     manifest["inputs"]["left_out"] = "nothing"  # as if it had been here
-    (directory / "manifest.json").write_text(json.dumps(manifest))
+    files.write_state(directory / "manifest.json", manifest)
     status, said = program(*typed, "hydra.run.dir=mine")
     assert status == 2
     assert "on other input: left_out has changed since (hash nothing, now arcd)" in said
