@@ -347,7 +347,7 @@ def interrupted(cwd, *overrides):
 
 def losses(cwd):
     """Return the lines of the only run under a folder, with their times: no two runs write the same."""
-    found = list(cwd.rglob("metrics.jsonl"))
+    found = list(cwd.rglob("training/metrics.jsonl"))  # not the copies in checkpoints
     assert len(found) <= 1
     lines = found[0].read_text(encoding="utf-8").splitlines() if found else []
     return [line for line in lines if '"loss"' in line]
