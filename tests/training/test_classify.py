@@ -179,7 +179,8 @@ def test_qlora_quantises_the_body_and_not_the_head():
 @pytest.mark.parametrize("kind", ["lora", "full of an encoder", "qlora of an encoder"])
 def test_what_a_step_of_a_classifier_takes_is_predicted_within_five_percent(tmp_path, encoder, kind):
     of_encoder = encoder if kind.endswith("encoder") else ()
-    lab = Lab((f"adapter={kind.split()[0]}", "task.max_steps=1", "task.eval_steps=9", *of_encoder))
+    typed = (f"adapter={kind.split()[0]}", "task.max_steps=1", "task.eval_steps=9", *of_encoder)
+    lab = Lab(typed, is_watched=True)
     lab.train(tmp_path)
     found = files.read_json(tmp_path / training_memory.MEMORY)
     assert found["predicted"] == pytest.approx(found["measured"], rel=0.05)
