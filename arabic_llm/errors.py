@@ -4,6 +4,11 @@
 class UserError(Exception):
     """Base of every error whose cause is the configuration, the data or the machine."""
 
+    def __str__(self) -> str:
+        """Return it on one line that can be printed: a name in it may hold any character."""
+        line = " ".join(super().__str__().splitlines())
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
 
 class ConfigError(UserError):
     """The composed configuration is wrong; the message names the full key."""

@@ -169,7 +169,7 @@ def _help_or_run() -> None:
     try:
         with compose.once():
             _hydra_main()  # a job's own errors are kept: what is raised, Hydra found in what was typed
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, TypeError, AttributeError, LookupError) as error:
         if isinstance(error, OmegaConfBaseException):
             raise
         raise ConfigError(complaints.of_a_value(error)) from error

@@ -51,6 +51,7 @@ def complaint(program, *overrides):
             "adapter.quantization: Invalid value 'nf5', expected one of [none, nf4]",
         ),
         ("suite=7", "Config group override must be a string or a list"),
+        ("suite=[sample,null]", "a group takes names of its options: suite=sample"),
         ("~hw=0", "Config group override deletion value must be a string"),
         ("task.learning_rate=" + "9" * 400, "task.learning_rate: int too large to convert to float"),
         ("data.path=\nmine", "error: data.path: cannot read the value"),

@@ -35,8 +35,12 @@ def one_line(error: HydraException | OmegaConfBaseException) -> str:
     return " ".join(str(error).split())
 
 
-def of_a_value(error: ValueError | OverflowError) -> str:
+def of_a_value(error: Exception) -> str:
     """Return what a user should read where Hydra fails at a value that it did not expect."""
+    if isinstance(error, TypeError | AttributeError | LookupError):  # lists and null where a name should be
+        return (
+            f"what was typed cannot be composed ({error}); a group takes names of its options: suite=sample"
+        )
     first, *others = str(error).splitlines() or [""]
     keys = [line.partition("full_key: ")[2] for line in others if "full_key: " in line]
     return f"{keys[0] if keys else 'a value that was typed cannot be'}: {first.partition(' : ')[0]}"

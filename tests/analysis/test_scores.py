@@ -115,3 +115,10 @@ def test_a_mean_of_tasks_is_checked_by_its_weights(folder):
     assert (read.value, read.weights, read.low is None) == (0.75, (0.5, 0.5), False)
     scores.write(replace(EVALUATION, scores=[replace(mean, value=0.6)], items=items), folder)
     assert "its value is 0.6, and that of its items is 0.75" in complaint(folder)
+
+
+def test_a_damaged_name_is_said_on_one_printable_line(folder):
+    path = folder / "items.jsonl"
+    path.write_text(path.read_text().replace('"options"', '"opt\x85ions"', 1), encoding="utf-8")
+    assert "opt\\x85ions" in complaint(folder)
+    assert complaint(folder).isprintable()
