@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _FORMULA = {*"=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"}
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?%?", re.IGNORECASE)
+_PARTIAL = ".partial"
 _LARGE_BYTES = 2**26  # hashed in a tenth of a second
 HASH = "sha256"  # of a state, among its own keys
 _DAMAGED = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EIO)  # where a file was
@@ -30,7 +31,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
     """Open the file under another name; at the end flush it to the disk and rename it: whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Two processes, two names, on two machines as well.
-    partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}{_PARTIAL}")
     try:
         with partial.open("wb") as file:
             yield file
@@ -44,6 +45,13 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)  # who writes to an open file is not told its name
         raise
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a process that was killed had begun to write there; nobody else may be writing."""
+    for path in folder.glob(f".*{_PARTIAL}"):
+        if path.is_file():
+            path.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -48,6 +48,19 @@ def test_the_manifest_keeps_what_each_start_of_a_run_was(config, monkeypatch):
     assert second["command"] == second["starts"][1]["command"]
 
 
+def test_a_run_killed_in_the_midst_of_its_manifest_begins_anew(config):
+    """A campaign's kill fell there: the folder was then refused for ever, as a stranger's."""
+    folder = Path(config.output_dir)
+    folder.mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt), files.writing(folder / rundir.MANIFEST) as file:
+        file.write(b'{"comm')
+        shutil.copy(file.name, copied := folder.parent / "partial")
+        raise KeyboardInterrupt
+    copied.rename(folder / Path(file.name).name)  # nobody was left to remove it
+    assert len(start(config)["starts"]) == 1
+    assert not list(folder.glob(".*.partial"))
+
+
 def test_a_run_that_is_done_is_not_started_again(config):
     before = start(config)
     rundir.write_result(Path(config.output_dir), 1.0)
