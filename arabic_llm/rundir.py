@@ -58,9 +58,8 @@ def claim(config: RunConfig, inputs: dict[str, str | None]) -> Iterator[Path]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        files.remove_partial(
-            path
-        )  # of a run killed before its manifest was there: else a stranger's folder
+        # Of a run that was killed before its manifest was there: it would be a stranger's folder.
+        files.remove_partial(path)
         if not config.resume:
             _set_aside(path)
         before = _begun_before(path)
