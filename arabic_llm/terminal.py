@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -34,6 +35,8 @@ class _Log(logging.FileHandler):
 @contextmanager
 def ours() -> Iterator[None]:
     """Show our lines alone, of libraries errors only; put back what was there in the end."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # half a character, or one the terminal lacks
     handler = _Lines(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     handler.addFilter(lambda record: _is_ours(record) or record.levelno >= logging.ERROR)
@@ -53,9 +56,9 @@ def ours() -> Iterator[None]:
 @contextmanager
 def copied_to(path: Path) -> Iterator[None]:
     """Copy every line that the user sees to a file, and what libraries remark: only there."""
-    handler = _Log(path, encoding="utf-8")
+    handler = _Log(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    others = _Log(path, encoding="utf-8")
+    others = _Log(path, encoding="utf-8", errors="backslashreplace")
     others.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
     others.setLevel(logging.WARNING)
     others.addFilter(lambda record: not _is_ours(record))

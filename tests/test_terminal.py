@@ -54,3 +54,10 @@ def test_a_request_to_end_is_heeded_outside_of_training_too_and_said(tmp_path, m
     status, said = run_in(tmp_path, "task=prepare", "data.max_rows=10")
     assert (status, said) == (130, "interrupted (SIGTERM); the same command carries on\n")
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_half_a_character_of_a_library_stands_in_the_log_and_ends_nothing(tmp_path, capsys):
+    with terminal.copied_to(tmp_path / "run.log"):
+        logging.getLogger("transformers").warning("what is %s", "\ud83d")
+    assert "what is \\ud83d" in (tmp_path / "run.log").read_text(encoding="utf-8")
+    assert "Traceback" not in capsys.readouterr().err
