@@ -119,6 +119,6 @@ def test_a_mean_of_tasks_is_checked_by_its_weights(folder):
 
 def test_a_damaged_name_is_said_on_one_printable_line(folder):
     path = folder / "items.jsonl"
-    path.write_text(path.read_text().replace('"options"', '"opt\x1bions"', 1), encoding="utf-8")
+    path.write_text(path.read_text().replace('"options"', r'"opt\u001bions"', 1), encoding="utf-8")
     assert "opt\\x1bions" in complaint(folder)
     assert complaint(folder).isprintable()
