@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from warm import Nursery, curve
 
-MIN_KILLS = 8  # of the campaign's 200 (make faults)
+MIN_KILLS = 6  # of the campaign's 200 (make faults)
 SFT = (
     *("hw=cpu", "tracking=none", "task.max_steps=24", "task.effective_batch_size=4", "data.max_rows=200"),
     *("task.save_steps=1", "task.eval_steps=7", "hydra.run.dir=mine"),
