@@ -1,5 +1,9 @@
 """Errors a user can fix; the entrypoint prints them as one line, without a traceback, and exits with 2."""
 
+from __future__ import annotations
+
+import traceback
+
 
 class UserError(Exception):
     """Base of every error whose cause is the configuration, the data or the machine."""
@@ -36,3 +40,9 @@ class TrainingError(UserError):
 
 class HardwareError(UserError):
     """The machine lacks what the run needs: a device, memory, disk, or an unlocked directory."""
+
+
+def modules_of(error: BaseException) -> list[str]:
+    """Return the names of the modules that an error passed through, outermost first."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return [str(frame.f_globals.get("__name__")) for frame in frames]

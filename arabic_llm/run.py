@@ -39,7 +39,7 @@ from omegaconf.errors import OmegaConfBaseException
 from arabic_llm import disk, processes, rundir, sweep, tasks, terminal
 from arabic_llm.config import complaints, compose, help, paths
 from arabic_llm.config.run import RunConfig
-from arabic_llm.errors import ConfigError, UserError
+from arabic_llm.errors import ConfigError, UserError, modules_of
 
 log = logging.getLogger("arabic_llm")
 USERS_TO_FIX = 2
@@ -170,7 +170,8 @@ def _help_or_run() -> None:
         with compose.once():
             _hydra_main()  # a job's own errors are kept: what is raised, Hydra found in what was typed
     except (ValueError, OverflowError, TypeError, AttributeError, LookupError) as error:
-        if isinstance(error, OmegaConfBaseException):
+        is_ours = modules_of(error)[-1].startswith("arabic_llm.")  # a resolver's: a bug keeps its traceback
+        if is_ours or isinstance(error, OmegaConfBaseException):
             raise
         raise ConfigError(complaints.of_a_value(error)) from error
     if _failures:

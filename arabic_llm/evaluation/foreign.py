@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from arabic_llm.errors import DataError, UserError
+from arabic_llm.errors import DataError, UserError, modules_of
 
 FETCH = "where there is a network, python -m arabic_llm.run task=download"
 _OURS = "arabic_llm"
 _OF_THE_DATA = ("datasets", "huggingface_hub")
+_ASKED = (f"{_OURS}.evaluation.chat_lm", f"{_OURS}.evaluation.masked_lm")  # models: lm-eval asks them
 _MOST = 200  # characters of a reason
 
 
@@ -22,16 +22,18 @@ class MissingBenchmarkError(DataError):
 def benchmark(name: str, place: str = "") -> Iterator[None]:
     """Raise MissingBenchmarkError for what a benchmark's code, files or the hub raise; ours as it is.
 
-    A task runs whatever Python stands beside its YAML: what that raises is its own to choose. `place`
-    says where else it was looked for.
+    A task runs whatever Python stands beside its YAML: what that raises is its own to choose. What the
+    model raises that is asked, memory that runs out too, is not the benchmark's. `place` says where else
+    it was looked for.
     """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        packages = _packages(error)
-        if packages[-1:] == [_OURS]:
+        modules = modules_of(error)
+        packages = _packages(modules)
+        if packages[-1:] == [_OURS] or any(module in _ASKED for module in modules):
             raise
         reason = " ".join(str(error).split())[:_MOST] or "no reason given"
         if packages[-1:] and packages[-1] in _OF_THE_DATA:
@@ -43,12 +45,11 @@ def benchmark(name: str, place: str = "") -> Iterator[None]:
         raise MissingBenchmarkError(f"suite task {name}: {said}") from error
 
 
-def _packages(error: BaseException) -> list[str]:
-    """Return whose code an error passed through, outermost first: ours, lm-eval's, the data's, a task's.
+def _packages(modules: Iterable[str]) -> list[str]:
+    """Return whose code these modules are: ours, lm-eval's, the data's, a task's.
 
     Of a task outside lm-eval the module is named by its path.
     """
-    modules = (str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__))
     known = (_OURS, "lm_eval", *_OF_THE_DATA)
     return [
         name if name in known else module

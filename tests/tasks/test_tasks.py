@@ -4,11 +4,14 @@ import csv
 import functools
 import json
 import shlex
+import traceback
 from collections import Counter
 
 import pytest
+import torch
 from conftest import compose_config, finished, run_in
 from judge_server import serving
+from torch.nn.modules.module import register_module_forward_hook
 
 from arabic_llm import files
 from arabic_llm.config import complaints
@@ -394,3 +397,19 @@ def test_raw_text_is_packed_and_trained_on(program, tmp_path):
     )
     assert status == 0, said
     assert "100.0% of them supervised" in said
+
+
+def test_memory_that_runs_out_in_an_answer_is_no_fault_of_the_benchmark(program):
+    def absurd(module, *_):
+        is_answer = "generate" in {frame.name for frame in traceback.extract_stack()}  # lm-eval calls it
+        return torch.empty(2**47) if type(module).__name__ == "Qwen2Model" and is_answer else None
+
+    hook = register_module_forward_hook(absurd)
+    try:
+        status, said = program("task=evaluate", "suite.limit=3", "hw=cpu", "hydra.run.dir=mine")
+    finally:
+        hook.remove()
+    assert status == 2
+    assert (
+        said.strip().splitlines()[-1].startswith("error: evaluating tiny: out of memory: 536,870,912 MiB")
+    )
