@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import logging
 import os
 import platform
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -47,11 +49,10 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove what a process that was killed had begun to write there; nobody else may be writing."""
-    for path in folder.glob(f".*{_PARTIAL}"):
-        if path.is_file():
-            path.unlink()
+def remove_partial(path: Path) -> None:
+    """Remove what a killed process had begun to write of a file; nobody else may be writing it."""
+    for partial in path.parent.glob(f".{path.name}.*{_PARTIAL}"):
+        partial.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -173,6 +174,14 @@ def spreadsheet_cell(value: Any) -> Any:
     """
     is_formula = isinstance(value, str) and value[:1] in _FORMULA and not _NUMBER.fullmatch(value)
     return f"'{value}" if is_formula else value
+
+
+def csv_text(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return a table as CSV; no cell is a formula."""
+    out = io.StringIO()
+    cells = [[spreadsheet_cell(cell) for cell in row] for row in (header, *rows)]
+    csv.writer(out, lineterminator="\n").writerows(cells)
+    return out.getvalue()
 
 
 def sha256(path: Path) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import shlex
 from collections.abc import Iterable
@@ -105,13 +103,8 @@ def _rows(grid: Grid) -> list[Row]:
 def _table(rows: list[Row], swept: list[str]) -> str:
     """Return results.csv: a row for each job that ended, a column for each key that tells them apart."""
     keys = naming.telling_apart([typed for _, typed, *_ in rows], swept)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["job", *keys, "metric", "status"])
-    for name, typed, metric, how in rows:
-        cells = (name, *(typed.get(key, "") for key in keys), metric, how)
-        writer.writerow(map(files.spreadsheet_cell, cells))
-    return table.getvalue()
+    body = [(name, *(typed.get(key, "") for key in keys), metric, how) for name, typed, metric, how in rows]
+    return files.csv_text(["job", *keys, "metric", "status"], body)
 
 
 def _some(names: Iterable[str]) -> str:

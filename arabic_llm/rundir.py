@@ -59,7 +59,7 @@ def claim(config: RunConfig, inputs: dict[str, str | None]) -> Iterator[Path]:
         lock.write(str(os.getpid()))
         lock.flush()
         # Of a run that was killed before its manifest was there: it would be a stranger's folder.
-        files.remove_partial(path)
+        files.remove_partial(path / MANIFEST)
         if not config.resume:
             _set_aside(path)
         before = _begun_before(path)

@@ -61,6 +61,15 @@ def test_a_run_killed_in_the_midst_of_its_manifest_begins_anew(config):
     assert not list(folder.glob(".*.partial"))
 
 
+def test_what_others_have_begun_to_write_in_a_folder_is_not_ours_to_remove(config):
+    folder = Path(config.output_dir)
+    folder.mkdir(parents=True)
+    (folder / ".film.mp4.partial").write_bytes(b"half")
+    with pytest.raises(ConfigError, match="is a folder with other files in it"):
+        start(config)
+    assert (folder / ".film.mp4.partial").read_bytes() == b"half"
+
+
 def test_a_run_that_is_done_is_not_started_again(config):
     before = start(config)
     rundir.write_result(Path(config.output_dir), 1.0)

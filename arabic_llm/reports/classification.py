@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from arabic_llm import files
 from arabic_llm.analysis.classification import Array, Gain, Measure, class_scores
 from arabic_llm.reports import figures, memory_section, tables
 from arabic_llm.reports.html import render
@@ -114,7 +115,7 @@ def comma_separated(report: Classified) -> str:
         if gain := gains.get((m.system, m.metric)):
             row += [gain.difference, gain.low, gain.high, gain.p, gain.holm_p, gain.verdict]
         rows.append(row + [""] * (len(_CSV_HEADER) - len(row)))
-    return tables.csv_text(_CSV_HEADER, rows)
+    return files.csv_text(_CSV_HEADER, rows)
 
 
 def confusion_png(report: Classified) -> bytes:

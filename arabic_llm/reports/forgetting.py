@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from arabic_llm import files
 from arabic_llm.analysis.forgetting import Forgetting
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports import figures, held_out_loss, tables
@@ -77,7 +78,7 @@ def comma_separated(found: Forgetting, followed: Sequence[Course]) -> str:
         )
         for course in followed
     ]
-    return tables.csv_text(_CSV_HEADER, [*rows, *losses])
+    return files.csv_text(_CSV_HEADER, [*rows, *losses])
 
 
 def _cells(kind: str, row: Difference) -> tuple[str, ...]:

@@ -9,11 +9,11 @@ from random import Random
 
 from markupsafe import Markup
 
+from arabic_llm import files
 from arabic_llm.analysis.mistakes import KINDS, Change, Mistake, SortedMistakes, changes, explained, labels
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.reports import figures
 from arabic_llm.reports.markdown import escaped, percent, table
-from arabic_llm.reports.tables import csv_text
 
 _NUM_EXAMPLES = 3  # of each kind
 _HEADER = ("task", "id", "subject", "level", "kind", "judged_by", "reason", "question", "target", "answer")
@@ -95,7 +95,7 @@ def markdown(found: SortedMistakes, seed: int) -> str:
 
 def comma_separated(found: SortedMistakes) -> str:
     """Return every mistake in CSV."""
-    return csv_text(
+    return files.csv_text(
         _HEADER,
         [
             (
@@ -109,7 +109,7 @@ def comma_separated(found: SortedMistakes) -> str:
 
 def changes_csv(rows: Sequence[Change]) -> str:
     """Return the shares of each kind before and after in CSV, in fractions and at full precision."""
-    return csv_text(
+    return files.csv_text(
         _CHANGES_HEADER,
         [
             (r.label, r.n, r.base, r.tuned, r.tuned - r.base, r.low, r.high, r.holm_p, r.verdict)

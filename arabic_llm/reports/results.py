@@ -10,6 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from arabic_llm import files
 from arabic_llm.analysis.scores import Evaluation, Score
 from arabic_llm.config.fingerprint import differences, fingerprint
 from arabic_llm.reports import html, markdown, tables
@@ -105,7 +106,7 @@ def as_csv(table: Sequence[ResultRow]) -> str:
         )
         for row in table
     ]
-    return tables.csv_text((*header, "judged", "published", "evaluation", "notes"), body)
+    return files.csv_text((*header, "judged", "published", "evaluation", "notes"), body)
 
 
 def as_html(table: Sequence[ResultRow]) -> str:

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from markupsafe import Markup, escape
 
+from arabic_llm import files
 from arabic_llm.analysis.robustness import Condition, Drop
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.reports import figures, html, tables
@@ -115,7 +116,7 @@ def markdown(report: Report) -> str:
 
 def comma_separated(drops: Sequence[Drop]) -> str:
     """Return every drop in CSV, in fractions and at full precision."""
-    return tables.csv_text(
+    return files.csv_text(
         _CSV_HEADER,
         [
             (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -129,7 +127,7 @@ def scores_csv(scores: Sequence[Score]) -> str:
         )
         for s in scores
     ]
-    return csv_text(_SCORES_CSV_HEADER, rows)
+    return files.csv_text(_SCORES_CSV_HEADER, rows)
 
 
 def comma_separated(rows: Sequence[Difference]) -> str:
@@ -143,7 +141,7 @@ def comma_separated(rows: Sequence[Difference]) -> str:
         )
         for row in rows
     ]
-    return csv_text(_CSV_HEADER, table)
+    return files.csv_text(_CSV_HEADER, table)
 
 
 def points(difference: float, low: float, high: float, note: str = "") -> str:
@@ -181,11 +179,3 @@ def in_line(table: Sequence[Sequence[str]], left: Sequence[int]) -> str:
         ).rstrip()
         for row in table
     )
-
-
-def csv_text(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Return a table as CSV; no cell is a formula."""
-    out = io.StringIO()
-    cells = [[files.spreadsheet_cell(cell) for cell in row] for row in (header, *rows)]
-    csv.writer(out, lineterminator="\n").writerows(cells)
-    return out.getvalue()
