@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from arabic_llm.config.hw import MIB
 from arabic_llm.errors import HardwareError
 
-_MIB = 2**20
 _LIMITS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "your quota is used up",
@@ -49,13 +49,13 @@ def refuse_short(folder: Path, needed: float, largest: float, what: str) -> None
     free, allowed = shutil.disk_usage(_there(folder)).free, largest_file()
     if needed > free:
         raise HardwareError(
-            f"{what} take {needed / _MIB:,.0f} MiB, and the disk of {folder} has {free / _MIB:,.0f} MiB"
+            f"{what} take {needed / MIB:,.0f} MiB, and the disk of {folder} has {free / MIB:,.0f} MiB"
             " free. Make room, give another hydra.run.dir, or keep fewer: task.save_total_limit=1"
         )
     if allowed is not None and largest > allowed:
         raise HardwareError(
-            f"{what} have a file of {largest / _MIB:,.1f} MiB, and here a file may have"
-            f" {allowed / _MIB:,.1f}. Raise that (ulimit -f unlimited), or train less: an adapter, and not"
+            f"{what} have a file of {largest / MIB:,.1f} MiB, and here a file may have"
+            f" {allowed / MIB:,.1f}. Raise that (ulimit -f unlimited), or train less: an adapter, and not"
             " adapter=full, or a lower adapter.rank"
         )
 
@@ -96,9 +96,9 @@ def _limit(error: BaseException) -> str | None:
 
 def _free(folder: Path) -> str:
     """Return what is free on a folder's disk, and the limit on the size of a file where there is one."""
-    said = f"{shutil.disk_usage(_there(folder)).free / _MIB:,.0f} MiB free"
+    said = f"{shutil.disk_usage(_there(folder)).free / MIB:,.0f} MiB free"
     limit = largest_file()
-    return said if limit is None else f"{said}, {limit / _MIB:,.1f} MiB a file (ulimit -f)"
+    return said if limit is None else f"{said}, {limit / MIB:,.1f} MiB a file (ulimit -f)"
 
 
 def _there(folder: Path) -> Path:

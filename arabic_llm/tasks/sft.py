@@ -43,8 +43,7 @@ def dry_run(config: RunConfig) -> None:
         log.info("tokens unknown: %s", error)
         return
     codec = chat.prepare(tokenization.load(base), config.model)
-    for line in chat.notes(codec, config.model.chat_template, config.adapter.path):
-        log.info("%s", line)
+    chat.say_notes(codec, config.model, config.adapter.path)
     encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, None)
     token_rows.refuse_great_loss([encoded], config.data, task.max_length)
     total = sum(len(row.input_ids) for row in encoded.rows)

@@ -121,8 +121,8 @@ def evaluate(
     told = tell(config, trained, asked)
     chosen, fitted = told.chosen, told.fitted
     what = "base" if trained is None else "tuned"
-    if trained is None or config.adapter.path:  # else it was said in training
-        _say_of_template(config, told.codec)
+    if isinstance(told.codec, Codec) and (trained is None or config.adapter.path):  # else said in training
+        chat.say_notes(told.codec, config.model, config.adapter.path)
     if is_perturbed := asked is not None and asked.condition is not None:
         what = f"{asked.condition.name}: {what}"
     kept = Path(config.cache_dir) / "evaluations" / fingerprint(told.identity)
@@ -148,12 +148,6 @@ def evaluate(
         log.info("%s model: evaluated on %s", what, said)
     traits = {name: {"language": t.language, "skill": t.skill} for name, t in config.suite.tasks.items()}
     return replace(evaluation, traits=traits)  # as the suite describes its tasks now
-
-
-def _say_of_template(config: RunConfig, codec: Codec | PreTrainedTokenizerBase) -> None:
-    if isinstance(codec, Codec):
-        for line in chat.notes(codec, config.model.chat_template, config.adapter.path):
-            log.info("%s", line)
 
 
 def _answers(

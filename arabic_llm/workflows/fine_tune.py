@@ -56,8 +56,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     texts = held_out.load(settings.followed(task), root, rows.train)
     base = bases.locate(config.model, cache)
     codec = chat.prepare(tokenization.load(base), config.model)
-    for line in chat.notes(codec, config.model.chat_template, config.adapter.path):
-        log.info("%s", line)
+    chat.say_notes(codec, config.model, config.adapter.path)
     with processes.main_first():
         train = token_rows.encode(codec, rows.train, config.data, task.max_length, cache)
         dev = token_rows.encode(codec, rows.dev, config.data, task.max_length, cache)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from arabic_llm.errors import ConfigError
 
 IGNORED = -100  # the label that torch's cross-entropy leaves out of the loss
 TEMPLATES = Path(__file__).parent / "templates"
+log = logging.getLogger(__name__)
 _LARGEST_TEMPLATE = 2**20  # bytes: the longest that models bring have some ten thousand
 
 
@@ -93,6 +95,12 @@ def notes(codec: Codec, name: str, earlier: str | None) -> tuple[str, ...]:
         return codec.notes
     its = partial(_rendered, saved, earlier, codec.tokenizer.special_tokens_map)
     return (*codec.notes, *template_checks.note_of_trained(name, earlier, its, _rendering(codec)))
+
+
+def say_notes(codec: Codec, model: ModelConfig, earlier: str | None) -> None:
+    """Say what a user should know of the template before anything is asked or taught in it."""
+    for line in notes(codec, model.chat_template, earlier):
+        log.info("%s", line)
 
 
 def _own_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
