@@ -81,7 +81,7 @@ class CleaningConfig:
     allow_english_fallback: bool = False  # a row whose letters are mostly Latin passes min_script_share
     max_latin_words: int | None = None  # in a row, in an Arabic or Chinese answer: what was left in English
     drop_echoes: bool = False  # rows with an answer that only repeats its question
-    drop_test_items: bool = False  # rows that hold an item of the suite, or 13 words of one in a row
+    drop_test_items: bool = False  # rows that hold an item of the suite, or a long run of its words
     near_duplicates: float | None = None  # Jaccard of word 5-grams from which on a row repeats another
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from arabic_llm.text.normalize import normalize
 WORDS = [f"كلمة{letter}" for letter in "ابتثجحخدذرزسشصضطظعغف"]  # 20 different words
 HOLDS = "holds an item of the suite"
 SHARES = "shares 13 words with an item of the suite"
+SHARES_CHARACTERS = "shares 20 characters with an item of the suite"
 ASKS = "its question is an item of the suite"
 
 
@@ -93,10 +94,35 @@ def test_real_exam_questions_are_found_in_a_row_and_not_in_real_stories():
 
 def test_chinese_items_are_found_in_running_text():
     question = "下列关于植物光合作用的说法正确的是哪一项"
-    items = index([f"{question} A 释放氧气 B 吸收氧气", "中国的首都是哪里"])
-    assert contaminated(text(f"老师问：{question}？"), items) == SHARES
+    items = index([f"{question} A 释放氧气 B 吸收氧气", "中国的首都是哪里", "中国的首都"])
+    assert contaminated(text(f"老师问：{question}？"), items) == SHARES_CHARACTERS
     assert contaminated(text("请问，中国的首都是哪里？"), items) == HOLDS
     assert contaminated(text("植物光合作用释放氧气"), items) is None
+    assert contaminated(text("北京是中国的首都，也是"), items) is None  # five characters are three words
+    assert contaminated(text("中国的首都"), items) == ASKS
+
+
+def test_the_stem_of_a_chinese_exam_or_a_slogan_is_no_copy_of_an_item():
+    stem = "依次填入画横线部分最恰当的一项是"  # 16 characters: so begin many items of C-Eval
+    slogan = "我们要全面建设社会主义现代化国家吗 A 是 B 否"
+    items = index([f"她的话很___。{stem} A 朴实 B 朴素 C 浅显 D 简单", slogan])
+    assert contaminated(text(f"他___来了。{stem} A 终于 B 忽然"), items) is None
+    assert contaminated(text("为全面建设社会主义现代化国家而奋斗"), items) is None
+    assert contaminated(text(f"问：她的话很。{stem}，朴实"), items) is not None
+
+
+@needs_data
+def test_real_chinese_rows_are_no_copies_of_real_exams():
+    asked = []
+    for path in sorted((DATA / "ceval").glob("*/*.csv")):
+        with path.open(encoding="utf-8-sig") as file:
+            asked += [" ".join(row[key] for key in ("question", *"ABCD")) for row in csv.DictReader(file)]
+    items = index(asked)
+    written = (DATA / "openassistant_zh" / "oaast_sft_zh.json").read_text(encoding="utf-8")
+    rows = [question_answer("r", row["instruction"], row["output"]) for row in json.loads(written)]
+    matched = [[normalize(turn, "matching") for turn in row.turns()] for row in rows]
+    assert set(reasons_to_drop(rows, matched, items)) == {None}
+    assert all(contaminated(text(f"请回答：{item}"), items) for item in asked[::20])
 
 
 def test_items_typed_on_a_persian_keyboard_are_found():
