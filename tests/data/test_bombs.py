@@ -63,6 +63,24 @@ def test_commas_in_a_text_are_no_values(tmp_path):
         assert (rows, wrong) == (3 if name == "a.json" else 1, [])
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "behind"),
+    [
+        ("a.jsonl", '{"text": "', '"}\n'),
+        ("b.jsonl", '{\n"text": "', '"}\n'),
+        ("a.json", '[{"text": "', '"}]'),
+        ("b.json", '{"data": [{"text": "', '"}]}'),
+        ("c.json", '{"text": ["', '"], "label": [1]}'),
+        ("a.txt", "", "\n"),
+    ],
+)
+def test_a_rare_character_in_a_long_text_makes_few_wide_copies_of_it(name, before, behind, tmp_path):
+    path = tmp_path / name
+    size = 8 * MIB
+    path.write_text(before + "ab " * (size // 3) + "\U0001f600" + behind, encoding="utf-8")
+    assert read(path, 12 * size) == (1, [])  # a character takes four bytes where one of them needs them
+
+
 def test_an_array_of_many_small_rows_is_read_piece_by_piece(tmp_path):
     path = tmp_path / "a.json"
     rows = [{"text": f"{number} \u0639 \U0001f600", "x": [1, 2.5, None]} for number in range(60_000)]

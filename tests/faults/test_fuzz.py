@@ -218,7 +218,7 @@ def test_a_quote_left_open_does_not_take_in_the_file(tmp_path, suffix):
         file.write(b'x\n"')
         for _ in range(100):
             file.write(b"y" * 999_999 + b"\n")
-    with pytest.raises(DataError, match="2: broken table: the row that begins here is longer than 64 MiB"):
+    with pytest.raises(DataError, match="2: broken table: the row that begins here is longer than 32 Mi"):
         list(readers.read(path))
 
 

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from arabic_llm.data.reading.column_names import KNOWN_NAMES, spelling
-from arabic_llm.data.reading.lines import LONGEST_LINE_BYTES, lines
+from arabic_llm.data.reading.lines import lines
 from arabic_llm.data.reading.records import Broken, Record, refuse_repeated, shown, told
 from arabic_llm.errors import DataError
 
@@ -19,6 +19,7 @@ _SEPARATOR = re.compile(r"\"?sep=(.)\"?")
 _HEAD, _HEAD_CHARACTERS = 20, 2**16  # lines, and of each, from which a table's delimiter is told
 _MOST_COLUMNS = 2**14  # Excel's; names that stand for themselves are kept for each row
 _MOST_DELIMITERS = 2**21  # of a row, the commas in its texts too: a book of six million words
+_MOST_CHARACTERS = 2**25  # of a row: csv holds it three times, in four bytes each where one of them is rare
 _LARGEST_CELL = 2**31 - 1  # csv's own limit of 128 Ki characters is a page of a book; ours is the row's
 
 
@@ -127,10 +128,10 @@ def _texts(path: Path, delimiter: str, spans: list[_Span]) -> Iterator[str]:
                 f"{path}:{span.first}: broken table: the row that begins here has more than"
                 f" {_MOST_DELIMITERS:,} delimiters; close its quotes, or take them out"
             )
-        if line.cut or span.num_characters > LONGEST_LINE_BYTES:
+        if line.cut or span.num_characters > _MOST_CHARACTERS:
             raise DataError(
                 f"{path}:{span.first}: broken table: the row that begins here is longer than"
-                f" {LONGEST_LINE_BYTES >> 20} MiB; close its quotes"
+                f" {_MOST_CHARACTERS >> 20} Mi characters; close its quotes"
             )
         if line.wrong and not span.wrong:
             span.wrong_line, span.wrong = line.number, line.wrong

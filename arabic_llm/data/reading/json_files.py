@@ -21,7 +21,7 @@ from arabic_llm.data.reading.json_values import (
     skip,
     strict_decoder,
 )
-from arabic_llm.data.reading.lines import Line, lines
+from arabic_llm.data.reading.lines import lines
 from arabic_llm.data.reading.records import Broken, Record, checked
 from arabic_llm.errors import DataError
 
@@ -31,17 +31,16 @@ def read_json_lines(path: Path) -> Iterator[Record | Broken]:
 
     Where the first line ends within its object, objects of many lines follow each other.
     """
-    first = _first_line(path)
-    if first is not None and _is_unfinished(first.text):
+    if _is_unfinished(_first_text(path)[0]):
         yield from _values(Stream(path))
         return
     flaws: list[str] = []
     decoder = strict_decoder(flaws)
-    for line in lines(path):
-        place = f"{path}:{line.number}"
-        text = line.text.rstrip("\r\n")
-        if line.wrong:
-            yield Broken(place, line.wrong)
+    for number, text, wrong, _ in lines(path):  # names, and no line: it would hold its text beside ours
+        place = f"{path}:{number}"
+        text = text.rstrip("\r\n")  # noqa: PLW2901 (or both would be held)
+        if wrong:
+            yield Broken(place, wrong)
         elif skip(text, 0) < len(text):
             if may_hold_too_many(text) and holds_too_many(text):
                 yield Broken(place, f"more than {MOST_VALUES:,} values on one line")
@@ -63,9 +62,8 @@ def read_json(path: Path, *, unwrap: bool = False) -> Iterator[Record | Broken]:
     An object that holds a table (data/reading/json_tables.py) is read as its rows, where that is asked for.
     What follows a broken element cannot be told apart from it: the first one ends the file.
     """
-    first = _first_line(path)
-    start = first.text.lstrip(WHITE)[:1] if first is not None else ""
-    if first is None or (start != "[" and not (start == "{" and _is_one_object(path, first))):
+    start = _first_text(path)[0][:1]
+    if start != "[" and not (start == "{" and _is_one_object(path)):
         yield from read_json_lines(path)
         return
     stream = Stream(path)
@@ -83,13 +81,17 @@ def read_json(path: Path, *, unwrap: bool = False) -> Iterator[Record | Broken]:
         yield from _values(stream, unwrap=unwrap)
 
 
-def _first_line(path: Path) -> Line | None:
-    return next((line for line in lines(path) if line.wrong or line.text.strip(WHITE)), None)
+def _first_text(path: Path) -> tuple[str, bool]:
+    """Return the first line that is not empty, without white space around it, and whether it was cut."""
+    for _, text, wrong, cut in lines(path):
+        text = text.strip(WHITE)  # noqa: PLW2901 (or both would be held)
+        if text or wrong:
+            return text, cut
+    return "", False
 
 
 def _is_unfinished(text: str) -> bool:
     """Return whether a line ends within an object, where pretty-printed JSON breaks its lines."""
-    text = text.strip(WHITE)
     if may_hold_too_many(text) and holds_too_many(text):
         return False
     try:
@@ -98,10 +100,11 @@ def _is_unfinished(text: str) -> bool:
         return error.pos >= len(text)
 
 
-def _is_one_object(path: Path, first: Line) -> bool:
+def _is_one_object(path: Path) -> bool:
     """Return whether a file is no JSON Lines: one object, on one line or on many."""
-    filled = (line for line in lines(path) if line.text.strip(WHITE))
-    return (not first.cut and _is_unfinished(first.text)) or sum(1 for _ in islice(filled, 2)) == 1
+    text, is_cut = _first_text(path)
+    filled = (True for line in lines(path) if line.text.strip(WHITE))
+    return (not is_cut and _is_unfinished(text)) or sum(islice(filled, 2)) == 1
 
 
 def _elements(stream: Stream) -> Iterator[Record | Broken]:
