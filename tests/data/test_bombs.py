@@ -11,6 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from arabic_llm.data.reading import json_stream, json_values, lines, readers, workbooks
+from arabic_llm.data.reading import parquet as parquet_files
 from arabic_llm.errors import DataError
 from arabic_llm.limits import limited
 
@@ -204,6 +205,37 @@ def test_a_dictionary_of_long_texts_is_read_in_few_rows_at_a_time(tmp_path, monk
     )
     rows, (said,) = read(path)
     assert (rows > 0, "unpacks to more than" in said) == (True, True)
+
+
+@pytest.mark.parametrize("shape", ["text", "dictionary", "list", "struct"])
+def test_a_text_that_a_column_repeats_is_counted_in_each_row_and_held_in_few(shape, tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "_MOST_UNPACKED", 4 * MIB)  # eight times: 32 MiB
+    monkeypatch.setattr(parquet_files, "_BYTES_AT_A_TIME", 8 * MIB)
+    long = pyarrow.DictionaryArray.from_arrays([0] * 64, ["a" * 2 * MIB])
+    column = {
+        "text": lambda: long.cast("string"),
+        "dictionary": lambda: long,
+        "list": lambda: pyarrow.ListArray.from_arrays(range(65), long),
+        "struct": lambda: pyarrow.StructArray.from_arrays([long], ["content"]),
+    }[shape]()
+    path = tmp_path / "a.parquet"
+    table = pyarrow.table({"text": column})
+    parquet.write_table(table, path, compression="zstd", dictionary_pagesize_limit=2**30)
+    rows, (said,) = read(path, 96 * MIB)
+    assert (0 < rows <= 16, "unpacks to more than 32 MiB" in said) == (True, True)
+
+
+def test_dictionaries_are_read_as_the_texts_they_stand_for(tmp_path):
+    words = pyarrow.DictionaryArray.from_arrays([0, 1, None, 0], ["a", "b"])
+    table = pyarrow.table(
+        {
+            "text": words,
+            "list": pyarrow.ListArray.from_arrays([0, 2, 3, 4, 4], words),
+            "struct": pyarrow.StructArray.from_arrays([words], ["x"]),
+        }
+    )
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert [record.values for record in readers.read(tmp_path / "a.parquet")] == table.to_pylist()
 
 
 def test_the_counting_of_values_ends_with_the_value():
