@@ -71,14 +71,14 @@ NO_THINK = template().replace(
         (template(header=OPEN, answer="assistant\n" + TAUGHT), PLAIN[:2], ASKED),
         (template(answer=ONLY_LAST), PLAIN, None),
         (template(answer=ONLY_LAST), THINKING[:2], None),
-        (template(answer=ONLY_LAST), THINKING, OTHER),
-        (template(answer=QWEN3), PLAIN, OTHER),  # an empty thought before the last answer alone
+        (template(answer=ONLY_LAST), THINKING, None),  # each answer by itself
+        (template(answer=QWEN3), PLAIN, None),  # so too: an empty thought before the last answer alone
         (template(answer=QWEN3), PLAIN[:2], None),
         (template(answer=QWEN3), THINKING[:2], None),
         (template(answer=QWEN3), THINKING, None),  # each brings its own
         (template(answer=THOUGHT + TAUGHT), PLAIN, None),
         (template(answer=THOUGHT + TAUGHT), THINKING, OTHER),  # two thoughts
-        (template(answer="{{ m.content }}{% if loop.last %}<|im_end|>{% endif %}"), PLAIN, OTHER),
+        (template(answer="{{ m.content }}{% if loop.last %}<|im_end|>{% endif %}"), PLAIN, None),
         (template(answer="{{ m.content }} (نهاية {{ loop.index }})<|im_end|>"), PLAIN, OTHER),
         (
             template(answer="{{ m.content.replace('لا', 'نعم') }}<|im_end|>"),
@@ -112,12 +112,8 @@ NO_THINK = template().replace(
         ("{{ messages | length }}" + template(), PLAIN[:2], ASKED),
         ("{{ messages[-1].content }}" + template(), PLAIN[:2], ASKED),
         (NO_THINK, PLAIN[:2], None),
-        (
-            NO_THINK,
-            PLAIN,
-            ASKED,
-        ),  # a mark on the last question alone, which the first one was not taught with
-        (NO_THINK, PLAIN * 30, ASKED),
+        (NO_THINK, PLAIN, None),  # a mark on the last question alone: each is taught where it is the last
+        (NO_THINK, PLAIN * 30, None),
         (template(), PLAIN * 30, None),
     ],
 )
@@ -125,10 +121,49 @@ def test_a_row_that_its_template_would_teach_otherwise_than_it_is_asked_is_left_
     assert reason(text, messages) == why
 
 
-def test_an_answer_that_is_not_learned_may_lose_its_thought():
+def learned(codec, rows):
+    """Return what each row teaches: (what stands before it, what is learned), in words."""
+    runs = [[codec.tokenizer.decode(ids) for _, ids in chat.spans(row)] for row in rows]
+    return [(before, said) for before, said, _ in runs]
+
+
+@pytest.mark.parametrize("answer", [ONLY_LAST, "{{ m.content if loop.last else '...' }}<|im_end|>"])
+def test_answers_that_a_template_writes_otherwise_later_are_learned_one_by_one_as_each_is_asked(answer):
+    codec = replace(codec_of("tiny"), template=template(answer=answer))
+    encoded = token_rows.encode(codec, [Row("f:1", THINKING)], DataConfig("local"), 1000, None)
+    answers = [place for place, message in enumerate(THINKING) if message.role == "assistant"]
+    assert learned(codec, encoded.rows) == [
+        (
+            chat.render(codec, THINKING[:place], add_generation_prompt=True),
+            f"{THINKING[place].content}<|im_end|>",
+        )
+        for place in answers
+    ]
+    assert encoded.ledger.changed == {"learned answer by answer, as the chat template asks for each": 1}
+
+
+def test_of_answers_learned_one_by_one_those_that_are_not_learned_are_read_alone():
     first, thought, *others = THINKING
-    assert reason(template(answer=ONLY_LAST), THINKING) == OTHER
-    assert reason(template(answer=ONLY_LAST), (first, replace(thought, supervised=False), *others)) is None
+    codec = replace(codec_of("tiny"), template=template(answer=ONLY_LAST))
+    messages = (first, replace(thought, supervised=False), *others)
+    found = chat.encode(codec, Row("r", (*messages, *PLAIN[:2], *THINKING[2:])), 1000, Overflow.drop)
+    assert [said for _, said in learned(codec, found)] == [
+        f"{said.content}<|im_end|>" for said in (others[-1], PLAIN[1], THINKING[3])
+    ]
+    assert len(chat.encode(codec, Row("r", messages), 1000, Overflow.drop)) == 1
+
+
+def test_answers_learned_one_by_one_are_held_to_the_longest_row():
+    codec = replace(codec_of("tiny"), template=template(answer=ONLY_LAST))
+    row = Row("r", THINKING)
+    whole = chat.encode(codec, row, 1000, Overflow.drop)
+    longest = max(len(one.input_ids) for one in whole)
+    why = f"longer than task.max_length={longest - 1}"
+    assert chat.encode(codec, row, longest - 1, Overflow.drop) == why
+    encoded = token_rows.encode(codec, [row], DataConfig("local"), longest - 1, None)
+    assert encoded.too_long == [longest]
+    cut = chat.encode(codec, row, longest - 1, Overflow.cut)
+    assert [one.was_cut for one in cut] == [len(one.input_ids) == longest for one in whole]
 
 
 def test_a_cut_row_is_held_to_the_same():
@@ -246,6 +281,13 @@ def test_a_template_that_no_row_can_be_learned_with_is_said_to_be_so(tmp_path):
     assert notes == (
         f"model.chat_template={name}: in several turns {ASKED}; training leaves such rows out",
     )
+
+
+def test_a_template_whose_answers_are_learned_one_by_one_is_said_to_be_so(tmp_path):
+    notes = prepared(None, tmp_path, NO_THINK).notes
+    name = tmp_path / "mine.jinja"
+    said = f"model.chat_template={name}: in several turns {ASKED}; training learns each of their answers"
+    assert [note for note in notes if "several turns" in note] == [f"{said} by itself"]
 
 
 def test_an_adapter_that_was_trained_in_another_template_is_named(tmp_path):

@@ -143,18 +143,17 @@ def render(codec: Codec, messages: Sequence[Message], *, add_generation_prompt: 
 def encode(codec: Codec, row: Row, max_length: int, overflow: Overflow) -> list[TokenRow] | str:
     """Return the row's sequences of at most max_length tokens, or the reason why it has none.
 
-    A conversation gives one sequence. A text gives as many as it fills: none of it is lost.
+    A conversation gives one sequence, or one for each answer where the template writes earlier ones
+    otherwise than it asks for them. A text gives as many as it fills: none of it is lost.
     """
     if control := _control_token(codec, row):
         return f"control token {control} in the text"
     if not row.messages:
         return _encode_text(codec, row, max_length)
     whole = _encode_chat(codec, row)
-    if isinstance(whole, str) or len(whole.input_ids) <= max_length:
-        return whole if isinstance(whole, str) else [whole]
-    if overflow is Overflow.drop:
-        return f"longer than task.max_length={max_length}"
-    return _cut(codec, row, max_length)
+    if isinstance(whole, str):
+        return _encode_apart(codec, row, max_length, overflow) or whole
+    return _within(codec, row, whole, max_length, overflow)
 
 
 def encode_labelled(
@@ -261,6 +260,30 @@ def _encode_chat(codec: Codec, row: Row) -> TokenRow | str:
             return "its first token is half prompt, half answer"
         labels.append(token_id if inside else IGNORED)
     return TokenRow(row.id, ids, labels, "chat", source=row.source, was_changed=was_changed)
+
+
+def _encode_apart(codec: Codec, row: Row, max_length: int, overflow: Overflow) -> list[TokenRow] | str:
+    """Return a sequence for each answer, as it is asked for, or why not; nothing where that is no cure."""
+    found = []
+    for messages in template_checks.answers_apart(row.messages):
+        part = replace(row, messages=messages)
+        whole = _encode_chat(codec, part)
+        fitting = "" if isinstance(whole, str) else _within(codec, part, whole, max_length, overflow)
+        if isinstance(fitting, str):
+            return fitting
+        found += fitting
+    return found
+
+
+def _within(
+    codec: Codec, row: Row, whole: TokenRow, max_length: int, overflow: Overflow
+) -> list[TokenRow] | str:
+    """Return a conversation where it fits, what is left of it where it may be cut, or why it is lost."""
+    if len(whole.input_ids) <= max_length:
+        return [whole]
+    if overflow is Overflow.drop:
+        return f"longer than task.max_length={max_length}"
+    return _cut(codec, row, max_length)
 
 
 def _encode_text(codec: Codec, row: Row, max_length: int) -> list[TokenRow]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -96,6 +96,18 @@ def fault(render: Render, framed: Frame, messages: Sequence[Message], whole: Ren
     return None
 
 
+def answers_apart(messages: Sequence[Message]) -> Iterator[tuple[Message, ...]]:
+    """Yield a conversation for each answer that is learned: up to it, and no other one is learned."""
+    before: list[Message] = []
+    for message in messages:
+        if message.role != "assistant":
+            before.append(message)
+            continue
+        if message.supervised:
+            yield (*before, message)
+        before.append(replace(message, supervised=False))
+
+
 def notes(name: str, own: Render | None, ours: Render) -> tuple[str, ...]:
     """Return a line for each thing that a user should know of a template before it is used.
 
@@ -109,7 +121,8 @@ def notes(name: str, own: Render | None, ours: Render) -> tuple[str, ...]:
             " around what is learned"
         )
     if why := _fault_by_itself(ours):
-        found.append(f"model.chat_template={name}: in several turns {why}; training leaves such rows out")
+        what = "learns each of their answers by itself" if _is_cured(ours) else "leaves such rows out"
+        found.append(f"model.chat_template={name}: in several turns {why}; training {what}")
     return tuple(found)
 
 
@@ -132,9 +145,16 @@ def saved_template(folder: Path) -> str | None:
     return None
 
 
-def _fault_by_itself(render: Render) -> str | None:
+def _is_cured(render: Render) -> bool:
+    """Return whether each answer of a conversation can be learned, if not all of them at once."""
+    parts = answers_apart((_QUESTION, _ANSWER, _QUESTION, _ANSWER))
+    return all(_fault_by_itself(render, part) is None for part in parts)
+
+
+def _fault_by_itself(
+    render: Render, messages: Sequence[Message] = (_QUESTION, _ANSWER, _QUESTION, _ANSWER)
+) -> str | None:
     """Return what a template does wrong with any conversation of several turns, or None."""
-    messages = (_QUESTION, _ANSWER, _QUESTION, _ANSWER)
     try:
         return fault(render, frame(render), messages, render(messages, add_generation_prompt=False))
     except RefusedChatError as error:

@@ -26,6 +26,7 @@ from arabic_llm.errors import DamagedError, DataError
 
 # What makes ids and labels of the same rows.
 _CODE = tuple(f"data/tokens/{name}.py" for name in ("chat", "rendering", "template_checks", "token_rows"))
+_APART = "learned answer by answer, as the chat template asks for each"
 _COLUMNS = ("id", "input_ids", "labels", "kind", "was_cut", "source", "was_changed")
 
 
@@ -86,10 +87,13 @@ def _encode_now(codec: Codec, rows: Sequence[Row], data: DataConfig, max_length:
         if isinstance(result, str):
             ledger.drop(result, row.id)
             whole = chat.encode(codec, row, sys.maxsize, data.overflow)
-            too_long += [] if isinstance(whole, str) else [len(whole[0].input_ids)]
+            too_long += [] if isinstance(whole, str) else [max(len(one.input_ids) for one in whole)]
         else:
             ledger.keep()
-            ledger.change("answer changed by the chat template", result[0].was_changed, [row.id])
+            is_apart = bool(row.messages) and len(result) > 1
+            ledger.change(_APART, is_apart, [row.id])
+            changed = any(one.was_changed for one in result)
+            ledger.change("answer changed by the chat template", changed, [row.id])
             encoded += result
     return TokenRows(encoded, ledger, too_long)
 
