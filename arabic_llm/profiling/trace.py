@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import (
 from torch.utils._pytree import tree_leaves
 
 from arabic_llm.memory.allocator import Block, CachingAllocator
+from arabic_llm.profiling.remembered import Remembered
 
 _QUERY_BLOCK = 64  # kBlockSizeI of the efficient kernel's backward
 _FLASH_ROWS, _FLASH_COLUMNS = 128, 32  # flash_bwd rounds tokens and head size up to multiples
@@ -38,6 +39,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.failure: Exception | None = None  # what ended the count of a run; the run knows nothing of it
         self._is_of_a_run = of_a_run
         self._live: dict[int, Block] = {}
+        self._remembered = None if of_a_run else Remembered()
 
     def __enter__(self) -> Self:
         """Begin, and hear of storages that are filled and emptied: no operation says so."""
@@ -66,7 +68,10 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if any(is_traceable_wrapper_subclass_type(kind) for kind in types):
             return NotImplemented  # a process's share of a weight (DTensor): asked again for what is inside
         self._count(self._before, func, args, kwargs)
-        out = func(*args, **(kwargs or {}))
+        if self._remembered is None:
+            out = func(*args, **(kwargs or {}))
+        else:
+            out = self._remembered(func, args, kwargs or {})
         self._count(self._after, func, args, out)
         return out
 
