@@ -5,6 +5,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import openpyxl
 import pyarrow
 import pytest
@@ -40,6 +41,8 @@ def answers(tmp_path, name, content, **settings):
         f"\ufeffsep=;\ninstruction;output\n{Q};{A}\n",
         f"sep=,\ninstruction,output\n{Q},{A}\n",
         f'"sep=\t"\ninstruction\toutput\n{Q}\t{A}\n',
+        f"sep=\t\r\ninstruction\toutput\r\n{Q}\t{A}\r\n",
+        f"instruction|output\n{Q}|{A}\n",
         f"السؤال,الجواب\n{Q},{A}\n",
         f"سؤال;الإجابة\n{Q};{A}\n",
         f'\ufeff"instruction","output"\n"{Q}","{A}"\n',
@@ -63,6 +66,12 @@ def test_a_semicolon_in_a_table_of_commas_belongs_to_its_cell(tmp_path):
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_a_header_that_comes_again_in_joined_tables_is_no_row(tmp_path, mark):
     content = f"{mark}instruction,output\n{Q},{A}\n{mark}instruction,output\nما عاصمة عمان؟,مسقط\n"
+    assert answers(tmp_path, "a.csv", content) == [A, "مسقط"]
+
+
+@pytest.mark.parametrize("again", ["Instruction,Output", " INSTRUCTION , output"])
+def test_a_header_that_comes_again_in_other_letters_is_no_row(tmp_path, again):
+    content = f"instruction,output\n{Q},{A}\n{again}\nما عاصمة عمان؟,مسقط\n"
     assert answers(tmp_path, "a.csv", content) == [A, "مسقط"]
 
 
@@ -202,6 +211,16 @@ def sheet(tmp_path, *cells):
         (0.1 + 0.2, "General", "0.3"),
         (7.0, "General", "7"),
         (12, "@", "12"),
+        (1500, '#,##0 "ريال"', "1,500 ريال"),
+        (1234.5, '"$"#,##0.00', "$1,234.50"),
+        (-3, '"$"#,##0.00', "-$3.00"),
+        (1500, "[$ر.س-401] #,##0", "ر.س 1,500"),
+        (-5, "0;(0)", "(5)"),
+        (5, "0;[Red](0)", "5"),
+        (-0.001, "0.0", "0.0"),
+        (0.001, "0.00E+00", "1.00E-03"),
+        (7, '"رقم; "00', "رقم; 07"),
+        (0.75, "# ?/?", "0.75"),  # fractions are not written so
         (0.000001, "General", "0.000001"),
         (True, "General", "TRUE"),
         (False, "General", "FALSE"),
@@ -231,6 +250,7 @@ def test_rows_that_excel_hides_are_not_read_and_said(tmp_path, caplog):
     ("column", "said"),
     [
         (pyarrow.array([0.1], pyarrow.float32()), "0.1"),
+        (pyarrow.array(np.array([0.1], np.float16)), "0.1"),
         (pyarrow.array([1e-06]), "0.000001"),
         (pyarrow.array([Decimal("12.50")]), "12.50"),
         (pyarrow.array(["نعم".encode()], pyarrow.binary()), "نعم"),

@@ -105,7 +105,9 @@ def test_a_mark_that_is_neither_0_nor_1_is_refused():
     assert (
         read(conversation(weight=0.5)).reason == "'messages' holds a turn with weight=0.5: neither 0 nor 1"
     )
-    assert read(conversation(train="no")).reason == "'messages' holds a turn with train=no: neither 0 nor 1"
+    assert (
+        read(conversation(train="no")).reason == "'messages' holds a turn with train='no': neither 0 nor 1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,12 +138,13 @@ def test_keys_of_a_turn_without_a_value_are_none():
     assert read(conversation(**marks)) == read(conversation())
 
 
-@pytest.mark.parametrize("column", ["images", "tools"])
+@pytest.mark.parametrize("column", ["images", "tools", "functions", "image", "documents"])
 def test_pictures_and_tools_beside_the_turns_are_refused(column):
     found = read({**conversation(), column: ["a.jpg"]})
     assert found.reason.startswith(f"nothing reads what stands beside its turns: {column}; take them out")
     assert read({**conversation(), column: ["a.jpg"]}, unread_keys=[column]) == read(conversation())
-    assert read({**conversation(), column: None}) == read(conversation())
+    for nothing in (None, [], "[]"):
+        assert read({**conversation(), column: nothing}) == read(conversation())
 
 
 def test_unread_keys_are_set_on_the_command_line():

@@ -16,8 +16,15 @@ if TYPE_CHECKING:
 
 _WHOLE_NUMBERS = 2**53  # beyond it a float has lost its last digits
 _DIGITS = 15  # that Excel keeps of a number
-# A format of digits alone: 000, 0.00, #,##0.0, 0%. Dates are read as such, others as General.
-_FORMAT = re.compile(r"(?P<grouped>#,##)?#*(?P<whole>0*)(?:\.(?P<places>0+))?(?P<percent>%)?")
+# A format of digits: 000, 0.00, #,##0.0, 0%, 0.00E+00. Dates are read as such, others as General.
+_FORMAT = re.compile(
+    r"(?P<grouped>#,##)?#*(?P<whole>0*)(?:\.(?P<places>0+))?(?:(?P<percent>%)|(?P<power>E\+)0+)?"
+)
+# Beside them stand "words", \\c, [$currency-language], [Colour], and room as wide as _c.
+_BESIDE = re.compile(
+    r'"([^"]*)"|\\(.)|\[\$([^\]-]*)[^\]]*\]|\[[A-Za-z]+\d*\]|[_*].|([$\u20ac\xa3\xa5()+ -])'
+)
+_SECTION = re.compile(r'(?:"[^"]*"|\\.|[^;"])*')  # of positive numbers; negative ones; none
 _ROW = re.compile(rb"<(?:\w+:)?row\b[^>]*>")
 _NUMBER, _HIDDEN = re.compile(rb'\sr="(\d+)"'), re.compile(rb'\shidden="(?:1|true)"')
 _CHUNK_BYTES = 2**20
@@ -57,16 +64,33 @@ def _row_tags(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _number(value: float, number_format: str) -> Any:
     """Return a number as its format shows it; General has one kind of number, and shows 7.0 as 7."""
-    found = _FORMAT.fullmatch(number_format.partition(";")[0])
+    sections = [section for section in _SECTION.findall(number_format) if section]
+    has_own = value < 0 and len(sections) > 1
+    before, at = _beside(sections[has_own] if sections else "", 0)
+    found = _FORMAT.match(sections[has_own], at) if sections else None
     if found and (found["whole"] or found["places"]):
-        return _formatted(value, **found.groupdict(""))
+        behind, end = _beside(sections[has_own], found.end())
+        if end == len(sections[has_own]):
+            shown = _formatted(abs(value), **found.groupdict(""))
+            sign = "-" if value < 0 and not has_own and shown.strip("0.,%") else ""
+            return sign + f"{before}{shown}{behind}".strip()
     if isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE_NUMBERS:
         return int(value)
     return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
 
 
-def _formatted(value: float, grouped: str, whole: str, places: str, percent: str) -> str:
+def _beside(section: str, at: int) -> tuple[str, int]:
+    """Return what is written beside the digits of a format, from a place on, and where it ends."""
+    said = ""
+    while found := _BESIDE.match(section, at):
+        said, at = said + "".join(filter(None, found.groups())), found.end()
+    return said, at
+
+
+def _formatted(value: float, grouped: str, whole: str, places: str, percent: str, power: str) -> str:
     exact = Decimal(f"{value:.{_DIGITS}g}" if isinstance(value, float) else value)
+    if power:
+        return f"{float(exact):.{len(places)}E}"  # Decimal's own writes E-3
     shown = (100 * exact if percent else exact).quantize(Decimal(1).scaleb(-len(places)), ROUND_HALF_UP)
-    before, point, after = f"{abs(shown):{',' if grouped else ''}f}".partition(".")
-    return f"{'-' if shown < 0 else ''}{before.zfill(len(whole))}{point}{after}{percent}"
+    before, point, after = f"{shown:{',' if grouped else ''}f}".partition(".")
+    return f"{before.zfill(len(whole))}{point}{after}{percent}"

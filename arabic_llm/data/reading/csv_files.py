@@ -14,10 +14,11 @@ from arabic_llm.data.reading.lines import lines
 from arabic_llm.data.reading.records import Broken, Record, refuse_repeated, shown, told
 from arabic_llm.errors import DataError
 
-_DELIMITERS = (",", ";", "\t")
+_DELIMITERS = (",", ";", "\t", "|")
 _SEPARATOR = re.compile(r"\"?sep=(.)\"?")
 _HEAD, _HEAD_CHARACTERS = 20, 2**16  # lines, and of each, from which a table's delimiter is told
 _MOST_COLUMNS = 2**14  # Excel's; names that stand for themselves are kept for each row
+_LONGEST_NAME = 64  # characters, of a header that comes again
 _MOST_DELIMITERS = 2**21  # of a row, the commas in its texts too: a book of six million words
 _MOST_CHARACTERS = 2**25  # of a row: csv holds it three times, in four bytes each where one of them is rare
 _LARGEST_CELL = 2**31 - 1  # csv's own limit of 128 Ki characters is a page of a book; ours is the row's
@@ -35,10 +36,10 @@ class _Span:
 
 
 def read_csv(path: Path) -> Iterator[Record | Broken]:
-    """Yield the rows of a table with commas, semicolons or tabs between its cells."""
+    """Yield the rows of a table with commas, semicolons, tabs or bars between its cells."""
     filled = (line for line in lines(path) if line.text.strip())
     head = [line.text[:_HEAD_CHARACTERS] for line in islice(filled, _HEAD)]
-    named = _SEPARATOR.fullmatch(head[0].strip()) if head else None
+    named = _SEPARATOR.fullmatch(head[0].rstrip("\r\n")) if head else None
     yield from _read_table(path, named[1] if named else _delimiter(head), has_separator=named is not None)
 
 
@@ -76,16 +77,22 @@ def _read_table(path: Path, delimiter: str, *, has_separator: bool = False) -> I
     if span.wrong:
         raise DataError(f"{path}:{span.wrong_line}: {span.wrong}")
     _check_header(f"{path}:{span.first}", header)
+    names = sorted(map(spelling, header))
     for span, cells in rows:
         place = f"{path}:{span.first}"
         if span.wrong:
             yield Broken(f"{path}:{span.wrong_line}", span.wrong)
         elif len(cells) != len(header):
             yield Broken(place, f"{len(cells)} cells, but the header has {len(header)}")
-        elif sorted(cells) != sorted(header):
+        elif not _is_header(cells, names):
             yield Record(place, {name: told(cell) for name, cell in zip(header, cells, strict=True)})
-        elif cells != header:
+        elif list(map(spelling, cells)) != list(map(spelling, header)):
             yield Broken(place, "a second header, its columns in another order")
+
+
+def _is_header(cells: Sequence[str], names: Sequence[str]) -> bool:
+    """Return whether a row holds the header's names again, spelled as they may be and in any order."""
+    return max(map(len, cells)) <= _LONGEST_NAME and sorted(map(spelling, cells)) == names
 
 
 def _check_header(place: str, header: Sequence[str]) -> None:

@@ -66,10 +66,11 @@ def _rows_at_a_time(metadata: FileMetaData) -> int:
 
 
 def _as_shown(batch: RecordBatch) -> RecordBatch:
-    """Return a batch with texts where bytes are texts, and 32-bit numbers in their own digits.
+    """Return a batch with texts where bytes are texts, and short numbers in their own digits.
 
     What Arrow keeps as a dictionary is written out: its bytes are those of its rows.
     """
+    import numpy as np
     import pyarrow
     from pyarrow import types
 
@@ -80,6 +81,9 @@ def _as_shown(batch: RecordBatch) -> RecordBatch:
         try:
             if types.is_float32(column.type):  # read as 64 bits, 0.1 would be 0.10000000149011612
                 columns.append(column.cast(pyarrow.string()).cast(pyarrow.float64()))
+            elif types.is_float16(column.type):  # which Arrow casts by way of 64 bits
+                shown_so = [value and float(str(np.float16(value))) for value in column.to_pylist()]
+                columns.append(pyarrow.array(shown_so, pyarrow.float64()))
             elif types.is_binary(column.type) or types.is_large_binary(column.type):
                 columns.append(column.cast(pyarrow.string()))
             else:

@@ -19,9 +19,11 @@ _SPEAKER, _SAID = ("role", "from"), ("content", "value")
 # Whether an answer is learned: OpenAI's key, Axolotl's, ms-swift's.
 _LEARNED = ("weight", "train", "loss")
 _READ = {*_SPEAKER, *_SAID, *_LEARNED}
-_BESIDE = ("images", "videos", "audios", "tools")  # columns of LLaMA-Factory, ms-swift and TRL
+_BESIDE = (  # columns of LLaMA-Factory, ms-swift and TRL, and what templates and OpenAI call such things
+    *("images", "image", "videos", "video", "audios", "audio", "documents", "tools", "functions"),
+)
 _CURE = "take them out, or name them in data.columns.unread_keys"
-_NOTHING: tuple[object, ...] = (None, "", [], {})  # Parquet gives every turn all keys of the file
+_NOTHING: tuple[object, ...] = (None, "", [], {}, "[]")  # Parquet gives every turn all keys of the file
 
 
 class UnusableError(Exception):
@@ -115,7 +117,7 @@ def _is_learned(turn: dict[str, Any], column: str) -> bool:
     marks = {key: turn[key] for key in _LEARNED if turn.get(key) is not None}
     for key, mark in marks.items():
         if mark not in (0, 1):
-            raise UnusableError(f"'{column}' holds a turn with {key}={shown(mark)}: neither 0 nor 1")
+            raise UnusableError(f"'{column}' holds a turn with {key}={shown(repr(mark))}: neither 0 nor 1")
     return all(marks.values())
 
 
