@@ -256,6 +256,10 @@ COMPARE = ("task=compare", *COMPARED)
         ),
         ((*COMPARE, "hw.precision=float32"), "with task=compare"),
         (("task=report", "model.max_length=9"), "with task=report"),
+        (("task=evaluate", "data=cidar"), "with task=evaluate; task=classify,"),
+        (("task=prepare", "adapter=qlora"), "with task=prepare; task=classify"),
+        (("task=classify", "suite=english"), "with task=classify"),
+        ((*COMPARE, "model=qwen2_7b"), "with task=compare"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -50,6 +50,8 @@ _SOURCE = {
     **_read("dedup on_bad_row", Area.rows, why_not=unread.of_rows),
     **_read("weight", Area.rows, why_not=unread.weight),
 }
+# Files of conf/ that a task reads or does not; hw is typed by habit, and changes nothing.
+_CHOICES = ("model", "adapter", "data", "suite")
 READ: dict[type, dict[str, Rule]] = {
     RunConfig: _read("seed resume dry_run tracking data_root cache_dir output_dir"),
     ModelConfig: {
@@ -148,7 +150,8 @@ def refuse_unread(config: RunConfig, overrides: Iterable[str]) -> None:
         owner, rule = found
         if rule.parts and not rule.parts & config.task.reads:
             names = ", ".join(f"task={name}" for name in readers(rule.parts))
-            raise ConfigError(f"{key} has no meaning with task={config.task.name}; {names} would read it")
+            typed = f"{key}={value}" if key in _CHOICES else key
+            raise ConfigError(f"{typed} has no meaning with task={config.task.name}; {names} would read it")
         if (why := rule.why_not(config, owner)) is not None:
             raise ConfigError(f"{key}={value} has no meaning {why}")
 
@@ -200,4 +203,6 @@ def _rule(config: RunConfig, key: str) -> tuple[Any, Rule] | None:
                 rule = Rule(outer.parts, rule.why_not)  # of rows that a suite asks: not those of data=
             return None if rule is None else (owner, rule)
         owner, outer = inner, outer or rule
+    if key in _CHOICES and (rule := rule_of(type(owner), "name")) is not None:
+        return owner, Rule(rule.parts, lambda _config, _owner: None)
     return None
