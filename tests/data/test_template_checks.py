@@ -189,10 +189,7 @@ CHATML = chat.template_text("chatml")
 UNMARKED = CHATML.replace("{%- generation %}", "").replace("{%- endgeneration %}", "")
 DEFAULT = "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are SmolLM.<|im_end|>\n{% endif %}"
 HEAD = "model.chat_template=chatml differs from the tokenizer's own: "
-TAIL = (
-    ". The model is asked and taught as ours says; for its own, name a .jinja of it that has"
-    " {% generation %} around what is learned"
-)
+TAIL = ". The model is asked and taught as ours says; for its own, set model.chat_template=tokenizer"
 
 
 @pytest.mark.parametrize("own", [None, CHATML, UNMARKED, {"default": UNMARKED, "tool_use": "x"}])

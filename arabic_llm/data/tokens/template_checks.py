@@ -105,8 +105,7 @@ def notes(name: str, own: Render | None, ours: Render) -> tuple[str, ...]:
     if own is not None and (parts := differences(own, ours)):
         found.append(
             f"model.chat_template={name} differs from the tokenizer's own: {'; '.join(parts)}. The model is"
-            " asked and taught as ours says; for its own, name a .jinja of it that has {% generation %}"
-            " around what is learned"
+            " asked and taught as ours says; for its own, set model.chat_template=tokenizer"
         )
     if why := _fault_by_itself(ours):
         found.append(f"model.chat_template={name}: in several turns {why}; training leaves such rows out")

@@ -25,7 +25,8 @@ from arabic_llm.data.tokens.chat import Codec, TokenRow
 from arabic_llm.errors import DamagedError, DataError
 
 # What makes ids and labels of the same rows.
-_CODE = tuple(f"data/tokens/{name}.py" for name in ("chat", "rendering", "template_checks", "token_rows"))
+_MODULES = ("chat", "rendering", "template_checks", "token_rows", "unmarked")
+_CODE = tuple(f"data/tokens/{name}.py" for name in _MODULES)
 _COLUMNS = ("id", "input_ids", "labels", "kind", "was_cut", "source", "was_changed")
 
 
