@@ -49,7 +49,7 @@ def vocabulary(control=CONTROL, eos="<|endoftext|>", ends=(), size=10_000, **nam
 
 
 def plain(text):
-    return partial(chat._rendered, text, "tokenizer", {"bos_token": "<bos>", "eos_token": "<|endoftext|>"})
+    return partial(chat.written, text, "tokenizer", {"bos_token": "<bos>", "eos_token": "<|endoftext|>"})
 
 
 def codec(text, stop, pad="<pad>"):

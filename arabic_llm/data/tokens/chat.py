@@ -77,9 +77,7 @@ def prepare(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> Codec:
     own = own_template(tokenizer)
     is_own = model.chat_template == OWN_TEMPLATE
     template = _brought(own, model) if is_own else template_text(model.chat_template)
-    own_rendering = partial(
-        _rendered, own or template, "the tokenizer's", dict(tokenizer.special_tokens_map)
-    )
+    own_rendering = partial(written, own or template, "the tokenizer's", dict(tokenizer.special_tokens_map))
     tokenizer.chat_template = template
     tokenizer.eos_token = model.stop_token
     tokenizer.pad_token = model.pad_token
@@ -96,7 +94,7 @@ def notes(codec: Codec, name: str, earlier: str | None) -> tuple[str, ...]:
     saved = template_checks.saved_template(Path(earlier)) if earlier else None
     if earlier is None or saved is None or saved == codec.template:
         return codec.notes
-    its = partial(_rendered, saved, earlier, codec.tokenizer.special_tokens_map)
+    its = partial(written, saved, earlier, codec.tokenizer.special_tokens_map)
     return (*codec.notes, *template_checks.note_of_trained(name, earlier, its, _rendering(codec)))
 
 
@@ -233,7 +231,7 @@ def answer_opening(codec: Codec) -> str:
 
 def _rendering(codec: Codec) -> template_checks.Render:
     """Return what writes conversations as a codec does."""
-    plain = partial(_rendered, codec.template, codec.template_name, codec.tokenizer.special_tokens_map)
+    plain = partial(written, codec.template, codec.template_name, codec.tokenizer.special_tokens_map)
     if codec.is_marked:
         return plain
     return partial(unmarked.rendered, plain, str(codec.tokenizer.eos_token))
@@ -244,7 +242,7 @@ def _frame(codec: Codec) -> Frame:
     return template_checks.frame(_rendering(codec))
 
 
-def _rendered(
+def written(
     template: str,
     name: str,
     tokens: dict[str, str],

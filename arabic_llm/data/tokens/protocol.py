@@ -85,10 +85,10 @@ def pad_token(vocabulary: Vocabulary, plain: Render, name: str, stop: str) -> st
     free = [t for t in vocabulary.added if t not in used and t not in text and vocabulary.has(t)]
     spare = sorted(token for token in free if _SPARE.search(token))
     spare.sort(key=lambda token: vocabulary.ids[token])
-    own = (vocabulary.named.get("pad_token"), *_PADS)
+    own = (vocabulary.named.get("pad_token", ""), *_PADS)
     for token in (*own, *spare, *_UNKNOWN, *_ENDS_OF_TEXT):
         if vocabulary.has(token) and token not in used and token not in text:
-            return str(token)
+            return token
     raise ConfigError(
         f"the tokenizer of {name} has no token for padding beside the stop token ({stop}), and no spare"
         " one; name one that no text holds (model.pad_token)"
