@@ -68,7 +68,8 @@ def of_settings(settings: Mapping[str, Any]) -> ArchitectureConfig:
     read: dict[str, Any] = {
         name: getattr(config, name, None) for name in ArchitectureConfig.__dataclass_fields__
     }
-    heads, hidden = read["num_attention_heads"] or 1, read["hidden_size"]  # none: a state space model
+    # A state space model has no heads.
+    heads, hidden = read["num_attention_heads"] or 1, read["hidden_size"]
     inner = read["intermediate_size"] or _INNER * hidden
     named = read | {
         "model_type": config.model_type,

@@ -132,12 +132,14 @@ def _talk(own: _Own, model: DictConfig, shape: ArchitectureConfig) -> dict[str, 
     tokenizer = tokenization.load(bases.tokenizer_of(own.asked, own.folder))
     ids = tokenizer.get_vocab()
     by_id = {number: token for token, number in ids.items()}
+    added = tuple(str(token) for token in tokenizer.added_tokens_decoder.values())
+    named = {
+        key: str(token) for key, token in tokenizer.special_tokens_map.items() if isinstance(token, str)
+    }
+    ends = [by_id.get(number) for number in _ends(own.folder)]
+    special = {*added, *named.values()}  # config.json may name any number
     vocabulary = protocol.Vocabulary(
-        ids,
-        tuple(str(token) for token in tokenizer.added_tokens_decoder.values()),
-        {key: str(token) for key, token in tokenizer.special_tokens_map.items() if isinstance(token, str)},
-        tuple(by_id[number] for number in _ends(own.folder) if number in by_id),
-        shape.vocab_size,
+        ids, added, named, tuple(token for token in ends if token in special), shape.vocab_size
     )
     template, text = model.chat_template, chat.own_template(tokenizer)
     if template == chat.OWN_TEMPLATE and text is None:
