@@ -32,6 +32,12 @@ def is_ours(folder: Path) -> bool:
     return (folder / WRITTEN_DOWN).is_file()
 
 
+def refuse_another(folder: Path, repository: str) -> None:
+    """Refuse a folder into which another repository was downloaded. Raises UserError."""
+    if (held := _written_down(folder).get("repository", repository)) != repository:
+        raise UserError(f"{folder} holds {held}; move it away, or give another place")
+
+
 def bring(repository: Repository, folder: Path) -> str:
     """Return in one line what lies in a folder now: after a download, or found whole without the hub.
 
@@ -60,8 +66,7 @@ def download(repository: Repository, folder: Path) -> Downloaded:
     or another process is at it.
     """
     before = _written_down(folder)
-    if before.get("repository", repository.id) != repository.id:
-        raise UserError(f"{folder} holds {before['repository']}; move it away, or give another place")
+    refuse_another(folder, repository.id)
     patterns = tuple(sorted({*repository.patterns, *before.get("patterns", ())}))  # two may share a folder
     commit, listed = hub.listing(replace(repository, patterns=patterns))
     with _staging(folder) as staging:

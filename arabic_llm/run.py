@@ -40,6 +40,7 @@ from arabic_llm import disk, processes, rundir, sweep, tasks, terminal
 from arabic_llm.config import complaints, compose, help, paths
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError, UserError, modules_of
+from arabic_llm.workflows import auto
 
 log = logging.getLogger("arabic_llm")
 USERS_TO_FIX = 2
@@ -62,7 +63,9 @@ def _hydra_main(cfg: DictConfig) -> float | None:
         if job.mode == RunMode.MULTIRUN:
             _refuse_several("a sweep")
             return sweep.run_in_child(job, is_dry=bool(cfg.dry_run))
-        return _run(compose.to_config(cfg, job.overrides.task))  # dataclasses from here on
+        config = compose.to_config(cfg, job.overrides.task, auto.fill)
+        auto.check(config)
+        return _run(config)  # dataclasses from here on
     except Exception as error:  # noqa: BLE001 (raised again by main)
         _failures.append(error)
         return None
@@ -165,6 +168,7 @@ def _help_or_run() -> None:
         sys.stdout.write(f"{help.said(topics)}\n")
         return
     compose.refuse_typed_secrets(sys.argv[1:])
+    sys.argv[1:] = compose.meant(sys.argv[1:])
     compose.register()
     try:
         with compose.once():

@@ -67,10 +67,12 @@ def compose_config(*overrides: str):
     from hydra import initialize_config_dir
 
     from arabic_llm.config import compose, paths
+    from arabic_llm.workflows import auto
 
     compose.register()
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
-        return compose.to_config(hydra_compose("config", ["output_dir=out", *overrides]))
+        composed = hydra_compose("config", ["output_dir=out", *overrides])
+    return compose.to_config(composed, complete=auto.fill)
 
 
 @pytest.fixture(scope="session")

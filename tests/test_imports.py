@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Room -> rooms it may import. Everything may import errors, files and config.
 ALLOWED = {
-    "run": {"sweep", "rundir", "tasks", "terminal"},
+    "run": {"sweep", "rundir", "tasks", "workflows", "terminal"},
     "sweep": {"rundir", "result", "grid", "machine"},
     "grid": {"rundir", "result"},
     "rundir": {"result", "terminal"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 from conftest import DATA, model_config
@@ -39,11 +40,15 @@ _FAMILIES = {
     ),
 }
 NAMES = (*_FAMILIES, "tiny")
+BASE = "llama2_7b, base"  # of a model that was never taught to talk, whose vocabulary has no marks of turns
 
 
 @cache
 def codec_of(name: str) -> chat.Codec:
     """Return the codec of a model we name, on a tokenizer of its family."""
+    if name == BASE:
+        config = replace(model_config("llama2_7b"), chat_template="chatml_eos")
+        return chat.prepare(_build(*_FAMILIES["llama2_7b"]), config)
     config = model_config(name)
     if name == "tiny":
         from arabic_llm.models import bases, tokenization

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, cast
@@ -22,6 +22,7 @@ from arabic_llm.config import naming, paths, suite
 from arabic_llm.config import task as tasks
 from arabic_llm.config.complaints import did_you_mean
 from arabic_llm.config.fingerprint import plain
+from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.naming import without_how
 from arabic_llm.config.reads import refuse_unread
 from arabic_llm.config.run import RunConfig
@@ -29,6 +30,12 @@ from arabic_llm.config.task import TaskConfig
 from arabic_llm.errors import ConfigError
 
 _MOST = 1e37  # AdamW's first step multiplies the learning rate by 10, and float32 ends at 3.4e38
+_NARROW, _RATE_OF_NARROW = 512, 1e-3  # as the built-in model, of a width of 192, was found to need
+_SWEEP = ("-m", "--multirun")
+_MEANT = (  # what is chosen; where these are typed; and none of these, which are of the default option
+    ("model=auto", {"model.path", "model.hub_id"}, {"model.builtin", "model.name"}),
+    ("data=local", {"data.path"}, {"data.builtin", "data.name", "data.sources"}),
+)
 _JUDGE = re.compile(r"\+*judge(\.endpoint)?\s*=")
 
 
@@ -51,6 +58,15 @@ def register() -> None:
     Plugins.instance().register(ExperimentRecipes)
     OmegaConf.register_new_resolver("run_name", naming.run_name, replace=True)
     OmegaConf.register_new_resolver("job_name", naming.job_name, replace=True)
+    OmegaConf.register_new_resolver("model_name", naming.model_name, replace=True)
+    OmegaConf.register_new_resolver("learning_rate_of_width", _learning_rate, replace=True)
+
+
+def _learning_rate(*, _parent_: DictConfig) -> float:
+    """Return the learning rate of adapters on a model of which only its width is known."""
+    shape = _parent_.architecture
+    is_narrow = not OmegaConf.is_missing(shape, "hidden_size") and shape.hidden_size <= _NARROW
+    return _RATE_OF_NARROW if is_narrow else ModelConfig.learning_rate
 
 
 @contextmanager
@@ -83,8 +99,31 @@ def refuse_typed_secrets(arguments: Iterable[str]) -> None:
                 raise ConfigError(str(error)) from None
 
 
-def to_config(cfg: DictConfig, overrides: Iterable[str] = ()) -> RunConfig:
+def meant(arguments: list[str]) -> list[str]:
+    """Return what was typed, with the option of a group that a place of yours can only mean.
+
+    A model's folder or repository given alone is of model=auto, rows given alone are data=local.
+    """
+    keys = {argument.lstrip("+~").partition("=")[0] for argument in arguments}
+    if any(key.startswith("-") and key not in _SWEEP for key in keys) or "experiment" in keys:
+        return arguments  # a recipe chooses its own
+    own = []
+    for choice, places, others in _MEANT:
+        group = choice.partition("=")[0]
+        typed = [a for a in arguments if a.partition("=")[0] in places and a.partition("=")[2] != "null"]
+        if typed and group not in keys and not keys & others:
+            own.append(choice)
+    return [*arguments, *own]
+
+
+def to_config(
+    cfg: DictConfig,
+    overrides: Iterable[str] = (),
+    complete: Callable[[DictConfig], None] = lambda _cfg: None,
+) -> RunConfig:
     """Return the composed config as dataclasses; `overrides` are those that were typed for it.
+
+    `complete` sets in it what no YAML says, where that is read from elsewhere.
 
     Raises ConfigError for a key no schema has (`+adapter.rnak=8` passes Hydra's own check), for a mandatory
     value left out, for a number that is not finite (no bound refuses nan: it is neither below nor above
@@ -92,6 +131,7 @@ def to_config(cfg: DictConfig, overrides: Iterable[str] = ()) -> RunConfig:
     """
     for key, known in _unknown_keys(cfg):
         raise ConfigError(f"no setting '{key}'{did_you_mean(key, known)}")
+    complete(cfg)
     if missing := OmegaConf.missing_keys(cfg):
         raise ConfigError(f"no value for {', '.join(sorted(missing))}")
     for key, value in _not_finite(OmegaConf.to_container(cfg)):

@@ -8,6 +8,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
+AUTO = "auto"  # as model_type or a token: it is read from the model's own files, where a task needs it
+
 
 class ModelKind(Enum):
     """What the model was trained to predict, which decides how it is loaded, asked and trained."""
@@ -52,7 +54,7 @@ class ModelConfig:
     builtin: bool = False  # ships inside the package, in models/<name>
     extra_files: list[str] = field(default_factory=list)  # of the hub, beside *.json and *.safetensors
     # The next four are of causal models only.
-    chat_template: str = ""  # a file of data/tokens/templates/, or the path of a .jinja of your own
+    chat_template: str = ""  # a file of data/tokens/templates/, a .jinja of your own, or tokenizer: its own
     stop_token: str = ""  # ends an answer; always supervised
     pad_token: str = ""  # never the stop token, or the model would not learn to stop
     end_of_text: str = ""  # ends a raw text
@@ -69,5 +71,5 @@ class ModelConfig:
                 raise ValueError(f"no value for model.{name}; a causal model needs it")
             if getattr(self, name) and self.kind is ModelKind.masked:
                 raise ValueError(f"model.{name} has no meaning with model={self.name}: it is masked")
-        if self.pad_token and self.pad_token == self.stop_token:
+        if self.pad_token not in ("", AUTO) and self.pad_token == self.stop_token:
             raise ValueError(f"model.pad_token must differ from model.stop_token ({self.stop_token})")

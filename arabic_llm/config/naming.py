@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterable
 from itertools import product
+from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
@@ -83,6 +84,18 @@ def telling_apart(jobs: list[dict[str, str]], swept_keys: list[str]) -> list[str
     """Return the keys that jobs of one folder differ by: what is swept now, then what was before."""
     before = {key for job in jobs for key in job if not _is_how(key) and key not in swept_keys}
     return [*swept_keys, *sorted(key for key in before if len({job.get(key) for job in jobs}) > 1)]
+
+
+def model_name(path: str | None, hub_id: str | None) -> str:
+    """Return what a model that no YAML names is called: as its folder, or its repository on the hub."""
+    folder = Path(path or "").expanduser()
+    if path and folder.parent.name == "snapshots":  # of the hub's cache: models--owner--name
+        folder = Path(folder.parent.parent.name.replace("--", "/"))
+    elif path and folder.name in ("", ".."):
+        folder = folder.resolve()
+    elif not path:
+        folder = Path(hub_id or "")
+    return folder.name if folder.name.strip(".") else "auto"
 
 
 def run_name(*, _root_: DictConfig) -> str:

@@ -22,7 +22,7 @@ def place_of_model(config: RunConfig, model: ModelConfig) -> str | None:
         return None
     return (
         f"with model={model.name}, which is built in: for a folder of its shape add model.builtin=false,"
-        " for another model choose that one (model=qwen2_0_5b, ...)"
+        " for another model choose model=auto, or its YAML (model=qwen2_0_5b, ...)"
     )
 
 

@@ -6,7 +6,7 @@ from arabic_llm.config.fingerprint import code_hash
 
 # What decides an answer beside the model and the ids or the text that it is asked.
 _ANSWERING = (
-    *("data/tokens/chat.py", "data/tokens/rendering.py"),
+    *("data/tokens/chat.py", "data/tokens/rendering.py", "data/tokens/unmarked.py"),
     *("evaluation/chat_lm.py", "evaluation/masked_lm.py", "evaluation/prefixes.py"),
     *("evaluation/answers.py", "evaluation/generating.py", "evaluation/rotary.py", "evaluation/scoring.py"),
     *("models/adapter.py", "models/families.py", "models/load.py", "models/tokenization.py"),

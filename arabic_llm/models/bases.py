@@ -10,7 +10,8 @@ from pathlib import Path
 from arabic_llm import files, hub
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.model import ModelConfig
-from arabic_llm.config.paths import PACKAGE
+from arabic_llm.config.naming import model_name
+from arabic_llm.config.paths import CONF, PACKAGE
 from arabic_llm.errors import UserError
 from arabic_llm.models import opening
 from arabic_llm.models.folders import place
@@ -19,6 +20,7 @@ _BIN = "pytorch_model.bin"  # weights of older repositories; torch.load reads te
 _HASHED = ("*.safetensors", _BIN, "config.json", "tokenizer.json", "tokenizer.model", "vocab.txt")
 _TOKENIZER = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "config.json")
 _WANTED = ("*.json", "*.safetensors", "*.model", "*.jinja")
+_TALK = ("generation_config.json", "added_tokens.json", "chat_template.j*")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)  # owner/name
 
 
@@ -99,6 +101,53 @@ def tokenizer_base(model: ModelConfig) -> Base:
     return locate(model, None)
 
 
+def tokenizer_of(model: ModelConfig, folder: Path) -> Base:
+    """Return a folder that holds the tokenizer of a model. Raises MissingModelError where it does not."""
+    if not _has_tokenizer(folder):
+        raise MissingModelError(f"model={model.name}: {folder} has no tokenizer_config.json")
+    return Base(folder, "")
+
+
+def settings_folder(model: ModelConfig, *, network: bool, tokenizer: bool) -> Path | None:
+    """Return a folder with the config.json of a model, and its tokenizer if asked for; None: not here.
+
+    Raises MissingModelError where it is nowhere and the network was tried, or a folder has something else.
+    """
+    given = place(model)
+    if model.path is not None or given.exists():
+        if not (given / "config.json").is_file():
+            raise MissingModelError(f"model={model.name}: {given} {_instead(given)}")
+        return given
+    if model.hub_id is None or not HUB_ID.fullmatch(model.hub_id):
+        raise MissingModelError(
+            f"model={model.name}: model.hub_id={model.hub_id} is no owner/name of the hub; give that, or a"
+            " folder (model.path=my/folder)"
+        )
+    names = (*_TOKENIZER, *_TALK) if tokenizer else ("config.json", "tokenizer_config.json")
+    wanted = hub.Repository(model.hub_id, model.revision, names)
+
+    def has_them(folder: Path) -> bool:
+        return (folder / "config.json").is_file() and (not tokenizer or _has_tokenizer(folder))
+
+    try:
+        return hub.snapshot(wanted, has_them, network=network)
+    except hub.UnreachableError as error:
+        if not network:
+            return None
+        raise _unreachable(model, error) from error
+
+
+def _instead(folder: Path) -> str:
+    """Return what a folder without config.json is, and the cure."""
+    if folder.is_file():
+        return "is a file; give the folder of the model"
+    if not folder.is_dir():
+        return "is not there; give the folder of the model"
+    if (folder / "adapter_config.json").is_file():
+        return "holds an adapter: name it with adapter.path, and as the model the one it was trained on"
+    return f"has no {_missing(folder)}"
+
+
 def files_hash(folder: Path, cache_dir: Path) -> str:
     """Return a hash of a model's weights, configuration and tokenizer; large files are read once."""
     paths = sorted(file for pattern in _HASHED for file in folder.glob(pattern))
@@ -126,12 +175,18 @@ def _from_hub(model: ModelConfig, *, network: bool) -> Path:
     try:
         return hub.snapshot(wanted, lambda folder: _missing(folder) is None, network=network)
     except hub.UnreachableError as error:
-        why = f" ({error})" if str(error) else ""
-        raise MissingModelError(
-            f"the weights of {model.hub_id} are not here and cannot be reached{why}; put them in"
-            f" {place(model)}/ (or set model.path), or"
-            f" {hub.cure(wanted, place(model), f'model={model.name}')}"
-        ) from error
+        raise _unreachable(model, error) from error
+
+
+def _unreachable(model: ModelConfig, error: hub.UnreachableError) -> MissingModelError:
+    why, wanted = f" ({error})" if str(error) else "", repository(model)
+    has_yaml = (CONF / "model" / f"{model.name}.yaml").exists()
+    is_auto = not has_yaml and model.name == model_name(None, model.hub_id)
+    typed = f"model=auto model.hub_id={model.hub_id}" if is_auto else f"model={model.name}"
+    return MissingModelError(
+        f"the weights of {model.hub_id} are not here and cannot be reached{why}; put them in"
+        f" {place(model)}/ (or set model.path), or {hub.cure(wanted, place(model), typed)}"
+    )
 
 
 def _has_tokenizer(folder: Path) -> bool:
@@ -139,8 +194,20 @@ def _has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("tokenizer_config.json", "vocab.txt"))
 
 
+def _only_gguf(folder: Path) -> str | None:
+    """Return the name of a GGUF in a folder without other weights, or None."""
+    if any(next(folder.glob(pattern), None) for pattern in ("*.safetensors", "*.bin")):
+        return None
+    return min((path.name for path in folder.glob("*.gguf")), default=None)
+
+
 def _missing(folder: Path) -> str | None:
     """Return the name of a file without which the folder is no model, or None."""
+    if gguf := _only_gguf(folder):
+        return (
+            f"model.safetensors, but {gguf}, and GGUF is not read: take the repository that it was made"
+            " from, which its card names as base_model"
+        )
     if not (folder / "config.json").is_file():
         return "config.json"
     if not _has_tokenizer(folder):

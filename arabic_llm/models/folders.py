@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from arabic_llm.config.model import ModelConfig
+from arabic_llm.config.model import ArchitectureConfig, ModelConfig
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.errors import ConfigError
-from arabic_llm.models import opening
+from arabic_llm.models import families, opening
 from arabic_llm.models.families import OTHER, architecture
 
 _SIZES = (
@@ -17,6 +17,7 @@ _SIZES = (
 )
 MODELS = Path("models")  # beside the user's project: models/<name>/
 CONFIG = "config.json"
+_TEXT = "text_config"  # of a model that sees or hears too
 
 
 def place(model: ModelConfig) -> Path:
@@ -37,27 +38,59 @@ def folder(model: ModelConfig) -> Path | None:
     return None
 
 
+def text_part(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a config.json that speak of the model of tokens: of one that sees, a part."""
+    part = settings.get(_TEXT)
+    return {**settings, **part} if isinstance(part, dict) else settings
+
+
+def shape(folder: Path) -> ArchitectureConfig:
+    """Return the shape of the model in a folder, from its config.json alone.
+
+    A family of the table is read without torch. Raises ConfigError naming the first field that is missing,
+    CheckpointError for no JSON.
+    """
+    said = opening.read_object(folder / CONFIG)
+    _check_sizes(folder / CONFIG, said)
+    if _TEXT not in said and families.known(str(said.get("model_type"))) is not None:
+        return architecture({**said, "name": folder})
+    from arabic_llm.models import shape  # imports torch
+
+    with opening.opened(folder):
+        try:
+            return shape.of_settings(said)
+        except ConfigError as error:
+            raise ConfigError(f"{folder / CONFIG}: {error}") from error
+
+
 def check_shape(model: ModelConfig, folder: Path) -> None:
     """Refuse a folder whose config.json is not the architecture that the model's YAML describes.
 
-    Raises ConfigError naming the first field that is missing or differs, CheckpointError for no JSON.
+    Raises ConfigError naming the fields that are missing or differ, CheckpointError for no JSON.
     """
     path = folder / CONFIG
-    said = opening.read_object(path)
-    _check_sizes(path, said)
+    _check_sizes(path, opening.read_object(path))
     try:
-        found = {**said, **vars(architecture({**said, "name": folder}))}
+        read = shape(folder)
     except ConfigError as error:
         raise ConfigError(f"{error}; take the file of the model again, or set model.path") from error
+    said = text_part(opening.read_object(path))
+    found, differing = {**said, **vars(read), **read.other}, []
     for key, expected in model.architecture.fields().items():
         value = found.get(key)
         # What is not there at all is seen when it is loaded.
         if value != expected and (value is not None or key in said):
             setting = f"{OTHER}.{key}" if key in model.architecture.other else key
-            raise ConfigError(
-                f"{path}: {key} is {value}, but model={model.name} says {expected};"
-                f" set model.architecture.{setting}={value}, or give the right model.path"
-            )
+            differing.append((key, value, expected, setting))
+    if differing:
+        key, value, expected, setting = differing[0]
+        others = ", ".join(name for name, *_ in differing[1:])
+        more = f" (and so on: {others})" if others else ""
+        raise ConfigError(
+            f"{path}: {key} is {value}, but model={model.name} says {expected}{more};"
+            f" set model.architecture.{setting}={value}, or give the right model.path; model=auto takes the"
+            " model as it is"
+        )
 
 
 def _check_sizes(path: Path, said: dict[str, Any]) -> None:

@@ -1,18 +1,33 @@
-"""The configuration of a model's shape as transformers' own class of that family."""
+"""The configuration of a model's shape as transformers' own class of that family, and back."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib.metadata import version
 from typing import Any
 
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
 
 from arabic_llm.config.complaints import did_you_mean
-from arabic_llm.config.model import ArchitectureConfig
+from arabic_llm.config.model import ArchitectureConfig, ModelKind
 from arabic_llm.errors import ConfigError
 from arabic_llm.models.families import OTHER
 
 _BEFORE_5 = ("rope_scaling", "rope_theta")  # of transformers: read as rope_parameters
 _OF_SOME = ("max_position_embeddings", "type_vocab_size")  # which not every family has
+_CONTINUING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")  # classes of a config.json
+_INNER = 4  # GPT-2 and its kin: the width between two layers, in widths of a token
+_SIZES = ("num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads")
+_NO_SHAPE = (
+    *("architectures", "dtype", "torch_dtype", "transformers_version", "id2label", "label2id", "use_cache"),
+    *("problem_type", "quantization_config", "output_attentions", "output_hidden_states", "return_dict"),
+)
 _OF_LAYERS = "layer_types"  # filled in by classes that have it
 
 
@@ -24,6 +39,74 @@ def to_transformers(a: ArchitectureConfig, **more: Any) -> PretrainedConfig:
     refuse_unknown(a)
     config: PretrainedConfig = AutoConfig.for_model(**a.fields() | more)
     return config
+
+
+def kind_of(settings: Mapping[str, Any]) -> ModelKind:
+    """Return what the model of a config.json predicts. Raises ConfigError where that is no token."""
+    kind = str(settings.get("model_type"))
+    _refuse_no_class(kind)
+    classes = [str(name) for name in settings.get("architectures") or ()]
+    continues = any(name.endswith(_CONTINUING) for name in classes)
+    if settings.get("is_encoder_decoder") is not True:
+        if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not continues:
+            return ModelKind.masked
+        if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+            return ModelKind.causal
+    raise ConfigError(
+        f"model_type={kind} is of a model that neither continues a text nor fills gaps in one; take one"
+        " that does"
+    )
+
+
+def of_settings(settings: Mapping[str, Any]) -> ArchitectureConfig:
+    """Return the shape that a config.json gives a model of tokens, with the defaults of its class.
+
+    Raises ConfigError for a model_type that transformers does not know.
+    """
+    _refuse_no_class(str(settings.get("model_type")))
+    config = AutoConfig.for_model(**settings).get_text_config()
+    read: dict[str, Any] = {
+        name: getattr(config, name, None) for name in ArchitectureConfig.__dataclass_fields__
+    }
+    # A state space model has no heads.
+    heads, hidden = read["num_attention_heads"] or 1, read["hidden_size"]
+    inner = read["intermediate_size"] or _INNER * hidden
+    named = read | {
+        "model_type": config.model_type,
+        "intermediate_size": max(inner) if isinstance(inner, list) else inner,  # one for each layer
+        "num_attention_heads": heads,
+        "num_key_value_heads": read["num_key_value_heads"] or heads,
+        "head_dim": read["head_dim"] or hidden // heads,
+        "tie_word_embeddings": bool(read["tie_word_embeddings"]),
+        "attention_bias": bool(read["attention_bias"]),
+        OTHER: _beside(config),
+    }
+    return ArchitectureConfig(**named)
+
+
+def _beside(config: PretrainedConfig) -> dict[str, Any]:
+    """Return the fields of a configuration that its class would not have by itself, and that JSON holds."""
+    named = {name: getattr(config, name) for name in _SIZES if hasattr(config, name)}
+    own, usual = config.to_dict(), type(config)(**named).to_dict()
+    beside = {}
+    for name, value in own.items():
+        is_known = name in ArchitectureConfig.__dataclass_fields__ or name in _NO_SHAPE
+        is_known |= name.startswith("_") or name.endswith("token_id")
+        if not is_known and value != usual.get(name):
+            try:
+                beside[name] = json.loads(json.dumps(value, allow_nan=False))
+            except (TypeError, ValueError):
+                continue
+    return beside
+
+
+def _refuse_no_class(model_type: str) -> None:
+    if model_type not in CONFIG_MAPPING:
+        near = get_close_matches(model_type, CONFIG_MAPPING.keys(), n=3, cutoff=0)
+        raise ConfigError(
+            f"transformers {version('transformers')} has no model_type '{model_type:.40}'"
+            f" (nearest: {', '.join(near)}); take a model that it has, or a newer transformers"
+        )
 
 
 def refuse_unknown(a: ArchitectureConfig) -> None:
@@ -46,7 +129,7 @@ def refuse_unknown(a: ArchitectureConfig) -> None:
 
 def refuse_other(a: ArchitectureConfig, config: PretrainedConfig) -> None:
     """Refuse fields that config.json leaves to its class, where somebody says another."""
-    found = config.to_dict()
+    found = config.get_text_config().to_dict()
     for name in (*a.other, *_OF_SOME):
         expected, setting = a.fields().get(name), f"{OTHER}.{name}" if name in a.other else name
         if expected is not None and name not in _BEFORE_5 and found.get(name, expected) != expected:

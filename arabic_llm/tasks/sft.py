@@ -11,7 +11,7 @@ from arabic_llm.config.run import RunConfig
 from arabic_llm.data.tokens import chat, token_rows
 from arabic_llm.errors import UserError
 from arabic_llm.memory import disk_room
-from arabic_llm.models import bases, tokenization
+from arabic_llm.models import bases, folders, tokenization
 from arabic_llm.profiling import training_fit
 from arabic_llm.tasks import Inputs
 from arabic_llm.training import checkpoint
@@ -42,6 +42,7 @@ def dry_run(config: RunConfig) -> None:
     except UserError as error:
         log.info("tokens unknown: %s", error)
         return
+    folders.check_shape(config.model, base.folder)
     codec = chat.prepare(tokenization.load(base), config.model)
     chat.say_notes(codec, config.model, config.adapter.path)
     encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, None)

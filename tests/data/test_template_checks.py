@@ -181,8 +181,9 @@ def test_rows_lost_to_a_template_are_refused_in_a_line_whose_cure_is_another_tem
     with pytest.raises(DataError) as refused:
         token_rows.refuse_great_loss([encoded], data, 1000)
     assert str(refused.value) == (
-        f"data=local: 1 of 1 rows would be lost, 1 of them: {ASKED}. Choose another model.chat_template,"
-        f" mend it or those rows, or raise data.max_lost_share (now {data.max_lost_share})"
+        f"data=local: 1 of 1 rows would be lost, 1 of them: {ASKED} (the first: r). Choose another"
+        " model.chat_template, mend it or those rows, or raise data.max_lost_share (now"
+        f" {data.max_lost_share})"
     )
 
 
@@ -224,10 +225,7 @@ CHATML = chat.template_text("chatml")
 UNMARKED = CHATML.replace("{%- generation %}", "").replace("{%- endgeneration %}", "")
 DEFAULT = "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are SmolLM.<|im_end|>\n{% endif %}"
 HEAD = "model.chat_template=chatml differs from the tokenizer's own: "
-TAIL = (
-    ". The model is asked and taught as ours says; for its own, name a .jinja of it that has"
-    " {% generation %} around what is learned"
-)
+TAIL = ". The model is asked and taught as ours says; for its own, set model.chat_template=tokenizer"
 
 
 @pytest.mark.parametrize("own", [None, CHATML, UNMARKED, {"default": UNMARKED, "tool_use": "x"}])
@@ -335,8 +333,8 @@ def test_inspect_says_that_its_template_is_another_on_the_terminal_and_on_its_pa
 def test_inspect_shows_why_a_template_teaches_no_row(program, tmp_path):
     said, page = inspected(template(asked=ASSISTANT + THOUGHT), program, tmp_path)
     assert (
-        f"training will refuse these rows: data=local: 9 of 9 rows would be lost, 9 of them: {ASKED}."
-        in said
+        "training will refuse these rows: data=local: 9 of 9 rows would be lost, 9 of them:"
+        f" {ASKED} (the first: my.jsonl:1)." in said
     )
     assert f"my.jsonl:1: {ASKED}" in said
     assert ASKED in page

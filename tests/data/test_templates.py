@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from tokenizers_like import codec_of
+from tokenizers_like import BASE, codec_of
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from arabic_llm.config.data import Overflow
@@ -30,6 +30,7 @@ CONVERSATIONS = {
 }
 MODELS = {
     "chatml": "tiny",
+    "chatml_eos": BASE,
     "gemma2": "gemma2_2b",
     "glm4": "glm4_9b",
     "llama2": "llama2_7b",
@@ -56,6 +57,7 @@ QWEN2_5 = (
 )
 WRITTEN = {
     "chatml": CHATML,
+    "chatml_eos": {name: "<s>" + text.replace("<|im_end|>", "</s>") for name, text in CHATML.items()},
     "qwen2": CHATML | {name: QWEN2 + CHATML[name] for name in ("plain", "asked")},
     "qwen2_5": CHATML | {name: QWEN2_5 + CHATML[name] for name in ("plain", "asked")},
     "llama2": {
@@ -121,6 +123,7 @@ WRITTEN = {
 # What of "turns" and of "spaces" is learned.
 LEARNED = {
     "chatml": (["القاهرة<|im_end|>", "تونس<|im_end|>"], ["  القاهرة \n<|im_end|>"]),
+    "chatml_eos": (["القاهرة</s>", "تونس</s>"], ["  القاهرة \n</s>"]),
     "qwen2": (["القاهرة<|im_end|>", "تونس<|im_end|>"], ["  القاهرة \n<|im_end|>"]),
     "qwen2_5": (["القاهرة<|im_end|>", "تونس<|im_end|>"], ["  القاهرة \n<|im_end|>"]),
     "llama2": ([" القاهرة </s>", " تونس </s>"], [" القاهرة </s>"]),

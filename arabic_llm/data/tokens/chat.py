@@ -15,13 +15,14 @@ from transformers import PreTrainedTokenizerBase
 from arabic_llm.config.data import Overflow
 from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.data.rows import Message, Row
-from arabic_llm.data.tokens import template_checks
+from arabic_llm.data.tokens import template_checks, unmarked
 from arabic_llm.data.tokens.rendering import RefusedChatError, rendered
 from arabic_llm.data.tokens.template_checks import Frame, Rendered
 from arabic_llm.errors import ConfigError
 
 IGNORED = -100  # the label that torch's cross-entropy leaves out of the loss
 TEMPLATES = Path(__file__).parent / "templates"
+OWN_TEMPLATE = "tokenizer"  # as model.chat_template: the one that came with the tokenizer, as it is
 log = logging.getLogger(__name__)
 _LARGEST_TEMPLATE = 2**20  # bytes: the longest that models bring have some ten thousand
 
@@ -37,6 +38,7 @@ class Codec:
     control_tokens: tuple[str, ...]  # of the protocol: no text may hold one
     template_name: str = ""  # a file, for what is said of it
     notes: tuple[str, ...] = field(default=(), compare=False)  # what the user should know of the template
+    is_marked: bool = True  # its {% generation %} says what is learned; else that is found by asking
 
     @property
     def template_hash(self) -> str:
@@ -72,18 +74,17 @@ def prepare(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> Codec:
     for key in ("stop_token", "pad_token", "end_of_text"):
         if (token := getattr(model, key)) not in vocabulary:
             raise ConfigError(f"model.{key}: the tokenizer of {model.name} has no token '{token}'")
-    template = template_text(model.chat_template)
-    own = _own_template(tokenizer)
-    own_rendering = partial(
-        _rendered, own or template, "the tokenizer's", dict(tokenizer.special_tokens_map)
-    )
+    own = own_template(tokenizer)
+    is_own = model.chat_template == OWN_TEMPLATE
+    template = _brought(own, model) if is_own else template_text(model.chat_template)
+    own_rendering = partial(written, own or template, "the tokenizer's", dict(tokenizer.special_tokens_map))
     tokenizer.chat_template = template
     tokenizer.eos_token = model.stop_token
     tokenizer.pad_token = model.pad_token
     # Not all_special_tokens: Llama 3 names most of its control tokens nowhere else than here.
     control = tuple(str(t) for t in tokenizer.added_tokens_decoder.values() if t.special)
     stop, end = vocabulary[model.stop_token], vocabulary[model.end_of_text]
-    codec = Codec(tokenizer, template, stop, end, control, model.chat_template)
+    codec = Codec(tokenizer, template, stop, end, control, model.chat_template, is_marked=not is_own)
     notes = template_checks.notes(model.chat_template, own_rendering if own else None, _rendering(codec))
     return replace(codec, notes=notes)
 
@@ -93,7 +94,7 @@ def notes(codec: Codec, name: str, earlier: str | None) -> tuple[str, ...]:
     saved = template_checks.saved_template(Path(earlier)) if earlier else None
     if earlier is None or saved is None or saved == codec.template:
         return codec.notes
-    its = partial(_rendered, saved, earlier, codec.tokenizer.special_tokens_map)
+    its = partial(written, saved, earlier, codec.tokenizer.special_tokens_map)
     return (*codec.notes, *template_checks.note_of_trained(name, earlier, its, _rendering(codec)))
 
 
@@ -103,10 +104,25 @@ def say_notes(codec: Codec, model: ModelConfig, earlier: str | None) -> None:
         log.info("%s", line)
 
 
-def _own_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
+def own_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
     """Return the template that came with a tokenizer; of several, the one for plain conversations."""
     own = tokenizer.chat_template
     return own.get("default") if isinstance(own, dict) else own
+
+
+def _brought(own: str | None, model: ModelConfig) -> str:
+    """Return the template that a tokenizer brings. Raises ConfigError where it brings none."""
+    if own is None:
+        raise ConfigError(
+            f"model.chat_template={OWN_TEMPLATE}: the tokenizer of {model.name} brings no template; there"
+            f" are: {shipped()}, or give the path of a .jinja"
+        )
+    return own
+
+
+def shipped() -> str:
+    """Return the names of the templates that we ship, in one line."""
+    return ", ".join(sorted(path.stem for path in TEMPLATES.glob("*.jinja")))
 
 
 def template_text(name: str) -> str:
@@ -116,8 +132,9 @@ def template_text(name: str) -> str:
     """
     path = Path(name) if name.endswith(".jinja") else TEMPLATES / f"{name}.jinja"
     if not path.is_file():
-        shipped = ", ".join(sorted(p.stem for p in TEMPLATES.glob("*.jinja")))
-        raise ConfigError(f"model.chat_template: no file '{path}'; there are: {shipped}")
+        raise ConfigError(
+            f"model.chat_template: no file '{path}'; there are: {shipped()}, and {OWN_TEMPLATE} (its own)"
+        )
     if path.stat().st_size > _LARGEST_TEMPLATE:
         raise ConfigError(f"{path}: {path.stat().st_size:,} bytes are no chat template; give its file")
     try:
@@ -213,7 +230,10 @@ def answer_opening(codec: Codec) -> str:
 
 def _rendering(codec: Codec) -> template_checks.Render:
     """Return what writes conversations as a codec does."""
-    return partial(_rendered, codec.template, codec.template_name, codec.tokenizer.special_tokens_map)
+    plain = partial(written, codec.template, codec.template_name, codec.tokenizer.special_tokens_map)
+    if codec.is_marked:
+        return plain
+    return partial(unmarked.rendered, plain, str(codec.tokenizer.eos_token))
 
 
 @lru_cache(maxsize=16)
@@ -221,7 +241,7 @@ def _frame(codec: Codec) -> Frame:
     return template_checks.frame(_rendering(codec))
 
 
-def _rendered(
+def written(
     template: str,
     name: str,
     tokens: dict[str, str],

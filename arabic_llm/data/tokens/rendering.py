@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from jinja2 import TemplateError, TemplateSyntaxError
-from transformers.utils.chat_template_utils import render_jinja_template
+from transformers.utils.chat_template_utils import _compile_jinja_template, render_jinja_template
 
 from arabic_llm.data.reading.records import shown
 from arabic_llm.errors import ConfigError
@@ -19,6 +20,9 @@ _FAILURES = (
     *(TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError),
     *(RuntimeError, SyntaxError, TooLongError, MemoryError),  # RuntimeError: RecursionError too
 )
+
+# Some templates print today's date: prompts would change by the day. Llama 3 says this one without a clock.
+_TODAY = datetime(2024, 7, 26, tzinfo=UTC)
 
 Span = tuple[int, int]  # characters: first, behind the last
 
@@ -42,6 +46,8 @@ def rendered(
     said = sum(len(turn["content"]) for turn in chat)
     try:
         with limited(_CPU_SECONDS, _BYTES + _BYTES_A_CHARACTER * said):
+            # Compiled once: what a template is given to render may hold values alone, no function.
+            _compile_jinja_template(template).globals["strftime_now"] = _TODAY.strftime
             (text,), marked = render_jinja_template(
                 [chat],
                 chat_template=template,

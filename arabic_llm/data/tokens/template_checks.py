@@ -117,8 +117,7 @@ def notes(name: str, own: Render | None, ours: Render) -> tuple[str, ...]:
     if own is not None and (parts := differences(own, ours)):
         found.append(
             f"model.chat_template={name} differs from the tokenizer's own: {'; '.join(parts)}. The model is"
-            " asked and taught as ours says; for its own, name a .jinja of it that has {% generation %}"
-            " around what is learned"
+            " asked and taught as ours says; for its own, set model.chat_template=tokenizer"
         )
     if why := _fault_by_itself(ours):
         what = "learns each of their answers by itself" if _is_cured(ours) else "leaves such rows out"

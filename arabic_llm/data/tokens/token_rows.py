@@ -25,7 +25,8 @@ from arabic_llm.data.tokens.chat import Codec, TokenRow
 from arabic_llm.errors import DamagedError, DataError
 
 # What makes ids and labels of the same rows.
-_CODE = tuple(f"data/tokens/{name}.py" for name in ("chat", "rendering", "template_checks", "token_rows"))
+_MODULES = ("chat", "rendering", "template_checks", "token_rows", "unmarked")
+_CODE = tuple(f"data/tokens/{name}.py" for name in _MODULES)
 _APART = "learned answer by answer, as the chat template asks for each"
 _COLUMNS = ("id", "input_ids", "labels", "kind", "was_cut", "source", "was_changed")
 
@@ -106,9 +107,10 @@ def refuse_great_loss(encoded: Sequence[TokenRows], data: DataConfig, max_length
     lost = dropped.total()
     if lost > data.max_lost_share * rows_in or not ledgers[0].kept:
         reason, count = dropped.most_common(1)[0]
+        first = next(ledger.examples[reason][0] for ledger in ledgers if ledger.dropped[reason])
         raise DataError(
-            f"data={data.name}: {lost:,} of {rows_in:,} rows would be lost, {count:,} of them:"
-            f" {reason}. {_cure(encoded, data, max_length, (reason, lost))} data.max_lost_share"
+            f"data={data.name}: {lost:,} of {rows_in:,} rows would be lost, {count:,} of them: {reason}"
+            f" (the first: {first}). {_cure(encoded, data, max_length, (reason, lost))} data.max_lost_share"
             f" (now {data.max_lost_share})"
         )
 
