@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import pytest
 import tiny_bert
 from conftest import compose_config
+from lm_eval.api.instance import Instance
 
 from arabic_llm import files
 from arabic_llm.config.hw import GIB, Precision
@@ -12,6 +13,7 @@ from arabic_llm.data.tokens import chat
 from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation import harness, masked_lm, suites
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
+from arabic_llm.evaluation.prompts import Prompt
 from arabic_llm.memory import eval_batching
 from arabic_llm.models import adapter, bases, load, placement, tokenization
 from arabic_llm.profiling import evaluation_fit, evaluation_memory
@@ -75,9 +77,9 @@ def test_prompts_are_said_in_batches_that_fit(tiny_codec):
     model = load.base_model(config.model, base, config.adapter, placement.resolve(config.hw))
     asked = ChatLM(model, tiny_codec, Limits(4, 2048, None, narrow))
     lengths = [40, 1100, 1000, 30, 900, 20, 10]
-    order = sorted(range(7), key=lambda index: -lengths[index])
-    settings = [{"max_gen_toks": 100}] * 7
-    assert list(asked._batches(order, lengths, settings)) == [[1, 2], [4, 0], [3, 5, 6]]
+    request = Instance("generate_until", {}, ("", {"max_gen_toks": 100}), 0, metadata=("school", 0, 1))
+    prompts = [Prompt(request, "", tuple(range(n, 2 * n)), is_cut=False, most=100) for n in lengths]
+    assert [batch.prompts for batch in asked._batches(prompts)] == [(1, 2), (4, 0), (3, 5, 6)]
 
 
 def on_a_card(*overrides):
