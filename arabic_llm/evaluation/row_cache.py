@@ -6,7 +6,7 @@ K heads of keys and G of queries for each of them, D numbers of a head.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,19 +30,14 @@ class RowCache(Cache):  # type: ignore[misc]
 
     def __init__(self, num_rows: int, num_slots: int, shared: DynamicCache | None) -> None:
         """Make room, once the first keys come, for so many tokens of each row behind what they share."""
-        given = [] if shared is None else [(layer.keys, layer.values) for layer in shared.layers]
+        self.shared = [] if shared is None else [(layer.keys, layer.values) for layer in shared.layers]
         self.num_rows, self.num_slots = num_rows, num_slots
-        self.num_shared = given[0][0].shape[-2] if given else 0
+        self.num_shared = self.shared[0][0].shape[-2] if self.shared else 0
         self.rows, self.slots = slice(0, num_rows), slice(0, 0)  # that the next pass writes
         self.first = 0  # slot of theirs that may be seen
         self.is_apart = False  # whether what is shared is left to `attend`
         self.num_attended = 0
-        super().__init__(layer_class_to_replicate=lambda: _RowLayer(self, given))
-
-    @property
-    def num_reserved(self) -> int:
-        """Return the tokens of all rows that there is room for, what they share counted once."""
-        return self.num_shared + self.num_rows * self.num_slots
+        super().__init__(layer_class_to_replicate=lambda: _RowLayer(self))
 
     @property
     def num_before(self) -> int:
@@ -106,9 +101,9 @@ class RowCache(Cache):  # type: ignore[misc]
         packed = query.reshape(rows, num_keys, heads // num_keys, width)
         scores = torch.cat([_of_all(packed, shared_keys.mT), packed @ key.mT], dim=-1)  # (B, K, G, P + S)
         if softcap is not None:
-            scores = torch.tanh(scores / softcap) * softcap
+            scores.div_(softcap).tanh_().mul_(softcap)
         if attention_mask is not None:
-            scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
+            scores.masked_fill_(~attention_mask, torch.finfo(scores.dtype).min)
         weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
         of_shared, of_own = weights[..., : self.num_shared], weights[..., self.num_shared :]
         said = _of_all(of_shared, shared_values) + of_own @ value
@@ -118,10 +113,10 @@ class RowCache(Cache):  # type: ignore[misc]
 class _RowLayer(DynamicLayer):  # type: ignore[misc]
     """One layer of a cache of rows."""
 
-    def __init__(self, cache: RowCache, shared: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    def __init__(self, cache: RowCache) -> None:
         super().__init__()
         self.cache = cache
-        self.shared = shared[len(cache.layers)] if shared else None
+        self.shared = cache.shared[len(cache.layers)] if cache.shared else None
         self.seen: torch.Tensor | None = None  # the keys that were handed out last
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -148,7 +143,7 @@ class _RowLayer(DynamicLayer):  # type: ignore[misc]
         if self.shared is not None and not cache.is_apart:
             before = (states.expand(len(keys), -1, -1, -1) for states in self.shared)
             keys, values = (torch.cat(both, dim=-2) for both in zip(before, (keys, values), strict=True))
-        self.seen = keys
+        self.seen = keys if cache.is_apart else None  # copies are not held
         return keys, values
 
     def get_seq_length(self) -> int:
