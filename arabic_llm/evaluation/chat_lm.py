@@ -26,7 +26,7 @@ from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.decoding import Beginning
 from arabic_llm.evaluation.generating import StopAtNotFinite
 from arabic_llm.evaluation.prefixes import Request
-from arabic_llm.evaluation.prompts import Batch, Prompt, in_batches
+from arabic_llm.evaluation.prompts import PromptBatch, Prompt, in_batches
 from arabic_llm.evaluation.requests import Lost, named
 from arabic_llm.models.batching import TOKENS_OF_A_SEQUENCE
 
@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 class Room(Protocol):
     """What fits where a model is asked."""
 
-    def at_once(self, context: int, *, generates: bool) -> int:
-        """Return how many sequences fit whose longest has so many tokens."""
+    def at_once(self, context: int, *, generates: bool, grows: bool = False) -> int:
+        """Return how many sequences fit whose longest has so many tokens, in a cache that grows or not."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,11 @@ class Limits:
     items: int | None
     room: Room | None = None  # what fits; none: always the batch
 
-    def at_once(self, context: int, *, generates: bool) -> int:
+    def at_once(self, context: int, *, generates: bool, grows: bool = False) -> int:
         """Return how many sequences are run at once whose longest has so many tokens."""
-        return self.room.at_once(context, generates=generates) if self.room else self.batch_size
+        if self.room is None:
+            return self.batch_size
+        return self.room.at_once(context, generates=generates, grows=grows)
 
 
 class ChatLM(HFLM):  # type: ignore[misc]
@@ -191,13 +193,14 @@ class ChatLM(HFLM):  # type: ignore[misc]
         self._answers.exchange([keys[index] for batch in mine for index in batch.prompts])
         return [self._answers[key] for key in keys]
 
-    def _batches(self, asked: Sequence[Prompt]) -> Iterator[Batch]:
+    def _batches(self, asked: Sequence[Prompt]) -> Iterator[PromptBatch]:
         """Yield prompts in batches that fit with all that may be said to them."""
 
-        def fit(context: int) -> int:
-            context = min(context, self.max_length)
-            is_alone = rotary.follow_length(self.model, context)
-            return 1 if is_alone else self._limits.at_once(context, generates=True)
+        def fit(first: Prompt) -> int:
+            if rotary.follow_length(self.model, first.context):
+                return 1
+            grows = not self._is_ours(first)
+            return self._limits.at_once(first.context, generates=True, grows=grows)
 
         return in_batches(asked, fit)
 
@@ -214,10 +217,9 @@ class ChatLM(HFLM):  # type: ignore[misc]
 
     def _generate(self, some: list[Prompt], shared: tuple[int, ...], beginning: Beginning) -> list[str]:
         """Return what is said to some prompts, alike in their settings."""
-        most = max(len(prompt.ids) + prompt.most for prompt in some)
-        is_ours = generating.is_greedy(some[0].settings) and scoring.can_share(self.model, most)
+        longest = max(some, key=lambda prompt: prompt.context)
         try:
-            if is_ours:
+            if self._is_ours(longest):
                 return self._say(some, len(shared), beginning.read(shared))
             return self._said_by_lm_eval(some)
         except torch.OutOfMemoryError as error:
@@ -229,6 +231,10 @@ class ChatLM(HFLM):  # type: ignore[misc]
             log.info("out of memory: going on with %s prompts at once", half)
             halves = (some[:half], some[half:])
             return [text for each in halves for text in self._generate(each, shared, beginning)]
+
+    def _is_ours(self, prompt: Prompt) -> bool:
+        """Return whether we say it: the likeliest tokens, of a model that masks tell who sees whom."""
+        return generating.is_greedy(prompt.settings) and scoring.can_share(self.model, prompt.context)
 
     def _say(self, some: list[Prompt], read: int, beginning: DynamicCache | None) -> list[str]:
         """Return the likeliest words, up to where lm-eval's class would have stopped for a prompt alone."""

@@ -31,21 +31,26 @@ class Prompt:
         return settings
 
     @property
+    def context(self) -> int:
+        """Return the tokens of it and of all that may be said to it."""
+        return len(self.ids) + self.most
+
+    @property
     def name(self) -> str:
         """Return what it is of: a task and an item."""
         return named(self.request)
 
 
 @dataclass(frozen=True)
-class Batch:
+class PromptBatch:
     """Prompts by their place in a list, the longest first; the first ids that all of their kind share."""
 
     prompts: tuple[int, ...]
     shared: tuple[int, ...]
 
 
-def in_batches(prompts: Sequence[Prompt], fit: Callable[[int], int]) -> Iterator[Batch]:
-    """Yield all prompts in batches, the longest first; `fit` says how many fit whose longest has n tokens.
+def in_batches(prompts: Sequence[Prompt], fit: Callable[[Prompt], int]) -> Iterator[PromptBatch]:
+    """Yield all prompts in batches, the longest first; `fit` says how many fit, of the longest.
 
     Batches hang on the prompts alone: a run that is carried on makes those of one that was never stopped.
     """
@@ -53,9 +58,8 @@ def in_batches(prompts: Sequence[Prompt], fit: Callable[[int], int]) -> Iterator
         shared = _shared([prompts[index] for index in group])
         start = 0
         while start < len(group):
-            first = prompts[group[start]]
-            end = start + fit(len(first.ids) + first.most)
-            yield Batch(tuple(group[start:end]), shared)
+            end = start + fit(prompts[group[start]])
+            yield PromptBatch(tuple(group[start:end]), shared)
             start = end
 
 

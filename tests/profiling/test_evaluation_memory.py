@@ -49,6 +49,22 @@ def test_what_judging_takes_is_predicted_within_five_percent(tmp_path, overrides
     assert found["measured"] > 3.4e6
 
 
+@pytest.mark.parametrize("examples", [0, 60], ids=["plain", "behind examples"])
+def test_what_answers_take_is_predicted_too_behind_examples_as_well(tiny_codec, tmp_path, examples):
+    config = compose_config("hw=cpu")
+    base, place = bases.locate(config.model, None), placement.resolve(config.hw)
+    model = load.base_model(config.model, base, config.adapter, place)
+    before = "س: ما جمع ولد؟\nج: أولاد\n\n" * examples
+    texts = [f"{before}س: ما جمع {word}؟" for word in ("كتاب", "مدرسة", "قلم", "بيت", "باب")] * 3
+    how = {"max_gen_toks": 40, "until": ["\n\n"]}
+    requests = [Instance("generate_until", {}, (t, how), 0, metadata=("s", 0, 1)) for t in texts]
+    with evaluation_memory.watching(model, tmp_path):
+        ChatLM(model, tiny_codec, Limits(16, 2048, None)).generate_until(requests, disable_tqdm=True)
+    found = files.read_json(tmp_path / evaluation_memory.MEMORY)
+    assert found["widest"]["shared"] > 200 if examples else found["widest"]["in_place"][0] == 15
+    assert found["predicted"] == pytest.approx(found["measured"], rel=0.05)
+
+
 def test_measuring_changes_no_answer(tmp_path):
     watched, alone = judged(tmp_path), judged(None)
     assert (tmp_path / evaluation_memory.MEMORY).exists()
@@ -107,9 +123,9 @@ def test_the_line_says_how_many_at_once_and_how_long():
     config, fitted = on_a_card("model=qwen2_1_5b", "adapter=qlora", "hw=4gb")
     said = evaluation_fit.line(config, fitted, 1234)
     assert said.startswith(
-        "plan: judging qwen2_1_5b (nf4) on 1,234 items: batches of 4, contexts up to 3,200 tokens"
+        "plan: judging qwen2_1_5b (nf4) on 1,234 items: batches of 4, contexts up to 9,216 tokens"
         " (one at a time up to 13,184 of the 32,768 it reads): needs up to 2."
     )
     assert "GiB of 3.6 that hw leaves: weights 1.06, cache 0." in said
-    worst = fitted.own.worst(4, 3200, generates=True)
+    worst = fitted.own.worst(4, 9216, generates=True)
     assert worst.allocated < fitted.own.needed(worst) < 3.6 * GIB
