@@ -26,7 +26,7 @@ from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.decoding import Beginning
 from arabic_llm.evaluation.generating import StopAtNotFinite
 from arabic_llm.evaluation.prefixes import Request
-from arabic_llm.evaluation.prompts import PromptBatch, Prompt, in_batches
+from arabic_llm.evaluation.prompts import Prompt, PromptBatch, in_batches
 from arabic_llm.evaluation.requests import Lost, named
 from arabic_llm.models.batching import TOKENS_OF_A_SEQUENCE
 

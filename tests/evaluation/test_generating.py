@@ -154,7 +154,7 @@ def test_texts_are_those_of_lm_evals_class_that_is_asked_for_each_alone(built_in
     theirs = HFLM(pretrained=model, tokenizer=tiny_codec.tokenizer, batch_size=1, max_length=256)
     requests = asked(
         "generate_until",
-        *((text, how) for text in questions(tiny_codec, as_chat=as_chat) for how in SETTINGS),
+        *((text, how) for text in questions(tiny_codec, as_chat=as_chat)[4:] for how in SETTINGS),
     )
     wanted = theirs.generate_until(requests, disable_tqdm=True)
     assert len(set(wanted)) > 3
