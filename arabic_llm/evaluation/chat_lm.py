@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils import normalize_gen_kwargs
+from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 from tqdm import tqdm
-from transformers import LogitsProcessorList, PreTrainedModel
+from transformers import DynamicCache, LogitsProcessorList, PreTrainedModel
 
 from arabic_llm import processes
 from arabic_llm.config.fingerprint import fingerprint
@@ -21,10 +21,12 @@ from arabic_llm.data.rows import Message
 from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import Codec
 from arabic_llm.errors import ConfigError, DataError, HardwareError
-from arabic_llm.evaluation import answers, generating, rotary, scoring
+from arabic_llm.evaluation import answers, decoding, generating, rotary, scoring
 from arabic_llm.evaluation.answers import Answers
+from arabic_llm.evaluation.decoding import Beginning
 from arabic_llm.evaluation.generating import StopAtNotFinite
 from arabic_llm.evaluation.prefixes import Request
+from arabic_llm.evaluation.prompts import Prompt, PromptBatch, in_batches
 from arabic_llm.evaluation.requests import Lost, named
 from arabic_llm.models.batching import TOKENS_OF_A_SEQUENCE
 
@@ -34,8 +36,8 @@ log = logging.getLogger(__name__)
 class Room(Protocol):
     """What fits where a model is asked."""
 
-    def at_once(self, context: int, *, generates: bool) -> int:
-        """Return how many sequences fit whose longest has so many tokens."""
+    def at_once(self, context: int, *, generates: bool, grows: bool = False) -> int:
+        """Return how many sequences fit whose longest has so many tokens, in a cache that grows or not."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,11 @@ class Limits:
     items: int | None
     room: Room | None = None  # what fits; none: always the batch
 
-    def at_once(self, context: int, *, generates: bool) -> int:
+    def at_once(self, context: int, *, generates: bool, grows: bool = False) -> int:
         """Return how many sequences are run at once whose longest has so many tokens."""
-        return self.room.at_once(context, generates=generates) if self.room else self.batch_size
+        if self.room is None:
+            return self.batch_size
+        return self.room.at_once(context, generates=generates, grows=grows)
 
 
 class ChatLM(HFLM):  # type: ignore[misc]
@@ -177,32 +181,28 @@ class ChatLM(HFLM):  # type: ignore[misc]
         for index, key in enumerate(keys):  # one asked twice is answered twice: it may be drawn at random
             keys[index] = f"{key}-{times[key]}"
             times[key] += 1
-        lengths = [len(self.tok_encode(text)) for text, _ in prompts]
-        for request, length in zip(requests, lengths, strict=True):
-            self._note_lost(request, length)
-        order = sorted(range(len(requests)), key=lambda index: (-lengths[index], prompts[index][0]))
-        # Batches are those of a run in one process that was never stopped: padding may tip a word.
-        batches = list(self._batches(order, lengths, [how for _, how in prompts]))
-        missing = self._answers.missing([[keys[index] for index in batch] for batch in batches])
+        asked = [self._prompt(request, key) for request, key in zip(requests, keys, strict=True)]
+        batches = list(self._batches(asked))
+        missing = self._answers.missing([[keys[index] for index in batch.prompts] for batch in batches])
         mine = [batches[at] for at in missing[processes.rank() :: processes.count()]]
+        beginning = Beginning(self.model)
         for batch in tqdm(mine, "generating", disable=disable_tqdm or not processes.is_main()):
-            said = self._generate([requests[index] for index in batch], [keys[index] for index in batch])
-            self._answers.add({keys[index]: text for index, text in zip(batch, said, strict=True)})
-        self._answers.exchange([keys[index] for batch in mine for index in batch])
+            some = [asked[index] for index in batch.prompts]
+            said = self._generate(some, batch.shared, beginning)
+            self._answers.add({prompt.key: text for prompt, text in zip(some, said, strict=True)})
+        self._answers.exchange([keys[index] for batch in mine for index in batch.prompts])
         return [self._answers[key] for key in keys]
 
-    def _batches(
-        self, order: list[int], lengths: list[int], settings: list[dict[str, Any]]
-    ) -> Iterator[list[int]]:
-        """Yield prompts, the longest first, in batches that fit with all that may be said to them."""
-        start = 0
-        while start < len(order):
-            first = order[start]
-            context = min(lengths[first] + self._most_said(settings[first]), self.max_length)
-            is_alone = rotary.follow_length(self.model, context)
-            end = start + (1 if is_alone else self._limits.at_once(context, generates=True))
-            yield order[start:end]
-            start = end
+    def _batches(self, asked: Sequence[Prompt]) -> Iterator[PromptBatch]:
+        """Yield prompts in batches that fit with all that may be said to them."""
+
+        def fit(first: Prompt) -> int:
+            if rotary.follow_length(self.model, first.context):
+                return 1
+            grows = not self._is_ours(first)
+            return self._limits.at_once(first.context, generates=True, grows=grows)
+
+        return in_batches(asked, fit)
 
     def reached_limit(self, said: str, prompt: Any) -> bool:
         """Return whether the limit of tokens ended what was said to a prompt (text, settings).
@@ -215,23 +215,43 @@ class ChatLM(HFLM):  # type: ignore[misc]
         """Return the tokens that an answer may have; a task has several names for the limit."""
         return int(normalize_gen_kwargs(settings, self.max_gen_toks)["max_gen_toks"])
 
-    def _generate(self, requests: list[Any], keys: list[str]) -> list[str]:
-        """Return what is said to some prompts; what is drawn at random is drawn alike each time."""
-        self._names = list(map(named, requests))
-        torch.manual_seed(int(fingerprint(keys), 16) % 2**63)
-        rotary.forget_lengths(self.model)
+    def _generate(self, some: list[Prompt], shared: tuple[int, ...], beginning: Beginning) -> list[str]:
+        """Return what is said to some prompts, alike in their settings."""
+        longest = max(some, key=lambda prompt: prompt.context)
         try:
-            texts: list[str] = super().generate_until(requests, disable_tqdm=True)
+            if self._is_ours(longest):
+                return self._say(some, len(shared), beginning.read(shared))
+            return self._said_by_lm_eval(some)
         except torch.OutOfMemoryError as error:
-            if len(requests) == 1:
+            if len(some) == 1:
                 raise HardwareError(
                     "no memory to answer one prompt; take a smaller model or nf4"
                 ) from error
-            half = len(requests) // 2
+            half = len(some) // 2
             log.info("out of memory: going on with %s prompts at once", half)
-            return self._generate(requests[:half], keys[:half]) + self._generate(
-                requests[half:], keys[half:]
-            )
+            halves = (some[:half], some[half:])
+            return [text for each in halves for text in self._generate(each, shared, beginning)]
+
+    def _is_ours(self, prompt: Prompt) -> bool:
+        """Return whether we say it: the likeliest tokens, of a model that masks tell who sees whom."""
+        return generating.is_greedy(prompt.settings) and scoring.can_share(self.model, prompt.context)
+
+    def _say(self, some: list[Prompt], read: int, beginning: DynamicCache | None) -> list[str]:
+        """Return the likeliest words, up to where lm-eval's class would have stopped for a prompt alone."""
+        settings = normalize_gen_kwargs(some[0].settings, self.max_gen_toks)
+        eos = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
+        until = handle_stop_sequences(settings["until"], eos=eos)
+        wish = generating.wish(self.model, self.tokenizer, some[0].most, until)
+        ids = [prompt.ids[read:] for prompt in some]
+        said = decoding.say(self.model, ids, [prompt.name for prompt in some], wish, beginning)
+        return [postprocess_generated_text(self.tok_decode(each), until, None) for each in said]
+
+    def _said_by_lm_eval(self, some: list[Prompt]) -> list[str]:
+        """Return what lm-eval's own class says; what is drawn at random is drawn alike each time."""
+        self._names = [prompt.name for prompt in some]
+        torch.manual_seed(int(fingerprint([prompt.key for prompt in some]), 16) % 2**63)
+        rotary.forget_lengths(self.model)
+        texts: list[str] = super().generate_until([p.request for p in some], disable_tqdm=True)
         return texts
 
     def _model_generate(self, context: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
@@ -243,18 +263,21 @@ class ChatLM(HFLM):  # type: ignore[misc]
             ids: torch.Tensor = super()._model_generate(context, *args, logits_processor=guard, **options)
         return ids
 
-    def _note_lost(self, request: Any, length: int) -> None:
-        """Note what of a prompt to generate after does not fit beside what may be said to it.
+    def _prompt(self, request: Any, key: str) -> Prompt:
+        """Return what a request asks; a prompt too long loses its beginning, which is noted.
 
-        Raises ConfigError where nothing would.
+        Raises ConfigError where nothing would be left of it beside what may be said.
         """
-        new = self._most_said(request.args[1])
+        text, settings = request.args
+        ids = self.tok_batch_encode([text])[0][0].tolist()
+        new = self._most_said(settings)
         if (room := self.max_length - new) < 1:
             raise ConfigError(
                 f"{named(request)}: answers of {new} tokens leave no room for the question in"
                 f" model.max_length={self.max_length}; leave the task out, or take a model that sees more"
             )
-        self.lost.note(request.args, length - room)
+        self.lost.note(request.args, len(ids) - room)
+        return Prompt(request, key, tuple(ids[-room:]), len(ids) > room, new)
 
     def _request(self, said: Any, context: list[int], continuation: list[int], name: str) -> Request:
         """Return what is read for an answer; a context too long loses its beginning, as lm-eval has it."""

@@ -9,6 +9,7 @@ _ANSWERING = (
     *("data/tokens/chat.py", "data/tokens/rendering.py", "data/tokens/unmarked.py"),
     *("evaluation/chat_lm.py", "evaluation/masked_lm.py", "evaluation/prefixes.py"),
     *("evaluation/answers.py", "evaluation/generating.py", "evaluation/rotary.py", "evaluation/scoring.py"),
+    *("evaluation/decoding.py", "evaluation/masks.py", "evaluation/prompts.py", "evaluation/row_cache.py"),
     *("models/adapter.py", "models/families.py", "models/load.py", "models/tokenization.py"),
     *("text/normalize.py", "text/numbers.py", "text/words.py"),
 )

@@ -5,11 +5,53 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel
+from lm_eval.models.utils import normalize_gen_kwargs
+from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from arabic_llm.errors import ModelError
+
+_OF_GREEDY = {"until", "max_gen_toks", "do_sample", "temperature", "top_k", "top_p"}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be said: at most so many tokens, until one of the ends or one of some texts."""
+
+    most: int
+    ends: frozenset[int]
+    until: Sequence[str]
+    tokenizer: PreTrainedTokenizerBase
+    looks_back: int  # tokens in which one of the texts may be
+
+    def has_ended(self, said: Sequence[int]) -> bool:
+        """Return whether nothing more is said after these ids."""
+        if said[-1] in self.ends or len(said) >= self.most:
+            return True
+        if not self.until:
+            return False
+        end = self.tokenizer.decode(said[-self.looks_back :])
+        return any(text in end for text in self.until)
+
+
+def wish(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, most: int, until: Sequence[str]
+) -> Wish:
+    """Return when an answer has ended: where lm-eval's class ends it that is asked for it alone."""
+    own = model.generation_config.eos_token_id
+    ends = frozenset([] if own is None else [own] if isinstance(own, int) else own)
+    # Two tokens more than a text has: it may be said in others (lm-eval, MultiTokenEOSCriteria).
+    lengths = (len(tokenizer.encode(text, add_special_tokens=False)) for text in until)
+    return Wish(most, ends, until, tokenizer, 2 + max(lengths, default=0))
+
+
+def is_greedy(settings: dict[str, Any]) -> bool:
+    """Return whether the likeliest token is said each time, and nothing is asked beyond that."""
+    given = normalize_gen_kwargs(settings)
+    return not given.get("do_sample") and given.keys() <= _OF_GREEDY
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from arabic_llm.errors import HardwareError
-from arabic_llm.evaluation import rotary
+from arabic_llm.evaluation import masks, rotary
 from arabic_llm.evaluation.prefixes import Request, Trie, Wanted
 from arabic_llm.models.batching import CPU_TREE
 
@@ -162,27 +162,11 @@ class _Run:
                 answered.append((one.request, (total, self.greedy.pop(one.request))))
         return answered
 
-    def _mask(self, sees: npt.NDArray[np.bool_], positions: Ids) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Return the mask of a tree: one for all layers, or one for each kind of them."""
-        config = self.model.config
-        kinds = getattr(config, "layer_types", None) or []
-        window = getattr(config, "sliding_window", None)
-        if window is None or "sliding_attention" not in kinds:
-            return self._as_layers_take_it(sees)
+    def _mask(self, sees: npt.NDArray[np.bool_], positions: Ids) -> masks.Masks:
+        """Return the mask of a tree, who sees whom (N, P + N)."""
         before = np.concatenate([np.arange(positions[0]), positions])
-        near = positions[:, None] - before[None] < window
-        return {
-            "full_attention": self._as_layers_take_it(sees),
-            "sliding_attention": self._as_layers_take_it(sees & near),
-        }
-
-    def _as_layers_take_it(self, sees: npt.NDArray[np.bool_]) -> torch.Tensor:
-        """Return who sees whom as SDPA takes it, or as what eager attention adds to its scores."""
-        seen = torch.from_numpy(sees)[None, None].to(self.model.device)
-        if self.model.config._attn_implementation == "sdpa":
-            return seen
-        dtype = self.model.dtype
-        return torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
+        shapes = (torch.from_numpy(each)[None] for each in (sees, positions, before))
+        return masks.of_layers(self.model, *shapes)
 
     def _halve(self, error: torch.OutOfMemoryError) -> None:
         """Go on with half the tokens a pass, here and in what follows."""

@@ -14,7 +14,7 @@ from arabic_llm.memory import inference_peak
 from arabic_llm.memory.inference_peak import Held, InferenceParts, Pass
 from arabic_llm.memory.training_plan import FRAGMENTS, workspace_on
 from arabic_llm.models import families
-from arabic_llm.models.batching import CPU_TREE, TOKENS_OF_A_SEQUENCE, most_at_once
+from arabic_llm.models.batching import CPU_TREE, TOKENS_OF_A_SEQUENCE, most_at_once, rows_of_prompts
 
 _SHORTEST_ROW = 4  # tokens: two of text between those that open and close it
 _STEP = 64  # tokens; a multiple of it is found
@@ -32,11 +32,13 @@ class Room:
     budget_bytes: float | None
     is_fixed: bool  # set by hand: hw.eval_batch_size
 
-    def at_once(self, context: int, *, generates: bool) -> int:
+    def at_once(self, context: int, *, generates: bool, grows: bool = False) -> int:
         """Return how many sequences of so many tokens are judged at once; the last is at least tried."""
         if self.is_fixed:
             return self.most
-        sizes = (size for size in self.sizes() if self.fits(size, context, generates=generates))
+        sizes = (
+            size for size in self.sizes() if self.fits(size, context, generates=generates, grows=grows)
+        )
         return next(sizes, 1)
 
     def sizes(self) -> list[int]:
@@ -45,10 +47,11 @@ class Room:
             return [self.most]
         return [1 << power for power in reversed(range(self.most.bit_length()))]
 
-    def fits(self, size: int, context: int, *, generates: bool) -> bool:
+    def fits(self, size: int, context: int, *, generates: bool, grows: bool = False) -> bool:
         """Return whether so many sequences stay within the budget; a family without a row is tried."""
         is_counted = families.known(self.held.architecture.model_type) is not None
-        return not is_counted or self.is_within(self.worst(size, context, generates=generates))
+        worst = self.worst(size, context, generates=generates, grows=grows) if is_counted else None
+        return worst is None or self.is_within(worst)
 
     def is_within(self, parts: InferenceParts) -> bool:
         """Return whether a pass stays within the budget."""
@@ -72,13 +75,17 @@ class Room:
                 high = middle - 1
         return found
 
-    def worst(self, size: int, context: int, *, generates: bool) -> InferenceParts:
-        """Return what the worst pass holds, of so many sequences of so many tokens, scored or said too."""
+    def worst(self, size: int, context: int, *, generates: bool, grows: bool = False) -> InferenceParts:
+        """Return what the worst pass holds, of so many sequences of so many tokens, scored or said too.
+
+        `grows`: said by lm-eval's own class, whose cache grows.
+        """
         if self.held.is_masked_model:
             shapes = masked(size, context)
         else:
             shapes = scoring(self.held, size, context)
-            shapes = chain(shapes, generation(size, context) if generates else ())
+            shapes = chain(shapes, generation(self.held, size, context) if generates else ())
+            shapes = chain(shapes, growing(size, context) if grows else ())
         return max((inference_peak.predict(self.held, shape) for shape in shapes), key=self.needed)
 
 
@@ -120,8 +127,32 @@ def scoring(held: Held, size: int, context: int) -> Iterator[Pass]:
     yield Pass(1, tokens, context, context + tokens, wanted, masked=True)
 
 
-def generation(size: int, context: int) -> Iterator[Pass]:
-    """Yield the passes of generation that may hold most: the prompt's, and that of the last token."""
+def generation(held: Held, size: int, context: int) -> Iterator[Pass]:
+    """Yield the passes of answering that may hold most: of prompts, alone or behind examples, the last."""
+    device, own = "cpu" if held.on_cpu else "cuda", min(TOKENS_OF_A_SEQUENCE, context // 2)
+    for tokens, shared in ((context, 0), (own, context - own)):
+        rows, room = rows_of_prompts(size, tokens, device), (size, tokens)
+        if shared and size == 1:
+            return  # one prompt shares nothing
+        yield Pass(
+            *(rows, tokens, shared, 0, rows),
+            masked=rows > 1,
+            is_scored=False,
+            in_place=room,
+            shared=shared,
+        )
+        yield Pass(
+            *(size, 1, context - 1, 0, size),
+            masked=size > 1,
+            is_scored=False,
+            in_place=room,
+            shared=shared,
+            apart=shared > 0,
+        )
+
+
+def growing(size: int, context: int) -> Iterator[Pass]:
+    """Yield such passes of lm-eval's own class: all prompts at once, and a cache that is copied to grow."""
     padded = size > 1
     yield Pass(size, context, 0, 0, size, padded, is_scored=False)
     yield Pass(size, 1, context - 1, context - 1, size, padded, is_scored=False)

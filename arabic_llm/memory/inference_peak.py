@@ -56,6 +56,14 @@ class Pass:
     wanted: int = 1  # places of all rows whose logits are made
     masked: bool = False  # a tree, or rows with padding
     is_scored: bool = True  # else a token is chosen from the logits
+    in_place: tuple[int, int] = (0, 0)  # rows and tokens of each that a cache has room for; else it grows
+    shared: int = 0  # cached tokens that all rows share, which lie there once
+    apart: bool = False  # what is shared is attended to as it lies, not as a copy for each row
+
+    @property
+    def copies(self) -> bool:
+        """Return whether what is shared is copied for each row while a layer attends to it."""
+        return self.shared > 0 and not self.apart
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,10 @@ def predict(held: Held, shape: Pass) -> InferenceParts:
         adapters = sum(held.adapter_sizes) or weights.adapter_parameters(
             a, held.rank, held.target_modules, dora=held.dora
         )
-    grown, lying = (_of_a_layer(held, shape, n) for n in (shape.cached + shape.tokens, shape.lying))
+    tokens = shape.rows * (shape.cached + shape.tokens), shape.rows * shape.lying
+    if any(shape.in_place):
+        tokens = shape.shared + shape.in_place[0] * shape.in_place[1], 0
+    grown, lying = (_of_a_layer(held, n) for n in tokens)
     layers = a.num_hidden_layers
     cache = max(layers * grown, grown + (layers - 1) * lying)
     activations, logits = _block(held, shape), 0.0
@@ -106,12 +117,12 @@ def predict(held: Held, shape: Pass) -> InferenceParts:
     )
 
 
-def _of_a_layer(held: Held, shape: Pass, tokens: int) -> int:
-    """Return the bytes of keys and values of a layer (DynamicCache: all layers keep all tokens)."""
+def _of_a_layer(held: Held, tokens: int) -> int:
+    """Return the bytes of keys and values of so many tokens (all layers keep all tokens)."""
     a = held.architecture
     if held.is_masked_model:
         return 0
-    return 2 * shape.rows * tokens * a.num_key_value_heads * a.head_dim * BYTES[held.dtype]
+    return 2 * tokens * a.num_key_value_heads * a.head_dim * BYTES[held.dtype]
 
 
 def _logits(held: Held, shape: Pass) -> float:
@@ -136,7 +147,8 @@ def _block(held: Held, shape: Pass) -> float:
     state = all_tokens * a.hidden_size * e
     # sines and cosines; a masked model has learned its positions
     positions = 0 if held.is_masked_model else 2 * all_tokens * a.head_dim * e
-    scores = _scores(held, shape) * e if held.is_eager else 0  # returned, and kept to the block's end
+    # returned, and kept to the block's end
+    scores = _scores(held, shape) * e if held.is_eager and not shape.apart else 0
     embedded = 0 if held.is_masked_model else state  # Model.forward's own, which an encoder has not
     own = max(3 * state + _attention(held, shape), 3 * state + embedded + scores + _mlp(held, shape))
     return _masks(held, shape) + positions + own
@@ -147,11 +159,14 @@ def _masks(held: Held, shape: Pass) -> float:
     if not has_mask(held, shape):
         return 0.0
     pairs = shape.rows * shape.tokens * (shape.cached + shape.tokens)
-    return float(pairs * (2 * BYTES[held.dtype] if held.is_eager else 1))
+    each = 1 if shape.apart else BYTES[held.dtype]
+    return float(pairs * (2 * each if held.is_eager else 1))
 
 
 def has_mask(held: Held, shape: Pass) -> bool:
     """Return whether a mask is made: sdpa_mask leaves out what is causal, and one token's of one row."""
+    if shape.apart:
+        return shape.masked
     return held.is_eager or shape.masked or (shape.cached > 0 and shape.tokens > 1)
 
 
@@ -164,7 +179,14 @@ def _attention(held: Held, shape: Pass) -> float:
     is_grouped = a.num_key_value_heads < a.num_attention_heads
     is_repeated = is_grouped and has_mask(held, shape) and (held.is_eager or shape.tokens > 1)
     repeated = 2 * shape.rows * length * a.num_attention_heads * a.head_dim * e if is_repeated else 0
-    growing = _of_a_layer(held, shape, shape.lying) // 2 + 2 * queries  # the old values beside the new
+    if shape.apart:  # scores of all, beside what they are put together of or become in float32
+        return float(2 * queries + _scores(held, shape) * (2 * e + _FLOAT32))
+    growing = _of_a_layer(held, shape.rows * shape.lying) / 2 + 2.0 * queries  # old values beside the new
+    if shape.copies:
+        copied = _of_a_layer(held, shape.rows * length)
+        repeated += copied
+        width = a.num_attention_heads * a.head_dim
+        growing = max(growing, copied + queries + _linear(held, shape, "o_proj", (width, a.hidden_size)))
     if held.is_eager:
         # softmax(dtype=float32): its input, that in float32 unless the kernel casts, the output
         each = {Precision.bfloat16: 10, Precision.float16: 8, Precision.float32: 8}[held.dtype]

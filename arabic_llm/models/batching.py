@@ -16,3 +16,9 @@ def most_at_once(hw: HardwareConfig, card_gib: float | None = None) -> int:
     if gib is None:
         return _MOST_ON_CPU
     return next((most for limit, most in _MOST if gib < limit), _MOST_OF_ALL)
+
+
+def rows_of_prompts(size: int, tokens: int, device: str) -> int:
+    """Return how many of so many prompts are read in one pass, where the longest has so many tokens."""
+    most = CPU_TREE if device == "cpu" else size * TOKENS_OF_A_SEQUENCE
+    return min(size, max(1, most // tokens))

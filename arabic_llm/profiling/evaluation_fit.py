@@ -61,11 +61,11 @@ class _Harmless:
     room: Room
     has_failed: bool = False
 
-    def at_once(self, context: int, *, generates: bool) -> int:
+    def at_once(self, context: int, *, generates: bool, grows: bool = False) -> int:
         """Return how many sequences fit whose longest has so many tokens."""
         if not self.has_failed:
             with harmless("what a batch needs is not predicted", self._fail):
-                return self.room.at_once(context, generates=generates)
+                return self.room.at_once(context, generates=generates, grows=grows)
         return self.room.most
 
     def _fail(self) -> None:

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from arabic_llm import files, processes
 from arabic_llm.config.hw import Precision
+from arabic_llm.evaluation.row_cache import RowCache
 from arabic_llm.memory import inference_peak
 from arabic_llm.memory.inference_peak import Held, Pass
 from arabic_llm.memory.wording import far_off, mib
@@ -165,8 +166,10 @@ class Watch:
         from arabic_llm.profiling.trace import Trace
 
         self._trace = Trace(Exact(), of_a_run=True)
-        layers = getattr(inputs.get("past_key_values"), "layers", ())
+        cache = inputs.get("past_key_values")
+        layers = getattr(cache, "layers", ())
         cached = [t for layer in layers if layer.is_initialized for t in (layer.keys, layer.values)]
+        cached += [t for states in getattr(cache, "shared", ()) for t in states]
         masks = inputs.get("attention_mask")
         given = [*inputs.values(), *(masks.values() if isinstance(masks, dict) else ())]
         for tensor in (*skeleton.tensors(self._model), *cached, *given):
@@ -214,7 +217,11 @@ def shape_of(held: Held, inputs: dict[str, Any]) -> Pass:
     """Return the shape of a pass, from what the model is called with."""
     rows, tokens = inputs["input_ids"].shape
     cache, cached, lying = inputs.get("past_key_values"), 0, 0
-    if cache is not None and (cached := int(cache.get_seq_length())):
+    in_place: dict[str, Any] = {}
+    if isinstance(cache, RowCache):
+        cached, room = cache.num_before, (cache.num_rows, cache.num_slots)
+        in_place = {"in_place": room, "shared": cache.num_shared, "apart": cache.is_apart}
+    elif cache is not None and (cached := int(cache.get_seq_length())):
         keys = cache.layers[0].keys
         lying = keys.untyped_storage().nbytes() // (keys.nbytes // keys.shape[-2])
     kept = inputs.get("logits_to_keep", 1 if held.is_masked_model else 0)
@@ -229,4 +236,5 @@ def shape_of(held: Held, inputs: dict[str, Any]) -> Pass:
         wanted=kept.numel() if isinstance(kept, torch.Tensor) else rows * (kept or tokens),
         masked=mask is not None and not (is_plain and (tokens == 1 or bool(mask.all()))),
         is_scored=is_scored,
+        **in_place,
     )

@@ -5,13 +5,15 @@ B rows, N new tokens of each, P cached before them, W places whose logits are wa
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from arabic_llm.evaluation import masked_lm, scoring
+from arabic_llm.evaluation.row_cache import RowCache
 from arabic_llm.memory.allocator import CachingAllocator
 from arabic_llm.memory.inference_peak import Held, Pass, has_mask
 from arabic_llm.memory.workload import Attention, Loss, Peak, Workload
@@ -43,9 +45,10 @@ def peak(held: Held, shape: Pass) -> Peak:
 
 def _causal(model: PreTrainedModel, held: Held, shape: Pass, allocator: CachingAllocator) -> int:
     """Run a pass of evaluation/scoring.py or of generation, and return the peak without its logits."""
-    cache = _cache(held, shape)
+    cache = _rows(held, shape) if any(shape.in_place) else _cache(held, shape)
     allocator.reset_peaks()
-    logits = model(**_inputs(model.config, held, shape), past_key_values=cache, use_cache=True).logits
+    with cache.apart(model) if isinstance(cache, RowCache) and shape.apart else nullcontext():
+        logits = model(**_inputs(model.config, held, shape), past_key_values=cache, use_cache=True).logits
     forward = allocator.peak_allocated
     if shape.is_scored:
         scoring.likelihoods(logits[0], *torch.zeros(2, shape.wanted, dtype=torch.long))
@@ -115,17 +118,38 @@ def _mask(held: Held, shape: Pass) -> torch.Tensor | None:
     if not has_mask(held, shape):
         return None
     mask = torch.zeros(shape.rows, 1, shape.tokens, shape.cached + shape.tokens, dtype=torch.bool)
-    return mask.to(getattr(torch, held.dtype.name)) if held.is_eager else mask
+    return mask.to(getattr(torch, held.dtype.name)) if held.is_eager and not shape.apart else mask
 
 
 def _cache(held: Held, shape: Pass) -> DynamicCache:
     """Return a cache of P tokens a row, in a storage of as many as lie there."""
-    a, cache = held.architecture, DynamicCache()
-    if not shape.lying:
-        return cache
-    size = (shape.rows, a.num_key_value_heads, shape.lying, a.head_dim)
-    for layer in range(a.num_hidden_layers):
-        states = (torch.zeros(size, dtype=getattr(torch, held.dtype.name)) for _ in range(2))
-        cache.update(*states, layer)
-        cache.layers[layer].crop(shape.cached - shape.lying)
+    cache = _filled(held, shape.rows, shape.lying)
+    for layer in cache.layers:
+        layer.crop(shape.cached - shape.lying)
     return cache
+
+
+def _rows(held: Held, shape: Pass) -> RowCache:
+    """Return a cache that has room for what is said, behind what all rows share."""
+    shared = _filled(held, 1, shape.shared)
+    cache = RowCache(*shape.in_place, shared if shape.shared else None)
+    for layer, states in enumerate(_states(held, shape.rows, shape.tokens)):
+        start = shape.cached - shape.shared
+        cache.place(slice(0, shape.rows), 0, slice(start, start + shape.tokens))
+        cache.update(*states, layer)
+    return cache
+
+
+def _filled(held: Held, rows: int, tokens: int) -> DynamicCache:
+    cache = DynamicCache()
+    for layer, states in enumerate(_states(held, rows, tokens) if tokens else ()):
+        cache.update(*states, layer)
+    return cache
+
+
+def _states(held: Held, rows: int, tokens: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield the keys and values of each layer."""
+    a, dtype = held.architecture, getattr(torch, held.dtype.name)
+    for _ in range(a.num_hidden_layers):
+        size = (rows, a.num_key_value_heads, tokens, a.head_dim)
+        yield torch.zeros(size, dtype=dtype), torch.zeros(size, dtype=dtype)

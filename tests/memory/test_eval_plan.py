@@ -19,6 +19,14 @@ PASSES = {
     "first": Pass(1, 1024, 0, 0, 4),
     "prompts": Pass(4, 768, 0, 0, 4, masked=True, is_scored=False),
     "token": Pass(8, 1, 4095, 4095, 8, masked=True, is_scored=False),
+    "prompts in place": Pass(2, 384, 0, 0, 2, masked=True, is_scored=False, in_place=(8, 512)),
+    "behind examples": Pass(
+        3, 96, 2048, 0, 3, masked=True, is_scored=False, in_place=(8, 352), shared=2048
+    ),
+    "said in place": Pass(8, 1, 511, 0, 8, masked=True, is_scored=False, in_place=(8, 512)),
+    "said apart": Pass(
+        *(8, 1, 2399, 0, 8), masked=True, is_scored=False, in_place=(8, 352), shared=2048, apart=True
+    ),
 }
 
 
@@ -34,7 +42,8 @@ def test_the_closed_form_is_within_two_percent_of_the_real_code(model, nf4):
     shape = replace(model.architecture, num_hidden_layers=2)
     plain = Held(shape, nf4, Precision.bfloat16)
     adapted = replace(plain, rank=16, target_modules=("all-linear",))
-    cases = [*((plain, p) for p in PASSES.values()), *((adapted, PASSES[n]) for n in ("tree", "prompts"))]
+    of_adapted = ("tree", "prompts", "behind examples")
+    cases = [*((plain, p) for p in PASSES.values()), *((adapted, PASSES[n]) for n in of_adapted)]
     for held, a_pass in cases:
         size, share = off(held, a_pass)
         # a block of the allocator may be a MiB larger than its tensor

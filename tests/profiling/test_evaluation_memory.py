@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import pytest
 import tiny_bert
 from conftest import compose_config
+from lm_eval.api.instance import Instance
 
 from arabic_llm import files
 from arabic_llm.config.hw import GIB, Precision
@@ -12,6 +13,7 @@ from arabic_llm.data.tokens import chat
 from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation import harness, masked_lm, suites
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
+from arabic_llm.evaluation.prompts import Prompt
 from arabic_llm.memory import eval_batching
 from arabic_llm.models import adapter, bases, load, placement, tokenization
 from arabic_llm.profiling import evaluation_fit, evaluation_memory
@@ -47,6 +49,22 @@ def test_what_judging_takes_is_predicted_within_five_percent(tmp_path, overrides
     assert found["measured"] > 3.4e6
 
 
+@pytest.mark.parametrize("examples", [0, 60], ids=["plain", "behind examples"])
+def test_what_answers_take_is_predicted_too_behind_examples_as_well(tiny_codec, tmp_path, examples):
+    config = compose_config("hw=cpu")
+    base, place = bases.locate(config.model, None), placement.resolve(config.hw)
+    model = load.base_model(config.model, base, config.adapter, place)
+    before = "س: ما جمع ولد؟\nج: أولاد\n\n" * examples
+    texts = [f"{before}س: ما جمع {word}؟" for word in ("كتاب", "مدرسة", "قلم", "بيت", "باب")] * 3
+    how = {"max_gen_toks": 40, "until": ["\n\n"]}
+    requests = [Instance("generate_until", {}, (t, how), 0, metadata=("s", 0, 1)) for t in texts]
+    with evaluation_memory.watching(model, tmp_path):
+        ChatLM(model, tiny_codec, Limits(16, 2048, None)).generate_until(requests, disable_tqdm=True)
+    found = files.read_json(tmp_path / evaluation_memory.MEMORY)
+    assert found["widest"]["shared"] > 200 if examples else found["widest"]["in_place"][0] == 15
+    assert found["predicted"] == pytest.approx(found["measured"], rel=0.05)
+
+
 def test_measuring_changes_no_answer(tmp_path):
     watched, alone = judged(tmp_path), judged(None)
     assert (tmp_path / evaluation_memory.MEMORY).exists()
@@ -75,9 +93,9 @@ def test_prompts_are_said_in_batches_that_fit(tiny_codec):
     model = load.base_model(config.model, base, config.adapter, placement.resolve(config.hw))
     asked = ChatLM(model, tiny_codec, Limits(4, 2048, None, narrow))
     lengths = [40, 1100, 1000, 30, 900, 20, 10]
-    order = sorted(range(7), key=lambda index: -lengths[index])
-    settings = [{"max_gen_toks": 100}] * 7
-    assert list(asked._batches(order, lengths, settings)) == [[1, 2], [4, 0], [3, 5, 6]]
+    request = Instance("generate_until", {}, ("", {"max_gen_toks": 100}), 0, metadata=("school", 0, 1))
+    prompts = [Prompt(request, "", tuple(range(n, 2 * n)), is_cut=False, most=100) for n in lengths]
+    assert [batch.prompts for batch in asked._batches(prompts)] == [(1, 2), (4, 0), (3, 5, 6)]
 
 
 def on_a_card(*overrides):
@@ -105,9 +123,9 @@ def test_the_line_says_how_many_at_once_and_how_long():
     config, fitted = on_a_card("model=qwen2_1_5b", "adapter=qlora", "hw=4gb")
     said = evaluation_fit.line(config, fitted, 1234)
     assert said.startswith(
-        "plan: judging qwen2_1_5b (nf4) on 1,234 items: batches of 4, contexts up to 3,200 tokens"
+        "plan: judging qwen2_1_5b (nf4) on 1,234 items: batches of 4, contexts up to 9,216 tokens"
         " (one at a time up to 13,184 of the 32,768 it reads): needs up to 2."
     )
     assert "GiB of 3.6 that hw leaves: weights 1.06, cache 0." in said
-    worst = fitted.own.worst(4, 3200, generates=True)
+    worst = fitted.own.worst(4, 9216, generates=True)
     assert worst.allocated < fitted.own.needed(worst) < 3.6 * GIB
