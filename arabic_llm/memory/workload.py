@@ -36,7 +36,7 @@ class Loss(Enum):
     """Whether the logits of all positions exist at once."""
 
     full = "full"  # transformers' own loss
-    tiled = "tiled"  # TRL's fused head: a tile of 4096 tokens and 32768 words
+    tiled = "tiled"  # of labels alone: on a GPU a tile of TRL's kernels, 4096 labels and 32768 words
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Workload:
     accumulates: bool  # gradients of an earlier pass are there
     workspace_bytes: int  # of cuBLAS, a thread: 8.125 MiB, on Hopper and later 32
     objective: Objective = Objective.sft
+    num_labelled: int | None = None  # positions that the tiled loss counts; none: all
     num_labels: int = 2  # classes, where that is the objective
     dora: bool = False  # the adapter has magnitudes too, and adds itself up with the weights of its layer
     adapter_sizes: tuple[int, ...] = ()  # parameters of its tensors, where it is there already

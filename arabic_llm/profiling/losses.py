@@ -22,12 +22,9 @@ from transformers import PreTrainedModel
 from trl.trainer import utils as trl_utils
 
 from arabic_llm.memory.workload import Loss, Objective, Workload
-from arabic_llm.training import class_loss
+from arabic_llm.training import answer_head, class_loss
 
-_OUTPUTS = {  # of the fused head, as the trainers ask for them
-    Objective.sft: ("log_probs", "entropy", "is_top1"),
-    Objective.dpo: ("log_probs", "entropy", "mean_logits", "is_top1"),
-}
+_OF_PAIRS = ("log_probs", "entropy", "mean_logits", "is_top1")  # as TRL's DPOTrainer asks its fused head
 _ALONE = SimpleNamespace(  # what accelerate does in one process
     device=torch.device("meta"),
     unwrap_model=lambda model: model,
@@ -44,21 +41,32 @@ def loss(model: PreTrainedModel, work: Workload) -> torch.Tensor:
 
 @contextmanager
 def kernels(model: PreTrainedModel, work: Workload) -> Iterator[None]:
-    """Let TRL find its Triton kernels, which work in place: here they do nothing.
+    """Install the head of labels, and let TRL find its Triton kernels: in place, here they do nothing.
 
-    On a CPU it has none, and tensors of a tile's size instead.
+    On a CPU there are none, and tensors of a tile's size instead.
     """
     from torch.fx.experimental import _config as symbolic  # private: needed here alone
 
     if work.loss is Loss.tiled:
-        head = model.get_base_model() if hasattr(model, "get_base_model") else model
-        trl_utils.add_fused_lm_head(head, outputs=_OUTPUTS[work.objective])
-    patches = [mock.patch.multiple(symbolic, meta_nonzero_assume_all_nonzero=True)]
+        if work.objective is Objective.sft:
+            answer_head.install(model)
+        else:
+            head = model.get_base_model() if hasattr(model, "get_base_model") else model
+            trl_utils.add_fused_lm_head(head, outputs=_OF_PAIRS)
+    patches = [mock.patch.multiple(symbolic, meta_nonzero_assume_all_nonzero=True), *_labels(work)]
     patches += [] if work.device == "cpu" else _kernels()
     with ExitStack() as stack:
         for patch in patches:
             stack.enter_context(patch)
         yield
+
+
+def _labels(work: Workload) -> list[Any]:
+    """Let the head find as many labels as the workload has: there are no values to look at."""
+    found: dict[str, Any] = {"_has_kernels": lambda _: work.device != "cpu"}
+    if work.num_labelled is not None:
+        found["_places"] = lambda _: torch.empty(work.num_labelled, dtype=torch.long)
+    return [mock.patch.multiple(answer_head, **found)]
 
 
 def _kernels() -> list[Any]:

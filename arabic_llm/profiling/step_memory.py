@@ -23,6 +23,7 @@ class Batch:
     tokens: int  # a sequence, with its padding
     padded: bool  # some are shorter
     is_first: bool = False  # of its step: gradients are yet to come
+    num_labelled: int | None = None  # positions that the loss counts; none: not known, or not by position
 
     def num_tokens(self) -> int:
         """Return how wide it is."""
@@ -32,13 +33,25 @@ class Batch:
 def worst_passes(batches: Sequence[Batch]) -> list[Batch]:
     """Return the passes of a step one of which holds most.
 
-    The widest with gradients of an earlier one beside it; the first too where it is wider still.
+    The widest, and that with most labels, with gradients of an earlier one beside it; the first too where
+    it is wider still, or has more.
     """
     first, later = batches[0], batches[1:]
     if not later:
         return [first]
-    widest = max(later, key=Batch.num_tokens)
-    return [widest] if widest.num_tokens() >= first.num_tokens() else [first, widest]
+    worst: list[Batch] = []
+    for size in (_width, _labels):
+        most = max(later, key=size)
+        worst += [most] if size(most) >= size(first) else [first, most]
+    return list(dict.fromkeys(worst))
+
+
+def _width(batch: Batch) -> tuple[int, int]:
+    return batch.num_tokens(), batch.num_labelled or 0
+
+
+def _labels(batch: Batch) -> tuple[int, int]:
+    return batch.num_labelled or 0, batch.num_tokens()
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from arabic_llm.profiling.step_memory import (
     reserves_by_default,
     worst_passes,
 )
+from arabic_llm.training import answer_head
 
 if TYPE_CHECKING:
     from arabic_llm.profiling.timeline import Moment
@@ -234,8 +235,10 @@ class MemoryCallback(TrainerCallback):  # type: ignore[misc]
         mask = inputs.get("attention_mask")
         # without a mask they are packed: pieces do not mix; later nobody asks, and a GPU would have to wait
         padded = self._meter is None or mask is None or not bool(mask.all())
-        size, tokens = inputs["input_ids"].shape
-        self.batches.append(Batch(size, tokens, padded, is_first=not self.batches))
+        (size, tokens), labels = inputs["input_ids"].shape, inputs["labels"]
+        is_counted = self._meter is not None and labels.dim() > 1  # of tokens, and not of classes
+        num_labelled = answer_head.num_labels(labels) if is_counted else None
+        self.batches.append(Batch(size, tokens, padded, not self.batches, num_labelled))
 
 
 def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> Workload | None:
@@ -273,6 +276,7 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         optimizer=Optimizer.adamw_8bit if "8bit" in args.optim else Optimizer.adamw,
         loss=Loss.full if is_classifier else Loss.tiled,
         padded=batch.padded,
+        num_labelled=batch.num_labelled,
         accumulates=args.gradient_accumulation_steps > 1 and not batch.is_first,
         workspace_bytes=workspace(major) if on_cuda else 0,
         device=args.device.type,

@@ -49,8 +49,11 @@ def sampler(
 
 
 def plan(sampler: MixedBucketSampler) -> Schedule:
-    """Return the schedule of a whole run. Raises ConfigError for a mix that its sources cannot give."""
-    return Schedule(sampler.order(), sampler.num_steps, sampler.batch)
+    """Return the schedule of a whole run, the longest sequences of each step first.
+
+    Raises ConfigError for a mix that its sources cannot give.
+    """
+    return Schedule(sampler.by_length(sampler.order()), sampler.num_steps, sampler.batch)
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from trl import SFTTrainer
 
 from arabic_llm import disk, files, processes
 from arabic_llm.config.complaints import typed_list
-from arabic_llm.data.tokens.chat import IGNORED, TokenRow
+from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.errors import HardwareError, TrainingError
 from arabic_llm.models import finite, placement
-from arabic_llm.training import checkpoint, class_loss, optimizer_state
+from arabic_llm.training import answer_head, checkpoint, class_loss, optimizer_state
 from arabic_llm.training.callbacks import StopCalmly
 from arabic_llm.training.observer import Observer
 from arabic_llm.training.schedule import Schedule
@@ -155,8 +155,8 @@ class _Guards(Trainer):  # type: ignore[misc]
 
     @staticmethod
     def _num_predicted(labels: torch.Tensor) -> int:
-        """Return how many labels of a batch the loss counts: of tokens, not the first one of a row."""
-        return int((labels[:, 1:] != IGNORED).sum())
+        """Return how many labels of a batch the loss counts."""
+        return answer_head.num_labels(labels)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint, then seal it; older ones go only after that.
@@ -215,6 +215,24 @@ class _Guards(Trainer):  # type: ignore[misc]
 
 class GuardedTrainer(_Guards, SFTTrainer):  # type: ignore[misc]
     """An SFTTrainer with guards: token rows."""
+
+    def __init__(self, **options: Any) -> None:
+        """Take what guards take; the loss is of labels alone."""
+        super().__init__(**options)
+        answer_head.install(self.model)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **counted: Any
+    ) -> Any:
+        """Return the loss of a batch's labels, over those of the whole step in all processes.
+
+        TRL's own finds entropies as well, which nobody reads; that of a mixture of experts has parts more.
+        """
+        if self.aux_loss_enabled or return_outputs:
+            return super().compute_loss(model, inputs, return_outputs, **counted)
+        loss = model(**inputs, fused_lm_head=True, **counted).loss
+        is_mean = self.args.average_tokens_across_devices and counted.get("num_items_in_batch") is not None
+        return loss * processes.count() if is_mean else loss
 
     def nats(self, rows: Sequence[TokenRow], after: Callable[[int], None]) -> NDArray[np.float64]:
         """Return the loss of each row, summed over its labels; `after` is told the rows of each batch done.

@@ -43,6 +43,17 @@ def test_the_order_follows_from_the_seed_alone():
     assert not np.array_equal(one, plan(settings(), 50, seed=2).order)
 
 
+def test_a_step_holds_the_rows_it_drew_the_longest_first():
+    lengths = [[1 + 7 * row % 23] for row in range(40)]
+    task, sources = settings("task.effective_batch_size=8"), [""] * 40
+    drawn = plan(task, 40, seed=1)  # all of one length: in the order of the draw
+    sorted_ = schedule.plan(schedule.sampler(task, sources, lengths, Mix(), 1))
+    for step in range(drawn.num_steps):
+        rows = sorted_.rows_of(step)
+        assert rows == sorted(drawn.rows_of(step), key=lambda row: -lengths[row][0])
+    assert any(sorted_.rows_of(step) != drawn.rows_of(step) for step in range(drawn.num_steps))
+
+
 def test_rows_of_a_step_and_of_a_forward_pass():
     drawn = plan(settings("task.effective_batch_size=4"), 50, seed=1)
     assert drawn.rows_of(2) == list(drawn.order[8:12])

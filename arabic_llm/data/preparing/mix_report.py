@@ -70,6 +70,7 @@ def report(sampler: MixedBucketSampler) -> MixReport:
     """Return what the sampler's order comes to. Raises ConfigError for a mix that cannot be."""
     order, mix = sampler.order(), sampler.mix
     plain = replace(sampler, mix=replace(mix, num_buckets=1)).order() if mix.num_buckets > 1 else order
+    order, plain = sampler.by_length(order), sampler.by_length(plain)  # as a schedule has them
     asked = mix.shares(sampler.counts)
     by_source = {name: name for name in asked}
     by_language = {name: mix.languages.get(name, "other languages") for name in asked}

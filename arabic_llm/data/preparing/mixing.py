@@ -107,9 +107,17 @@ class MixedBucketSampler:
             last = min(start + epoch, len(order)) // self.batch * self.batch
             if first < last:
                 order[first:last] = self._bucketed(order[first:last])
+        return self.by_length(order)
+
+    def by_length(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return an order with the longest sequences of each step first, and like lengths side by side.
+
+        A step is made of the same sequences, and those that go through the model at once hardly padded.
+        """
         steps = order.reshape(-1, self.batch)
         longest_first = np.argsort(-self.lengths[steps], axis=1, kind="stable")
-        return np.take_along_axis(steps, longest_first, axis=1).ravel()
+        by_length: NDArray[np.int64] = np.take_along_axis(steps, longest_first, axis=1).ravel()
+        return by_length
 
     def _draws(self) -> NDArray[np.int64]:
         """Return the order [D] before lengths are looked at."""
