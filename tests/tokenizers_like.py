@@ -41,6 +41,13 @@ _FAMILIES = {
 }
 NAMES = (*_FAMILIES, "tiny")
 BASE = "llama2_7b, base"  # of a model that was never taught to talk, whose vocabulary has no marks of turns
+# Models whose mechanics are those of a family above: its name, what they have beside it, their own BOS.
+_LIKE = {
+    "qwen3_4b": ("qwen2_7b", [], None),
+    "llama3_2_1b": ("llama3_8b", ["<|finetune_right_pad_id|>"], "<|begin_of_text|>"),
+    "acegpt_v2_8b": ("llama3_8b", [], "<|begin_of_text|>"),
+    "smollm2_135m": ("qwen2_7b", [], "<|im_start|>"),
+}
 
 
 @cache
@@ -56,7 +63,9 @@ def codec_of(name: str) -> chat.Codec:
         return chat.prepare(tokenization.load(bases.locate(config, None)), config)
     if name == "qwen2_7b" and DATA.is_dir():
         return chat.prepare(AutoTokenizer.from_pretrained(DATA / "tokenizers" / "qwen2"), config)
-    return chat.prepare(_build(*_FAMILIES[name]), config)
+    like, more, bos = _LIKE.get(name, (name, [], _FAMILIES.get(name, (None,))[-1]))
+    kind, control, opening, _ = _FAMILIES[like]
+    return chat.prepare(_build(kind, control + more, opening, bos), config)
 
 
 def _build(kind: str, control: list[str], opening: list[str], bos: str | None) -> PreTrainedTokenizerFast:

@@ -96,6 +96,15 @@ TABLE: dict[str, Family] = {
         is_tied=True,
         tokenizer="models.gemma.tokenization_gemma.GemmaTokenizer",
     ),
+    "gemma3_text": Family(
+        _GATED,
+        biased=(*_QKV, "o_proj"),
+        norms=("hidden",) * 4 + ("head",) * 2,
+        head_dim=256,
+        is_tied=True,
+        tokenizer="models.gemma.tokenization_gemma.GemmaTokenizer",
+    ),
+    "smollm3": Family(_GATED, biased=(*_QKV, "o_proj"), is_tied=True),
     "glm": Family(
         {**_ATTENTION, **_FUSED},
         biased=_QKV,
@@ -104,6 +113,7 @@ TABLE: dict[str, Family] = {
         closed_form="glm",
         tokenizer=AS_FILED,
     ),
+    "glm4": Family({**_ATTENTION, **_FUSED}, biased=_QKV, norms=("hidden",) * 4, fused_gate=True),
     "phi3": Family(
         {"qkv_proj": ("hidden", "qkv"), "o_proj": ("query", "hidden"), **_FUSED}, fused_gate=True
     ),

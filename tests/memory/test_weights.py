@@ -21,6 +21,21 @@ PUBLISHED = {  # parameters, as the hub counts the weights of each repository
     "gemma2_2b": 2_614_341_888,
     "gemma2_9b": 9_241_705_984,
     "glm4_9b": 9_399_951_360,
+    "qwen3_0_6b": 596_049_920,
+    "qwen3_1_7b": 1_720_574_976,
+    "qwen3_4b": 4_022_468_096,
+    "qwen3_4b_instruct": 4_022_468_096,
+    "qwen3_8b": 8_190_735_360,
+    "gemma3_1b": 999_885_952,
+    "gemma3_4b": 3_880_263_168,  # of 4,300,079,472, which are with the tower of vision
+    "llama3_2_1b": 1_235_814_400,
+    "llama3_2_3b": 3_212_749_824,
+    "llama3_1_8b": 8_030_261_248,
+    "allam_7b": 7_000_559_616,
+    "fanar_9b": 8_783_871_488,
+    "silma_9b": 9_241_705_984,
+    "acegpt_v2_8b": 8_030_261_248,
+    "smollm2_135m": 134_515_008,
 }
 
 

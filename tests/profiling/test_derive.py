@@ -10,11 +10,16 @@ from arabic_llm.config.hw import Precision
 from arabic_llm.config.task import Optimizer
 from arabic_llm.memory import training_peak, weights
 from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Workload
+from arabic_llm.models import families
 from arabic_llm.models.families import ALL_LINEAR
 from arabic_llm.profiling import derive, training_rehearsal
 
 FILES = sorted(paths.CONF.glob("model/*.yaml"))
-MODELS = [path.stem for path in FILES if "kind: masked" not in path.read_text(encoding="utf-8")]
+CAUSAL = [path.stem for path in FILES if "kind: masked" not in path.read_text(encoding="utf-8")]
+SHAPES = {name: model_config(name).architecture for name in CAUSAL}
+# Each shape once, where a closed form speaks of it; what has none is rehearsed, and compared in test_depth.py.
+COUNTED = {name: a for name, a in SHAPES.items() if families.closed_form(a) is not None}
+MODELS = list({str(replace(a, other={})): name for name, a in COUNTED.items()}.values())
 # tokens, batch, rank, dropout, checkpointing, nf4; benchmarks/memory_closed_form.py goes further
 SETTINGS = [
     (256, 8, 4, 0.0, True, True),
@@ -30,7 +35,7 @@ def workload(name: str, setting: tuple, layers: int | None = 2) -> Workload:
     """Return a workload with two layers: totals are affine in layers, so that two say all."""
     tokens, batch, rank, dropout, checkpointing, nf4 = setting
     shape = model_config(name).architecture
-    families = {"gemma2": Attention.eager}
+    eager = {"gemma2": Attention.eager}
     fused = Attention.flash if batch == 1 else Attention.efficient
     work = derive.regimes()[f"llama {fused.name} lora plain stored tiled autocast"]
     return replace(
@@ -42,7 +47,7 @@ def workload(name: str, setting: tuple, layers: int | None = 2) -> Workload:
         rank=rank,
         target_modules=(ALL_LINEAR,),
         dropout=dropout,
-        attention=families.get(shape.model_type, fused),
+        attention=eager.get(shape.model_type, fused),
         checkpointing=checkpointing,
         padded=batch > 1,
         workspace_bytes=CUBLAS_WORKSPACE,
