@@ -15,6 +15,7 @@ from arabic_llm.data.tokens import chat
 _FAMILIES = {
     "qwen2_7b": ("bytes", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], [], None),
     "qwen2_5_7b": ("bytes", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], [], None),
+    "smollm2_135m": ("bytes", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], [], None),
     "llama3_8b": (
         "bytes",
         [
@@ -38,6 +39,14 @@ _FAMILIES = {
         None,
     ),
 }
+# To the letter as it stands in SmolLM2-135M-Instruct.Q4_1.gguf.
+OF_SMOLLM2 = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
+    "<|im_end|>\n' }}"
+    "{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 NAMES = (*_FAMILIES, "tiny")
 
 

@@ -12,7 +12,7 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.errors import UserError
-from arabic_llm.models import opening
+from arabic_llm.models import from_gguf, opening
 from arabic_llm.models.folders import place
 
 _BIN = "pytorch_model.bin"  # weights of older repositories; torch.load reads tensors only
@@ -121,14 +121,17 @@ def _folder(model: ModelConfig, *, network: bool) -> Path:
 
 def _from_hub(model: ModelConfig, *, network: bool) -> Path:
     if model.hub_id is None:
-        raise MissingModelError(f"model={model.name} has neither model.path nor model.hub_id")
+        raise MissingModelError(
+            f"model={model.name} has neither model.path nor model.hub_id{from_gguf.cure(model)}"
+        )
     wanted = repository(model)
     try:
         return hub.snapshot(wanted, lambda folder: _missing(folder) is None, network=network)
     except hub.UnreachableError as error:
         why = f" ({error})" if str(error) else ""
         raise MissingModelError(
-            f"the weights of {model.hub_id} are not here and cannot be reached{why}; put them in"
+            f"the weights of {model.hub_id} are not here and cannot be reached{why}{from_gguf.cure(model)};"
+            " put them in"
             f" {place(model)}/ (or set model.path), or"
             f" {hub.cure(wanted, place(model), f'model={model.name}')}"
         ) from error

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from tokenizers_like import codec_of
+from tokenizers_like import OF_SMOLLM2, codec_of
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from arabic_llm.config.data import Overflow
@@ -36,6 +36,7 @@ MODELS = {
     "llama3": "llama3_8b",
     "qwen2": "qwen2_7b",
     "qwen2_5": "qwen2_5_7b",
+    "smollm2": "smollm2_135m",
 }
 CHATML = {
     "plain": "<|im_start|>user\nما عاصمة مصر؟<|im_end|>\n<|im_start|>assistant\nالقاهرة<|im_end|>\n",
@@ -54,10 +55,14 @@ QWEN2 = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 QWEN2_5 = (
     "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
 )
+SMOLLM2 = (
+    "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+)
 WRITTEN = {
     "chatml": CHATML,
     "qwen2": CHATML | {name: QWEN2 + CHATML[name] for name in ("plain", "asked")},
     "qwen2_5": CHATML | {name: QWEN2_5 + CHATML[name] for name in ("plain", "asked")},
+    "smollm2": CHATML | {name: SMOLLM2 + CHATML[name] for name in ("plain", "asked")},
     "llama2": {
         "plain": "<s>[INST] ما عاصمة مصر؟ [/INST] القاهرة </s>",
         "system": "<s>[INST] <<SYS>>\nكن موجزا.\n<</SYS>>\n\nما عاصمة مصر؟ [/INST] القاهرة </s>",
@@ -123,6 +128,7 @@ LEARNED = {
     "chatml": (["القاهرة<|im_end|>", "تونس<|im_end|>"], ["  القاهرة \n<|im_end|>"]),
     "qwen2": (["القاهرة<|im_end|>", "تونس<|im_end|>"], ["  القاهرة \n<|im_end|>"]),
     "qwen2_5": (["القاهرة<|im_end|>", "تونس<|im_end|>"], ["  القاهرة \n<|im_end|>"]),
+    "smollm2": (["القاهرة<|im_end|>", "تونس<|im_end|>"], ["  القاهرة \n<|im_end|>"]),
     "llama2": ([" القاهرة </s>", " تونس </s>"], [" القاهرة </s>"]),
     "llama3": (["القاهرة<|eot_id|>", "تونس<|eot_id|>"], ["القاهرة<|eot_id|>"]),
     "gemma2": (["القاهرة<end_of_turn>", "تونس<end_of_turn>"], ["القاهرة<end_of_turn>"]),
@@ -179,13 +185,23 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(("template", "published", "name"), PUBLISHED)
 def test_a_template_writes_what_the_published_one_does(template, published, name):
-    messages, asked = CONVERSATIONS[name]
     (folder,) = find_spec("trl").submodule_search_locations
     text = (Path(folder) / "chat_templates" / f"{published}.jinja").read_text(encoding="utf-8")
+    assert written(template, name) == written_by(text, template, name)
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_ours_of_smollm2_writes_what_its_own_does(name):
+    assert written("smollm2", name) == written_by(OF_SMOLLM2, "smollm2", name)
+
+
+def written_by(text, template, name):
+    """Return what another template writes of a conversation, with the special tokens of ours."""
+    messages, asked = CONVERSATIONS[name]
     (own,), _ = render_jinja_template(
         [[{"role": m.role, "content": m.content} for m in messages]],
         chat_template=text,
         add_generation_prompt=asked,
         **codec_of(MODELS[template]).tokenizer.special_tokens_map,
     )
-    assert written(template, name) == own
+    return own

@@ -21,6 +21,7 @@ PUBLISHED = {  # parameters, as the hub counts the weights of each repository
     "gemma2_2b": 2_614_341_888,
     "gemma2_9b": 9_241_705_984,
     "glm4_9b": 9_399_951_360,
+    "smollm2_135m": 134_515_008,
 }
 
 
