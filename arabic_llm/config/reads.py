@@ -56,7 +56,7 @@ READ: dict[type, dict[str, Rule]] = {
     RunConfig: _read("seed resume dry_run tracking data_root cache_dir output_dir"),
     ModelConfig: {
         **_read("name kind builtin", Area.model),
-        **_read("path hub_id", Area.model, why_not=unread.place_of_model),
+        **_read("path hub_id gguf", Area.model, why_not=unread.place_of_model),
         **_read("revision extra_files", Area.model, why_not=unread.hub_of_model),
         **_read("chat_template stop_token pad_token end_of_text", Area.template),
         **_read("max_length", Area.template),

@@ -32,7 +32,7 @@ _DECIDES_NOTHING = {
     **dict.fromkeys(("*.py", "*.pyc"), "code of a folder is never run"),
     **dict.fromkeys(("*.md", "*.txt.license", "LICENSE*", "NOTICE*", "USE_POLICY*", "*.pdf"), "for people"),
     **dict.fromkeys(("*.png", "*.jpg", "*.jpeg", "*.svg", "*.gif"), "pictures, for people"),
-    **dict.fromkeys((".*", "SEALED.json"), "of who keeps the folder"),
+    **dict.fromkeys((".*", "SEALED.json", "CONVERTED"), "of who keeps the folder"),
     **dict.fromkeys(("arabic_llm.json", "lint.json", "ledger.json", "outcome.json"), "how it was trained"),
     **dict.fromkeys(("pretraining.json", "training_args.bin", "trainer_state.json"), "how it was trained"),
     **dict.fromkeys(

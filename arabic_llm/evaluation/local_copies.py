@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from arabic_llm.evaluation.question import LEVELS
 if TYPE_CHECKING:
     from datasets import Dataset
 
+_LETTERS = ("A", "B", "C", "D")
+_CELLS_OF_MMLU = 1 + len(_LETTERS) + 1
 _OF_CMMLU = ("Question", "A", "B", "C", "D", "Answer")
 Splits = dict[str, list[dict[str, Any]]]  # split -> documents
 
@@ -93,6 +96,22 @@ def cmmlu(path: Path) -> dict[str, Splits]:
     }
 
 
+def mmlu(path: Path) -> dict[str, Splits]:
+    """Return subject -> splits of MMLU's folder: test/<subject>_test.csv, dev/<subject>_dev.csv.
+
+    As Hendrycks' data.tar has them: no header, a row is the question, four choices and a letter.
+    """
+    return {
+        subject: {
+            split: [_of_mmlu(row, subject) for row in _cells(path / split / f"{subject}_{split}.csv")]
+            for split in ("test", "dev")
+        }
+        for subject in sorted(
+            file.stem.removesuffix("_test") for file in (path / "test").glob("*_test.csv")
+        )
+    }
+
+
 def exams_whole(path: Path) -> dict[str, Splits]:
     """Return EXAMS as the leaderboard has it: one subset, with the dev rows as validation."""
     subsets = exams(path)
@@ -159,6 +178,7 @@ READERS: dict[str, Callable[[Path], dict[str, Splits]]] = {
     "exams": exams,
     "exams_whole": exams_whole,
     "gsm8k": gsm8k,
+    "mmlu": mmlu,
 }
 
 
@@ -194,6 +214,28 @@ def as_datasets(splits: Splits) -> dict[str, Dataset]:
     from datasets import Dataset  # which takes longer to import than to hash a small file
 
     return {name: Dataset.from_list(documents) for name, documents in splits.items()}
+
+
+def _cells(path: Path) -> Iterator[list[str]]:
+    """Yield the rows of a table without a header. Raises ValueError naming the line that is no row."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file, strict=True)
+        try:
+            yield from rows
+        except csv.Error as error:
+            raise ValueError(f"{path.name}:{rows.line_num}: {error}") from error
+
+
+def _of_mmlu(row: list[str], subject: str) -> dict[str, Any]:
+    if len(row) != _CELLS_OF_MMLU or row[-1] not in _LETTERS:
+        raise ValueError(f"{subject}: no question, four choices and a letter in {','.join(row):.60}")
+    question, *choices, letter = row
+    return {
+        "question": question,
+        "subject": subject,
+        "choices": choices,
+        "answer": _LETTERS.index(letter),
+    }
 
 
 def _articles(path: Path) -> list[dict[str, Any]]:

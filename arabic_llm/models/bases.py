@@ -13,7 +13,7 @@ from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.naming import model_name
 from arabic_llm.config.paths import CONF, PACKAGE
 from arabic_llm.errors import UserError
-from arabic_llm.models import opening
+from arabic_llm.models import from_gguf, opening
 from arabic_llm.models.folders import place
 
 _BIN = "pytorch_model.bin"  # weights of older repositories; torch.load reads tensors only
@@ -170,7 +170,9 @@ def _folder(model: ModelConfig, *, network: bool) -> Path:
 
 def _from_hub(model: ModelConfig, *, network: bool) -> Path:
     if model.hub_id is None:
-        raise MissingModelError(f"model={model.name} has neither model.path nor model.hub_id")
+        raise MissingModelError(
+            f"model={model.name} has neither model.path nor model.hub_id{from_gguf.cure(model)}"
+        )
     wanted = repository(model)
     try:
         return hub.snapshot(wanted, lambda folder: _missing(folder) is None, network=network)
@@ -184,7 +186,8 @@ def _unreachable(model: ModelConfig, error: hub.UnreachableError) -> MissingMode
     is_auto = not has_yaml and model.name == model_name(None, model.hub_id)
     typed = f"model=auto model.hub_id={model.hub_id}" if is_auto else f"model={model.name}"
     return MissingModelError(
-        f"the weights of {model.hub_id} are not here and cannot be reached{why}; put them in"
+        f"the weights of {model.hub_id} are not here and cannot be reached{why}{from_gguf.cure(model)};"
+        " put them in"
         f" {place(model)}/ (or set model.path), or {hub.cure(wanted, place(model), typed)}"
     )
 

@@ -62,7 +62,7 @@ def draw_bars(rows: Sequence[tuple[str, Difference]]) -> Figure:
 
 
 def comma_separated(found: Forgetting, followed: Sequence[Course]) -> str:
-    """Return the means in fractions and the losses in nats a token (there a fall is better)."""
+    """Return the means in fractions and the losses, in nats a token and bits a byte (a fall is better)."""
     rows = [
         (
             *(kind, row.base.name, row.base.n, row.base.value, row.tuned.value, row.difference),
@@ -78,7 +78,13 @@ def comma_separated(found: Forgetting, followed: Sequence[Course]) -> str:
         )
         for course in followed
     ]
-    return files.csv_text(_CSV_HEADER, [*rows, *losses])
+    return files.csv_text(_CSV_HEADER, [*rows, *losses, *map(_in_bits, followed)])
+
+
+def _in_bits(course: Course) -> tuple[object, ...]:
+    """Return the loss a byte: of the same texts, so that the interval and verdict of the other hold."""
+    first, last = course.first.bits_per_byte, course.last.bits_per_byte
+    return ("held-out bits a byte", course.language, "", first, last, last - first, *[""] * 5)
 
 
 def _cells(kind: str, row: Difference) -> tuple[str, ...]:

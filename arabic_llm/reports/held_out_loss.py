@@ -122,10 +122,10 @@ def line(found: Sequence[Course]) -> str:
     """Return what became of each language in one line; empty where none was followed."""
     told = []
     for course in found:
-        said = f"{course.language} {course.first.loss:.2f} -> {course.last.loss:.2f}"
-        if course.verdict == "forgotten":
-            said += f" ({course.last.rise:+.2f}: forgotten)"
-        told.append(said)
+        first, last = course.first, course.last
+        risen = f"; {last.rise:+.2f}: forgotten" if course.verdict == "forgotten" else ""
+        bits = f"{first.bits_per_byte:.2f} -> {last.bits_per_byte:.2f} bits a byte"
+        told.append(f"{course.language} {first.loss:.2f} -> {last.loss:.2f} ({bits}{risen})")
     return f"held-out loss: {', '.join(told)}" if told else ""
 
 
@@ -137,7 +137,10 @@ def draw(found: Sequence[Course]) -> Figure:
         steps = [point.step for point in course.points]
         low, high = np.array([point.interval for point in course.points]).T
         axes.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
-        label = f"{name_of(course.language)}  {course.first.loss:.2f} → {course.last.loss:.2f}"
+        label = (
+            f"{name_of(course.language)}  {course.first.loss:.2f} → {course.last.loss:.2f}"
+            f" ({course.first.bits_per_byte:.2f} → {course.last.bits_per_byte:.2f} bits a byte)"
+        )
         axes.plot(steps, [point.rise for point in course.points], "o-", ms=4, color=color, label=label)
     axes.axhline(0, color="#888", lw=1, ls=":")
     axes.set(xlabel="optimiser step", ylabel="change of the loss, nats a token")

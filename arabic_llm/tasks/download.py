@@ -27,6 +27,8 @@ def dry_run(config: RunConfig) -> None:
     for need in needs.of_run(config):
         if need.note:
             log.info("plan: %s: %s", need.name, need.note)
+        if need.made:
+            log.info("plan: %s: make its folder of %s", need.name, need.made[0])
         for wanted, folder in need.fetched:
             what = f"{wanted.kind} {wanted.id} at {wanted.revision} ({', '.join(wanted.patterns)})"
             log.info("plan: %s: fetch %s to %s/", need.name, what, folder)
@@ -49,9 +51,11 @@ def _is_brought(need: Need) -> bool:
     try:
         for wanted, folder in need.fetched:
             log.info("%s: %s", need.name, downloads.bring(wanted, folder))
+        if need.made:
+            log.info("%s: %s", need.name, need.made[1]())
         need.check()
     except UserError as error:
-        log.error("%s: %s", need.name, str(error).removeprefix(f"{need.name}: "))
+        log.error("%s: %s%s", need.name, str(error).removeprefix(f"{need.name}: "), need.cure)
         return False
     if need.note:
         log.info("%s: %s", need.name, need.note)

@@ -74,7 +74,10 @@ def run(config: RunConfig, directory: Path) -> float:
     tracker.finish(about)
     adapter.save(model.half(), tokenizer, folder, {"pretraining.json": about})
     loss = outcome.train_loss if outcome.dev_loss is None else outcome.dev_loss
-    log.info("trained %s steps, loss %.3f nats a token%s; %s", outcome.steps, loss, outcome.memory, folder)
+    log.info(
+        "trained %s steps, loss %.3f nats a token%s%s; %s",
+        *(outcome.steps, loss, outcome.bits, outcome.memory, folder),
+    )
     return loss
 
 

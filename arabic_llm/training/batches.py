@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset, Features, List, Value, concatenate_datasets
+from transformers import PreTrainedTokenizerBase
 from trl import pack_dataset
 
 from arabic_llm.data.tokens.chat import IGNORED, TokenRow
@@ -39,6 +40,17 @@ def sources(dataset: Dataset, rows: Sequence[TokenRow]) -> list[str]:
 def row_ids(dataset: Dataset, rows: Sequence[TokenRow]) -> list[list[str]]:
     """Return the names of the rows in each sequence."""
     return [[rows[number].id for number in dict.fromkeys(numbers)] for numbers in dataset["rows"]]
+
+
+def tokens_per_byte(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> float | None:
+    """Return the labels for each UTF-8 byte of their text: what makes a loss a token one a byte.
+
+    A token is longer in another vocabulary, a byte never. Control tokens are no text; None: there is none.
+    """
+    learned = [[label for label in labels if label != IGNORED] for labels in dataset["labels"]]
+    texts = (tokenizer.decode(ids, skip_special_tokens=True) for ids in learned)
+    num_bytes = sum(len(text.encode()) for text in texts)
+    return sum(map(len, learned)) / num_bytes if num_bytes else None
 
 
 @dataclass(frozen=True)

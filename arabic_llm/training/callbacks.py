@@ -30,9 +30,17 @@ METRICS = checkpoint.METRICS
 class Metrics(TrainerCallback):  # type: ignore[misc]
     """One line of metrics.jsonl a step, flushed, and a copy to the tracker; one progress bar."""
 
-    def __init__(self, path: Path, counts: TokenCounts, tracker: Tracker, observer: Observer) -> None:
-        """Take the tokens of each step, from the schedule, and who watches them."""
+    def __init__(
+        self,
+        path: Path,
+        counts: TokenCounts,
+        tracker: Tracker,
+        observer: Observer,
+        dev_tokens_per_byte: float | None = None,
+    ) -> None:
+        """Take the tokens of each step, from the schedule, and who watches them; none: dev is no text."""
         self._path = path
+        self._dev_tokens_per_byte = dev_tokens_per_byte
         self._seen = np.concatenate([[0], np.cumsum(counts.all)])
         self._supervised = np.concatenate([[0], np.cumsum(counts.supervised)])
         self._tracker = tracker
@@ -64,7 +72,7 @@ class Metrics(TrainerCallback):  # type: ignore[misc]
         """Write what was logged."""
         logs = logs or {}
         if "eval_loss" in logs:
-            self._write({"step": state.global_step, "dev_loss": logs["eval_loss"]})
+            self._write({"step": state.global_step, **self._on_dev(logs["eval_loss"])})
         elif "loss" in logs:
             self._write(self._line(state.global_step, logs))
             if self._bar is not None:
@@ -77,6 +85,12 @@ class Metrics(TrainerCallback):  # type: ignore[misc]
         """Close the bar."""
         if self._bar is not None:
             self._bar.close()
+
+    def _on_dev(self, loss: float) -> dict[str, float | None]:
+        if self._dev_tokens_per_byte is None:
+            return {"dev_loss": loss}
+        bits = loss / math.log(2) * self._dev_tokens_per_byte
+        return {"dev_loss": loss, "dev_bits_per_byte": bits}
 
     def _line(self, step: int, logs: dict[str, float]) -> dict[str, float | None]:
         since, then = self._clock

@@ -89,6 +89,12 @@ class Outcome:
     kept_step: int  # after which the weights are as they were kept: the best, where it stopped early
     measured_mib: float | None  # memory of a step of the process that trained last, in tensors
     predicted_mib: float | None
+    dev_bits_per_byte: float | None = None  # the loss on dev for each byte of its text, of any vocabulary
+
+    @property
+    def bits(self) -> str:
+        """Return the loss on dev for each byte, as what stands behind that for each token."""
+        return "" if self.dev_bits_per_byte is None else f" ({self.dev_bits_per_byte:.3f} bits a byte)"
 
     @property
     def memory(self) -> str:
@@ -131,7 +137,11 @@ def train(
         plan = plan.until(checkpoint.step_of(last))  # it ended there; only its best weights are missing
     counts = schedule.count_tokens(plan, train_set["labels"])
     calm = callbacks.StopCalmly()
-    hooks = [callbacks.Metrics(metrics, counts, run.tracker, run.observer), calm]
+    dev_set = _dev_set(material, settings)
+    density = None
+    if dev_set is not None and not material.is_labelled:
+        density = batches.tokens_per_byte(dev_set, tokenizer)
+    hooks = [callbacks.Metrics(metrics, counts, run.tracker, run.observer, density), calm]
     if patience is not None:
         hooks.append(callbacks.StopEarly(metrics, patience))
     set_seed(run.seed)
@@ -146,7 +156,7 @@ def train(
         model=model,
         args=_arguments(settings, placement, plan, run, has_dev=bool(material.dev), is_new=last is None),
         train_dataset=train_set.select(plan.order),
-        eval_dataset=_dev_set(material, settings),
+        eval_dataset=dev_set,
         data_collator=collate.classes if material.is_labelled else collate,
         processing_class=tokenizer,
         callbacks=hooks,
@@ -256,7 +266,8 @@ def _tell(report: MixReport, directory: Path) -> None:
 def _outcome(directory: Path, settings: TrainingConfig, resumed_from: int) -> Outcome:
     """Return how training ended, from metrics.jsonl, when the main process has written it."""
     processes.wait()
-    losses = [line for line in files.read_json_lines(directory / callbacks.METRICS) if "loss" in line]
+    lines = files.read_json_lines(directory / callbacks.METRICS)
+    losses = [line for line in lines if "loss" in line]
     dev = callbacks.dev_losses(directory / callbacks.METRICS)
     steps, loss = losses[-1]["step"], losses[-1]["loss"]
     kept, dev_loss = steps, dev[-1][1] if dev else None
@@ -264,4 +275,7 @@ def _outcome(directory: Path, settings: TrainingConfig, resumed_from: int) -> Ou
         kept, dev_loss = min(dev, key=lambda one: one[1])  # the best checkpoint was loaded at the end
     memory = [line for line in losses if "measured_mib" in line]
     measured, predicted = (memory[-1][f"{kind}_mib"] if memory else None for kind in _MEMORY)
-    return Outcome(steps, loss, dev_loss, resumed_from, kept, measured, predicted)
+    bits = [line.get("dev_bits_per_byte") for line in lines if line.get("dev_loss") == dev_loss and dev]
+    return Outcome(
+        steps, loss, dev_loss, resumed_from, kept, measured, predicted, bits[-1] if bits else None
+    )

@@ -40,6 +40,8 @@ class Need:
     fetched: tuple[tuple[Repository, Path], ...] = ()
     note: str = ""
     check: Callable[[], object] = lambda: None  # reads it as the run will, without a network
+    made: tuple[Path, Callable[[], str]] | None = None  # of which file, and what makes it and says so
+    cure: str = ""  # where the hub has no answer
 
 
 def of_run(config: RunConfig) -> Iterator[Need]:
@@ -75,14 +77,19 @@ def of_model(model: ModelConfig) -> Need:
     if model.builtin:
         return Need(name, note="built in")
     from arabic_llm import downloads
-    from arabic_llm.models import bases, folders
+    from arabic_llm.models import bases, folders, from_gguf
 
     place, check = folders.place(model), partial(bases.locate, model, None, network=False)
-    if place.exists() and not downloads.is_ours(place):
+    is_made = from_gguf.is_ours(place)
+    if place.exists() and not (downloads.is_ours(place) or is_made):
         return Need(name, note=f"{place} is yours and stays as it is", check=check)
+    if not downloads.is_ours(place) and (source := from_gguf.find(model)) is not None:
+        return Need(name, check=check, made=(source, partial(from_gguf.make, model, source)))
+    if is_made:
+        return Need(name, note=f"{place} was made of {model.gguf}, and stays as it is", check=check)
     if model.hub_id is None:
-        return Need(name, note="not from the hub", check=check)
-    return Need(name, ((bases.repository(model), place),), check=check)
+        return Need(name, note=f"not from the hub{from_gguf.cure(model)}", check=check)
+    return Need(name, ((bases.repository(model), place),), check=check, cure=from_gguf.cure(model))
 
 
 def of_suite_task(task: str, settings: SuiteTask, root: Path) -> Need:

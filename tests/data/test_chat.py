@@ -90,6 +90,9 @@ RENDERED = {
     "ما عاصمة مصر؟<|im_end|>\n<|im_start|>assistant\nالقاهرة<|im_end|>\n",
     "qwen2_5_7b": "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant."
     "<|im_end|>\n<|im_start|>user\nما عاصمة مصر؟<|im_end|>\n<|im_start|>assistant\nالقاهرة<|im_end|>\n",
+    "smollm2_135m": "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging"
+    " Face<|im_end|>\n<|im_start|>user\n"
+    "ما عاصمة مصر؟<|im_end|>\n<|im_start|>assistant\nالقاهرة<|im_end|>\n",
     "llama2_7b": "<s>[INST] ما عاصمة مصر؟ [/INST] القاهرة </s>",
     "llama3_8b": "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nما عاصمة مصر؟<|eot_id|>"
     "<|start_header_id|>assistant<|end_header_id|>\n\nالقاهرة<|eot_id|>",

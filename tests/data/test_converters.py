@@ -225,6 +225,38 @@ def test_what_is_no_squad_is_named_with_its_place(values, place, reason):
     ]
 
 
+def test_a_question_of_a_paragraph_is_a_row_with_it_and_its_first_answer():
+    asked = {"question": "أين؟", "answers": [{"text": "هنا", "answer_start": 0}, {"text": "هناك"}]}
+    values = squad("النيل هنا")
+    values["data"][0]["paragraphs"][0]["qas"] = [asked, {**asked, "question": "متى؟"}]
+    rows = reshaped(Shape.paragraph_questions, [values], None)
+    assert [row.place for row in rows] == [
+        f"my.jsonl:1 article 1 paragraph 1 question {number}" for number in (1, 2)
+    ]
+    columns = ColumnsConfig(prompt="question", context="context", response="answer")
+    read = row_builder.as_row(rows[0], columns)
+    assert [m.content for m in read.messages] == ["أين؟\n\nالنيل هنا", "هنا"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "place", "reason"),
+    [
+        (None, "", "'qas' is no list"),
+        ([7], " question 1", "'question' holds no text"),
+        ([{"question": "س", "answers": []}], " question 1", "'answers' holds no text"),
+        ([{"question": "س", "answers": {}}], " question 1", "'answers' holds no text"),
+        ([{"question": "س", "answers": [7]}], " question 1", "'answers' holds no text"),
+        ([{"question": "س", "answers": [{"text": " "}]}], " question 1", "'answers' holds no text"),
+    ],
+)
+def test_what_is_no_question_of_squad_is_named_with_its_place(asked, place, reason):
+    values = squad("النيل")
+    values["data"][0]["paragraphs"][0]["qas"] = asked
+    assert broken(Shape.paragraph_questions, [values]) == [
+        Broken(f"my.jsonl:1 article 1 paragraph 1{place}", f"not in SQuAD's layout: {reason}")
+    ]
+
+
 def test_numbered_turns_become_a_conversation():
     row = {
         "passage": "نص",
@@ -259,3 +291,5 @@ def test_the_paragraphs_of_arcd_are_read_whole():
     }
     assert {name: len(rows) for name, rows in found.items()} == {"train": 231, "test": 234}
     assert not any(isinstance(row, Broken) for rows in found.values() for row in rows)
+    asked = [*converters.paragraph_questions(readers.read(DATA / "arcd" / "arcd-train.json"))]
+    assert (len(asked), sum(isinstance(row, Broken) for row in asked)) == (693, 0)

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from tokenizers_like import BASE, codec_of
+from tokenizers_like import BASE, OF_SMOLLM2, codec_of
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from arabic_llm.config.data import Overflow
@@ -258,6 +258,11 @@ def published_writes(template, published, messages, **options):
     """Return what a published template makes of a conversation, on the tokenizer that ours is tried on."""
     (folder,) = find_spec("trl").submodule_search_locations
     text = (Path(folder) / "chat_templates" / f"{published}.jinja").read_text(encoding="utf-8")
+    return written_by(text, template, messages, **options)
+
+
+def written_by(text, template, messages, **options):
+    """Return what another template makes of a conversation, on the tokenizer that ours is tried on."""
     (own,), _ = render_jinja_template(
         [[{"role": m.role, "content": m.content} for m in messages]],
         chat_template=text,
@@ -272,6 +277,13 @@ def test_a_template_writes_what_the_published_one_does(template, published, name
     messages, asked = CONVERSATIONS[name]
     fixed = {"date_string": "26 Jul 2024", "enable_thinking": False, "add_generation_prompt": asked}
     assert written(template, name) == published_writes(template, published, messages, **fixed)
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_ours_of_smollm2_writes_what_its_own_does(name):
+    messages, asked = CONVERSATIONS[name]
+    its = written_by(OF_SMOLLM2, "smollm2", messages, add_generation_prompt=asked)
+    assert written("smollm2", name) == its
 
 
 @pytest.mark.parametrize("template", SHIPPED)

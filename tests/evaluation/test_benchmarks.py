@@ -257,6 +257,68 @@ def test_a_copy_without_what_is_asked_or_in_another_form_is_one_line(cmmlu):
         loaded("cmmlu", root=cmmlu, folder="cmmlu", path="cmmlu", reader="cmlu")
 
 
+MMLU = '"Which, of {0}, is ""first""?",one,"two, or\n2",three,four,B\n{0} last?,1,2,3,4,D\n'
+
+
+@pytest.fixture
+def mmlu(tmp_path):
+    """Return a data root with a copy in the layout of Hendrycks' data.tar: no header, quotes, breaks."""
+    for split in ("dev", "test"):
+        (tmp_path / "mmlu_en" / split).mkdir(parents=True)
+        for subject in ("anatomy", "virology"):
+            file = tmp_path / "mmlu_en" / split / f"{subject}_{split}.csv"
+            file.write_text(MMLU.format(f"{subject} {split}"), encoding="utf-8")
+    return tmp_path
+
+
+def english(root):
+    how = {"folder": "mmlu/default", "path": "mmlu_en", "reader": "mmlu", "num_fewshot": 1}
+    (entry,) = loaded("mmlu", root=root, **how)
+    return entry
+
+
+def test_mmlu_is_read_from_its_published_folders_into_the_hubs_form(mmlu):
+    entry = english(mmlu)
+    assert entry.documents["mmlu_anatomy"] == [
+        {
+            "question": 'Which, of anatomy test, is "first"?',
+            "subject": "anatomy",
+            "choices": ["one", "two, or\n2", "three", "four"],
+            "answer": 1,
+        },
+        {"question": "anatomy test last?", "subject": "anatomy", "choices": [*"1234"], "answer": 3},
+    ]
+    task = entry.leaves["mmlu_virology"]
+    assert task.doc_to_text(entry.documents["mmlu_virology"][1]) == (
+        "virology test last?\nA. 1\nB. 2\nC. 3\nD. 4\nAnswer:"
+    )
+    assert [document["answer"] for document in task.fewshot_docs()] == [1, 3]
+    assert entry.groups["mmlu_stem"] == ("mmlu_anatomy",)
+    assert entry.questions["mmlu_anatomy"][1].options == (*"1234",)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("q,1,2,3,4,E\n", "mmlu: anatomy: no question, four choices and a letter in q,1,2,3,4,E"),
+        ("q,1,2,3,D\n", "mmlu: anatomy: no question, four choices and a letter in q,1,2,3,D"),
+        ('"q,1,2,3,4,D\n', "mmlu: anatomy_test.csv:1: unexpected end of data"),
+        ("\udcff,1,2,3,4,D\n", "mmlu: 'utf-8' codec can't decode"),
+    ],
+    ids=["letter", "cells", "quote", "bytes"],
+)
+def test_a_copy_of_mmlu_in_another_form_is_one_line(mmlu, row, said):
+    file = mmlu / "mmlu_en" / "test" / "anatomy_test.csv"
+    file.write_bytes(row.encode(errors="surrogateescape"))
+    with pytest.raises(MissingBenchmarkError, match="mmlu_en is not what reader=") as error:
+        english(mmlu)
+    assert said.removeprefix("mmlu: ") in str(error.value)
+    (mmlu / "mmlu_en" / "dev" / "virology_dev.csv").unlink()
+    file.unlink()
+    with pytest.raises(MissingBenchmarkError, match="virology_dev.csv"):
+        english(mmlu)
+
+
 @pytest.mark.parametrize(
     "target", ['"{{gold}} "', '" {{gold}}"', '"{{label}} "', '" {{label}}"', "label", "gold", '"{{gold}}"']
 )

@@ -53,7 +53,7 @@ DECIDES = {
 }
 DECIDES_NOTHING = {
     ModelConfig: {
-        **dict.fromkeys(("revision", "path", "builtin", "extra_files"), HASHED),
+        **dict.fromkeys(("revision", "path", "builtin", "extra_files", "gguf"), HASHED),
         "end_of_text": "ends the raw texts of training",
         "learning_rate": OF_OTHERS,
         "architecture": WALKED,

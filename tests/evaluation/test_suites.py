@@ -90,6 +90,9 @@ def test_ceval_gsm8k_and_the_arabic_sets_are_read_whole():
     raw = [int(row["Fine-grained"][1:]) for row in table("dares/DARES2.0_test.csv", "\t")]
     assert [int(grades.doc_to_target(d)) + 1 for d in grades.eval_docs] == raw
     assert len(list(loaded("generation", "arcd").leaves["arcd"].eval_docs)) == 702
+    english = loaded("mmlu_en", "mmlu")
+    assert (len(english.leaves), sum(map(len, english.documents.values()))) == (57, 14_042)
+    assert {len(list(task.fewshot_docs())) for task in english.leaves.values()} == {5}
 
 
 @needs_data

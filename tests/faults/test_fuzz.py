@@ -41,7 +41,8 @@ MESSAGES = [
     ("last", "more", "assistant", "هي دمشق", 0),
     ("other", "more", "assistant", "حلب", 2),
 ]
-PARAGRAPHS = [{"context": "النيل", "qas": []}, {"context": "الفرات", "qas": []}]
+ASKED = [{"question": "ما هذا؟", "answers": [{"text": "نهر", "answer_start": 0}]}]
+PARAGRAPHS = [{"context": "النيل", "qas": ASKED}, {"context": "الفرات", "qas": ASKED}]
 
 
 def table(delimiter: str) -> bytes:
@@ -92,11 +93,13 @@ def shaped_seed(shape: Shape) -> bytes:
     messages = [
         {**dict(zip(columns, row, strict=True)), "lang": "ar", "deleted": False} for row in MESSAGES
     ]
+    squad = [{"version": "1.1", "data": [{"title": "نهر", "paragraphs": PARAGRAPHS}]}]
     rows = {
         Shape.numbered_turns: [
             {"question1": "س", "answer1": "ج", "question2": "و؟", "answer2": n} for n in "أب"
         ],
-        Shape.paragraphs: [{"version": "1.1", "data": [{"title": "نهر", "paragraphs": PARAGRAPHS}]}],
+        Shape.paragraphs: squad,
+        Shape.paragraph_questions: squad,
     }.get(shape, messages)
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 

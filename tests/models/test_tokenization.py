@@ -22,6 +22,7 @@ FILES = {
     "llama3_8b": (LlamaConfig, "PreTrainedTokenizerFast"),
     "gemma2_2b": (Gemma2Config, "GemmaTokenizer"),
     "glm4_9b": (GlmConfig, "PreTrainedTokenizerFast"),
+    "smollm2_135m": (LlamaConfig, "TokenizersBackend"),  # as it comes of a GGUF file
 }
 TEXT = "السَّلامُ عليكم، 2026 و٣ don't\n\n  <|im_end|> Hello 你好 \u200c😀"
 

@@ -99,7 +99,8 @@ def test_the_course_of_the_loss_is_read_up_to_the_weights_that_were_kept():
     assert (english.last.loss, english.last.rise) == (pytest.approx(4.55), 0.45)
     assert (arabic.verdict, english.verdict) == ("better", "forgotten")
     assert held_out_loss.line([arabic, english]) == (
-        "held-out loss: ar 3.21 -> 2.90, en 4.10 -> 4.55 (+0.45: forgotten)"
+        "held-out loss: ar 3.21 -> 2.90 (0.80 -> 0.72 bits a byte),"
+        " en 4.10 -> 4.55 (1.02 -> 1.14 bits a byte; +0.45: forgotten)"
     )
     assert held_out_loss.line(held_out_loss.courses(METRICS[:1], 100)) == ""
 
@@ -157,6 +158,8 @@ def test_the_csv_has_means_and_losses_at_full_precision():
         *(("language", "ar", "better"), ("language", "en", "worse"), ("language", "zh", "within noise")),
         ("skill", "knowledge", "within noise"),
         *(("held-out loss", "ar", "better"), ("held-out loss", "en", "forgotten")),
+        *(("held-out bits a byte", "ar", ""), ("held-out bits a byte", "en", "")),
     ]
     assert float(rows[1]["difference"]) == 0.5 - 0.6
     assert float(rows[5]["tuned"]) == 5.0
+    assert (float(rows[7]["base"]), float(rows[7]["tuned"])) == (4.1 / 4, 5.0 / 4)

@@ -55,7 +55,7 @@ class Lab:
         self.config = compose_config(*SHORT, *self.overrides)
         self.base = bases.locate(self.config.model, None)
         self.codec = chat.prepare(tokenization.load(self.base), self.config.model)
-        data = rows_of(self.config.data)
+        self.data = data = rows_of(self.config.data)
         self.train_rows = self._encode(data.train[:: len(data.train) // self.rows][: self.rows])
         self.dev_rows = self._encode(data.dev[:12])
         self.place = placement.resolve(self.config.hw)

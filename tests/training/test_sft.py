@@ -1,5 +1,6 @@
 """A real run on the built-in model: the loss is what it says, guards stop, checkpoints carry on."""
 
+import math
 import os
 import shutil
 import signal
@@ -42,10 +43,21 @@ def test_the_logged_loss_is_the_mean_over_the_steps_supervised_tokens(tmp_path):
     rows = [lab.train_rows[i] for i in plan.rows_of(0)]
     lab.model.eval()
     expected, dev = mean_loss(lab.model, rows, lab.codec), mean_loss(lab.model, lab.dev_rows, lab.codec)
-    lab.train(tmp_path)
+    _, outcome = lab.train(tmp_path)
     (_, _, dev_before, _), (_, loss, _, _) = losses(tmp_path)[:2]
     assert loss == pytest.approx(expected, rel=1e-5)
     assert dev_before == pytest.approx(dev, rel=1e-5)
+    first, *_, last = [m for m in files.read_json_lines(tmp_path / callbacks.METRICS) if "dev_loss" in m]
+    num_tokens = sum(label >= 0 for row in lab.dev_rows for label in row.labels)
+    num_bytes = sum(
+        len(turn.content.encode())
+        for row in lab.data.dev[:12]
+        for turn in row.messages
+        if turn.role == "assistant"
+    )
+    assert first["dev_bits_per_byte"] == pytest.approx(dev * num_tokens / num_bytes / math.log(2), rel=1e-5)
+    assert outcome.dev_bits_per_byte == last["dev_bits_per_byte"]
+    assert outcome.bits == f" ({last['dev_bits_per_byte']:.3f} bits a byte)"
 
 
 @pytest.mark.parametrize("adapter", ["lora", "qlora"])

@@ -54,6 +54,8 @@ def reshape(
         return message_trees(found, language)
     if shape is Shape.message_tree_pairs:
         return message_tree_pairs(found, language)
+    if shape is Shape.paragraph_questions:
+        return paragraph_questions(found)
     return paragraphs(found) if shape is Shape.paragraphs else numbered_turns(found)
 
 
@@ -98,16 +100,21 @@ def message_tree_pairs(found: Iterable[Record | Broken], language: str | None) -
 
 def paragraphs(found: Iterable[Record | Broken]) -> Iterator[Record | Broken]:
     """Yield the paragraphs of SQuAD v1.1 as raw text, each once and not once a question."""
-    for item in found:
+    for item in _paragraphs(found):
+        yield item if isinstance(item, Broken) else Record(item.place, {"text": item.values["context"]})
+
+
+def paragraph_questions(found: Iterable[Record | Broken]) -> Iterator[Record | Broken]:
+    """Yield the questions of SQuAD v1.1, each with its paragraph and the first of its answers."""
+    for item in _paragraphs(found):
+        asked = None if isinstance(item, Broken) else item.values.get("qas")
         if isinstance(item, Broken):
             yield item
-            continue
-        articles = item.values.get("data")
-        if not isinstance(articles, list):
-            yield Broken(item.place, "not in SQuAD's layout: 'data' is no list of articles")
-            continue
-        for number, article in enumerate(articles, 1):
-            yield from _of_article(f"{item.place} article {number}", article)
+        elif not isinstance(asked, list):
+            yield Broken(item.place, "not in SQuAD's layout: 'qas' is no list")
+        else:
+            for number, question in enumerate(asked, 1):
+                yield _of_question(f"{item.place} question {number}", item.values["context"], question)
 
 
 def numbered_turns(found: Iterable[Record | Broken]) -> Iterator[Record | Broken]:
@@ -125,6 +132,20 @@ def numbered_turns(found: Iterable[Record | Broken]) -> Iterator[Record | Broken
         yield Record(item.place, {"messages": turns}) if turns else Broken(item.place, "no 'question1'")
 
 
+def _paragraphs(found: Iterable[Record | Broken]) -> Iterator[Record | Broken]:
+    """Yield the paragraphs of SQuAD's articles as they stand there; 'context' of each is a text."""
+    for item in found:
+        if isinstance(item, Broken):
+            yield item
+            continue
+        articles = item.values.get("data")
+        if not isinstance(articles, list):
+            yield Broken(item.place, "not in SQuAD's layout: 'data' is no list of articles")
+            continue
+        for number, article in enumerate(articles, 1):
+            yield from _of_article(f"{item.place} article {number}", article)
+
+
 def _of_article(place: str, article: Any) -> Iterator[Record | Broken]:
     found = article.get("paragraphs") if isinstance(article, dict) else None
     if not isinstance(found, list):
@@ -134,9 +155,20 @@ def _of_article(place: str, article: Any) -> Iterator[Record | Broken]:
         context = paragraph.get("context") if isinstance(paragraph, dict) else None
         where = f"{place} paragraph {number}"
         if isinstance(context, str) and context.strip():
-            yield Record(where, {"text": context})
+            yield Record(where, paragraph)
         else:
             yield Broken(where, "not in SQuAD's layout: 'context' is no text")
+
+
+def _of_question(place: str, context: str, asked: Any) -> Record | Broken:
+    question = asked.get("question") if isinstance(asked, dict) else None
+    answers = asked.get("answers") if isinstance(asked, dict) else None
+    first = answers[0] if isinstance(answers, list) and answers else None
+    answer = first.get("text") if isinstance(first, dict) else None
+    for name, text in (("question", question), ("answers", answer)):
+        if not isinstance(text, str) or not text.strip():
+            return Broken(place, f"not in SQuAD's layout: '{name}' holds no text")
+    return Record(place, {"context": context, "question": question, "answer": answer})
 
 
 def _grow(forest: _Forest, found: Iterable[Record | Broken], language: str | None) -> Iterator[Broken]:

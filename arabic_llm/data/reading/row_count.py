@@ -39,6 +39,9 @@ class _Part:
     brings_test: bool
 
 
+_OF_ARTICLES = (Shape.paragraphs, Shape.paragraph_questions)  # many rows a record
+
+
 def of(data: DataConfig, data_root: Path, made: Path, config: dict[str, Any], model: str) -> Extent:
     """Return what training on a data set sees of it.
 
@@ -114,7 +117,7 @@ def _count(path: Path, source: SourceConfig) -> tuple[int, bool]:
         head = file.read(_HEAD_BYTES)
     begins = head.lstrip()[:1] if suffix == ".json" else b""
     is_array = begins == b"[" or (begins == b"{" and size <= _PARSED_BYTES)  # it may be one object, of rows
-    if suffix not in _LINES or is_array or source.shape is Shape.paragraphs:
+    if suffix not in _LINES or is_array or source.shape in _OF_ARTICLES:
         if size > _PARSED_BYTES or suffix == ".xlsx":
             raise DataError(f"{path} must be read to count its rows: dry_run=true task=sft does")
         return sum(1 for _ in _records(path, source)), False
