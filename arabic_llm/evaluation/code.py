@@ -10,6 +10,7 @@ _ANSWERING = (
     *("evaluation/chat_lm.py", "evaluation/masked_lm.py", "evaluation/prefixes.py"),
     *("evaluation/answers.py", "evaluation/generating.py", "evaluation/rotary.py", "evaluation/scoring.py"),
     *("models/adapter.py", "models/families.py", "models/load.py", "models/tokenization.py"),
+    *("models/new_rows.py", "models/vocabulary.py"),
     *("text/normalize.py", "text/numbers.py", "text/words.py"),
 )
 # What decides an item and its scores, once it is answered.
