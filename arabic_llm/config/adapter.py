@@ -48,6 +48,11 @@ class AdapterConfig:
         """Return the parameters of each tensor of an adapter that is there; nothing of a new one."""
         return ()
 
+    @property
+    def num_new_tokens(self) -> int:
+        """Return how many tokens the vocabulary has more, at most."""
+        return self.extend_vocabulary
+
     def __post_init__(self) -> None:
         """Refuse what PEFT would refuse later, or silently ignore."""
         self._refuse_what_nothing_reads()
@@ -105,8 +110,14 @@ class EarlierAdapter(AdapterConfig):
     """An adapter that is there already, in the words of its own files (models/adapter_files.py)."""
 
     sizes: tuple[int, ...] = ()  # parameters of each of its tensors
+    new_tokens: int = 0  # that it has added to its base model's
 
     @property
     def tensor_sizes(self) -> tuple[int, ...]:
         """Return the parameters of each of its tensors."""
         return self.sizes
+
+    @property
+    def num_new_tokens(self) -> int:
+        """Return how many tokens it has added."""
+        return self.new_tokens

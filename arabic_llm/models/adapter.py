@@ -293,7 +293,7 @@ def _lora_config(
         use_rslora=adapter.use_rslora,
         task_type=task_type(model),
         modules_to_save=drawn_anew(model),
-        trainable_token_indices=None if new is None else new_rows.indices(model, new),
+        trainable_token_indices=None if new is None else new_rows.indices(model, new.ids),
     )
 
 

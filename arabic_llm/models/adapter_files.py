@@ -134,6 +134,7 @@ def followed(adapter: AdapterConfig) -> AdapterConfig:
         return EarlierAdapter(
             **own,
             sizes=tuple(sorted(math.prod(shape) for shape in saved.shapes.values())),
+            new_tokens=len(new_tokens(saved) or ()),
             method=Method.lora,
             rank=max(layers.values(), default=1),
             alpha=max(1, round(saved.config.get("lora_alpha") or 1)),

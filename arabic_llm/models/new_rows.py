@@ -44,9 +44,15 @@ def make(model: PreTrainedModel, new: NewTokens) -> None:
             values[new.first : end] = torch.stack(rows).to(values.dtype)
 
 
-def indices(model: PreTrainedModel, new: NewTokens) -> dict[str, list[int]]:
+def indices(model: PreTrainedModel, ids: list[int]) -> dict[str, list[int]]:
     """Return which rows PEFT trains, by the name of the module: of a tied head those of its table."""
-    return dict.fromkeys(_ends(model), new.ids)
+    return dict.fromkeys(_ends(model), ids)
+
+
+def count(model: PreTrainedModel) -> int:
+    """Return how many new tokens a model has whose rows are trained."""
+    rows = (module.token_indices["default"] for module in model.modules() if isinstance(module, _Rows))
+    return len(next(rows, ()))
 
 
 def settle(model: PeftModel) -> None:
