@@ -66,6 +66,7 @@ def test_every_recipe_composes_and_opens_with_its_question_and_command(file):
         ("+suite.tasks.sample_choice.fewshot=1", "did you mean 'suite.tasks.sample_choice.num_fewshot'"),
         ("adapter.rank=0", "adapter.rank must be at least 1, not 0"),
         ("adapter.dropout=1.0", r"adapter.dropout must be in \[0, 1\)"),
+        ("adapter.extend_vocabulary=-1", r"adapter.extend_vocabulary must not be negative \(-1\); 0: no"),
         ("data.profile=decode", "data.profile must be one of decoder, encoder, matching, none"),
         ("data.dev_share=1", r"data.dev_share must be in \[0, 1\), not 1"),
         ("seed=-1", "seed must be in"),
@@ -108,7 +109,7 @@ def test_a_task_for_causal_models_refuses_a_masked_one(task):
 
 
 def test_low_rank_settings_are_refused_where_nothing_reads_them():
-    for key in ("rank=8", "path=x", "quantization=nf4"):
+    for key in ("rank=8", "path=x", "quantization=nf4", "extend_vocabulary=9"):
         with pytest.raises(ConfigError, match=rf"adapter\.{key[:4]}\w* has no meaning with adapter=full"):
             compose_config("adapter=full", f"adapter.{key}")
 
@@ -206,6 +207,21 @@ COMPARE = ("task=compare", *COMPARED)
             "with task=evaluate; task=classify",
         ),
         (("task=pretrain", "adapter.quantization=nf4"), "with task=pretrain"),
+        *(
+            ((f"task={name}", "adapter.extend_vocabulary=9"), f"with task={name}; task=inspect, task=sft, ")
+            for name in ("classify", "evaluate", "pretrain", "prepare", "robustness")
+        ),
+        (
+            ("adapter.extend_vocabulary=9", "adapter.path=mine"),
+            "beside adapter.path=mine: that adapter keeps",
+        ),
+        (("adapter.extend_vocabulary=9", "adapter=none", "task=study"), "with adapter=none"),
+        (("adapter.extend_vocabulary=9", "task=plan", "task.of=dpo"), "with task.of=dpo"),
+        (
+            ("hw.embedding_on_host=true", "hw=80gb", "model=llama3_8b", "adapter.extend_vocabulary=9"),
+            "with adapter.extend_vocabulary, which trains rows",
+        ),
+        (("hw.fsdp=true", "hw=2x24gb", "adapter.extend_vocabulary=9"), "with adapter.extend_vocabulary"),
         (("task=inspect", "adapter.rank=8"), "with task=inspect"),
         (("task=evaluate", "hw.micro_batch_size=2"), "with task=evaluate"),
         (("task=prepare", "hw.precision=float32"), "with task=prepare"),
@@ -294,6 +310,7 @@ def test_a_setting_that_nothing_reads_in_this_combination_is_refused(command, sa
             "task.max_steps=2",
         ),  # of a run to come
         ("task=pretrain", "data.dev_share=0.1"),
+        *((f"task={name}", "adapter.extend_vocabulary=9") for name in ("inspect", "study", "plan")),
         ("task=download", "adapter.rank=8", "hw.micro_batch_size=1"),
         ("task=inspect", "suite.allow_missing=true", "data.cleaning.drop_test_items=true"),
         ("hw=cpu", "hw.fsdp=true"),

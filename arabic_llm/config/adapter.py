@@ -39,6 +39,8 @@ class AdapterConfig:
     target_modules: list[str] = field(default_factory=list)  # names, or all-linear
     use_dora: bool = False  # magnitudes are trained besides (2402.09353)
     use_rslora: bool = False  # scaled by alpha / sqrt(rank) instead (2312.03732)
+    # so many tokens of the rows' Arabic (Chinese where they are) are added, learned by BPE; 0: none
+    extend_vocabulary: int = 0
     path: str | None = None  # a trained adapter: evaluated as it is, or trained further
 
     @property
@@ -46,9 +48,15 @@ class AdapterConfig:
         """Return the parameters of each tensor of an adapter that is there; nothing of a new one."""
         return ()
 
+    @property
+    def num_new_tokens(self) -> int:
+        """Return how many tokens the vocabulary has more, at most."""
+        return self.extend_vocabulary
+
     def __post_init__(self) -> None:
         """Refuse what PEFT would refuse later, or silently ignore."""
         self._refuse_what_nothing_reads()
+        self._refuse_new_tokens()
         if self.method is Method.lora and not self.target_modules:
             raise ValueError("adapter.target_modules is empty; name layers, or set [all-linear]")
         if self.rank is not None and self.rank < 1:
@@ -66,6 +74,21 @@ class AdapterConfig:
             raise ValueError(
                 f"adapter.dtype=bfloat16 has no meaning with adapter={self.name}: DoRA's magnitudes are"
                 " near 1 and a step less than bfloat16 resolves there, so they would not move; set float32"
+            )
+
+    def _refuse_new_tokens(self) -> None:
+        if self.extend_vocabulary < 0:
+            raise ValueError(
+                f"adapter.extend_vocabulary must not be negative ({self.extend_vocabulary}); 0: no tokens"
+            )
+        if not self.extend_vocabulary:
+            return
+        if self.method is not Method.lora:
+            raise ValueError(f"adapter.extend_vocabulary has no meaning with adapter={self.name}")
+        if self.path is not None:
+            raise ValueError(
+                f"adapter.extend_vocabulary={self.extend_vocabulary} has no meaning beside"
+                f" adapter.path={self.path}: that adapter keeps its own tokens; leave one of them out"
             )
 
     def _refuse_what_nothing_reads(self) -> None:
@@ -87,8 +110,14 @@ class EarlierAdapter(AdapterConfig):
     """An adapter that is there already, in the words of its own files (models/adapter_files.py)."""
 
     sizes: tuple[int, ...] = ()  # parameters of each of its tensors
+    new_tokens: int = 0  # that it has added to its base model's
 
     @property
     def tensor_sizes(self) -> tuple[int, ...]:
         """Return the parameters of each of its tensors."""
         return self.sizes
+
+    @property
+    def num_new_tokens(self) -> int:
+        """Return how many tokens it has added."""
+        return self.new_tokens

@@ -74,6 +74,7 @@ READ: dict[type, dict[str, Rule]] = {
         **_read(
             "rank alpha dropout target_modules use_dora use_rslora", Area.tuning, why_not=unread.low_rank
         ),
+        **_read("extend_vocabulary", Area.tokens, why_not=unread.new_tokens),
     },
     HardwareConfig: {
         **_read("name device usable_gib card_gib compute_capability precision num_cards", *_TRAINED),

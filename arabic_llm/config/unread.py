@@ -13,7 +13,7 @@ from arabic_llm.config.hw import Device, ExecutorConfig, ExecutorKind, HardwareC
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.suite import SuiteTask
-from arabic_llm.config.task import Area, HeldOutConfig, InspectConfig, RobustnessConfig
+from arabic_llm.config.task import Area, HeldOutConfig, InspectConfig, Planned, RobustnessConfig
 
 
 def place_of_model(config: RunConfig, model: ModelConfig) -> str | None:
@@ -46,6 +46,12 @@ def low_rank(config: RunConfig, adapter: AdapterConfig) -> str | None:
     return None if adapter.method is Method.lora else f"with adapter={adapter.name}"
 
 
+def new_tokens(config: RunConfig, adapter: AdapterConfig) -> str | None:
+    """Refuse new tokens where the plan is of classes or pairs, which nothing trains with them."""
+    of = getattr(config.task, "of", Planned.sft)
+    return None if of in (Planned.sft, Planned.evaluate) else f"with task.of={of.name}"
+
+
 def moments_on_host(config: RunConfig, hw: HardwareConfig) -> str | None:
     """Refuse to move what is there anyway."""
     return "on a CPU, where they are anyway" if hw.device is Device.cpu else None
@@ -57,12 +63,16 @@ def table_on_host(config: RunConfig, hw: HardwareConfig) -> str | None:
         return f"with model={config.model.name}, whose table of tokens is its head too"
     if config.adapter.method is Method.full:
         return f"with adapter={config.adapter.name}, which trains the table of tokens"
+    if config.adapter.extend_vocabulary:
+        return "with adapter.extend_vocabulary, which trains rows of the table of tokens"
     is_planned = hw.device is not Device.cpu and (hw.usable_gib is not None or hw.name == "auto")
     return None if is_planned else "without a card and a budget (hw.usable_gib)"
 
 
 def shared_out(config: RunConfig, hw: HardwareConfig) -> str | None:
     """Refuse to share out over one card."""
+    if config.adapter.extend_vocabulary:
+        return "with adapter.extend_vocabulary, whose rows are not shared out"
     return "with hw.num_cards=1" if hw.num_cards == 1 and hw.device is not Device.cpu else None
 
 

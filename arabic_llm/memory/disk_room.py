@@ -51,7 +51,8 @@ def _trained_bytes(a: ArchitectureConfig, adapter: AdapterConfig, num_labels: in
     if targets != [ALL_LINEAR] and not set(targets) <= set(families.linear_shapes(a)):
         return None
     own_size = weights.adapter_parameters(a, adapter.rank, targets, dora=adapter.use_dora)
-    return (own_size + head) * BYTES[_type(adapter)]
+    rows = weights.new_rows(a, adapter.num_new_tokens) * BYTES[Precision.float32]
+    return (own_size + head) * BYTES[_type(adapter)] + rows
 
 
 def _type(adapter: AdapterConfig) -> Precision:

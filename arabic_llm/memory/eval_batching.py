@@ -12,7 +12,7 @@ from arabic_llm.config.hw import GIB, Device, HardwareConfig, Precision
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.memory import inference_peak
 from arabic_llm.memory.inference_peak import Held, InferenceParts, Pass
-from arabic_llm.memory.training_plan import FRAGMENTS, workspace_on
+from arabic_llm.memory.training_plan import FRAGMENTS, grown, workspace_on
 from arabic_llm.models import families
 from arabic_llm.models.batching import CPU_TREE, TOKENS_OF_A_SEQUENCE, most_at_once, rows_of_prompts
 
@@ -108,13 +108,14 @@ def hold(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, *, adap
     elif precision is Precision.auto:  # bfloat16 or float16: as many bytes
         precision = Precision.float32 if on_cpu else Precision.bfloat16
     return Held(
-        architecture=model.architecture,
+        architecture=grown(model.architecture, adapter) if adapted else model.architecture,
         nf4=adapter.quantization is Quantized.nf4,
         dtype=precision,
         rank=adapter.rank if adapted else None,
         target_modules=tuple(adapter.target_modules) if adapted else (),
         dora=adapter.use_dora and adapted,
         adapter_sizes=adapter.tensor_sizes if adapted else (),
+        new_tokens=adapter.num_new_tokens if adapted else 0,
         on_cpu=on_cpu,
         workspace_bytes=workspace_on(hw),
     )

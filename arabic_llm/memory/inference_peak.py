@@ -30,6 +30,7 @@ class Held:
     rank: int | None = None  # of an adapter, which is not merged
     target_modules: tuple[str, ...] = ()
     dora: bool = False
+    new_tokens: int = 0  # of the architecture's, whose rows lie beside the table too
     adapter_sizes: tuple[int, ...] = ()  # parameters of its tensors, where they were read
     on_cpu: bool = False
     workspace_bytes: int = CUBLAS_WORKSPACE
@@ -97,7 +98,8 @@ def predict(held: Held, shape: Pass) -> InferenceParts:
     if held.rank is not None:
         adapters = sum(held.adapter_sizes) or weights.adapter_parameters(
             a, held.rank, held.target_modules, dora=held.dora
-        )
+        ) + weights.new_rows(a, held.new_tokens)
+        adapters += weights.new_rows(a, held.new_tokens)  # as they were, for who asks without the adapter
     tokens = shape.rows * (shape.cached + shape.tokens), shape.rows * shape.lying
     if any(shape.in_place):
         tokens = shape.shared + shape.in_place[0] * shape.in_place[1], 0

@@ -41,7 +41,8 @@ def trained_tensors(work: Workload) -> dict[int, int]:
         return Counter(work.adapter_sizes)
     a = work.architecture
     block = weights.adapter_tensors(a, work.rank, work.target_modules, dora=work.dora)
-    return _head(work) + Counter({size: a.num_hidden_layers * n for size, n in Counter(block).items()})
+    adapter = Counter({size: a.num_hidden_layers * n for size, n in Counter(block).items()})
+    return _head(work) + adapter + Counter(_new_rows(work))
 
 
 def _own_tensors(work: Workload) -> Counter[int]:
@@ -52,6 +53,17 @@ def _own_tensors(work: Workload) -> Counter[int]:
         outside[weights.embedding_parameters(a)] += 1
     block = Counter(weights.block_tensors(a))
     return outside + Counter({size: a.num_hidden_layers * n for size, n in block.items()})
+
+
+def _new_rows(work: Workload) -> list[int]:
+    """Return the tensors of new tokens' rows, of the table and of a head with weights of its own.
+
+    They are in float32 whatever the adapter's type is, and counted in numbers of that.
+    """
+    if not work.new_tokens:
+        return []
+    size = work.new_tokens * work.architecture.hidden_size * BYTES[Precision.float32]
+    return [size // BYTES[work.adapter]] * (1 if work.architecture.tie_word_embeddings else 2)
 
 
 def _head(work: Workload) -> Counter[int]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from arabic_llm.config.hw import Precision
 from arabic_llm.config.task import Optimizer
 from arabic_llm.memory import static, weights
 from arabic_llm.memory.allocator import in_a_hole, side_by_side
@@ -204,9 +205,20 @@ def _moments_of_a_pass(work: Workload, gradients: float) -> Iterator[tuple[float
         for moment in moments.get(phase, ()):
             logits = blocks.total({n: s for n, s in moment.items() if "V" in n or n.endswith(_OF_THE_HEAD)})
             passing = blocks.total(moment) - logits
+            if logits and phase != "forward":
+                logits += _gradient_of_table(work)
             yield layers + passing, logits, after if phase == "end" else before
             if phase == "backward":
                 yield passing, logits, after
+
+
+def _gradient_of_table(work: Workload) -> float:
+    """Return the bytes of the gradient of a head with trained rows: of all rows, in float32, then cast."""
+    if not work.new_tokens:
+        return 0.0
+    types = {Precision.float32, work.weights}
+    own = weights.embedding_parameters(work.architecture)
+    return sum(side_by_side(static.BYTES[each] * own) for each in types)
 
 
 def _moments(work: Workload) -> dict[str, Any]:

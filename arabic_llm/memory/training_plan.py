@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
 from arabic_llm.config.hw import GIB, Device, HardwareConfig, Precision
-from arabic_llm.config.model import ModelConfig
+from arabic_llm.config.model import ArchitectureConfig, ModelConfig
 from arabic_llm.config.task import Optimizer, TrainingConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import static, training_peak
@@ -200,9 +200,12 @@ def _settings(wanted: Ask, predict: Callable[[Workload], TrainingParts]) -> Iter
     has_tied_head = (
         wanted.model.architecture.tie_word_embeddings and wanted.objective is not Objective.classify
     )
-    can_look_up = wanted.adapter.method is Method.lora and not has_tied_head
+    has_new_rows = wanted.adapter.num_new_tokens > 0
+    can_look_up = wanted.adapter.method is Method.lora and not has_tied_head and not has_new_rows
     embeddings = _choices(hw.embedding_on_host) if can_look_up else (False,)
-    can_share_out = hw.num_cards > 1 and wanted.adapter.quantization is Quantization.none
+    can_share_out = (
+        hw.num_cards > 1 and wanted.adapter.quantization is Quantization.none and not has_new_rows
+    )
     shared_out = _choices(hw.fsdp) if can_share_out else (False,)
     # Paged moments are of 32 bits: where they lie must not change what is learned.
     in_half = wanted.adapter.dtype is Precision.bfloat16 and wanted.optimizer is Optimizer.adamw
@@ -244,7 +247,7 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
     of_pairs = wanted.objective in PAIRS
     padded = of_pairs or micro_batch_size > 1  # sequences of a batch differ in length
     return Workload(
-        architecture=wanted.model.architecture,
+        architecture=grown(wanted.model.architecture, adapter),
         batch_size=micro_batch_size,
         tokens=wanted.tokens,
         nf4=nf4,
@@ -265,10 +268,16 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         workspace_bytes=workspace_on(hw),
         dora=adapter.use_dora,
         adapter_sizes=adapter.tensor_sizes,
+        new_tokens=adapter.num_new_tokens,
         num_cards=hw.num_cards,
         objective=wanted.objective,
         num_labels=wanted.num_labels,
     )
+
+
+def grown(a: ArchitectureConfig, adapter: AdapterConfig) -> ArchitectureConfig:
+    """Return the shape of a model with the new tokens of an adapter; a table may have rows to spare."""
+    return replace(a, vocab_size=a.vocab_size + adapter.num_new_tokens) if adapter.num_new_tokens else a
 
 
 def workspace_on(hw: HardwareConfig) -> int:

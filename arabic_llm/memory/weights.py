@@ -113,6 +113,11 @@ def adapter_parameters(
     return a.num_hidden_layers * sum(adapter_tensors(a, rank, targets, dora=dora)) + above
 
 
+def new_rows(a: ArchitectureConfig, num_tokens: int) -> int:
+    """Return the parameters of new tokens' rows, of the table and of a head with weights of its own."""
+    return (1 if a.tie_word_embeddings else 2) * num_tokens * a.hidden_size
+
+
 def trained_of_classifier(a: ArchitectureConfig, rank: int, num_labels: int) -> int:
     """Return the parameters that an adapter on all linear layers of a classifier trains, with its head."""
     return a.num_hidden_layers * sum(adapter_tensors(a, rank)) + sum(head_tensors(a, num_labels))

@@ -66,6 +66,7 @@ class Workload:
     num_labels: int = 2  # classes, where that is the objective
     dora: bool = False  # the adapter has magnitudes too, and adds itself up with the weights of its layer
     adapter_sizes: tuple[int, ...] = ()  # parameters of its tensors, where it is there already
+    new_tokens: int = 0  # of the architecture's, whose rows are trained beside the adapter, in float32
     adapter: Precision = Precision.float32  # of the adapter, its gradients, and AdamW's moments
     device: str = "cuda"  # or cpu, whose kernels are others, and whose allocator rounds nothing
     optimizer_on_host: bool = False  # moments in memory of the host (bitsandbytes' paged optimisers)

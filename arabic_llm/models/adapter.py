@@ -22,12 +22,22 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.errors import CheckpointError, ConfigError
-from arabic_llm.models import adapter_files, adapter_settings, bases, families, finite, load, opening
+from arabic_llm.models import (
+    adapter_files,
+    adapter_settings,
+    bases,
+    families,
+    finite,
+    load,
+    new_rows,
+    opening,
+)
 from arabic_llm.models.adapter_files import Saved
 from arabic_llm.models.bases import Base
 from arabic_llm.models.families import ALL_LINEAR
 from arabic_llm.models.load import Head
 from arabic_llm.models.placement import Placement
+from arabic_llm.models.vocabulary import NewTokens
 
 log = logging.getLogger(__name__)
 _CLASSIFIER = "SEQ_CLS"  # of PEFT's task types
@@ -43,8 +53,12 @@ def target_modules(adapter: AdapterConfig, model_type: str) -> list[str] | str:
     return families.linear_modules(model_type)
 
 
-def attach(model: PreTrainedModel, adapter: AdapterConfig, base: Base, seed: int) -> PreTrainedModel:
+def attach(
+    model: PreTrainedModel, adapter: AdapterConfig, base: Base, seed: int, new: NewTokens | None = None
+) -> PreTrainedModel:
     """Return the model with what is to be trained: a new adapter, an earlier one, or all its weights.
+
+    A new adapter also trains the rows of new tokens; an earlier one has its own.
 
     Raises ConfigError when a target module does not exist.
     """
@@ -64,8 +78,12 @@ def attach(model: PreTrainedModel, adapter: AdapterConfig, base: Base, seed: int
         raise ConfigError(
             f"adapter.target_modules: this model has no '{missing[0]}'; there are: {', '.join(there)}"
         )
+    if new is not None:
+        new_rows.make(model, new)
     set_seed(seed)  # PEFT draws the first matrix
-    adapted = get_peft_model(model, _lora_config(adapter, targets, model))
+    adapted = get_peft_model(model, _lora_config(adapter, targets, model, new))
+    if new is not None:
+        new_rows.settle(adapted)
     _refuse_on_the_head(adapted, "adapter.target_modules")
     cast(adapted, dtype)
     return adapted
@@ -103,6 +121,8 @@ def with_adapter(
             f"adapter.path: {folder} was trained for {trained_for}, not for {task_type(model)}"
         )
     adapter_files.refuse_other_base(saved, base)
+    if (new := adapter_files.new_tokens(saved)) is not None:
+        new_rows.make(model, new)
     doubt = f"does not fit {base.folder}: it belongs to another base model, or is damaged"
     with opening.opened(folder, doubt), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # all that PEFT warns of is refused below
@@ -115,6 +135,8 @@ def with_adapter(
                 f"{folder / adapter_files.WEIGHTS} lacks {error}; train it again"
             ) from error
     _refuse_strays(adapted, saved)
+    if new is not None:
+        new_rows.settle(adapted)
     adapted.tie_weights = _stay_as_loaded
     return adapted
 
@@ -259,7 +281,9 @@ def drawn_anew(model: PreTrainedModel) -> list[str] | None:
     return ["pooler"] if is_there else None
 
 
-def _lora_config(adapter: AdapterConfig, targets: list[str] | str, model: PreTrainedModel) -> LoraConfig:
+def _lora_config(
+    adapter: AdapterConfig, targets: list[str] | str, model: PreTrainedModel, new: NewTokens | None
+) -> LoraConfig:
     return LoraConfig(
         r=adapter.rank,
         lora_alpha=adapter.alpha,
@@ -269,6 +293,7 @@ def _lora_config(adapter: AdapterConfig, targets: list[str] | str, model: PreTra
         use_rslora=adapter.use_rslora,
         task_type=task_type(model),
         modules_to_save=drawn_anew(model),
+        trainable_token_indices=None if new is None else new_rows.indices(model, new.ids),
     )
 
 

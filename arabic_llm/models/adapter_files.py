@@ -13,12 +13,14 @@ from arabic_llm.config.adapter import AdapterConfig, EarlierAdapter, Method
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import CheckpointError, ConfigError
-from arabic_llm.models import opening
+from arabic_llm.models import opening, vocabulary
 from arabic_llm.models.bases import HUB_ID, Base
+from arabic_llm.models.vocabulary import NewTokens
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ABOUT = "arabic_llm.json"  # which base, template and rows an adapter was trained with
 _MATRIX = ".lora_A."  # rows: the rank
+_TRAINED_ROWS = "trainable_token_indices"
 # Of PEFT's LoraConfig, what its own code does for us; a setting beside these may change what a pass says.
 _ABOUT_IT = ("task_type", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path")
 _FIRST_WEIGHTS = ("init_lora_weights", "loftq_config", "eva_config", "corda_config", "lora_ga_config")
@@ -72,6 +74,25 @@ def refuse_torn(folder: Path) -> None:
         raise CheckpointError(f"{folder}: a file of this adapter is missing or was changed after training")
 
 
+def new_tokens(saved: Saved) -> NewTokens | None:
+    """Return the tokens that an adapter has added to its base model's, or None.
+
+    Raises CheckpointError where its settings and its rows do not speak of these.
+    """
+    new, said = vocabulary.of_adapter(saved.folder), saved.config.get(_TRAINED_ROWS)
+    path = saved.folder / vocabulary.FILE
+    if new is None:
+        if saved.about.get("new_tokens"):
+            raise CheckpointError(f"{path} is missing: it says what the new tokens are; copy it again")
+        return None
+    rows = list(said.values()) if isinstance(said, dict) else []
+    if not rows or any(own != new.ids for own in rows):
+        raise CheckpointError(
+            f"{path} and {CONFIG} do not speak of the same tokens; train the adapter or copy it again"
+        )
+    return new
+
+
 def _refuse_other_kinds(folder: Path, config: dict[str, Any]) -> None:
     """Refuse what is not LoRA, with DoRA and rsLoRA, and what of LoRA no test of ours has seen."""
     if (kind := config.get("peft_type")) != "LORA":
@@ -113,6 +134,7 @@ def followed(adapter: AdapterConfig) -> AdapterConfig:
         return EarlierAdapter(
             **own,
             sizes=tuple(sorted(math.prod(shape) for shape in saved.shapes.values())),
+            new_tokens=len(new_tokens(saved) or ()),
             method=Method.lora,
             rank=max(layers.values(), default=1),
             alpha=max(1, round(saved.config.get("lora_alpha") or 1)),

@@ -9,15 +9,25 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from arabic_llm.config.model import ModelConfig
-from arabic_llm.models import bases, families, opening
+from arabic_llm.models import bases, families, opening, vocabulary
 from arabic_llm.models.bases import Base
 
 _PROBE = "a 1"
 _FILED_NAMES = {"TokenizersBackend", "PreTrainedTokenizer"}  # in tokenizer_config.json
 
 
-def load(base: Base) -> PreTrainedTokenizerBase:
-    """Return the tokenizer of a base model."""
+def load(base: Base, trained: Path | None = None) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a base model, with the new tokens of what was trained on it in a folder.
+
+    Raises CheckpointError for a tokenizer that cannot be used, or that these do not fit.
+    """
+    own = _of_base(base)
+    if trained is None or (new := vocabulary.of_adapter(trained)) is None:
+        return own
+    return vocabulary.extend(own, new, str(trained / vocabulary.FILE))
+
+
+def _of_base(base: Base) -> PreTrainedTokenizerBase:
     if (known := _known_class(base.folder)) is None:
         from transformers import AutoTokenizer  # imports torch
 

@@ -24,7 +24,7 @@ from transformers import (
 from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.memory import weights
 from arabic_llm.memory.workload import Attention, Objective, Workload
-from arabic_llm.models import adapter, families, load
+from arabic_llm.models import adapter, families, load, new_rows
 from arabic_llm.models.families import ALL_LINEAR
 from arabic_llm.models.shape import to_transformers
 
@@ -124,10 +124,18 @@ def _adapted(model: PreTrainedModel, work: Workload) -> PreTrainedModel:
         target_modules=targets,
         task_type=adapter.task_type(model),
         modules_to_save=adapter.drawn_anew(model),
+        trainable_token_indices=_new_rows(model, work),
     )
     adapted = get_peft_model(model, config)
+    if work.new_tokens:
+        new_rows.settle(adapted)
     adapter.cast(adapted, work.adapter)
     return adapted
+
+
+def _new_rows(model: PreTrainedModel, work: Workload) -> dict[str, list[int]] | None:
+    end = work.architecture.vocab_size
+    return new_rows.indices(model, list(range(end - work.new_tokens, end))) if work.new_tokens else None
 
 
 def _quantise(model: PreTrainedModel, work: Workload) -> None:

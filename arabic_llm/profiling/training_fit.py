@@ -88,6 +88,7 @@ def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Trainin
         shape, labels = model.architecture, fitted.num_labels
         number = (
             weights.adapter_parameters(shape, adapter.rank)
+            + weights.new_rows(shape, adapter.num_new_tokens)
             if labels is None
             else weights.trained_of_classifier(shape, adapter.rank, labels)
         )

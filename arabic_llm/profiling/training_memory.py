@@ -23,7 +23,7 @@ from arabic_llm.config.task import Optimizer
 from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.wording import mib
 from arabic_llm.memory.workload import Attention, Loss, Objective, Peak, Workload, workspace
-from arabic_llm.models import adapter, families
+from arabic_llm.models import adapter, families, new_rows
 from arabic_llm.models.load import HostEmbedding
 from arabic_llm.models.placement import AMPERE
 from arabic_llm.profiling.harmless import harmless
@@ -281,6 +281,7 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         workspace_bytes=workspace(major) if on_cuda else 0,
         device=args.device.type,
         dora=bool(peft and peft.use_dora),
+        new_tokens=new_rows.count(model),
         optimizer_on_host=on_cuda and "paged" in args.optim,
         objective=Objective.classify if is_classifier else Objective.sft,
         num_labels=config.num_labels,

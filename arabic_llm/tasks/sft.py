@@ -11,11 +11,11 @@ from arabic_llm.config.run import RunConfig
 from arabic_llm.data.tokens import chat, token_rows
 from arabic_llm.errors import UserError
 from arabic_llm.memory import disk_room
-from arabic_llm.models import bases, folders, tokenization
+from arabic_llm.models import bases, folders
 from arabic_llm.profiling import training_fit
 from arabic_llm.tasks import Inputs
 from arabic_llm.training import checkpoint
-from arabic_llm.workflows import settings, training_rows
+from arabic_llm.workflows import new_tokens, settings, training_rows
 
 log = logging.getLogger(__name__)
 shares_work = True  # each process trains on its part of every step
@@ -43,7 +43,8 @@ def dry_run(config: RunConfig) -> None:
         log.info("tokens unknown: %s", error)
         return
     folders.check_shape(config.model, base.folder)
-    codec = chat.prepare(tokenization.load(base), config.model)
+    tokenizer, _ = new_tokens.of_run(config, base, rows, cache_dir=None)
+    codec = chat.prepare(tokenizer, config.model)
     chat.say_notes(codec, config.model, config.adapter.path)
     encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, None)
     token_rows.refuse_great_loss([encoded], config.data, task.max_length)

@@ -107,7 +107,8 @@ def tell(config: RunConfig, trained: Path | None, asked: Asked | None = None) ->
         how["perturbation"] = asdict(asked.condition)
     base = bases.locate(config.model, Path(config.cache_dir))
     is_masked = config.model.kind is ModelKind.masked
-    codec = tokenization.load(base) if is_masked else chat.prepare(tokenization.load(base), config.model)
+    tokenizer = tokenization.load(base, trained)
+    codec = tokenizer if is_masked else chat.prepare(tokenizer, config.model)
     overall = asked.overall if asked else suites.overall(config.suite, chosen)
     fitted = evaluation_fit.fit(config, chosen, adapted=trained is not None)
     model = identity.of_model(config.model, config.adapter, fitted.place, base, codec, trained)

@@ -15,16 +15,17 @@ from arabic_llm.config.adapter import Method
 from arabic_llm.config.run import RunConfig
 from arabic_llm.data.preparing import held_out, sources
 from arabic_llm.data.tokens import chat, lint, token_rows
-from arabic_llm.models import adapter, bases, load, placement, tokenization
+from arabic_llm.models import adapter, bases, load, placement, vocabulary
 from arabic_llm.models.bases import Base
 from arabic_llm.models.load import Head
 from arabic_llm.models.placement import Placement
+from arabic_llm.models.vocabulary import NewTokens
 from arabic_llm.profiling import training_fit, training_memory
 from arabic_llm.profiling.training_fit import TrainingFit
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import checkpoint, held_out_loss, sft
 from arabic_llm.training.sft import Outcome, Run
-from arabic_llm.workflows import settings, training_rows
+from arabic_llm.workflows import new_tokens, settings, training_rows
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,9 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     log.info("%s", training_fit.line(config, task, len(rows.train), fitted))
     texts = held_out.load(settings.followed(task), root, rows.train)
     base = bases.locate(config.model, cache)
-    codec = chat.prepare(tokenization.load(base), config.model)
+    with processes.main_first():
+        tokenizer, new = new_tokens.of_run(config, base, rows, cache)
+    codec = chat.prepare(tokenizer, config.model)
     chat.say_notes(codec, config.model, config.adapter.path)
     with processes.main_first():
         train = token_rows.encode(codec, rows.train, config.data, task.max_length, cache)
@@ -66,14 +69,14 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     for line in seen.lines():
         log.info("%s", line)
     model, outcome = sft.train(
-        adapted(config, base, place),
+        adapted(config, base, place, new=new),
         codec.tokenizer,
         sft.Material(train.rows, dev.rows, seen.hash, mix, partial(held_out_loss.encode, codec, texts)),
         task,
         place,
         observed(directory / "training", config.seed, tracker, fitted),
     )
-    notes = {
+    notes: dict[str, Any] = {
         "arabic_llm.json": {
             "base_name": config.model.hub_id or config.model.name,
             "base_revision": base.revision,
@@ -83,15 +86,24 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         "lint.json": seen.as_dict(),
         "ledger.json": [*(counted.as_dict() for counted in rows.ledgers), train.ledger.as_dict()],
     }
+    if new is not None:
+        notes["arabic_llm.json"]["new_tokens"] = len(new)
+        notes[vocabulary.FILE] = new.as_dict()
     keep((model, outcome), codec.tokenizer, trained, notes, base)
     return trained
 
 
-def adapted(config: RunConfig, base: Base, place: Placement, head: Head | None = None) -> PreTrainedModel:
+def adapted(
+    config: RunConfig,
+    base: Base,
+    place: Placement,
+    head: Head | None = None,
+    new: NewTokens | None = None,
+) -> PreTrainedModel:
     """Return the base model with what is trained on it. Raises HardwareError where memory is short."""
     with placement.enough_memory(f"reading the weights of {config.model.name}", "take a smaller model"):
         model = load.base_model(config.model, base, config.adapter, place, head)
-    return adapter.attach(model, config.adapter, base, config.seed)
+    return adapter.attach(model, config.adapter, base, config.seed, new)
 
 
 def observed(folder: Path, seed: int, tracker: Tracker, fitted: TrainingFit) -> Run:

@@ -12,8 +12,9 @@ from arabic_llm.data.preparing.sources import Rows
 from arabic_llm.data.tokens import chat, lint, token_rows
 from arabic_llm.data.tokens.chat import Codec, TokenRow
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.models import bases, tokenization
+from arabic_llm.models import bases
 from arabic_llm.reports.inspection import LeftOut, ShownRow, ShownRun
+from arabic_llm.workflows import new_tokens
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Seen:
 def look(config: RunConfig, rows: Rows, dropped: list[LeftOut]) -> Seen:
     """Return what a model sees of some rows, or of those that are asked for."""
     task, cache = settings_of(config), Path(config.cache_dir)
-    codec = chat.prepare(tokenization.load(bases.locate(config.model, cache)), config.model)
+    tokenizer, _ = new_tokens.of_run(config, bases.locate(config.model, cache), rows, cache)
+    codec = chat.prepare(tokenizer, config.model)
     encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, cache)
     changes = [line for ledger in (*rows.ledgers, encoded.ledger) for line in ledger.where_changed()]
     notes, share = [*codec.notes, *map(str, rows.ledgers), str(encoded.ledger), *changes], 0.0

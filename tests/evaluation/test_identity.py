@@ -67,7 +67,7 @@ DECIDES_NOTHING = {
         "method": "what it decides is in dtype and trained",
         "path": HASHED,
         **dict.fromkeys(("rank", "alpha", "dropout", "dtype", "target_modules"), TRAINED),
-        **dict.fromkeys(("use_dora", "use_rslora"), TRAINED),
+        **dict.fromkeys(("use_dora", "use_rslora", "extend_vocabulary"), TRAINED),
     },
     HardwareConfig: {
         "name": LABEL,
@@ -287,6 +287,7 @@ OTHER_CODE = {
     **dict.fromkeys(("evaluation/code.py", "evaluation/identity.py"), "says what the identity is"),
     **dict.fromkeys(("models/bases.py", "models/folders.py", "models/shape.py"), "files are hashed"),
     **dict.fromkeys(("models/batching.py", "models/placement.py"), ROUNDING),
+    "models/merges.py": "the merges that it learns are hashed, with the adapter that holds them",
     **dict.fromkeys(("disk.py", "limits.py", "analysis/scores_check.py"), REFUSES),
     **dict.fromkeys(("data/tokens/template_checks.py", "evaluation/foreign.py"), REFUSES),
     **dict.fromkeys(("models/adapter_files.py", "models/adapter_settings.py"), REFUSES),

@@ -61,6 +61,18 @@ def test_the_closed_form_is_within_two_percent_of_the_real_code(name):
     assert training_peak.predict(work).allocated == pytest.approx(real, rel=0.02)
 
 
+@pytest.mark.parametrize("name", ["qwen2_0_5b", "llama3_8b"])  # a head that is tied, and one of its own
+def test_rows_of_new_tokens_are_within_three_percent_of_the_real_code(name):
+    work = workload(name, SETTINGS[0])
+    shape = replace(work.architecture, vocab_size=work.architecture.vocab_size + 5000)
+    extended = replace(work, architecture=shape, new_tokens=5000)
+    real, plain = training_rehearsal.peak(extended).allocated, training_peak.predict(work).allocated
+    assert real > plain + 4 * weights.embedding_parameters(shape)  # the head's gradient is made whole
+    assert training_peak.predict(extended).allocated == pytest.approx(real, rel=0.03)
+    trained = training_peak.predict(extended).adapters - training_peak.predict(work).adapters
+    assert 0 <= trained - 4 * weights.new_rows(shape, 5000) < 2 * 2**21  # in blocks of 2 MiB
+
+
 @pytest.mark.parametrize(
     ("name", "regime", "batch", "tokens"),
     [

@@ -35,6 +35,7 @@ def lines(directory):
         ("adapter=lora", "adapter.dropout=0.1", "hw.gradient_checkpointing=true"),
         ("adapter=qlora",),
         ("adapter=dora",),
+        ("adapter.extend_vocabulary=300",),
         ("adapter=full", "hw.precision=bfloat16"),
         ("adapter=lora", "adapter.dtype=bfloat16"),
         ("adapter=qlora", "adapter.dtype=bfloat16", "hw.precision=bfloat16"),

@@ -13,11 +13,12 @@ from arabic_llm.config.data import DataConfig
 from arabic_llm.data.preparing import held_out, sources
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.tokens import chat, token_rows
-from arabic_llm.models import adapter, bases, load, placement, tokenization
+from arabic_llm.models import adapter, bases, load, placement
 from arabic_llm.profiling.training_memory import watch
 from arabic_llm.tracking import NoTracker
 from arabic_llm.training import batches, held_out_loss, schedule, sft
 from arabic_llm.training.observer import Nobody
+from arabic_llm.workflows import new_tokens
 
 SHORT = (
     *(
@@ -54,13 +55,14 @@ class Lab:
     def __post_init__(self) -> None:
         self.config = compose_config(*SHORT, *self.overrides)
         self.base = bases.locate(self.config.model, None)
-        self.codec = chat.prepare(tokenization.load(self.base), self.config.model)
         self.data = data = rows_of(self.config.data)
+        tokenizer, new = new_tokens.of_run(self.config, self.base, data, None)
+        self.codec = chat.prepare(tokenizer, self.config.model)
         self.train_rows = self._encode(data.train[:: len(data.train) // self.rows][: self.rows])
         self.dev_rows = self._encode(data.dev[:12])
         self.place = placement.resolve(self.config.hw)
         model = load.base_model(self.config.model, self.base, self.config.adapter, self.place)
-        self.model = adapter.attach(model, self.config.adapter, self.base, self.config.seed)
+        self.model = adapter.attach(model, self.config.adapter, self.base, self.config.seed, new)
 
     def _encode(self, rows):
         return token_rows.encode(self.codec, rows, self.config.data, self.config.task.max_length, None).rows
