@@ -26,7 +26,8 @@ def needed(file):
         return (f"model.path={paths.PACKAGE / 'models' / 'tiny'}",)
     if "kind: masked" in file.read_text(encoding="utf-8"):
         return ("task=evaluate",)
-    return {"compare": COMPARED, "local": ("data.path=x.jsonl",)}.get(file.stem, ())
+    given = {"compare": COMPARED, "local": ("data.path=x.jsonl",), "export": ("task.run=a",)}
+    return given.get(file.stem, ())
 
 
 @pytest.mark.parametrize("file", GROUPS, ids=lambda p: f"{p.parent.name}={p.stem}")

@@ -38,8 +38,10 @@ ALLOWED = {
     "evaluation": {"analysis", "data", "text", "models"},
     "profiling": {"training", "evaluation", "models", "memory", "machine"},
     "reports": {"analysis", "data"},
+    "export": {"models", "data"},
     "workflows": {
         *("data", "models", "memory", "training", "analysis", "evaluation", "profiling", "reports"),
+        "export",
         *("tracking", "machine", "text", "hub", "downloads"),
     },
     "tasks": {
@@ -56,7 +58,9 @@ DOORS = {
     "lm_eval": {"evaluation"},
     "trl": {"training", "profiling"},
     "accelerate": {"training", "profiling"},
-    "peft": {"models", "profiling"},
+    "peft": {"models", "profiling", "export"},
+    "gguf": {"export"},
+    "xllamacpp": {"export"},
     "matplotlib": {"reports"},
     "hydra": {"config", "run", "sweep", "grid"},
     "datatrove": {"data"},

@@ -140,6 +140,12 @@ READ: dict[type, dict[str, Rule]] = {
     tasks.PrepareConfig: _read("epochs effective_batch_size"),
     tasks.InspectConfig: {**_read("ids max_length"), **_read("rows", why_not=unread.rows_shown)},
     tasks.ReportConfig: _read("folders"),
+    tasks.ExportConfig: {
+        **_read("run formats base push"),
+        **_read("dtype shard_mib", why_not=unread.of_merged),
+        **_read("gguf_type", why_not=unread.of_gguf),
+        **_read("num_ctx", why_not=unread.of_ollama),
+    },
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar
@@ -11,6 +12,8 @@ from omegaconf import MISSING
 
 from arabic_llm.config.complaints import did_you_mean
 from arabic_llm.config.model import ModelKind
+
+_ON_THE_HUB = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 class Optimizer(Enum):
@@ -241,6 +244,60 @@ class InspectConfig(TaskConfig):
         """Refuse to show nothing."""
         if isinstance(self.rows, int) and self.rows < 1:
             raise ValueError(f"task.rows must be at least 1, not {self.rows}")
+
+
+class ExportFormat(Enum):
+    """What a run is handed on as."""
+
+    adapter = "adapter"  # as PEFT reads it, beside its base
+    merged = "merged"  # whole weights, as transformers and vLLM read them
+    gguf = "gguf"  # one file, as llama.cpp reads it
+    ollama = "ollama"  # that file, with the Modelfile that says how it talks
+
+
+class WeightType(Enum):
+    """In what numbers merged weights are written."""
+
+    auto = "auto"  # as the base's own files are
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+
+
+class GgufType(Enum):
+    """In what numbers the matrices of a GGUF file are written; norms and biases are of 32 bits."""
+
+    f32 = "f32"
+    f16 = "f16"
+    bf16 = "bf16"
+    q8_0 = "q8_0"  # 8 bits in blocks of 32 with a scale
+
+
+@dataclass
+class ExportConfig(TaskConfig):
+    """Schema of conf/task/export.yaml."""
+
+    reads = frozenset()  # which model, adapter and data: the run says it
+
+    run: str = MISSING  # folder of a finished run that has trained
+    formats: list[ExportFormat] = field(default_factory=list)
+    dtype: WeightType = MISSING  # of merged weights
+    gguf_type: GgufType = MISSING
+    shard_mib: int = MISSING  # of a file of merged weights, at most
+    num_ctx: int = MISSING  # tokens that Ollama lets a conversation have, at most those of the model
+    base: str | None = None  # folder of the base model, where it is another one than the run's
+    push: str | None = None  # user/name on the hub: uploaded there, private, with HF_TOKEN
+
+    def __post_init__(self) -> None:
+        """Refuse an export of nothing, sizes that hold nothing, and what is no name on the hub."""
+        if self.formats == [] and self.run != MISSING:
+            raise ValueError(f"task.formats is empty; there are: {', '.join(f.name for f in ExportFormat)}")
+        for name in ("shard_mib", "num_ctx"):
+            value = getattr(self, name)
+            if isinstance(value, int) and value < 1:
+                raise ValueError(f"task.{name} must be at least 1, not {value}")
+        if self.push is not None and not _ON_THE_HUB.fullmatch(self.push):
+            raise ValueError(f"task.push={self.push} is no name on the hub; give user/name")
 
 
 @dataclass

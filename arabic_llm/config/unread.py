@@ -13,7 +13,15 @@ from arabic_llm.config.hw import Device, ExecutorConfig, ExecutorKind, HardwareC
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.suite import SuiteTask
-from arabic_llm.config.task import Area, HeldOutConfig, InspectConfig, Planned, RobustnessConfig
+from arabic_llm.config.task import (
+    Area,
+    ExportConfig,
+    ExportFormat,
+    HeldOutConfig,
+    InspectConfig,
+    Planned,
+    RobustnessConfig,
+)
 
 
 def place_of_model(config: RunConfig, model: ModelConfig) -> str | None:
@@ -195,3 +203,19 @@ def rows_shown(config: RunConfig, task: InspectConfig) -> str | None:
 def diacritics(config: RunConfig, task: RobustnessConfig) -> str | None:
     """Refuse a text that nobody learns from."""
     return None if "diacritics_added" in task.perturbations else "without diacritics_added among them"
+
+
+def of_merged(config: RunConfig, task: ExportConfig) -> str | None:
+    """Refuse what is of merged weights where none are written."""
+    return None if ExportFormat.merged in task.formats else "without merged among task.formats"
+
+
+def of_gguf(config: RunConfig, task: ExportConfig) -> str | None:
+    """Refuse what is of a GGUF file where none is written."""
+    is_made = {ExportFormat.gguf, ExportFormat.ollama} & {*task.formats}
+    return None if is_made else "without gguf or ollama among task.formats"
+
+
+def of_ollama(config: RunConfig, task: ExportConfig) -> str | None:
+    """Refuse what is of a Modelfile where none is written."""
+    return None if ExportFormat.ollama in task.formats else "without ollama among task.formats"
