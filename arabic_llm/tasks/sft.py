@@ -8,6 +8,7 @@ from pathlib import Path
 from arabic_llm import files, machine, tracking
 from arabic_llm.config.compose import identity
 from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import PreferenceConfig
 from arabic_llm.data.tokens import chat, token_rows
 from arabic_llm.errors import UserError
 from arabic_llm.memory import disk_room
@@ -44,9 +45,10 @@ def dry_run(config: RunConfig) -> None:
         return
     codec = chat.prepare(tokenization.load(base), config.model)
     chat.say_notes(codec, config.model, config.adapter.path)
-    encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, None)
+    paired = isinstance(task, PreferenceConfig)
+    encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, None, as_pairs=paired)
     token_rows.refuse_great_loss([encoded], config.data, task.max_length)
-    total = sum(len(row.input_ids) for row in encoded.rows)
+    total = sum(len(ids) for row in encoded.rows for ids, _ in row.sides())
     log.info("%s", encoded.ledger)
     log.info("%s tokens an epoch in %s sequences", f"{total:,}", f"{len(encoded.rows):,}")
     for line in training_rows.mix_lines(task, encoded.rows, mix, config.seed):
