@@ -57,7 +57,7 @@ def dry_run(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the loss on dev rows (on train rows where there are none), in nats a supervised token."""
-    from arabic_llm.reports import held_out_loss  # matplotlib
+    from arabic_llm.reports import held_out_loss, preferences  # matplotlib
     from arabic_llm.workflows import fine_tune
 
     config = machine.settled(config)
@@ -69,5 +69,11 @@ def run(config: RunConfig, directory: Path) -> float:
     metrics = checkpoint.metrics(directory / "training")
     if line := held_out_loss.line(held_out_loss.courses(metrics, outcome["kept_step"])):
         log.info("%s", line)
+    for line in preferences.lines(metrics):
+        log.info("%s", line)
+    if isinstance(config.task, PreferenceConfig):
+        figure = directory / "preferences.svg"
+        files.write_text(figure, preferences.curves(metrics))
+        log.info("figure: %s", figure)
     log.info("adapter: %s", trained)
     return float(outcome["train_loss"] if outcome["dev_loss"] is None else outcome["dev_loss"])

@@ -68,9 +68,9 @@ class GuardedPreferences(GuardedTrainer):
             torch.zeros(len(numbers), 2) if self.reference_N2 is None else self.reference_N2[numbers.cpu()]
         )
         references = references.to(chosen)
-        return Pairs(
-            chosen, rejected, references[:, 0], references[:, 1], *tokens_B.chunk(2), nll_B.chunk(2)[0]
-        )
+        chosen_tokens, rejected_tokens = tokens_B.chunk(2)
+        of_reference = references[:, 0], references[:, 1]
+        return Pairs(chosen, rejected, *of_reference, chosen_tokens, rejected_tokens, nll_B.chunk(2)[0])
 
     def _count(self, pairs: Pairs) -> None:
         """Add up what a line of metrics says of these pairs."""
