@@ -270,6 +270,8 @@ COMPARE = ("task=compare", *COMPARED)
         (("task=classify", "suite.tasks.sample_choice.folder=x"), "with task=classify"),
         (("task=evaluate", "suite.tasks.sample_choice.seed=3"), "without the task's data"),
         (("judge.model=x", "judge.endpoint=http://x"), "with task=sft; task=compare, task=evaluate"),
+        (("task=dpo", "task.label_smoothing=0.1"), "with task.loss_type=sigmoid"),
+        (("task=orpo", "data.overflow=cut"), "an answer that is cut would be likelier for it"),
         (("task.epochs=3", "task.max_steps=9"), r"beside task\.max_steps=9"),
         (("task.held_out.num_bytes=0", "task.held_out.texts.ar=builtin"), "num_bytes=0"),
         (("task=inspect", "task.rows=3", "task.ids=[a]"), r"beside task\.ids"),

@@ -97,7 +97,8 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("num_length_buckets", Area.training, Area.cleaning),
         **_read("dev_share", Area.rows, Area.training, why_not=unread.dev_share),
         **_read("test_share", Area.rows, why_not=unread.test_share),
-        **_read("overflow max_lost_share", Area.tokens),
+        **_read("overflow", Area.tokens, why_not=unread.cut),
+        **_read("max_lost_share", Area.tokens),
         **_read("engine", Area.cleaning),
     },
     ColumnsConfig: _read(
@@ -129,6 +130,12 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("early_stopping_patience"),
         **_read("epochs", why_not=unread.epochs),
     },
+    tasks.PreferenceConfig: _read("beta length_penalty"),
+    tasks.DpoConfig: {
+        **_read("loss_type reference_free sft_weight"),
+        **_read("label_smoothing", why_not=unread.smoothing),
+    },
+    tasks.OrpoConfig: _read("nll_on"),
     tasks.HeldOutConfig: {**_read("num_bytes"), **_read("texts", why_not=unread.held_out)},
     tasks.CompareConfig: _read("base tuned"),
     tasks.RobustnessConfig: {

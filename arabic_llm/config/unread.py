@@ -15,11 +15,13 @@ from arabic_llm.config.run import RunConfig
 from arabic_llm.config.suite import SuiteTask
 from arabic_llm.config.task import (
     Area,
+    DpoConfig,
     ExportConfig,
     ExportFormat,
     HeldOutConfig,
     InspectConfig,
     Planned,
+    PreferenceConfig,
     RobustnessConfig,
 )
 
@@ -193,6 +195,21 @@ def epochs(config: RunConfig, task: Any) -> str | None:
 def held_out(config: RunConfig, held_out: HeldOutConfig) -> str | None:
     """Refuse texts of which no byte is read."""
     return None if held_out.num_bytes else "with task.held_out.num_bytes=0"
+
+
+def cut(config: RunConfig, data: DataConfig) -> str | None:
+    """Refuse to cut pairs."""
+    is_paired = isinstance(config.task, PreferenceConfig)
+    return (
+        f"with task={config.task.name}: an answer that is cut would be likelier for it"
+        if is_paired
+        else None
+    )
+
+
+def smoothing(config: RunConfig, task: DpoConfig) -> str | None:
+    """Refuse it beside a loss without."""
+    return None if task.loss_type in task.SMOOTHED else f"with task.loss_type={task.loss_type.value}"
 
 
 def rows_shown(config: RunConfig, task: InspectConfig) -> str | None:

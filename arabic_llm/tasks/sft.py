@@ -8,6 +8,7 @@ from pathlib import Path
 from arabic_llm import files, machine, tracking
 from arabic_llm.config.compose import identity
 from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import PreferenceConfig
 from arabic_llm.data.tokens import chat, token_rows
 from arabic_llm.errors import UserError
 from arabic_llm.memory import disk_room
@@ -46,9 +47,10 @@ def dry_run(config: RunConfig) -> None:
     tokenizer, _ = new_tokens.of_run(config, base, rows, cache_dir=None)
     codec = chat.prepare(tokenizer, config.model)
     chat.say_notes(codec, config.model, config.adapter.path)
-    encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, None)
+    paired = isinstance(task, PreferenceConfig)
+    encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, None, as_pairs=paired)
     token_rows.refuse_great_loss([encoded], config.data, task.max_length)
-    total = sum(len(row.input_ids) for row in encoded.rows)
+    total = sum(len(ids) for row in encoded.rows for ids, _ in row.sides())
     log.info("%s", encoded.ledger)
     log.info("%s tokens an epoch in %s sequences", f"{total:,}", f"{len(encoded.rows):,}")
     for line in training_rows.mix_lines(task, encoded.rows, mix, config.seed):
@@ -57,7 +59,7 @@ def dry_run(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the loss on dev rows (on train rows where there are none), in nats a supervised token."""
-    from arabic_llm.reports import held_out_loss  # matplotlib
+    from arabic_llm.reports import held_out_loss, preferences  # matplotlib
     from arabic_llm.workflows import fine_tune
 
     config = machine.settled(config)
@@ -69,5 +71,11 @@ def run(config: RunConfig, directory: Path) -> float:
     metrics = checkpoint.metrics(directory / "training")
     if line := held_out_loss.line(held_out_loss.courses(metrics, outcome["kept_step"])):
         log.info("%s", line)
+    for line in preferences.lines(metrics):
+        log.info("%s", line)
+    if isinstance(config.task, PreferenceConfig):
+        figure = directory / "preferences.svg"
+        files.write_text(figure, preferences.curves(metrics))
+        log.info("figure: %s", figure)
     log.info("adapter: %s", trained)
     return float(outcome["train_loss"] if outcome["dev_loss"] is None else outcome["dev_loss"])

@@ -32,6 +32,27 @@ def sequences(rows: Sequence[TokenRow], max_length: int) -> Dataset:
     return concatenate_datasets([_of_one(rows, numbers, max_length) for numbers in of_source.values()])
 
 
+def pairs(rows: Sequence[TokenRow], first: int = 0) -> Dataset:
+    """Return the same columns of pairs, those of the worse answer, and the number of each from `first`."""
+    columns = {
+        "input_ids": [row.input_ids for row in rows],
+        "labels": [_unpredicted_first(row) for row in rows],
+        "rejected_ids": [row.rejected_ids for row in rows],
+        "rejected_labels": [[IGNORED, *row.rejected_labels[1:]] for row in rows],
+        "rows": [[number] for number in range(len(rows))],
+        "seq_lengths": [[len(ids) for ids, _ in row.sides()] for row in rows],
+        "pair": [[first + number] for number in range(len(rows))],
+    }
+    return Dataset.from_dict(columns, Features(dict.fromkeys(columns, _INTEGERS)))
+
+
+def all_labels(dataset: Dataset) -> list[list[int]]:
+    """Return the labels of each sequence; of a pair, of both its sides."""
+    if "rejected_labels" not in dataset.column_names:
+        return list(dataset["labels"])
+    return [[*one, *two] for one, two in zip(dataset["labels"], dataset["rejected_labels"], strict=True)]
+
+
 def sources(dataset: Dataset, rows: Sequence[TokenRow]) -> list[str]:
     """Return the source of each sequence."""
     return [rows[numbers[0]].source for numbers in dataset["rows"]]
@@ -64,7 +85,9 @@ class Collate:
     pad_token_id: int
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return input_ids_BT, labels_BT, and attention_mask_BT or position_ids_BT."""
+        """Return input_ids_BT, labels_BT, and attention_mask_BT or position_ids_BT; of pairs see _pairs."""
+        if "rejected_ids" in features[0]:
+            return self._pairs(features)
         longest = max(len(f["input_ids"]) for f in features)
         batch = {
             "input_ids": self._padded([f["input_ids"] for f in features], longest, self.pad_token_id),
@@ -79,6 +102,15 @@ class Collate:
         """Return input_ids_BT, attention_mask_BT and labels_B: the class of each labelled text."""
         batch = self(features)
         return batch | {"labels": torch.tensor([f["labels"][-1] for f in features])}
+
+    def _pairs(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return the better sides and then the worse ones as one batch, and pair_B: the number of each."""
+        sides = [
+            {"input_ids": f[ids], "labels": f[labels], "seq_lengths": [len(f[ids])]}
+            for ids, labels in (("input_ids", "labels"), ("rejected_ids", "rejected_labels"))
+            for f in features
+        ]
+        return self(sides) | {"pair": torch.tensor([f["pair"][0] for f in features])}
 
     @staticmethod
     def _padded(rows: list[list[int]], length: int, value: int) -> torch.Tensor:

@@ -72,7 +72,8 @@ class Metrics(TrainerCallback):  # type: ignore[misc]
         """Write what was logged."""
         logs = logs or {}
         if "eval_loss" in logs:
-            self._write({"step": state.global_step, **self._on_dev(logs["eval_loss"])})
+            of_pairs = {f"dev_{name}": value for name, value in _of_pairs(logs).items()}
+            self._write({"step": state.global_step, **self._on_dev(logs["eval_loss"]), **of_pairs})
         elif "loss" in logs:
             self._write(self._line(state.global_step, logs))
             if self._bar is not None:
@@ -105,6 +106,7 @@ class Metrics(TrainerCallback):  # type: ignore[misc]
             "tokens_seen": int(self._seen[step]),
             "supervised_tokens_per_second": self._supervised_since(since, step) / (now - then),
             "memory_mib": _memory_mib(),
+            **_of_pairs(logs),
             **self._observer.figures(step),
         }
 
@@ -113,6 +115,12 @@ class Metrics(TrainerCallback):  # type: ignore[misc]
 
     def _write(self, line: dict[str, float | None]) -> None:
         write_line(self._path, line, self._tracker)
+
+
+def _of_pairs(logs: Mapping[str, float]) -> dict[str, float]:
+    """Return what a trainer of pairs logs of them: means over the pairs since the last line."""
+    of_pairs = ("reward_", "log_prob_", "tokens_")
+    return {name: value for name, value in logs.items() if name.startswith(of_pairs)}
 
 
 def write_line(path: Path, line: Mapping[str, float | None], tracker: Tracker) -> None:

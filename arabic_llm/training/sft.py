@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import torch
 from accelerate.state import DistributedType
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
@@ -17,7 +19,7 @@ from trl import SFTConfig
 
 from arabic_llm import files, processes
 from arabic_llm.config.hw import Precision
-from arabic_llm.config.task import Optimizer, TrainingConfig
+from arabic_llm.config.task import Optimizer, PreferenceConfig, TrainingConfig
 from arabic_llm.data.preparing import mix_report
 from arabic_llm.data.preparing.mix_report import MixReport
 from arabic_llm.data.preparing.mixing import Mix
@@ -25,10 +27,11 @@ from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError
 from arabic_llm.models.placement import Placement, micro_batch
 from arabic_llm.tracking import Tracker
-from arabic_llm.training import batches, callbacks, checkpoint, held_out_budget, schedule
+from arabic_llm.training import batches, callbacks, checkpoint, held_out_budget, reference, schedule
 from arabic_llm.training.held_out_budget import Texts, no_texts
 from arabic_llm.training.held_out_loss import Drift
 from arabic_llm.training.observer import Nobody, Observer
+from arabic_llm.training.preferences import GuardedPreferences
 from arabic_llm.training.schedule import Schedule
 from arabic_llm.training.trainer import GuardedClassifier, GuardedTrainer, keep_dtypes, trained_dtypes
 
@@ -61,6 +64,9 @@ class Material:
     hash: str
     mix: Mix
     held_out: Texts = no_texts
+    reference: Path | None = (
+        None  # where a reference's log-probabilities of pairs are kept, if one is asked
+    )
 
     @property
     def is_labelled(self) -> bool:
@@ -122,7 +128,7 @@ def train(
     directory = run.directory
     if settings.early_stopping_patience is not None and not material.dev:
         raise ConfigError("task.early_stopping_patience needs dev rows; raise data.dev_share")
-    train_set = batches.sequences(material.train, settings.max_length)
+    train_set = _sequences(material.train, settings)
     names = batches.sources(train_set, material.train)
     sampler = schedule.sampler(settings, names, train_set["seq_lengths"], material.mix, run.seed)
     whole = plan = schedule.plan(sampler)
@@ -135,19 +141,19 @@ def train(
         )
     if last and callbacks.has_stopped_early(metrics, patience):
         plan = plan.until(checkpoint.step_of(last))  # it ended there; only its best weights are missing
-    counts = schedule.count_tokens(plan, train_set["labels"])
+    counts = schedule.count_tokens(plan, batches.all_labels(train_set))
     calm = callbacks.StopCalmly()
-    dev_set = _dev_set(material, settings)
+    dev_set = _sequences(material.dev, settings, len(material.train)) if material.dev else None
     density = None
-    if dev_set is not None and not material.is_labelled:
+    if dev_set is not None and material.train[0].kind not in ("labelled", "pair"):  # a loss of tokens
         density = batches.tokens_per_byte(dev_set, tokenizer)
     hooks = [callbacks.Metrics(metrics, counts, run.tracker, run.observer, density), calm]
     if patience is not None:
         hooks.append(callbacks.StopEarly(metrics, patience))
     set_seed(run.seed)
     dtypes = trained_dtypes(model)
-    collate = batches.Collate(tokenizer.pad_token_id)
-    trainer = (GuardedClassifier if material.is_labelled else GuardedTrainer)(
+    trainer_class, collate = _trainer(material, settings, batches.Collate(tokenizer.pad_token_id))
+    trainer = trainer_class(
         schedule=plan,
         row_ids=batches.row_ids(train_set, material.train),
         keep=settings.save_total_limit,
@@ -157,7 +163,7 @@ def train(
         args=_arguments(settings, placement, plan, run, has_dev=bool(material.dev), is_new=last is None),
         train_dataset=train_set.select(plan.order),
         eval_dataset=dev_set,
-        data_collator=collate.classes if material.is_labelled else collate,
+        data_collator=collate,
         processing_class=tokenizer,
         callbacks=hooks,
     )
@@ -169,6 +175,12 @@ def train(
         "training: %s steps, from step %s", f"{plan.num_steps:,}", checkpoint.step_of(last) if last else 0
     )
     with calm.listening(), closing(run.observer):
+        if material.reference is not None:
+            with calm.measuring(0):
+                pairs = [*material.train, *material.dev]
+                trainer.reference_N2 = reference.log_probs(
+                    trainer.nats, pairs, material.reference, calm.heed
+                )
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     return trainer.model, _outcome(directory, settings, checkpoint.step_of(last) if last else 0)
 
@@ -239,8 +251,22 @@ def _arguments(
     return arguments
 
 
-def _dev_set(material: Material, settings: TrainingConfig) -> Dataset | None:
-    return batches.sequences(material.dev, settings.max_length) if material.dev else None
+def _sequences(rows: Sequence[TokenRow], settings: TrainingConfig, first: int = 0) -> Dataset:
+    """Return rows as the model is fed them; pairs are numbered from `first`."""
+    if rows[0].kind == "pair":
+        return batches.pairs(rows, first)
+    return batches.sequences(rows, settings.max_length)
+
+
+def _trainer(
+    material: Material, settings: TrainingConfig, collate: batches.Collate
+) -> tuple[Callable[..., Any], Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]]:
+    """Return the trainer of these rows, and what makes batches of them."""
+    if material.is_labelled:
+        return GuardedClassifier, collate.classes
+    if isinstance(settings, PreferenceConfig):
+        return partial(GuardedPreferences, task=settings), collate
+    return GuardedTrainer, collate
 
 
 def _same_rows(directory: Path, rows_hash: str) -> None:

@@ -13,8 +13,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from arabic_llm import files, processes
 from arabic_llm.config.adapter import Method
 from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import PreferenceConfig
 from arabic_llm.data.preparing import held_out, sources
 from arabic_llm.data.tokens import chat, lint, token_rows
+from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.models import adapter, bases, load, placement, vocabulary
 from arabic_llm.models.bases import Base
 from arabic_llm.models.load import Head
@@ -23,7 +25,7 @@ from arabic_llm.models.vocabulary import NewTokens
 from arabic_llm.profiling import training_fit, training_memory
 from arabic_llm.profiling.training_fit import TrainingFit
 from arabic_llm.tracking import Tracker
-from arabic_llm.training import checkpoint, held_out_loss, sft
+from arabic_llm.training import checkpoint, held_out_loss, preference_losses, reference, sft
 from arabic_llm.training.sft import Outcome, Run
 from arabic_llm.workflows import new_tokens, settings, training_rows
 
@@ -61,8 +63,10 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     codec = chat.prepare(tokenizer, config.model)
     chat.say_notes(codec, config.model, config.adapter.path)
     with processes.main_first():
-        train = token_rows.encode(codec, rows.train, config.data, task.max_length, cache)
-        dev = token_rows.encode(codec, rows.dev, config.data, task.max_length, cache)
+        paired = isinstance(task, PreferenceConfig)
+        settled = (config.data, task.max_length, cache)
+        train = token_rows.encode(codec, rows.train, *settled, as_pairs=paired)
+        dev = token_rows.encode(codec, rows.dev, *settled, as_pairs=paired)
     token_rows.refuse_great_loss([train, dev], config.data, task.max_length)
     mix = training_rows.mix_of(config.data, train.rows)
     seen = lint.lint(codec, rows.train, train, questions)
@@ -71,7 +75,14 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     model, outcome = sft.train(
         adapted(config, base, place, new=new),
         codec.tokenizer,
-        sft.Material(train.rows, dev.rows, seen.hash, mix, partial(held_out_loss.encode, codec, texts)),
+        sft.Material(
+            train.rows,
+            dev.rows,
+            seen.hash,
+            mix,
+            partial(held_out_loss.encode, codec, texts),
+            _reference(config, place, [*train.rows, *dev.rows]),
+        ),
         task,
         place,
         observed(directory / "training", config.seed, tracker, fitted),
@@ -91,6 +102,23 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         notes[vocabulary.FILE] = new.as_dict()
     keep((model, outcome), codec.tokenizer, trained, notes, base)
     return trained
+
+
+def _reference(config: RunConfig, place: Placement, pairs: list[TokenRow]) -> Path | None:
+    """Return where the reference's log-probabilities of the pairs are kept; None for a loss without one.
+
+    What decides them is named, and nothing of what is trained: the jobs of a sweep share them.
+    """
+    if not isinstance(config.task, PreferenceConfig) or not preference_losses.needs_reference(config.task):
+        return None
+    cache = Path(config.cache_dir)
+    what = {
+        "model": adapter.known_hashes(config.model, config.adapter, cache),
+        "quantization": config.adapter.quantization,
+        "precision": place.precision,
+        "device": place.device,
+    }
+    return reference.path(cache, what, pairs)
 
 
 def adapted(

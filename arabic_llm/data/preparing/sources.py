@@ -129,7 +129,7 @@ def chunks_of(put: Input, source: SourceConfig, *, is_said: bool = True) -> Iter
     Raises DataError when its format is not recognised.
     """
     if put.path is None:
-        yield Chunk(questions.training_rows(put.given.name), source.columns)
+        yield Chunk(questions.generated(source.name, put.given.name), source.columns)
         return
     records = readers.read(put.path, unwrap=source.shape is None)
     if put.holds_rows:
@@ -165,7 +165,7 @@ def source_hash(data: DataConfig, data_root: Path, cache_dir: Path) -> str:
     hashes = []
     for source in sources_of(data):
         if source.builtin:
-            hashes.append(content_hash(questions.training_rows("train")))
+            hashes.append(content_hash(questions.generated(source.name, "train")))
         else:
             hashes.append(locate.files_hash(locate.locate(source, data_root), cache_dir))
     return hashes[0] if len(hashes) == 1 else fingerprint(hashes)

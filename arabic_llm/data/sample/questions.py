@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from random import Random
 from typing import Any, cast
@@ -15,6 +16,7 @@ from arabic_llm.data.sample.facts import FOLDER, Fact, all_facts, split_of, tabl
 
 VARIETIES = ("msa", "egyptian", "levantine", "gulf")
 _NUM_CHOICES = 4
+PAIRS = "sample_pairs"  # the data set with wrong answers
 _FORMULAIC = ("sum", "word", "convert")  # many facts of few shapes: two varieties each are enough
 _SENTENCES_A_FRAME = {"train": 6, "dev": 3, "test": 12}
 _NUM_KNOWN = 300  # items of the task of what the base model knew
@@ -51,6 +53,21 @@ def training_rows(split: str) -> list[Row]:
         name = f"sample/dialect/{variety}/{sentence}"
         rows.append(question_answer(name, question, dialects()["names"][variety], "اللهجات"))
     return rows
+
+
+def pairs(split: str) -> list[Row]:
+    """Return the questions about facts that have a wrong answer of the same kind, with one such answer."""
+    facts = [fact for fact in all_facts() if fact.split == split and _others(fact)]
+    return [
+        replace(row, rejected=draws(f"rejected/{row.id}").choice(_others(fact)))
+        for fact in facts
+        for row in _asked(fact)
+    ]
+
+
+def generated(name: str, split: str) -> list[Row]:
+    """Return the rows of one split of a data set that is built in, by its name."""
+    return pairs(split) if name == PAIRS else training_rows(split)
 
 
 def num_rows(split: str) -> int:

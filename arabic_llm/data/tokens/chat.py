@@ -21,6 +21,7 @@ from arabic_llm.data.tokens.template_checks import Frame, Rendered
 from arabic_llm.errors import ConfigError
 
 IGNORED = -100  # the label that torch's cross-entropy leaves out of the loss
+NO_PAIR = "no rejected answer"  # why a row is no pair
 TEMPLATES = Path(__file__).parent / "templates"
 OWN_TEMPLATE = "tokenizer"  # as model.chat_template: the one that came with the tokenizer, as it is
 log = logging.getLogger(__name__)
@@ -53,10 +54,17 @@ class TokenRow:
     id: str
     input_ids: list[int]
     labels: list[int]
-    kind: str  # chat; text; part: a piece of a text whose end stands in another piece; labelled
+    kind: str  # chat; text; part: a piece of a text whose end stands in another one; labelled; pair
     was_cut: bool = False
     source: str = ""  # the data set its row came from; none: there is only one
     was_changed: bool = False  # the template says an answer otherwise than the row: trimmed
+    rejected_ids: list[int] = field(default_factory=list)  # of a pair: the same prompt, the worse answer
+    rejected_labels: list[int] = field(default_factory=list)
+
+    def sides(self) -> tuple[tuple[list[int], list[int]], ...]:
+        """Return ids and labels of what the model is fed: of a pair the better side, then the worse."""
+        better = (self.input_ids, self.labels)
+        return (better, (self.rejected_ids, self.rejected_labels)) if self.kind == "pair" else (better,)
 
 
 def prepare(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> Codec:
@@ -173,6 +181,37 @@ def encode(codec: Codec, row: Row, max_length: int, overflow: Overflow) -> list[
     return _within(codec, row, whole, max_length, overflow)
 
 
+def encode_pair(codec: Codec, row: Row, max_length: int) -> list[TokenRow] | str:
+    """Return the last turn's better and worse answer as one pair of sequences, or why there is none.
+
+    Both have the prompt's tokens in common, and of neither is anything cut: one shorter than the other by
+    a cut would be likelier for it. Earlier answers are context.
+    """
+    if not row.rejected:
+        return NO_PAIR
+    better, worse = (
+        _encode_side(codec, row, answer) for answer in (row.messages[-1].content, row.rejected)
+    )
+    if isinstance(better, str) or isinstance(worse, str):
+        return better if isinstance(better, str) else str(worse)
+    length = _prompt_length(better)
+    if length != _prompt_length(worse) or better.input_ids[:length] != worse.input_ids[:length]:
+        return "its prompt has other tokens before the other answer"
+    if better.input_ids == worse.input_ids:
+        return "chosen and rejected are the same tokens"
+    if max(len(better.input_ids), len(worse.input_ids)) > max_length:
+        return f"a side longer than task.max_length={max_length}"
+    return [
+        replace(
+            better,
+            kind="pair",
+            was_changed=better.was_changed or worse.was_changed,
+            rejected_ids=worse.input_ids,
+            rejected_labels=worse.labels,
+        )
+    ]
+
+
 def encode_labelled(
     tokenizer: PreTrainedTokenizerBase, row: Row, label_class: int, max_length: int
 ) -> TokenRow:
@@ -204,18 +243,19 @@ def encode_unseen(codec: Codec, text: str, language: str) -> TokenRow:
 
 
 def spans(token_row: TokenRow) -> Iterator[tuple[bool, list[int]]]:
-    """Yield (is supervised, ids) for each run of like tokens, in order."""
-    start = 0
-    flags = [label != IGNORED for label in token_row.labels]
-    for end in range(1, len(flags) + 1):
-        if end == len(flags) or flags[end] != flags[start]:
-            yield flags[start], token_row.input_ids[start:end]
-            start = end
+    """Yield (is supervised, ids) for each run of like tokens, in order; of a pair, of both its sides."""
+    for ids, labels in token_row.sides():
+        start = 0
+        flags = [label != IGNORED for label in labels]
+        for end in range(1, len(flags) + 1):
+            if end == len(flags) or flags[end] != flags[start]:
+                yield flags[start], ids[start:end]
+                start = end
 
 
 def stops(codec: Codec, token_row: TokenRow) -> bool:
     """Return whether the row has supervised runs and each of them teaches the model to stop."""
-    last = codec.stop_id if token_row.kind == "chat" else codec.end_of_text_id
+    last = codec.stop_id if token_row.kind in ("chat", "pair") else codec.end_of_text_id
     runs = [ids for supervised, ids in spans(token_row) if supervised]
     return bool(runs) and (token_row.kind == "part" or all(ids[-1] == last for ids in runs))
 
@@ -304,6 +344,20 @@ def _within(
     if overflow is Overflow.drop:
         return f"longer than task.max_length={max_length}"
     return _cut(codec, row, max_length)
+
+
+def _encode_side(codec: Codec, row: Row, answer: str) -> TokenRow | str:
+    """Return the conversation with this last answer, which alone is learned."""
+    turns = [replace(turn, supervised=False) if turn.role == "assistant" else turn for turn in row.messages]
+    row = replace(row, messages=(*turns[:-1], Message("assistant", answer)))
+    if control := _control_token(codec, row):
+        return f"control token {control} in the text"
+    return _encode_chat(codec, row)
+
+
+def _prompt_length(row: TokenRow) -> int:
+    """Return how many tokens stand before the first one that is learned."""
+    return next((n for n, label in enumerate(row.labels) if label != IGNORED), len(row.labels))
 
 
 def _encode_text(codec: Codec, row: Row, max_length: int) -> list[TokenRow]:

@@ -62,29 +62,29 @@ def lint(codec: Codec, rows: Sequence[Row], encoded: TokenRows, suite_questions:
             f"{unstopped[0]}: no supervised stop token (and {len(unstopped) - 1} more rows like it);"
             " the chat template must end every answer with model.stop_token inside its generation block"
         )
-    tokens = sum(len(row.input_ids) for row in encoded.rows)
-    supervised = sum(_num_supervised(row.labels) for row in encoded.rows)
+    tokens = sum(len(ids) for row in encoded.rows for ids, _ in row.sides())
+    supervised = sum(_num_supervised(labels) for row in encoded.rows for _, labels in row.sides())
     ends = [row for row in encoded.rows if row.kind != "part"]  # a piece of a text has no stop token
     stops = sum(1 for row in ends for learned, _ in chat.spans(row) if learned)
     seen = {row.id for row in encoded.rows}
     rows = [row for row in rows if row.id in seen]
-    copies = Counter(tuple(row.input_ids) for row in encoded.rows)
+    copies = Counter((tuple(row.input_ids), tuple(row.rejected_ids)) for row in encoded.rows)
     if isinstance(suite_questions, set) and not all(row.messages for row in rows):
         suite_questions = "raw text is not searched for questions"
     if isinstance(suite_questions, set) and not suite_questions:
         suite_questions = "its documents have no question"
-    known = isinstance(suite_questions, set)
+    known, are_pairs = isinstance(suite_questions, set), encoded.rows[0].kind == "pair"
     return Lint(
         rows=len(encoded.rows),
         tokens=tokens,
         supervised_share=supervised / tokens,
-        longest=max(len(row.input_ids) for row in encoded.rows),
+        longest=max(len(ids) for row in encoded.rows for ids, _ in row.sides()),
         cut=sum(row.was_cut for row in encoded.rows),
         dropped=dict(encoded.ledger.dropped.most_common()),
         without_stop=len(unstopped),
         duplicates=sum(count - 1 for count in copies.values()),
         in_suite=sum(_asks(row, suite_questions) for row in rows) if known else None,
-        tokens_a_word=(supervised - stops) / max(1, sum(_num_words(row) for row in rows)),
+        tokens_a_word=(supervised - stops) / max(1, sum(_num_words(row, are_pairs) for row in rows)),
         hash=data_hash(encoded.rows),
         suite_note="" if known else str(suite_questions),
         template_notes=codec.notes,
@@ -100,8 +100,9 @@ def _num_supervised(labels: list[int]) -> int:
     return len(labels) - labels.count(IGNORED)
 
 
-def _num_words(row: Row) -> int:
+def _num_words(row: Row, is_pair: bool) -> int:
     answers = [m.content for m in row.messages if m.role == "assistant" and m.supervised]
+    answers = [row.messages[-1].content, row.rejected] if is_pair else answers
     said = answers if row.messages else [row.text]
     return sum(map(count_words, said))
 

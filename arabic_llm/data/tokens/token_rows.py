@@ -6,8 +6,9 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pyarrow
@@ -29,6 +30,7 @@ _MODULES = ("chat", "rendering", "template_checks", "token_rows", "unmarked")
 _CODE = tuple(f"data/tokens/{name}.py" for name in _MODULES)
 _APART = "learned answer by answer, as the chat template asks for each"
 _COLUMNS = ("id", "input_ids", "labels", "kind", "was_cut", "source", "was_changed")
+_OF_PAIRS = ("rejected_ids", "rejected_labels")
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,15 @@ class TokenRows:
 
 
 def encode(
-    codec: Codec, rows: Sequence[Row], data: DataConfig, max_length: int, cache_dir: Path | None
+    codec: Codec,
+    rows: Sequence[Row],
+    data: DataConfig,
+    max_length: int,
+    cache_dir: Path | None,
+    *,
+    as_pairs: bool = False,
 ) -> TokenRows:
-    """Return the rows as sequences of at most max_length tokens.
+    """Return the rows as sequences of at most max_length tokens, or as pairs of two of them.
 
     A second run with the same rows, tokenizer, template and length reads what the first one wrote
     in cache_dir; a dry run has none.
@@ -57,11 +65,17 @@ def encode(
         "code": code_hash(_CODE),
         "max_length": max_length,
         "overflow": data.overflow,
+        "as_pairs": as_pairs,
     }
     path = cache_dir / "tokens" / f"{fingerprint(key)}.parquet" if cache_dir else None
     if path is not None and (before := files.kept(_note_of(path), lambda note: _read(path, note))):
         return before
-    encoded = _encode_now(codec, rows, data, max_length)
+    way = (
+        partial(chat.encode_pair, codec)
+        if as_pairs
+        else partial(chat.encode, codec, overflow=data.overflow)
+    )
+    encoded = _encode_now(way, rows, max_length)
     if path is not None:
         _write(path, encoded)
     return encoded
@@ -77,18 +91,22 @@ def data_hash(rows: Sequence[TokenRow]) -> str:
     """Return a hash of every id and label, in order: what the model really trains on."""
     digest = hashlib.sha256()
     for row in rows:
-        digest.update(json.dumps([row.input_ids, row.labels]).encode())
+        digest.update(json.dumps([part for side in row.sides() for part in side]).encode())
     return digest.hexdigest()[:16]
 
 
-def _encode_now(codec: Codec, rows: Sequence[Row], data: DataConfig, max_length: int) -> TokenRows:
+def _encode_now(
+    encoded_as: Callable[..., list[TokenRow] | str], rows: Sequence[Row], max_length: int
+) -> TokenRows:
     ledger, encoded, too_long = Ledger("tokens"), [], []
     for row in tqdm(rows, desc="encoding", unit="row", leave=False, delay=2):
-        result = chat.encode(codec, row, max_length, data.overflow)
+        result = encoded_as(row, max_length=max_length)
         if isinstance(result, str):
             ledger.drop(result, row.id)
-            whole = chat.encode(codec, row, sys.maxsize, data.overflow)
-            too_long += [] if isinstance(whole, str) else [max(len(one.input_ids) for one in whole)]
+            whole = encoded_as(row, max_length=sys.maxsize)
+            too_long += (
+                [] if isinstance(whole, str) else [max(len(ids) for one in whole for ids, _ in one.sides())]
+            )
         else:
             ledger.keep()
             is_apart = bool(row.messages) and len(result) > 1
@@ -120,6 +138,11 @@ def _cure(encoded: Sequence[TokenRows], data: DataConfig, max_length: int, why: 
     reason, lost = why
     if reason.startswith("the chat template"):
         return "Choose another model.chat_template, mend it or those rows, or raise"
+    if reason == chat.NO_PAIR:
+        return (
+            "Take rows with a worse answer beside the better one: data=sample_pairs has them, and"
+            " data.columns.rejected names yours; or raise"
+        )
     lengths = sorted((length for one in encoded for length in one.too_long), reverse=True)
     if not lengths:
         return "Mend these rows, or raise"
@@ -128,7 +151,8 @@ def _cure(encoded: Sequence[TokenRows], data: DataConfig, max_length: int, why: 
     enough = lengths[min(spared, len(lengths) - 1)]
     some = f"{enough}, which holds enough of them, or {lengths[0]}, which holds all"
     holds = some if enough < lengths[0] else f"{enough}, which holds all"
-    return f"Raise task.max_length (now {max_length}) to {holds}; set data.overflow=cut; or raise"
+    cut = "" if reason.startswith("a side") else " set data.overflow=cut;"
+    return f"Raise task.max_length (now {max_length}) to {holds};{cut} or raise"
 
 
 def _note_of(path: Path) -> Path:
@@ -137,7 +161,9 @@ def _note_of(path: Path) -> Path:
 
 
 def _write(path: Path, encoded: TokenRows) -> None:
-    columns = {name: [getattr(row, name) for row in encoded.rows] for name in _COLUMNS}
+    is_paired = any(row.kind == "pair" for row in encoded.rows)
+    names = (*_COLUMNS, *_OF_PAIRS) if is_paired else _COLUMNS
+    columns = {name: [getattr(row, name) for row in encoded.rows] for name in names}
     with files.writing(path) as file:
         parquet.write_table(pyarrow.table(columns), file)
     note = {"rows": files.sha256(path), "ledger": encoded.ledger.as_dict(), "too_long": encoded.too_long}
