@@ -17,7 +17,7 @@ from arabic_llm.errors import ConfigError
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory import weights
 from arabic_llm.memory.training_plan import Ask
-from arabic_llm.memory.workload import PAIRS, Objective
+from arabic_llm.memory.workload import Objective
 from arabic_llm.models import families
 
 # another card has its own
@@ -33,10 +33,7 @@ def ways_out(wanted: Ask, typed: Sequence[str], needed_bytes: float) -> list[str
     """
     if families.closed_form(wanted.model.architecture) is None:
         return [command(hw.num_cards, typed, changes) for hw, changes in _unrehearsed(wanted, needed_bytes)]
-    if wanted.objective in PAIRS:  # no task runs them yet: what fits is planned
-        of = {"task": "plan", "task.of": wanted.objective.name}
-        return [command(1, typed, of | changes) for _, changes in _ways(wanted, typed)]
-    task = {"task": "classify"} if wanted.objective is Objective.classify else {}
+    task = {} if wanted.objective is Objective.sft else {"task": wanted.objective.name}
     return [command(hw.num_cards, typed, task | changes) for hw, changes in _ways(wanted, typed)]
 
 

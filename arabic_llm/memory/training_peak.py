@@ -93,7 +93,7 @@ def sizes(work: Workload) -> dict[str, float]:
     """Return the sizes that moments are products of, by their letters."""
     a = work.architecture
     return {
-        "B": work.sequences,
+        "B": work.batch_size,
         "T": work.tokens,
         "S": work.tokens - 1,
         "K": a.num_key_value_heads,

@@ -98,15 +98,6 @@ def refuse_wide(model: ModelConfig, adapter: AdapterConfig) -> None:
     )
 
 
-def refuse_unplanned(wanted: Ask) -> None:
-    """Refuse what no plan is made of: every weight trained on pairs."""
-    if wanted.objective in PAIRS and wanted.adapter.method is Method.full:
-        raise ConfigError(
-            f"adapter={wanted.adapter.name}: task.of={wanted.objective.name} is planned with an adapter;"
-            " choose lora, qlora, dora or rslora"
-        )
-
-
 def best(wanted: Ask) -> Plan:
     """Return the fastest settings within the budget; without any that fit, those that need least.
 
@@ -237,18 +228,16 @@ def _cost(plan: Plan) -> float:
 
 
 def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Workload:
-    """Return what a pass of our runs does: TRL's tiled head, AdamW, autocast.
-
-    Of pairs it is what TRL's trainers do with their own settings: no dropout, and ORPO's logits are whole.
-    """
+    """Return what a pass of our runs does: TRL's tiled head, AdamW, autocast."""
     adapter, hw = wanted.adapter, wanted.hw
     is_full, nf4 = adapter.method is Method.full, adapter.quantization is Quantization.nf4
     precision = _precision(hw)
     of_pairs = wanted.objective in PAIRS
-    padded = of_pairs or micro_batch_size > 1  # sequences of a batch differ in length
+    sequences = micro_batch_size * (2 if of_pairs else 1)
+    padded = sequences > 1  # sequences of a batch differ in length
     return Workload(
         architecture=grown(wanted.model.architecture, adapter),
-        batch_size=micro_batch_size,
+        batch_size=sequences,
         tokens=wanted.tokens,
         nf4=nf4,
         double_quant=nf4,
@@ -257,12 +246,12 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         autocast=precision is not Precision.float32,
         rank=None if is_full else adapter.rank,
         target_modules=tuple(adapter.target_modules),
-        dropout=0.0 if of_pairs else adapter.dropout or 0.0,
+        dropout=adapter.dropout or 0.0,
         adapter=adapter.dtype or Precision.float32,
         attention=_attention(wanted, padded),
         checkpointing=checkpointing,
         optimizer=wanted.optimizer,
-        loss=Loss.tiled if wanted.objective in (Objective.sft, Objective.dpo) else Loss.full,
+        loss=Loss.full if wanted.objective is Objective.classify else Loss.tiled,
         padded=padded,
         accumulates=wanted.effective_batch_size > micro_batch_size,
         workspace_bytes=workspace_on(hw),
@@ -270,7 +259,7 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         adapter_sizes=adapter.tensor_sizes,
         new_tokens=adapter.num_new_tokens,
         num_cards=hw.num_cards,
-        objective=wanted.objective,
+        objective=Objective.sft if of_pairs else wanted.objective,
         num_labels=wanted.num_labels,
     )
 

@@ -21,11 +21,11 @@ class Attention(Enum):
 
 
 class Objective(Enum):
-    """What a pass computes a loss of, which decides whose code it runs."""
+    """What is learned; pairs take what twice as many rows take: their loss is of two numbers each."""
 
     sft = "sft"  # the tokens of answers
     classify = "classify"  # one class a text, by a head of its own
-    dpo = "dpo"  # pairs of answers, against the same model without its adapter (2305.18290)
+    dpo = "dpo"  # pairs of answers, against the model as it began (2305.18290)
     orpo = "orpo"  # pairs of answers and the tokens of the better one, without a reference (2403.07691)
 
 
@@ -44,7 +44,7 @@ class Workload:
     """A model, how it is held, and the batch of one forward and backward pass."""
 
     architecture: ArchitectureConfig
-    batch_size: int  # sequences; of pairs two each
+    batch_size: int  # sequences: of pairs two each
     tokens: int  # a sequence: with prompt and answer
     nf4: bool  # linear layers in 4 bits
     double_quant: bool  # and their scales in 8
@@ -76,11 +76,6 @@ class Workload:
     # Our runs do neither; plain loops that were measured do (benchmarks/memory.py).
     widened: bool = False  # PEFT's prepare_model_for_kbit_training: what is not in 4 bits is float32
     keeps_output: bool = False  # the logits live until the step ends; Trainer drops them
-
-    @property
-    def sequences(self) -> int:
-        """Return how many sequences go through the model at once."""
-        return self.batch_size * (2 if self.objective in PAIRS else 1)
 
 
 # at::cuda::getChosenWorkspaceSize, torch 2.13: 2 buffers of 4 MiB and 8 of 16 KiB

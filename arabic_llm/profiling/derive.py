@@ -27,7 +27,7 @@ from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.config.task import Optimizer
 from arabic_llm.memory import training_peak, weights
 from arabic_llm.memory.allocator import Block, CachingAllocator
-from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective, Workload
+from arabic_llm.memory.workload import Attention, Loss, Objective, Workload
 from arabic_llm.models import families
 from arabic_llm.profiling import trace, training_rehearsal
 
@@ -43,10 +43,9 @@ Kernels = dict[str, list[tuple[Attention, bool]]]  # by family: (how, with a mas
 class Recorder(CachingAllocator):
     """An allocator that counts what is alive by products of sizes, and keeps the worst moments."""
 
-    def __init__(self, sizes: list[dict[str, float]], *, of_pairs: bool = False) -> None:
-        """Take the sizes of the models on which a moment may be worst; of pairs, B is twice its prime."""
+    def __init__(self, sizes: list[dict[str, float]]) -> None:
+        """Take the sizes of the models on which a moment may be worst."""
         super().__init__()
-        self._of_pairs = of_pairs
         self.is_on = False
         self.alive: Vector = Counter()
         self._sizes = sizes
@@ -59,7 +58,7 @@ class Recorder(CachingAllocator):
         """Return the block, having looked at what it is made of."""
         block = super().malloc(num_bytes)
         if self.is_on:
-            self._products[id(block)] = name = product(num_bytes, of_pairs=self._of_pairs)
+            self._products[id(block)] = name = product(num_bytes)
             self._count_in(name, 1)
             better = self._total > self._worst
             if better.any():
@@ -88,15 +87,15 @@ class Recorder(CachingAllocator):
         self._total += number * self._values[name]
 
 
-def product(num_bytes: int, *, of_pairs: bool = False) -> str:
+def product(num_bytes: int) -> str:
     """Return which sizes a number of bytes is a product of, after the factor that is left over: "2BTf"."""
     name, rest = "", num_bytes
     for letter, prime in PRIMES.items():
         while rest % prime == 0:
             name, rest = name + letter, rest // prime
-    halves = {"S": 2, "D": 4, "B": 2 if of_pairs else 1}
+    halves = {"S": 2, "D": 4}
     if rest % _TILE == 0 and name == "BS":
-        return f"{rest / _TILE / halves['S'] / halves['B']:.15g}tile"
+        return f"{rest / _TILE / halves['S']:.15g}tile"
     if name == "KGhV" and rest == _HALF:  # TRL casts the head slice by slice
         return f"{rest}slice"
     share = float(rest)
@@ -136,7 +135,7 @@ def _two_slices(moment: Vector) -> dict[str, Any]:
 
 
 def _record(work: Workload) -> dict[str, Any]:
-    recorder = Recorder(_sizes(work), of_pairs=work.objective in PAIRS)
+    recorder = Recorder(_sizes(work))
     ends = ["forward", "layers", "backward"] + ["casts"] * (work.objective is not Objective.sft)
     seen: dict[str, Any] = {}
 
@@ -204,7 +203,7 @@ def regimes() -> dict[str, Workload]:
                 _workload(family, attention, padded, what), dropout=dropout, checkpointing=checkpointing
             )
             found[training_peak.regime(work)] = work
-    return found | _of_pairs(kernels) | _of_classes(kernels | encoders)
+    return found | _of_classes(kernels | encoders)
 
 
 def _kernels() -> Kernels:
@@ -221,20 +220,6 @@ def _kernels() -> Kernels:
         found[name] += [(Attention.efficient, True)]
         if family.is_eager:
             found[name] = [(Attention.eager, False)]
-    return found
-
-
-def _of_pairs(kernels: Kernels) -> dict[str, Workload]:
-    """Return those of pairs: padded, on adapters, without dropout (TRL switches it off)."""
-    found = {}
-    losses = {Objective.dpo: Loss.tiled, Objective.orpo: Loss.full}
-    for family, what, objective, checkpointing in itertools.product(
-        kernels, ("lora", "nf4", "lora dora", "nf4 dora"), losses, (False, True)
-    ):
-        attention, _ = kernels[family][-1]
-        work = _workload(family, attention, True, what)
-        work = replace(work, objective=objective, loss=losses[objective], checkpointing=checkpointing)
-        found[training_peak.regime(work)] = work
     return found
 
 

@@ -79,7 +79,7 @@ class PlannedStep:
         """Return what a plan says of a step; None without one."""
         if plan is None:
             return None
-        size, tokens = plan.micro_batch_size, plan.work.tokens
+        size, tokens = plan.work.batch_size, plan.work.tokens
         return cls(size, tokens, round(plan.parts.allocated), round(plan.total))
 
 

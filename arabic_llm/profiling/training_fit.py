@@ -10,7 +10,7 @@ from arabic_llm.config.adapter import Method
 from arabic_llm.config.hw import GIB, Device, Precision
 from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.config.run import RunConfig
-from arabic_llm.config.task import TrainingConfig
+from arabic_llm.config.task import PreferenceConfig, TaskConfig, TrainingConfig
 from arabic_llm.errors import HardwareError, UserError
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory import weights, wording
@@ -131,11 +131,16 @@ def _planned(
     precision = place.precision if place.device != "cpu" else Precision.auto
     hw = replace(config.hw, precision=precision, device=Device.auto)
     with harmless("what training needs is not planned", refusals=UserError):
-        wanted = planning.ask(config.model, config.adapter, hw, task)
+        wanted = planning.ask(config.model, config.adapter, hw, task, _objective(task))
         if num_labels is not None:
             wanted = replace(wanted, objective=Objective.classify, num_labels=num_labels)
         return kept.best(wanted, Path(config.cache_dir))
     return None
+
+
+def _objective(task: TaskConfig) -> Objective:
+    """Return what a task learns, but for classes: a number of them says so."""
+    return Objective[task.name] if isinstance(task, PreferenceConfig) else Objective.sft
 
 
 def _missing(config: RunConfig, chosen: Plan) -> str | None:
@@ -147,7 +152,9 @@ def _missing(config: RunConfig, chosen: Plan) -> str | None:
             budget = int((config.hw.usable_gib or 0) * GIB)
             if kept.peak(chosen.work, budget, Path(config.cache_dir)).fits:
                 return None
-    of = " task.of=classify" if chosen.work.objective is Objective.classify else ""
+    is_classifier = chosen.work.objective is Objective.classify
+    objective = Objective.classify if is_classifier else _objective(config.task)
+    of = "" if objective is Objective.sft else f" task.of={objective.name}"
     return (
         f"hw={config.hw.name} leaves {config.hw.usable_gib} GiB and this run needs"
         f" {chosen.total / GIB:.2f}, whatever the batch; task=plan{of} with the same settings says"

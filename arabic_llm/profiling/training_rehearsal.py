@@ -154,7 +154,7 @@ class _Stage:
                 return out
 
         with mock.patch.object(self.model, "forward", convert_outputs_to_fp32(forward)):
-            return losses.loss(self.model, self.work)
+            return losses.of_classes(self.model, self.work)
 
     def _peak_so_far(self) -> int:
         highest, self.allocator.peak_allocated = self.allocator.peak_allocated, self.allocator.allocated
@@ -187,7 +187,7 @@ def _mask(work: Workload) -> torch.Tensor | None:
     """Return what transformers.masking_utils makes (B1TT): bool, or for eager attention what is added."""
     if not (work.padded or work.attention is Attention.eager):
         return None
-    mask = torch.zeros(work.sequences, 1, work.tokens, work.tokens, dtype=torch.bool)
+    mask = torch.zeros(work.batch_size, 1, work.tokens, work.tokens, dtype=torch.bool)
     added = Precision.float32 if work.widened else work.weights  # to the scores: of the embeddings' type
     return mask.to(getattr(torch, added.name)) if work.attention is Attention.eager else mask
 

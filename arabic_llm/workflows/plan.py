@@ -41,11 +41,6 @@ _UNITS = {
     Objective.dpo: "pairs of answers",
     Objective.orpo: "pairs of answers",
 }
-_TRAINERS = {  # of what no task runs yet
-    Objective.dpo: "this is the plan of TRL's DPOTrainer with these settings: no dropout, its reference the"
-    " model without its adapter",
-    Objective.orpo: "this is the plan of TRL's ORPOTrainer with these settings: no dropout, no reference",
-}
 _OPTIMIZERS: dict[Optimizer | None, str] = {Optimizer.adamw: "AdamW", Optimizer.adamw_8bit: "8-bit AdamW"}
 
 
@@ -100,12 +95,10 @@ def checked(config: RunConfig) -> Ask:
             f"hw={config.hw.name}: what is planned of a card is its memory in 16 bits;"
             " leave hw.precision out"
         )
-    objective = Objective[config.task.of.name] if isinstance(config.task, PlanConfig) else Objective.sft
+    objective = _objective(config)
     if config.model.kind is ModelKind.masked and objective is not Objective.classify:
         raise ConfigError(f"model={config.model.name} is a masked language model: set task.of=classify")
-    wanted = planning.ask(config.model, config.adapter, config.hw, task, objective)
-    planning.refuse_unplanned(wanted)
-    return wanted
+    return planning.ask(config.model, config.adapter, config.hw, task, objective)
 
 
 def table(chosen: Plan, hw: HardwareConfig) -> list[str]:
@@ -143,7 +136,7 @@ def verdict(chosen: Plan, wanted: Ask, typed: Sequence[str]) -> list[str]:
 
 def of_a_step(chosen: Plan, config: RunConfig) -> list[str]:
     """Return what a step is, how many there are, and where what lies."""
-    task, objective = settings.training(config), chosen.work.objective
+    task, objective = settings.training(config), _objective(config)
     kernels = {Attention.eager: "eager", Attention.efficient: "memory-efficient", Attention.flash: "flash"}
     tokens = task.effective_batch_size * task.max_length * (2 if objective in PAIRS else 1)
     each = f" on each of {config.hw.num_cards} cards" if config.hw.num_cards > 1 else ""
@@ -152,7 +145,6 @@ def of_a_step(chosen: Plan, config: RunConfig) -> list[str]:
         [f"start it with {suggestions.start(config.hw.num_cards)} ..."] if config.hw.num_cards > 1 else []
     )
     return [
-        *([_TRAINERS[objective]] if objective in _TRAINERS else []),
         f"a step: {task.effective_batch_size} {_UNITS.get(objective, 'sequences')} ({parts}) of up to"
         f" {task.max_length:,} tokens"
         f"{', prompt and answer' if objective in PAIRS else ''} (up to {tokens:,})",
@@ -162,6 +154,10 @@ def of_a_step(chosen: Plan, config: RunConfig) -> list[str]:
         *several,
         *bound(chosen),
     ]
+
+
+def _objective(config: RunConfig) -> Objective:
+    return Objective[config.task.of.name] if isinstance(config.task, PlanConfig) else Objective.sft
 
 
 def bound(chosen: Plan) -> list[str]:

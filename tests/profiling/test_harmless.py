@@ -30,7 +30,7 @@ TRAINING = (
 )
 EVALUATION = ("task=evaluate", "adapter=none", "hw=cpu", "suite=sample", "suite.limit=2")
 PRIVATE = r"(torch|trl|transformers)\..*?(\b_|experimental)"
-LISTED = r"trl\.experimental\.orpo|fake_pg|_distributed_c10d|fake_collectives|torch\.fx\.experimental"
+LISTED = r"fake_pg|_distributed_c10d|fake_collectives|torch\.fx\.experimental"
 GONE = """
 import builtins, re, sys
 real, names, runs = builtins.__import__, sys.argv[1], sys.argv[2:]

@@ -19,8 +19,10 @@ from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.data.tokens import chat, lint, token_rows
 from arabic_llm.models import adapter, bases, load, placement, tokenization
+from arabic_llm.profiling import training_memory
 from arabic_llm.tracking import NoTracker
 from arabic_llm.training import preference_losses, reference, sft
+from arabic_llm.training.observer import Nobody, Observer
 from arabic_llm.training.preference_losses import Pairs
 
 CAPITALS = {
@@ -56,12 +58,12 @@ class Lab:
         model = load.base_model(self.config.model, self.base, self.config.adapter, self.place)
         self.model = adapter.attach(model, self.config.adapter, self.base, self.config.seed)
 
-    def train(self, directory: Path, kept: Path | None = None):
+    def train(self, directory: Path, kept: Path | None = None, observer: Observer | None = None):
         rows_hash = token_rows.data_hash(self.train_rows)
         if preference_losses.needs_reference(self.config.task):
             kept = kept or reference.path(directory, {}, [*self.train_rows, *self.dev_rows])
         material = sft.Material(self.train_rows, self.dev_rows, rows_hash, Mix(), reference=kept)
-        run = sft.Run(directory / "training", self.config.seed, NoTracker())
+        run = sft.Run(directory / "training", self.config.seed, NoTracker(), observer or Nobody())
         return sft.train(self.model, self.codec.tokenizer, material, self.config.task, self.place, run)
 
 
@@ -288,6 +290,14 @@ def test_a_run_that_was_cut_goes_on_to_the_same_bits(preferred, tmp_path):
     assert learned(model) == weights
     losses = [[line["loss"] for line in metrics(one) if "loss" in line] for one in (folder, tmp_path)]
     assert losses[0] == losses[1]
+
+
+def test_a_step_takes_the_memory_that_twice_as_many_rows_take(preferred, tmp_path):
+    folder, _, _ = preferred
+    kept = next(folder.glob("reference/*.json"))
+    Lab("task.max_steps=2").train(tmp_path, kept, training_memory.watch(tmp_path / "training"))
+    (line,) = [line for line in metrics(tmp_path) if line["step"] == 2 and "loss" in line]
+    assert line["measured_mib"] == pytest.approx(line["predicted_mib"], rel=0.02)
 
 
 def _ending(work, after: int):
