@@ -59,7 +59,7 @@ DOORS = {
     "trl": {"training", "profiling"},
     "accelerate": {"training", "profiling"},
     "peft": {"models", "profiling", "export"},
-    "gguf": {"export"},
+    "gguf": {"export", "models"},
     "xllamacpp": {"export"},
     "matplotlib": {"reports"},
     "hydra": {"config", "run", "sweep", "grid"},
@@ -163,7 +163,7 @@ def test_only_chat_and_training_write_the_ignored_label():
 TWICE = {
     *("adapter", "run", "items", "sft"),
     *("classify", "compare", "evaluate", "inspect", "plan", "prepare", "robustness"),
-    *("classification", "forgetting", "held_out_loss", "mistakes"),
+    *("classification", "forgetting", "held_out_loss", "mistakes", "preferences"),
 }
 
 
@@ -181,8 +181,8 @@ def test_a_class_has_a_name_of_its_own():
     assert {name for name in names if names.count(name) > 1} == {"Room"}
 
 
-# Libraries load some private names for themselves; these two nobody but a rehearsal asks for.
-OF_REHEARSALS = "torch.distributed._tools"
+# Libraries load some private names for themselves; these nobody but a rehearsal asks for.
+OF_REHEARSALS = ("torch.distributed._tools",)
 ALONE = """
 import sys
 import {module}
