@@ -37,8 +37,16 @@ def to_transformers(a: ArchitectureConfig, **more: Any) -> PretrainedConfig:
     Raises ConfigError for a model_type that it does not know, and for a field that its class lacks.
     """
     refuse_unknown(a)
-    config: PretrainedConfig = AutoConfig.for_model(**a.fields() | more)
+    kind = CONFIG_MAPPING[a.model_type]
+    given = {name: value for name, value in a.fields().items() if not _is_derived(kind, name)}
+    config: PretrainedConfig = AutoConfig.for_model(**given | more)
     return config
+
+
+def _is_derived(kind: type, name: str) -> bool:
+    """Return whether a class works a field out of others and takes none: the width of Falcon's heads."""
+    own = getattr(kind, name, None)
+    return isinstance(own, property) and own.fset is None
 
 
 def kind_of(settings: Mapping[str, Any]) -> ModelKind:
@@ -70,6 +78,8 @@ def of_settings(settings: Mapping[str, Any]) -> ArchitectureConfig:
     }
     # A state space model has no heads.
     heads, hidden = read["num_attention_heads"] or 1, read["hidden_size"]
+    known = _known(type(config))
+    read |= {name: None for name in _OF_SOME if name not in known}  # a config.json may say anything
     inner = read["intermediate_size"] or _INNER * hidden
     named = read | {
         "model_type": config.model_type,
@@ -79,20 +89,21 @@ def of_settings(settings: Mapping[str, Any]) -> ArchitectureConfig:
         "head_dim": read["head_dim"] or hidden // heads,
         "tie_word_embeddings": bool(read["tie_word_embeddings"]),
         "attention_bias": bool(read["attention_bias"]),
-        OTHER: _beside(config),
+        OTHER: _beside(config, known),
     }
     return ArchitectureConfig(**named)
 
 
-def _beside(config: PretrainedConfig) -> dict[str, Any]:
+def _beside(config: PretrainedConfig, known: set[str]) -> dict[str, Any]:
     """Return the fields of a configuration that its class would not have by itself, and that JSON holds."""
     named = {name: getattr(config, name) for name in _SIZES if hasattr(config, name)}
     own, usual = config.to_dict(), type(config)(**named).to_dict()
+    shape = ArchitectureConfig.__dataclass_fields__
+    said = {*shape, *_NO_SHAPE, *(its for ours, its in config.attribute_map.items() if ours in shape)}
     beside = {}
     for name, value in own.items():
-        is_known = name in ArchitectureConfig.__dataclass_fields__ or name in _NO_SHAPE
-        is_known |= name.startswith("_") or name.endswith("token_id")
-        if not is_known and value != usual.get(name):
+        is_one = name in known - said and not name.startswith("_") and not name.endswith("token_id")
+        if is_one and value != usual.get(name):
             try:
                 beside[name] = json.loads(json.dumps(value, allow_nan=False))
             except (TypeError, ValueError):
@@ -117,7 +128,7 @@ def refuse_unknown(a: ArchitectureConfig) -> None:
             " model_type of its config.json"
         )
     kind = CONFIG_MAPPING[a.model_type]
-    known = {*kind().to_dict(), *kind.attribute_map, *_BEFORE_5, _OF_LAYERS}
+    known = _known(kind)
     for name in a.other:
         if name not in known:
             guess = did_you_mean(f"model.architecture.{OTHER}.{name}", sorted(known))
@@ -125,6 +136,11 @@ def refuse_unknown(a: ArchitectureConfig) -> None:
     for name in _OF_SOME:
         if getattr(a, name) is not None and name not in known:
             raise ConfigError(f"{kind.__name__} has no field '{name}'; leave model.architecture.{name} out")
+
+
+def _known(kind: Any) -> set[str]:
+    """Return the fields of a class of configurations."""
+    return {*kind().to_dict(), *kind.attribute_map, *_BEFORE_5, _OF_LAYERS}
 
 
 def refuse_other(a: ArchitectureConfig, config: PretrainedConfig) -> None:

@@ -323,3 +323,32 @@ def test_a_run_with_a_network_reads_from_the_hub_by_itself(hub, served, tmp_path
 
     found = locate.locate(compose_config(*DATA).data, tmp_path / "data_raw")
     assert [path.name for path in found.train] == ["train-0.jsonl", "train-1.jsonl"]
+
+
+def test_a_model_that_no_yaml_names_is_brought_and_read_where_it_lies(hub, program, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    hub.add("model", "school/little", paths.PACKAGE / "models" / "tiny")
+    own = ("model=auto", "model.hub_id=school/little")
+    status, said = program("task=download", "dry_run=true", *own)
+    assert status == 0, said
+    assert "plan: model=little: fetch model school/little at main" in said
+    assert not (tmp_path / "models").exists()
+
+    status, said = program("task=plan", "hw=8gb", *own)  # its config.json alone
+    assert status == 0, said
+    assert "model=auto: little is qwen2 of 6 layers in " in said
+    assert "model.safetensors" not in hub.sent
+
+    status, said = program("task=download", *own)
+    assert status == 0, said
+    assert "model=little: school/little at " in said
+    assert (tmp_path / "models" / "little" / "model.safetensors").is_file()
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    status, said = program("dry_run=true", *own, "hw=cpu")
+    assert status == 0, said
+    assert "model=auto: little is qwen2 of 6 layers in models/little; chat template: tokenizer" in said
+    status, said = program("dry_run=true", "model.hub_id=other/little", "hw=cpu")
+    assert status == 2
+    assert "models/little holds school/little" in said
