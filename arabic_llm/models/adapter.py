@@ -22,10 +22,10 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.errors import CheckpointError, ConfigError
-from arabic_llm.models import adapter_files, adapter_settings, bases, families, finite, load, opening
+from arabic_llm.models import adapter_files, adapter_layers, adapter_settings, bases, finite, load, opening
 from arabic_llm.models.adapter_files import Saved
+from arabic_llm.models.adapter_layers import Targets
 from arabic_llm.models.bases import Base
-from arabic_llm.models.families import ALL_LINEAR
 from arabic_llm.models.load import Head
 from arabic_llm.models.placement import Placement
 
@@ -33,20 +33,10 @@ log = logging.getLogger(__name__)
 _CLASSIFIER = "SEQ_CLS"  # of PEFT's task types
 
 
-def target_modules(adapter: AdapterConfig, model_type: str) -> list[str] | str:
-    """Return the names of the layers that get an adapter: as given, or all linear ones.
-
-    An architecture we do not know is left to PEFT, which then looks at the layers themselves.
-    """
-    if adapter.target_modules != [ALL_LINEAR]:
-        return list(adapter.target_modules)
-    return families.linear_modules(model_type)
-
-
 def attach(model: PreTrainedModel, adapter: AdapterConfig, base: Base, seed: int) -> PreTrainedModel:
     """Return the model with what is to be trained: a new adapter, an earlier one, or all its weights.
 
-    Raises ConfigError when a target module does not exist.
+    Raises ConfigError when a target module does not exist, or cannot have what is set.
     """
     if adapter.method is Method.full:
         return model
@@ -56,16 +46,15 @@ def attach(model: PreTrainedModel, adapter: AdapterConfig, base: Base, seed: int
         _refuse_on_the_head(earlier, "adapter.path")
         cast(earlier, dtype)
         return earlier
-    targets = target_modules(adapter, model.config.model_type)
-    there = sorted(
-        {name.rpartition(".")[2] for name, module in model.named_modules() if _is_linear(module)}
-    )
-    if missing := [name for name in targets if targets != ALL_LINEAR and name not in there]:
+    found = adapter_layers.find(model, adapter.target_modules)
+    if found.parameters and (adapter.dropout or adapter.use_dora):
+        given = "adapter.use_dora=true" if adapter.use_dora else f"adapter.dropout={adapter.dropout}"
         raise ConfigError(
-            f"adapter.target_modules: this model has no '{missing[0]}'; there are: {', '.join(there)}"
+            f"{given}: PEFT has none for routed experts ({found.parameters[0]}); set it to"
+            f" {'false' if adapter.use_dora else 0}, or leave them out of adapter.target_modules"
         )
     set_seed(seed)  # PEFT draws the first matrix
-    adapted = get_peft_model(model, _lora_config(adapter, targets, model))
+    adapted = get_peft_model(model, _lora_config(adapter, found, model))
     _refuse_on_the_head(adapted, "adapter.target_modules")
     cast(adapted, dtype)
     return adapted
@@ -259,18 +248,15 @@ def drawn_anew(model: PreTrainedModel) -> list[str] | None:
     return ["pooler"] if is_there else None
 
 
-def _lora_config(adapter: AdapterConfig, targets: list[str] | str, model: PreTrainedModel) -> LoraConfig:
+def _lora_config(adapter: AdapterConfig, found: Targets, model: PreTrainedModel) -> LoraConfig:
     return LoraConfig(
         r=adapter.rank,
         lora_alpha=adapter.alpha,
         lora_dropout=adapter.dropout,
-        target_modules=targets,
+        target_modules=found.modules,
+        target_parameters=found.parameters or None,
         use_dora=adapter.use_dora,
         use_rslora=adapter.use_rslora,
         task_type=task_type(model),
         modules_to_save=drawn_anew(model),
     )
-
-
-def _is_linear(module: Any) -> bool:
-    return "Linear" in type(module).__name__
