@@ -8,7 +8,7 @@ from typing import Any
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.errors import ConfigError
-from arabic_llm.models import opening
+from arabic_llm.models import opening, text_part
 from arabic_llm.models.families import OTHER, architecture
 
 _SIZES = (
@@ -43,7 +43,7 @@ def check_shape(model: ModelConfig, folder: Path) -> None:
     Raises ConfigError naming the first field that is missing or differs, CheckpointError for no JSON.
     """
     path = folder / CONFIG
-    said = opening.read_object(path)
+    said = text_part.settings(folder, opening.read_object(path), model.architecture.model_type)
     _check_sizes(path, said)
     try:
         found = {**said, **vars(architecture({**said, "name": folder}))}
