@@ -24,33 +24,23 @@ from arabic_llm.config.model import ModelConfig
 from arabic_llm.errors import CheckpointError, ConfigError
 from arabic_llm.models import (
     adapter_files,
+    adapter_layers,
     adapter_settings,
     bases,
-    families,
     finite,
     load,
     new_rows,
     opening,
 )
 from arabic_llm.models.adapter_files import Saved
+from arabic_llm.models.adapter_layers import Targets
 from arabic_llm.models.bases import Base
-from arabic_llm.models.families import ALL_LINEAR
 from arabic_llm.models.load import Head
 from arabic_llm.models.placement import Placement
 from arabic_llm.models.vocabulary import NewTokens
 
 log = logging.getLogger(__name__)
 _CLASSIFIER = "SEQ_CLS"  # of PEFT's task types
-
-
-def target_modules(adapter: AdapterConfig, model_type: str) -> list[str] | str:
-    """Return the names of the layers that get an adapter: as given, or all linear ones.
-
-    An architecture we do not know is left to PEFT, which then looks at the layers themselves.
-    """
-    if adapter.target_modules != [ALL_LINEAR]:
-        return list(adapter.target_modules)
-    return families.linear_modules(model_type)
 
 
 def attach(
@@ -60,7 +50,7 @@ def attach(
 
     A new adapter also trains the rows of new tokens; an earlier one has its own.
 
-    Raises ConfigError when a target module does not exist.
+    Raises ConfigError when a target module does not exist, or cannot have what is set.
     """
     if adapter.method is Method.full:
         return model
@@ -70,18 +60,17 @@ def attach(
         _refuse_on_the_head(earlier, "adapter.path")
         cast(earlier, dtype)
         return earlier
-    targets = target_modules(adapter, model.config.model_type)
-    there = sorted(
-        {name.rpartition(".")[2] for name, module in model.named_modules() if _is_linear(module)}
-    )
-    if missing := [name for name in targets if targets != ALL_LINEAR and name not in there]:
+    found = adapter_layers.find(model, adapter.target_modules)
+    if found.parameters and (adapter.dropout or adapter.use_dora):
+        given = "adapter.use_dora=true" if adapter.use_dora else f"adapter.dropout={adapter.dropout}"
         raise ConfigError(
-            f"adapter.target_modules: this model has no '{missing[0]}'; there are: {', '.join(there)}"
+            f"{given}: PEFT has none for routed experts ({found.parameters[0]}); set it to"
+            f" {'false' if adapter.use_dora else 0}, or leave them out of adapter.target_modules"
         )
     if new is not None:
         new_rows.make(model, new)
     set_seed(seed)  # PEFT draws the first matrix
-    adapted = get_peft_model(model, _lora_config(adapter, targets, model, new))
+    adapted = get_peft_model(model, _lora_config(adapter, found, model, new))
     if new is not None:
         new_rows.settle(adapted)
     _refuse_on_the_head(adapted, "adapter.target_modules")
@@ -282,20 +271,17 @@ def drawn_anew(model: PreTrainedModel) -> list[str] | None:
 
 
 def _lora_config(
-    adapter: AdapterConfig, targets: list[str] | str, model: PreTrainedModel, new: NewTokens | None
+    adapter: AdapterConfig, found: Targets, model: PreTrainedModel, new: NewTokens | None
 ) -> LoraConfig:
     return LoraConfig(
         r=adapter.rank,
         lora_alpha=adapter.alpha,
         lora_dropout=adapter.dropout,
-        target_modules=targets,
+        target_modules=found.modules,
+        target_parameters=found.parameters or None,
         use_dora=adapter.use_dora,
         use_rslora=adapter.use_rslora,
         task_type=task_type(model),
         modules_to_save=drawn_anew(model),
         trainable_token_indices=None if new is None else new_rows.indices(model, new.ids),
     )
-
-
-def _is_linear(module: Any) -> bool:
-    return "Linear" in type(module).__name__

@@ -24,7 +24,7 @@ from transformers.utils import logging
 from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
 from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.errors import CheckpointError
-from arabic_llm.models import opening
+from arabic_llm.models import opening, text_part
 from arabic_llm.models.bases import Base
 from arabic_llm.models.folders import check_shape
 from arabic_llm.models.placement import Placement
@@ -69,6 +69,7 @@ def base_model(
             None if head is None else [*HEADS, "pooler.dense"]
         )  # no file holds them: nothing to quantise
         options["quantization_config"] = nf4(placement.dtype, drawn_anew)
+    options |= text_part.options(base.folder, model.architecture.model_type)
     with _bar_if_large(base.folder), opening.opened(base.folder):
         loaded: PreTrainedModel
         loaded, found = auto_class.from_pretrained(
@@ -79,6 +80,7 @@ def base_model(
             trust_remote_code=False,
             **options,
         )
+    found["unexpected_keys"] = text_part.unused(found["unexpected_keys"], loaded, options)
     _refuse_strays((model.name, base.folder), found, loaded, head)
     refuse_other(model.architecture, loaded.config)
     if placement.device == "cpu":

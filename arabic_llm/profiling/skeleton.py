@@ -20,12 +20,12 @@ from transformers import (
     AutoModelForSequenceClassification,
     PreTrainedModel,
 )
+from transformers.pytorch_utils import Conv1D
 
 from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.memory import weights
 from arabic_llm.memory.workload import Attention, Objective, Workload
-from arabic_llm.models import adapter, families, load, new_rows
-from arabic_llm.models.families import ALL_LINEAR
+from arabic_llm.models import adapter, adapter_layers, families, load, new_rows
 from arabic_llm.models.shape import to_transformers
 
 ATTENTION_KINDS = ("chunked_attention", "full_attention", "sliding_attention")  # which a mask tells apart
@@ -113,15 +113,14 @@ def masks(config: Any, make: Callable[[], torch.Tensor | None]) -> Any:
 
 
 def _adapted(model: PreTrainedModel, work: Workload) -> PreTrainedModel:
-    targets: list[str] | str = list(work.target_modules)
-    if targets == [ALL_LINEAR]:
-        targets = families.linear_modules(work.architecture.model_type)
+    found = adapter_layers.find(model, work.target_modules)
     config = LoraConfig(
         r=work.rank,
         lora_alpha=work.rank,
         lora_dropout=work.dropout,
         use_dora=work.dora,
-        target_modules=targets,
+        target_modules=found.modules,
+        target_parameters=found.parameters or None,
         task_type=adapter.task_type(model),
         modules_to_save=adapter.drawn_anew(model),
         trainable_token_indices=_new_rows(model, work),
@@ -148,11 +147,14 @@ def _quantise(model: PreTrainedModel, work: Workload) -> None:
         "pooler.dense",
     )  # what no file holds is drawn in 16 bits
     for name, module in list(model.named_modules()):
-        if not isinstance(module, nn.Linear) or name.endswith(kept):
+        if not isinstance(module, (nn.Linear, Conv1D)) or name.endswith(kept):
             continue
-        count = module.in_features * module.out_features
+        outputs, inputs = (
+            module.weight.shape if isinstance(module, nn.Linear) else module.weight.shape[::-1]
+        )
+        count = inputs * outputs
         four_bit = Linear4bit(  # type: ignore[no-untyped-call]
-            *(module.in_features, module.out_features, module.bias is not None),
+            *(inputs, outputs, module.bias is not None),
             compute_dtype=compute,
             compress_statistics=work.double_quant,
             quant_type="nf4",
@@ -160,7 +162,7 @@ def _quantise(model: PreTrainedModel, work: Workload) -> None:
         four_bit.weight = Params4bit(
             torch.empty((count + 1) // 2, 1, dtype=torch.uint8),
             requires_grad=False,
-            quant_state=_quant_state(module, work.double_quant, compute),
+            quant_state=_quant_state(torch.Size((outputs, inputs)), work.double_quant, compute),
             compress_statistics=work.double_quant,
             quant_type="nf4",
             bnb_quantized=True,
@@ -172,10 +174,10 @@ def _quantise(model: PreTrainedModel, work: Workload) -> None:
     model.is_loaded_in_4bit = True  # PEFT looks for it
 
 
-def _quant_state(module: nn.Linear, nested: bool, compute: torch.dtype) -> QuantState:
-    blocks = -(-module.weight.numel() // _BLOCK)
+def _quant_state(shape: torch.Size, nested: bool, compute: torch.dtype) -> QuantState:
+    blocks = -(-shape.numel() // _BLOCK)
     options: dict[str, Any] = {
-        "shape": module.weight.shape,
+        "shape": shape,
         "code": torch.empty(16),
         "blocksize": _BLOCK,
         "quant_type": "nf4",

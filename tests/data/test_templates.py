@@ -307,9 +307,9 @@ def test_what_a_row_masks_before_each_answer_is_what_is_asked_byte_for_byte(temp
 def test_qwen3_thinks_neither_in_what_is_taught_nor_in_what_is_asked():
     codec = codec_of(MODELS["qwen3"])
     thought = Message("assistant", "<think>\nفكرة\n</think>\n\nالقاهرة")
-    why = "the chat template refuses it: an answer with a thought (<think>) has no place where thinking is off"
+    why = "the chat template refuses it: an answer with a thought (<think>) has no place where thinking is"
     assert chat.encode(codec, Row("r", (TURNS[0], thought)), 1000, Overflow.drop) == (
-        f"{why}; take the thought out"
+        f"{why} off; take the thought out"
     )
     assert all("<think>" not in text for half in LEARNED["qwen3"] for text in half)
     thinking = published_writes("qwen3", "qwen3", TURNS[:1], add_generation_prompt=True)

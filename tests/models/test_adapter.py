@@ -62,7 +62,7 @@ def test_a_target_that_does_not_exist_names_those_that_do():
     ],
 )
 def test_architectures_without_weights_here_have_their_own_names(model_type, names):
-    assert adapter.target_modules(compose_config().adapter, model_type) == names
+    assert families.linear_modules(model_type) == names
 
 
 @pytest.fixture

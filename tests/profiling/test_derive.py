@@ -17,7 +17,7 @@ from arabic_llm.profiling import derive, training_rehearsal
 FILES = sorted(paths.CONF.glob("model/*.yaml"))
 CAUSAL = [path.stem for path in FILES if "kind: masked" not in path.read_text(encoding="utf-8")]
 SHAPES = {name: model_config(name).architecture for name in CAUSAL}
-# Each shape once, where a closed form speaks of it; what has none is rehearsed, and compared in test_depth.py.
+# Each shape once, where a closed form speaks of it; what has none is rehearsed (test_depth.py).
 COUNTED = {name: a for name, a in SHAPES.items() if families.closed_form(a) is not None}
 MODELS = list({str(replace(a, other={})): name for name, a in COUNTED.items()}.values())
 # tokens, batch, rank, dropout, checkpointing, nf4; benchmarks/memory_closed_form.py goes further

@@ -1,0 +1,211 @@
+"""Any causal model: an adapter is on every linear layer of its text, learns, and comes back as it was."""
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, set_seed
+from transformers.pytorch_utils import Conv1D
+
+from arabic_llm.config.adapter import AdapterConfig
+from arabic_llm.config.hw import Precision
+from arabic_llm.errors import ConfigError
+from arabic_llm.models import adapter, load
+from arabic_llm.models.bases import Base
+
+SMALL = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "vocab_size": 96,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+SEEN = {"max_position_embeddings": 64}
+ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
+GATED = ATTENTION | {"gate_proj", "up_proj", "down_proj"}
+FUSED = {"gate_up_proj", "down_proj"}
+FOUR = {"query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"}
+MAMBA = {"in_proj_qkv", "in_proj_z", "in_proj_a", "in_proj_b", "out_proj"}
+FEW_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+# model_type -> (the layers that get an adapter, fields beside SMALL)
+TYPES = {
+    "llama": (GATED, {}),
+    "mistral": (GATED, {"sliding_window": 4}),
+    "qwen2": (GATED, {}),
+    "qwen3": (GATED, {}),
+    "gemma2": (GATED, {"sliding_window": 4}),
+    "gemma3_text": (GATED, {"sliding_window": 4, "sliding_window_pattern": 2}),
+    "smollm3": (GATED, {}),
+    "glm": (ATTENTION | FUSED, {}),
+    "glm4": (ATTENTION | FUSED, {}),
+    "phi3": ({"qkv_proj", "o_proj"} | FUSED, {}),
+    "jais2": (ATTENTION | {"up_proj", "down_proj"}, {}),
+    "gpt_neox": (FOUR, {}),
+    "bloom": (FOUR, {}),
+    "falcon": (FOUR, {"head_dim": None}),
+    "gpt2": ({"c_attn", "c_proj", "c_fc"}, {"n_inner": 48}),
+    "mixtral": (ATTENTION, {"num_local_experts": 4}),
+    "qwen3_moe": (ATTENTION, FEW_EXPERTS),
+    "qwen2_moe": (GATED, FEW_EXPERTS | {"shared_expert_intermediate_size": 16}),
+    "gpt_oss": (ATTENTION, {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "qwen3_5_text": (
+        GATED | MAMBA,
+        {
+            "layer_types": ["linear_attention", "full_attention"],
+            **{"linear_num_key_heads": 2, "linear_num_value_heads": 4},
+            **{"linear_key_head_dim": 8, "linear_value_head_dim": 8},
+        },
+    ),
+    "gemma4_text": (
+        GATED | {"per_layer_input_gate", "per_layer_projection", "per_layer_model_projection"},
+        {
+            "layer_types": ["sliding_attention", "full_attention"],
+            **{"vocab_size_per_layer_input": 96, "hidden_size_per_layer_input": 8},
+            **{"global_head_dim": 8, "num_kv_shared_layers": 0},
+        },
+    ),
+}
+LINEAR = (torch.nn.Linear, Conv1D)
+NEVER = ("lm_head", "embed_out", "gate", "shared_expert_gate")
+BASE = Base(None, "")
+
+
+def built(model_type):
+    fields = {**SMALL, **SEEN, **TYPES[model_type][1]}
+    config = AutoConfig.for_model(model_type, **{k: v for k, v in fields.items() if v is not None})
+    set_seed(1)
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+
+
+def lora(*target_modules, dropout=0.0):
+    return AdapterConfig(
+        "lora",
+        **{"rank": 4, "alpha": 8, "dropout": dropout, "dtype": Precision.float32},
+        target_modules=list(target_modules or ["all-linear"]),
+    )
+
+
+def adapted(model):
+    """Return the names of the layers that have an adapter."""
+    names = (name for name, p in model.named_parameters() if p.requires_grad)
+    return {name.split(".lora_")[0].removeprefix("base_model.model.") for name in names}
+
+
+def linear(model):
+    """Return the linear layers of a model, by their class."""
+    return {
+        n for n, m in model.named_modules() if isinstance(m, LINEAR) and n.rpartition(".")[2] not in NEVER
+    }
+
+
+def step(model, ids, optimizer):
+    loss = model(input_ids=ids, labels=ids).loss
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
+
+
+def learns_and_comes_back(tuned, again, folder, tokenizer):
+    """Train an adapter a little, save it, and put it on the same base again."""
+    ids = torch.arange(40).reshape(2, 20) % 5 + 3
+
+    def says(model):
+        with torch.no_grad():
+            return model.eval()(input_ids=ids).logits
+
+    optimizer = torch.optim.AdamW([p for p in tuned.parameters() if p.requires_grad], lr=1e-2)
+    losses = [step(tuned.train(), ids, optimizer) for _ in range(8)]
+    assert losses[-1] < losses[0] - 0.1, losses
+    adapter.save(tuned, tokenizer, folder, {})
+    before = says(again)
+    after = says(adapter.with_adapter(again, folder, BASE))
+    assert torch.equal(after, says(tuned))
+    assert not torch.equal(after, before)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_an_adapter_is_on_every_linear_layer_learns_and_comes_back(model_type, tmp_path, tiny_codec):
+    expected, _ = TYPES[model_type]
+    base = built(model_type)
+    every = linear(base)
+    tuned = adapter.attach(base, lora(), BASE, 1)
+    assert adapted(tuned) == every
+    assert {name.rpartition(".")[2] for name in every} == expected
+    learns_and_comes_back(tuned, built(model_type), tmp_path / "adapter", tiny_codec.tokenizer)
+
+
+@pytest.mark.parametrize("model_type", ["mixtral", "qwen3_moe"])
+def test_routed_experts_have_an_adapter_where_they_are_asked_for(model_type, tmp_path, tiny_codec):
+    asked = ("all-linear", "experts.gate_up_proj", "experts.down_proj")
+    tuned = adapter.attach(built(model_type), lora(*asked), BASE, 1)
+    assert {name.rpartition("layers.0.")[2] for name in adapted(tuned) if "layers.0" in name} > {
+        f"self_attn.{name}" for name in ATTENTION
+    }
+    assert any("experts" in name for name in adapted(tuned))
+    learns_and_comes_back(tuned, built(model_type), tmp_path / "adapter", tiny_codec.tokenizer)
+    with pytest.raises(ConfigError, match=r"adapter.dropout=0.05: PEFT has none for routed experts"):
+        adapter.attach(built(model_type), lora(*asked, dropout=0.05), BASE, 1)
+
+
+def test_layers_that_peft_takes_for_experts_are_left_out_and_named(caplog):
+    caplog.set_level("INFO")
+    config = AutoConfig.for_model("glm4_moe", **SMALL, **SEEN, n_routed_experts=4, moe_intermediate_size=16)
+    model = AutoModelForCausalLM.from_config(config)
+    assert {name.rpartition(".")[2] for name in linear(model)} == GATED  # the first layer has no experts
+    tuned = adapter.attach(model, lora(), BASE, 1)
+    assert {name.rpartition(".")[2] for name in adapted(tuned)} == ATTENTION
+    (said,) = (record.getMessage() for record in caplog.records if "experts" in record.getMessage())
+    assert said == (
+        "adapter: none on mlp.gate_proj, mlp.up_proj, mlp.down_proj, shared_experts.gate_proj,"
+        " shared_experts.up_proj, shared_experts.down_proj: PEFT takes their names for those of routed"
+        " experts"
+    )
+
+
+@pytest.mark.parametrize("name", ["shared_expert_gate", "gate"])
+def test_a_router_is_never_adapted(name):
+    with pytest.raises(ConfigError, match=r"^adapter.target_modules: "):
+        adapter.attach(built("qwen2_moe"), lora("q_proj", name), BASE, 1)
+
+
+def test_a_tower_of_vision_has_no_adapter():
+    text = {**SMALL, **SEEN, "model_type": "gemma3_text"}
+    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model(
+        "gemma3", text_config=text, vision_config={**vision, "image_size": 28, "patch_size": 14}
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    assert any("vision_tower" in name and name.endswith("q_proj") for name in linear(model))
+    with pytest.raises(ConfigError, match="no 'out_proj'"):  # which the tower alone has
+        adapter.attach(model, lora("q_proj", "out_proj"), BASE, 1)
+    for wanted in ((), ("q_proj", "down_proj")):
+        found = adapted(adapter.attach(AutoModelForCausalLM.from_config(config), lora(*wanted), BASE, 1))
+        assert {name.rpartition(".")[2] for name in found} == (set(wanted) or GATED)
+        assert all("language_model.layers" in name for name in found)
+
+
+@pytest.mark.parametrize(
+    "model_type", ["phi3", "glm4", "gpt_neox", "gpt2", "mixtral", "qwen3_5_text", "gemma4_text", "jais2"]
+)
+def test_layers_in_four_bits_have_an_adapter_too(model_type, tmp_path, tiny_codec):
+    built(model_type).save_pretrained(tmp_path / "base")
+
+    def in_four_bits():
+        quantized = load.nf4(torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(
+            tmp_path / "base", quantization_config=quantized, dtype=torch.float32
+        )
+        load._never_repack(model)  # as base_model does on a CPU
+        return model
+
+    base = in_four_bits()
+    four_bits = {name for name, m in base.named_modules() if type(m).__name__ == "Linear4bit"}
+    every = linear(base)
+    tuned = adapter.attach(base, lora(), BASE, 1)
+    assert adapted(tuned) == every
+    assert four_bits == every
+    learns_and_comes_back(tuned, in_four_bits(), tmp_path / "adapter", tiny_codec.tokenizer)
