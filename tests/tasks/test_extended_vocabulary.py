@@ -64,6 +64,8 @@ def test_both_sides_are_judged_and_compared(study):
     )
     assert base["model"]["files"] == tuned["model"]["files"]
     assert tuned["model"]["trained"]
+    memory = files.read_json(study / "mine" / "evaluation" / "tuned" / "memory.json")
+    assert memory["predicted"] == pytest.approx(memory["measured"], rel=0.05)
 
 
 def test_the_adapter_carries_its_tokens(study):
