@@ -9,6 +9,8 @@ from omegaconf import MISSING
 
 from arabic_llm.config.hw import Precision
 
+_MOST_NEW_TOKENS = 2**16  # half of what a vocabulary of many languages has
+
 
 class Method(Enum):
     """What training changes."""
@@ -77,9 +79,10 @@ class AdapterConfig:
             )
 
     def _refuse_new_tokens(self) -> None:
-        if self.extend_vocabulary < 0:
+        if not 0 <= self.extend_vocabulary <= _MOST_NEW_TOKENS:
             raise ValueError(
-                f"adapter.extend_vocabulary must not be negative ({self.extend_vocabulary}); 0: no tokens"
+                f"adapter.extend_vocabulary must be between 0 and {_MOST_NEW_TOKENS:,}, not"
+                f" {self.extend_vocabulary:,}"
             )
         if not self.extend_vocabulary:
             return

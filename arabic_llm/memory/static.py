@@ -22,10 +22,14 @@ def weights_held(work: Workload) -> tuple[float, float]:
     counts = _count(work)
     each = BYTES[work.weights]
     away = weights.embedding_parameters(work.architecture) if work.embedding_on_host else 0
+    before = each * weights.new_rows(
+        work.architecture, work.new_tokens
+    )  # rows as they were, which PEFT keeps
     if not work.nf4:
-        return 0.0, blocks({each * size: n for size, n in _own_tensors(work).items()}) - away * each
+        own = blocks({each * size: n for size, n in _own_tensors(work).items()})
+        return 0.0, own + before - away * each
     scale = weights.NF4_BYTES if work.double_quant else 0.5 + 4 / 64
-    return counts.linear * scale, float((counts.embedding - away + counts.other) * each)
+    return counts.linear * scale, float((counts.embedding - away + counts.other) * each + before)
 
 
 def precision(work: Workload) -> Precision:

@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import yaml
+from omegaconf import MISSING
 
 from arabic_llm.config import paths
 from arabic_llm.config.hw import GIB, HardwareConfig, Precision

@@ -19,17 +19,6 @@ _NAMES = {
 }
 
 
-def settings(folder: Path, said: Mapping[str, Any], model_type: str) -> dict[str, Any]:
-    """Return what config.json says of a model: of its text alone, where that is what is wanted of it.
-
-    What its text leaves out is as transformers' class fills it in. Raises CheckpointError.
-    """
-    if not _is_part(said, model_type):
-        return dict(said)
-    filled: dict[str, Any] = _config(folder).to_dict()
-    return filled
-
-
 def options(folder: Path, model_type: str) -> dict[str, Any]:
     """Return what transformers' from_pretrained needs to load the text alone; nothing for what is alone.
 

@@ -17,6 +17,7 @@ from arabic_llm.config.task import PreferenceConfig
 from arabic_llm.data.preparing import held_out, sources
 from arabic_llm.data.tokens import chat, lint, token_rows
 from arabic_llm.data.tokens.chat import TokenRow
+from arabic_llm.errors import ConfigError
 from arabic_llm.models import adapter, bases, load, placement, vocabulary
 from arabic_llm.models.bases import Base
 from arabic_llm.models.load import Head
@@ -128,7 +129,12 @@ def adapted(
     head: Head | None = None,
     new: NewTokens | None = None,
 ) -> PreTrainedModel:
-    """Return the base model with what is trained on it. Raises HardwareError where memory is short."""
+    """Return the base model with what is trained on it, also rows of new tokens.
+
+    Raises HardwareError where memory is short, ConfigError for new tokens that would be shared out.
+    """
+    if new is not None and place.fsdp:
+        raise ConfigError("hw.fsdp: rows of new tokens are not shared out over cards; set hw.fsdp=false")
     with placement.enough_memory(f"reading the weights of {config.model.name}", "take a smaller model"):
         model = load.base_model(config.model, base, config.adapter, place, head)
     return adapter.attach(model, config.adapter, base, config.seed, new)

@@ -13,7 +13,7 @@ from arabic_llm.config.model import ModelKind
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import Optimizer, PlanConfig
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.memory import suggestions, training_peak, wording
+from arabic_llm.memory import suggestions, training_peak, weights, wording
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory.static import BYTES
 from arabic_llm.memory.training_plan import Ask, Plan
@@ -152,12 +152,26 @@ def of_a_step(chosen: Plan, config: RunConfig) -> list[str]:
         f"gradient checkpointing {'on' if chosen.checkpointing else 'off'},"
         f" {kernels[chosen.work.attention]} attention, {_places(chosen)}",
         *several,
+        *_new_tokens(chosen),
         *bound(chosen),
     ]
 
 
 def _objective(config: RunConfig) -> Objective:
     return Objective[config.task.of.name] if isinstance(config.task, PlanConfig) else Objective.sft
+
+
+def _new_tokens(chosen: Plan) -> list[str]:
+    """Return what new tokens take, where there are any."""
+    work = chosen.work
+    if not work.new_tokens:
+        return []
+    rows = weights.new_rows(work.architecture, work.new_tokens)
+    table = weights.embedding_parameters(work.architecture) * BYTES[Precision.float32] / MIB
+    return [
+        f"up to {work.new_tokens:,} new tokens: rows of {rows / 1e6:,.2f} M numbers are trained in float32;"
+        f" for them the head's gradient is made whole in every pass ({table:,.0f} MiB)"
+    ]
 
 
 def bound(chosen: Plan) -> list[str]:
