@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,9 +27,11 @@ from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 from huggingface_hub.utils.sha import git_hash
 
 from arabic_llm import files
+from arabic_llm.errors import ConfigError, UserError
 
 StrictSettingsError = StrictDataclassError  # a setting of the wrong type, in transformers' configurations
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TOKEN = "HF_TOKEN"  # noqa: S105 (where it stands, not what it is)
 _TIMEOUT_SECONDS = 10
 SHA256_LENGTH = 64
 _UNAUTHORIZED, _FORBIDDEN, _TOO_MANY_REQUESTS, _SERVER_ERROR = 401, 403, 429, 500
@@ -55,6 +58,10 @@ class RemoteFile:
 
 class UnreachableError(Exception):
     """Neither the hub's cache nor the network has the files; the message says why, or is empty."""
+
+
+class NotTakenError(UserError):
+    """The hub does not take what was to be uploaded."""
 
 
 def snapshot(repository: Repository, is_whole: Callable[[Path], bool], *, network: bool) -> Path:
@@ -229,3 +236,33 @@ def _why(reason: Exception | None) -> str:
     else:
         said = ""
     return said
+
+
+def refuse_without_token() -> None:
+    """Refuse to upload without a token in the environment. Raises ConfigError, which does not say it."""
+    if not os.environ.get(_TOKEN):
+        raise ConfigError(
+            f"task.push: the hub takes files only with a token: {_TOKEN}=... in the environment, one that"
+            " may write (https://huggingface.co/settings/tokens)"
+        )
+
+
+def push(folder: Path, name: str) -> str:
+    """Upload a folder into a private repository of that name, made if it is not there; say where it is.
+
+    Raises NotTakenError where the hub does not take it.
+    """
+    refuse_without_token()
+    api = HfApi(token=os.environ[_TOKEN])
+    try:
+        with _answered():
+            api.create_repo(name, private=True, exist_ok=True)
+            commit = api.upload_folder(
+                repo_id=name,
+                folder_path=folder,
+                ignore_patterns=[files.SEAL, "proof.json"],
+                commit_message="Upload a model exported by arabic-llm",
+            )
+    except UnreachableError as error:
+        raise NotTakenError(f"task.push={name}: {error}; what was exported stays in {folder}") from error
+    return f"on the hub: {api.endpoint}/{name} (private until you open it there), {str(commit.oid)[:7]}"

@@ -1,4 +1,4 @@
-"""An adapter merged one tensor at a time is what PEFT computes beside its base, in every kind of adapter."""
+"""An adapter merged one tensor at a time is what PEFT computes beside its base, whatever its kind."""
 
 import json
 import re
@@ -102,7 +102,7 @@ def test_weights_are_written_into_files_of_a_size_with_an_index(tmp_path):
     index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
     assert set(index["weight_map"].values()) == {path.name for path in parts}
     assert index["metadata"]["total_size"] == sum(kind.num_bytes for kind in merged.of.values())
-    assert [path.name for path in parts][0] == f"model-00001-of-{len(parts):05}.safetensors"
+    assert parts[0].name == f"model-00001-of-{len(parts):05}.safetensors"
     again = tensor_files.Weights(tmp_path)
     for name in merged.of:
         assert torch.equal(again.read(name), merged.read(name))
