@@ -20,7 +20,7 @@ from arabic_llm.config.task import GgufType
 from arabic_llm.data.tokens.chat import Codec
 from arabic_llm.errors import ConfigError
 from arabic_llm.export import beside_weights, gguf_shape, gguf_vocabulary
-from arabic_llm.export.gguf_vocabulary import Vocabulary
+from arabic_llm.export.gguf_vocabulary import GgufVocabulary
 from arabic_llm.export.merging import Merged
 from arabic_llm.models import opening
 
@@ -36,7 +36,7 @@ class GgufModel:
     config: PretrainedConfig
     merged: Merged
     codec: Codec
-    vocabulary: Vocabulary
+    vocabulary: GgufVocabulary
     base: Path
 
 

@@ -28,7 +28,7 @@ _LAST = -1e6  # score of what no merge makes
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class GgufVocabulary:
     """The tokens of a model, and how texts become them."""
 
     model: str  # gpt2: merges of bytes; llama: SentencePiece's, by their scores
@@ -41,7 +41,7 @@ class Vocabulary:
     composes: bool = False  # the tokenizer composes letters and marks (NFC), which llama.cpp does not
 
 
-def vocabulary(tokenizer: PreTrainedTokenizerBase, size: int) -> Vocabulary:
+def vocabulary(tokenizer: PreTrainedTokenizerBase, size: int) -> GgufVocabulary:
     """Return the vocabulary of a model with a table of `size` rows.
 
     Raises ConfigError naming what of the tokenizer no GGUF file can say.
@@ -55,9 +55,9 @@ def vocabulary(tokenizer: PreTrainedTokenizerBase, size: int) -> Vocabulary:
     if model.get("byte_fallback"):
         adds_space = _space_of_pieces(rules)
         scores = _scores(tokens, model["merges"])
-        return Vocabulary("llama", "default", tokens, types, scores=scores, adds_space=adds_space)
+        return GgufVocabulary("llama", "default", tokens, types, scores=scores, adds_space=adds_space)
     composes = _composes(rules)
-    return Vocabulary("gpt2", _split_of_bytes(rules), tokens, types, merges, composes=composes)
+    return GgufVocabulary("gpt2", _split_of_bytes(rules), tokens, types, merges, composes=composes)
 
 
 def opens_with(tokenizer: PreTrainedTokenizerBase) -> bool:
