@@ -188,7 +188,7 @@ COMPARE = ("task=compare", *COMPARED)
         (("task=pretrain", "model.learning_rate=1e-5"), r"beside task\.learning_rate=0\.002"),
         (
             ("task=prepare", "model.chat_template=chatml"),
-            "with task=prepare; task=classify, task=evaluate,",
+            "with task=prepare; task=classify, task=dpo, task=evaluate,",
         ),
         (("adapter=full", "adapter.use_dora=true"), "with adapter=full"),
         (("adapter=full", "adapter.target_modules=[q_proj]"), "with adapter=full"),
@@ -202,7 +202,7 @@ COMPARE = ("task=compare", *COMPARED)
         ),
         (
             ("task=evaluate", "adapter.rank=8"),
-            "with task=evaluate; task=classify, task=sft, task=study would",
+            "with task=evaluate; task=classify, task=dpo, task=orpo, task=sft, task=study would",
         ),
         (
             ("task=evaluate", "adapter={rank: 8, alpha: 2}"),
@@ -210,7 +210,10 @@ COMPARE = ("task=compare", *COMPARED)
         ),
         (("task=pretrain", "adapter.quantization=nf4"), "with task=pretrain"),
         *(
-            ((f"task={name}", "adapter.extend_vocabulary=9"), f"with task={name}; task=inspect, task=sft, ")
+            (
+                (f"task={name}", "adapter.extend_vocabulary=9"),
+                f"with task={name}; task=dpo, task=inspect, task=orpo, task=sft, ",
+            )
             for name in ("classify", "evaluate", "pretrain", "prepare", "robustness")
         ),
         (

@@ -27,7 +27,14 @@ from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError
 from arabic_llm.models.placement import Placement, micro_batch
 from arabic_llm.tracking import Tracker
-from arabic_llm.training import batches, callbacks, checkpoint, held_out_budget, reference, schedule
+from arabic_llm.training import (
+    batches,
+    callbacks,
+    checkpoint,
+    held_out_budget,
+    reference_log_probs,
+    schedule,
+)
 from arabic_llm.training.held_out_budget import Texts, no_texts
 from arabic_llm.training.held_out_loss import Drift
 from arabic_llm.training.observer import Nobody, Observer
@@ -178,7 +185,7 @@ def train(
         if material.reference is not None:
             with calm.measuring(0):
                 pairs = [*material.train, *material.dev]
-                trainer.reference_N2 = reference.log_probs(
+                trainer.reference_N2 = reference_log_probs.log_probs(
                     trainer.nats, pairs, material.reference, calm.heed
                 )
         trainer.train(resume_from_checkpoint=str(last) if last else None)

@@ -26,7 +26,7 @@ from arabic_llm.models.vocabulary import NewTokens
 from arabic_llm.profiling import training_fit, training_memory
 from arabic_llm.profiling.training_fit import TrainingFit
 from arabic_llm.tracking import Tracker
-from arabic_llm.training import checkpoint, held_out_loss, preference_losses, reference, sft
+from arabic_llm.training import checkpoint, held_out_loss, preference_losses, reference_log_probs, sft
 from arabic_llm.training.sft import Outcome, Run
 from arabic_llm.workflows import new_tokens, settings, training_rows
 
@@ -119,7 +119,7 @@ def _reference(config: RunConfig, place: Placement, pairs: list[TokenRow]) -> Pa
         "precision": place.precision,
         "device": place.device,
     }
-    return reference.path(cache, what, pairs)
+    return reference_log_probs.path(cache, what, pairs)
 
 
 def adapted(

@@ -88,7 +88,7 @@ def test_qwen2_7b_does_not_fit_4_gb_and_what_would_is_said():
     assert best.parts.weights_4bit / 2**20 == pytest.approx(3210, abs=1)
     assert best.parts.weights_kept / 2**20 == pytest.approx(1039.5, abs=2)
     assert lines[0].startswith("it does not fit: 1.")
-    assert any("model=gemma2_2b" in line for line in lines)
+    assert any("model=llama3_2_3b" in line for line in lines)
     assert any("hw=8gb" in line for line in lines)
 
 
@@ -136,11 +136,10 @@ def test_every_way_out_when_copied_is_a_run_that_fits(program, tmp_path, typed):
 
 
 def test_what_does_not_fit_of_pairs_is_run_with_what_would(program):
-    typed = ("task=plan", "task.of=orpo", "model=llama3_8b", "adapter=qlora", "hw=8gb")
+    typed = ("task=plan", "task.of=orpo", "model=llama3_8b", "adapter=qlora", "hw=4gb")
     status, said = program(*typed)
     assert status == 0
     assert "16 pairs of answers" in said
-    assert "\nlogits (a tile of them)" in said
     commands = [line for line in said.splitlines() if "-m arabic_llm.run" in line]
     assert commands
     for command in commands:

@@ -21,7 +21,7 @@ from arabic_llm.data.tokens import chat, lint, token_rows
 from arabic_llm.models import adapter, bases, load, placement, tokenization
 from arabic_llm.profiling import training_memory
 from arabic_llm.tracking import NoTracker
-from arabic_llm.training import preference_losses, reference, sft
+from arabic_llm.training import preference_losses, reference_log_probs, sft
 from arabic_llm.training.observer import Nobody, Observer
 from arabic_llm.training.preference_losses import Pairs
 
@@ -61,7 +61,7 @@ class Lab:
     def train(self, directory: Path, kept: Path | None = None, observer: Observer | None = None):
         rows_hash = token_rows.data_hash(self.train_rows)
         if preference_losses.needs_reference(self.config.task):
-            kept = kept or reference.path(directory, {}, [*self.train_rows, *self.dev_rows])
+            kept = kept or reference_log_probs.path(directory, {}, [*self.train_rows, *self.dev_rows])
         material = sft.Material(self.train_rows, self.dev_rows, rows_hash, Mix(), reference=kept)
         run = sft.Run(directory / "training", self.config.seed, NoTracker(), observer or Nobody())
         return sft.train(self.model, self.codec.tokenizer, material, self.config.task, self.place, run)
@@ -274,9 +274,15 @@ def test_the_reference_knows_nothing_of_what_is_trained(preferred):
     folder, _, _ = preferred
     one, other = Lab(), Lab("adapter.rank=4", "adapter.alpha=8", "seed=3")
     every = [[*lab.train_rows, *lab.dev_rows] for lab in (one, other)]
-    assert reference.path(folder, {}, every[0]) == reference.path(folder, {}, every[1][::-1])
-    assert reference.path(folder, {}, every[0]) != reference.path(folder, {"base": "x"}, every[0])
-    assert reference.path(folder, {}, every[0]) != reference.path(folder, {}, every[0][1:])
+    assert reference_log_probs.path(folder, {}, every[0]) == reference_log_probs.path(
+        folder, {}, every[1][::-1]
+    )
+    assert reference_log_probs.path(folder, {}, every[0]) != reference_log_probs.path(
+        folder, {"base": "x"}, every[0]
+    )
+    assert reference_log_probs.path(folder, {}, every[0]) != reference_log_probs.path(
+        folder, {}, every[0][1:]
+    )
 
 
 def test_a_run_that_was_cut_goes_on_to_the_same_bits(preferred, tmp_path):

@@ -21,7 +21,7 @@ from arabic_llm.config.fingerprint import code_hash, fingerprint
 from arabic_llm.data.tokens.chat import TokenRow
 
 Nats = Callable[[Sequence[TokenRow], Callable[[int], None]], NDArray[Any]]  # GuardedTrainer.nats
-_CODE = ("training/reference.py", "training/trainer.py")
+_CODE = ("training/reference_log_probs.py", "training/trainer.py")
 
 
 def path(cache_dir: Path, what: dict[str, Any], pairs: Sequence[TokenRow]) -> Path:
