@@ -13,7 +13,7 @@ from arabic_llm.data.reading.records import shown
 from arabic_llm.data.tokens.chat import Codec
 from arabic_llm.errors import ModelError
 from arabic_llm.export import beside_weights, llama_cpp, probes
-from arabic_llm.export.llama_cpp import Replies, Prompts
+from arabic_llm.export.llama_cpp import Prompts, Replies
 
 Gaps = Callable[
     [list[int], list[int]], list[float]

@@ -21,7 +21,10 @@ from arabic_llm.config.fingerprint import code_hash, fingerprint
 from arabic_llm.data.tokens.chat import TokenRow
 
 Nats = Callable[[Sequence[TokenRow], Callable[[int], None]], NDArray[Any]]  # GuardedTrainer.nats
-_CODE = ("training/reference_log_probs.py", "training/trainer.py")
+_CODE = tuple(
+    f"training/{name}.py"
+    for name in ("reference_log_probs", "trainer", "batches", "answer_head", "tiled_head")
+)
 
 
 def path(cache_dir: Path, what: dict[str, Any], pairs: Sequence[TokenRow]) -> Path:

@@ -71,9 +71,7 @@ class Material:
     hash: str
     mix: Mix
     held_out: Texts = no_texts
-    reference: Path | None = (
-        None  # where a reference's log-probabilities of pairs are kept, if one is asked
-    )
+    reference: Path | None = None  # file of the reference's log-probabilities; none: no loss reads them
 
     @property
     def is_labelled(self) -> bool:
