@@ -408,6 +408,8 @@ def test_a_reply_may_have_words_around_its_json_and_may_agree():
         ("https://user:secret@host/v1", "qwen", "ARABIC_LLM_JUDGE_KEY"),
         ("https://host/v1?key=secret", "qwen", "ARABIC_LLM_JUDGE_KEY"),
         ("https://host/v1#secret", "qwen", "ARABIC_LLM_JUDGE_KEY"),
+        ("https://host/v1;secret", "qwen", "ARABIC_LLM_JUDGE_KEY"),
+        ("https://host/v1/key=secret", "qwen", "ARABIC_LLM_JUDGE_KEY"),
         ("localhost:8000?api-key=secret", "qwen", "ARABIC_LLM_JUDGE_KEY"),
         ("http://host:99999999/v1", "qwen", "no address of a server"),
         ("http://[::1/v1", "qwen", "no address of a server"),
