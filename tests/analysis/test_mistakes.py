@@ -10,9 +10,9 @@ from judge_server import serving
 from test_harness import judge as evaluate
 
 from arabic_llm.analysis import intervals, mistakes, statistics
-from arabic_llm.analysis.mistake_checks import Case, words
 from arabic_llm.analysis.scorers import SCORERS
 from arabic_llm.analysis.scores import Item
+from arabic_llm.analysis.wrong_item import Case, words
 from arabic_llm.config.suite import JudgeConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation import harness, judge, suites
