@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from arabic_llm.analysis import intervals, statistics
-from arabic_llm.analysis.mistake_checks import CHOSEN, FOUND_BY, GENERATED, Case
+from arabic_llm.analysis.mistake_checks import CHOSEN, FOUND_BY, GENERATED
 from arabic_llm.analysis.scores import Item
+from arabic_llm.analysis.wrong_item import Case
 
 OTHER = "other"  # well formed, and plainly wrong
 KINDS = (*dict.fromkeys((*GENERATED, *CHOSEN)), OTHER)

@@ -68,9 +68,9 @@ class SuiteConfig:
 
 def refuse_secret(endpoint: str) -> None:
     """Refuse an address that holds a password or a key, without saying it: it would be written to files."""
-    if any(sign in endpoint for sign in "@?#"):
+    if any(sign in endpoint for sign in "@?#;="):
         raise ValueError(
-            "judge.endpoint must not hold a password or a key (nothing with @, ? or #);"
+            "judge.endpoint must not hold a password or a key (nothing with @, ?, #, ; or =);"
             " set ARABIC_LLM_JUDGE_KEY instead"
         )
 

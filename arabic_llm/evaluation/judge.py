@@ -13,8 +13,9 @@ from dataclasses import replace
 from httpx2 import Client, HTTPError, HTTPStatusError, Response
 from tqdm import tqdm
 
-from arabic_llm.analysis.mistake_checks import CHOSEN, GENERATED, Case
+from arabic_llm.analysis.mistake_checks import CHOSEN, GENERATED
 from arabic_llm.analysis.mistakes import OTHER, Mistake, SortedMistakes, explained
+from arabic_llm.analysis.wrong_item import Case
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.suite import JudgeConfig
 from arabic_llm.errors import ConfigError

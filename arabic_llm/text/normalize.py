@@ -49,7 +49,8 @@ _POINT = re.compile(r"\.")
 _ENDS = "\u060c\u061b\u061f\u06d4\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f\u00ab\u00bb\u2018-\u201f"
 _UNSEEN = f"{_BIDI_CONTROLS}{_BIDI_MARKS}{ZWNJ}{BOM}"
 _MEANT = re.compile(f"[^\\w\\s.,;:!?\"'`{_ENDS}{_UNSEEN}]")
-_MINUS = re.compile(r"-(?<![\w.]-)(?=\d)")  # a hyphen that makes a number negative
+_MINUS = re.compile(r"-(?<![\w.]-)(?=\.?\d)")  # a hyphen that makes a number negative
+_MINUS_BEHIND = re.compile(r"\b([a-z]{1,2})-(?=\W*$)")  # of a grade, a blood group; not of an option
 _THOUSANDS = re.compile(r",(?<=\d,)(?=\d{3}(?!\d))")
 _PERCENT = re.compile(r"(\d) ?%|% ?(\d+(?:\.\d+)?)(?![\d.]* ?%)")  # 50%, also typed 50 % and %50
 _PERCENT_OF_NOTHING = re.compile(r"%(?<!\d%)")
@@ -172,6 +173,7 @@ def _punctuation(text: str) -> str:
     if "#" in text:
         text = _HASH_BEFORE.sub(" ", text)
     text = _MINUS.sub("\u2212", _THOUSANDS.sub("", text)).replace("_", " ")
+    text = _MINUS_BEHIND.sub("\\1\u2212", text)
     text = _POINT.sub(_decimal_point, text)
     for sign in set(_NO_LETTER_OR_NUMBER.findall(text)):  # few signs, many times
         if not _is_said(sign):
@@ -180,9 +182,12 @@ def _punctuation(text: str) -> str:
 
 
 def _decimal_point(found: re.Match[str]) -> str:
-    """Return a point between digits, else a space: 3.5 is one number."""
+    """Return a point between digits, else a space: 3.5 is one number; and so is .5, which is 0.5."""
     text, place = found.string, found.start()
-    return "." if text[place - 1 : place].isdigit() and text[place + 1 : place + 2].isdigit() else " "
+    before = text[place - 1 : place]
+    if not text[place + 1 : place + 2].isdigit() or before == "." or before.isalpha():
+        return " "
+    return "." if before.isdigit() else "0."
 
 
 @cache

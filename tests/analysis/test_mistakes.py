@@ -10,9 +10,9 @@ from judge_server import serving
 from test_harness import judge as evaluate
 
 from arabic_llm.analysis import intervals, mistakes, statistics
-from arabic_llm.analysis.mistake_checks import Case, words
 from arabic_llm.analysis.scorers import SCORERS
 from arabic_llm.analysis.scores import Item
+from arabic_llm.analysis.wrong_item import Case, words
 from arabic_llm.config.suite import JudgeConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation import harness, judge, suites
@@ -408,6 +408,8 @@ def test_a_reply_may_have_words_around_its_json_and_may_agree():
         ("https://user:secret@host/v1", "qwen", "ARABIC_LLM_JUDGE_KEY"),
         ("https://host/v1?key=secret", "qwen", "ARABIC_LLM_JUDGE_KEY"),
         ("https://host/v1#secret", "qwen", "ARABIC_LLM_JUDGE_KEY"),
+        ("https://host/v1;secret", "qwen", "ARABIC_LLM_JUDGE_KEY"),
+        ("https://host/v1/key=secret", "qwen", "ARABIC_LLM_JUDGE_KEY"),
         ("localhost:8000?api-key=secret", "qwen", "ARABIC_LLM_JUDGE_KEY"),
         ("http://host:99999999/v1", "qwen", "no address of a server"),
         ("http://[::1/v1", "qwen", "no address of a server"),
