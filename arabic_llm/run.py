@@ -40,7 +40,6 @@ from arabic_llm import disk, processes, rundir, sweep, tasks, terminal
 from arabic_llm.config import complaints, compose, help, paths
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError, UserError, modules_of
-from arabic_llm.workflows import auto
 
 log = logging.getLogger("arabic_llm")
 USERS_TO_FIX = 2
@@ -63,9 +62,7 @@ def _hydra_main(cfg: DictConfig) -> float | None:
         if job.mode == RunMode.MULTIRUN:
             _refuse_several("a sweep")
             return sweep.run_in_child(job, is_dry=bool(cfg.dry_run))
-        config = compose.to_config(cfg, job.overrides.task, auto.fill)
-        auto.check(config)
-        return _run(config)  # dataclasses from here on
+        return _run(_config(cfg))  # dataclasses from here on
     except Exception as error:  # noqa: BLE001 (raised again by main)
         _failures.append(error)
         return None
@@ -77,6 +74,17 @@ def _hydra_main(cfg: DictConfig) -> float | None:
         return None
     finally:
         rundir.remove_if_empty(Path(job.runtime.output_dir))
+
+
+def _config(cfg: DictConfig) -> RunConfig:
+    """Return what was composed as dataclasses; a model that is not built in is looked at where it lies."""
+    if cfg.model.builtin:
+        return compose.to_config(cfg, compose.typed())
+    from arabic_llm.workflows import auto  # safetensors
+
+    config = compose.to_config(cfg, compose.typed(), auto.fill)
+    auto.check(config)
+    return config
 
 
 def _run(config: RunConfig) -> float | None:

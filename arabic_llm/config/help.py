@@ -31,6 +31,7 @@ Adapt a language model to Arabic on the hardware you have.
   python -m arabic_llm.run                                        fine-tune the built-in model
   python -m arabic_llm.run task=study                             evaluate, fine-tune, evaluate, compare
   python -m arabic_llm.run model=qwen2_7b adapter=qlora hw=4gb    a real model
+  python -m arabic_llm.run model.path=my/folder data.path=my.jsonl  any model, any file
   python -m arabic_llm.run -m adapter.rank=4,8 adapter.alpha=16,32  a sweep
   python -m arabic_llm.run dry_run=true ...                       say what would happen, write nothing
   python -m arabic_llm.run +experiment=real_input                 a recipe of experiments/experiment/

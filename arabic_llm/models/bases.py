@@ -101,10 +101,10 @@ def tokenizer_base(model: ModelConfig) -> Base:
     return locate(model, None)
 
 
-def tokenizer_of(model: ModelConfig, folder: Path) -> Base:
+def tokenizer_of(name: str, folder: Path) -> Base:
     """Return a folder that holds the tokenizer of a model. Raises MissingModelError where it does not."""
     if not _has_tokenizer(folder):
-        raise MissingModelError(f"model={model.name}: {folder} has no tokenizer_config.json")
+        raise MissingModelError(f"model={name}: {folder} has no tokenizer_config.json")
     return Base(folder, "")
 
 

@@ -10,12 +10,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from arabic_llm import downloads
 from arabic_llm.config.model import AUTO, ArchitectureConfig, ModelConfig, ModelKind
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import Area, DownloadConfig, PlanConfig, TaskConfig
 from arabic_llm.errors import ConfigError
-from arabic_llm.models import bases, families, folders, opening
+from arabic_llm.models import families, folders, opening
 
 log = logging.getLogger(__name__)
 _TOKENS = ("stop_token", "pad_token", "end_of_text")
@@ -25,9 +24,10 @@ _UNSAID, _MOST = 2048, 2**24  # tokens: where nothing says how many are seen; wh
 
 @dataclass(frozen=True)
 class _Own:
-    """A model as it is found: how it is asked for, and where it lies."""
+    """A model as it is found: what it is called, which template is asked for, and where it lies."""
 
-    asked: ModelConfig
+    name: str
+    template: str
     folder: Path
 
 
@@ -44,12 +44,14 @@ def fill(cfg: DictConfig) -> None:
     if Area.model not in task.reads:
         _set(cfg, _blank())
         return
+    from arabic_llm.models import bases  # huggingface_hub
+
     asked = _asked(model)
     folder = bases.settings_folder(asked, network=not is_brought, tokenizer=talks)
     if folder is None:  # yet
         _set(cfg, _blank())
         return
-    own = _Own(asked, folder)
+    own = _Own(asked.name, str(model.chat_template), folder)
     opening.check(folder)
     shape = folders.shape(folder)
     found = _of_shape(own, shape)
@@ -82,11 +84,13 @@ def _asked(model: DictConfig) -> ModelConfig:
             " the hub (model.hub_id=owner/name)"
         )
     settings: dict[str, Any] = {
-        **{name: model[name] for name in ("name", "path", "hub_id", "revision", "chat_template")},
-        **dict.fromkeys(_TOKENS, AUTO),
+        **{name: model[name] for name in ("name", "path", "hub_id", "revision")},
+        **dict.fromkeys(("chat_template", *_TOKENS), AUTO),
         "extra_files": OmegaConf.to_container(model.extra_files),
     }
     asked = ModelConfig(**settings)
+    from arabic_llm import downloads  # huggingface_hub
+
     if model.path is None and downloads.is_ours(folder := folders.place(asked)):
         downloads.refuse_another(folder, str(model.hub_id))
     return asked
@@ -126,10 +130,10 @@ def _kind(settings: dict[str, Any], folder: Path) -> ModelKind:
 def _talk(own: _Own, model: DictConfig, shape: ArchitectureConfig) -> dict[str, Any]:
     """Return the template and the tokens that a model talks with, but those that were set."""
     from arabic_llm.data.tokens import chat, protocol
-    from arabic_llm.models import tokenization  # transformers
+    from arabic_llm.models import bases, tokenization  # transformers
 
-    name = own.asked.name
-    tokenizer = tokenization.load(bases.tokenizer_of(own.asked, own.folder))
+    name = own.name
+    tokenizer = tokenization.load(bases.tokenizer_of(name, own.folder))
     ids = tokenizer.get_vocab()
     by_id = {number: token for token, number in ids.items()}
     added = tuple(str(token) for token in tokenizer.added_tokens_decoder.values())
@@ -187,7 +191,7 @@ def _line(model: DictConfig, own: _Own) -> str:
     if model.kind is ModelKind.masked:
         talk = "; a masked language model"
     elif model.stop_token != AUTO:
-        brought = " (it brings none)" if own.asked.chat_template != model.chat_template else ""
+        brought = " (it brings none)" if own.template != model.chat_template else ""
         talk = f"; chat template: {model.chat_template}{brought}, an answer ends with {model.stop_token},"
         talk += f" a text with {model.end_of_text}, {model.pad_token} pads"
     return (

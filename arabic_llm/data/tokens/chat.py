@@ -299,7 +299,9 @@ def _encode_chat(codec: Codec, row: Row) -> TokenRow | str:
     render, frame = _rendering(codec), _frame(codec)
     try:
         text, said = render(row.messages, add_generation_prompt=False)
-        fault = template_checks.fault(render, frame, row.messages, (text, said))
+        fault = template_checks.fault(
+            render, frame, row.messages, (text, said), was_asked=not codec.is_marked
+        )
     except RefusedChatError as error:
         return f"the chat template refuses it: {str(error).partition(': ')[2]}"
     if fault is not None:

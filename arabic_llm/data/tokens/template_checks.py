@@ -77,8 +77,13 @@ def frame(render: Render) -> Frame:
     return Frame(before, after)
 
 
-def fault(render: Render, framed: Frame, messages: Sequence[Message], whole: Rendered) -> str | None:
-    """Return what a template does wrong with a conversation, written in `whole`; None: nothing."""
+def fault(
+    render: Render, framed: Frame, messages: Sequence[Message], whole: Rendered, *, was_asked: bool = False
+) -> str | None:
+    """Return what a template does wrong with a conversation, written in `whole`; None: nothing.
+
+    `was_asked`: its answers were found by asking for them, so that they begin where it asks.
+    """
     text, said = whole
     read = (message for message in messages if message.role != "assistant")
     if lost := next((m.role for m in read if m.content.strip() not in text), None):
@@ -91,6 +96,7 @@ def fault(render: Render, framed: Frame, messages: Sequence[Message], whole: Ren
     if not all(framed.holds(text[a:b], messages[place].content) for place, (a, b) in learned):
         return "the chat template teaches something else than the answer"
     asked = learned[:_MOST_ASKED] + learned[_MOST_ASKED:][-_MOST_ASKED:]
+    asked = [] if was_asked else asked
     if any(render(messages[:i], add_generation_prompt=True)[0] != text[:a] for i, (a, _) in asked):
         return "the chat template asks for an answer otherwise than it teaches one"
     return None
