@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from collections.abc import Mapping
+from copy import deepcopy
 from difflib import get_close_matches
 from importlib.metadata import version
 from typing import Any
@@ -28,6 +31,7 @@ _NO_SHAPE = (
     *("architectures", "dtype", "torch_dtype", "transformers_version", "id2label", "label2id", "use_cache"),
     *("problem_type", "quantization_config", "output_attentions", "output_hidden_states", "return_dict"),
 )
+_READ = re.compile(r'kwargs\.(?:pop|get)\(\s*"(\w+)"')  # in the code of a class
 _OF_LAYERS = "layer_types"  # filled in by classes that have it
 
 
@@ -38,8 +42,9 @@ def to_transformers(a: ArchitectureConfig, **more: Any) -> PretrainedConfig:
     """
     refuse_unknown(a)
     kind = CONFIG_MAPPING[a.model_type]
-    given = {name: value for name, value in a.fields().items() if not _is_derived(kind, name)}
-    config: PretrainedConfig = AutoConfig.for_model(**given | more)
+    fields = {name: value for name, value in a.fields().items() if not _is_derived(kind, name)}
+    own = deepcopy(fields) | more  # it writes into what is nested
+    config: PretrainedConfig = AutoConfig.for_model(**own)
     return config
 
 
@@ -140,7 +145,12 @@ def refuse_unknown(a: ArchitectureConfig) -> None:
 
 def _known(kind: Any) -> set[str]:
     """Return the fields of a class of configurations."""
-    return {*kind().to_dict(), *kind.attribute_map, *_BEFORE_5, _OF_LAYERS}
+    return {*kind().to_dict(), *kind.attribute_map, *_BEFORE_5, _OF_LAYERS, *_of_old(kind)}
+
+
+def _of_old(kind: type[PretrainedConfig]) -> set[str]:
+    """Return the fields that a class reads as config.json once spelled them: sliding_window_pattern."""
+    return set(_READ.findall(inspect.getsource(kind)))
 
 
 def refuse_other(a: ArchitectureConfig, config: PretrainedConfig) -> None:

@@ -29,6 +29,7 @@ from arabic_llm.models import adapter, adapter_layers, families, load, new_rows
 from arabic_llm.models.shape import to_transformers
 
 ATTENTION_KINDS = ("chunked_attention", "full_attention", "sliding_attention")  # which a mask tells apart
+_RECURRENT_KINDS = ("conv", "linear_attention")  # whose mask says of each token whether it is padding
 _BLOCK, _BLOCK_OF_SCALES = 64, 256  # weights a scale, scales a scale (QLoRA, 2305.14314, section 3)
 
 
@@ -108,8 +109,17 @@ def masks(config: Any, make: Callable[[], torch.Tensor | None]) -> Any:
 
     One made beforehand is taken as it is; transformers would look at the (absent) values for it.
     """
-    kinds = sorted({kind for kind in getattr(config, "layer_types", None) or () if kind in ATTENTION_KINDS})
-    return {kind: make() for kind in kinds} if kinds else make()
+    kinds = sorted({*(getattr(config, "layer_types", None) or ())} & {*ATTENTION_KINDS, *_RECURRENT_KINDS})
+    if not kinds:
+        return make()
+    return {kind: _padding(make()) if kind in _RECURRENT_KINDS else make() for kind in kinds}
+
+
+def _padding(mask_b1tt: torch.Tensor | None) -> torch.Tensor | None:
+    """Return which tokens are padding (BT), as a tokenizer says it; None: it is not said."""
+    if mask_b1tt is None:
+        return None
+    return torch.zeros(mask_b1tt.shape[0], mask_b1tt.shape[2], dtype=torch.long, device=mask_b1tt.device)
 
 
 def _adapted(model: PreTrainedModel, work: Workload) -> PreTrainedModel:

@@ -44,6 +44,19 @@ def test_the_count_is_the_published_one(name):
     assert count(model_config(name).architecture).total == PUBLISHED[name]
 
 
+GIB = {  # of weights in NF4, tables in 16 bits: to a tenth
+    **{"qwen3_0_6b": 0.5, "qwen3_1_7b": 1.3, "qwen3_4b": 2.5, "qwen3_8b": 5.7},
+    **{"gemma3_1b": 0.9, "gemma3_4b": 2.8, "llama3_2_1b": 1.0, "llama3_2_3b": 2.1, "llama3_1_8b": 5.3},
+    **{"allam_7b": 4.1, "fanar_9b": 4.9, "silma_9b": 5.7, "acegpt_v2_8b": 5.3, "smollm2_135m": 0.1},
+}
+
+
+@pytest.mark.parametrize("name", GIB)
+def test_a_model_in_nf4_takes_about_what_people_count_on(name):
+    found = weight_bytes(count(model_config(name).architecture), Quantization.nf4, 2) / 2**30
+    assert found == pytest.approx(GIB[name], abs=0.06)
+
+
 def on_meta(name):
     model = model_config(name)
     auto = AutoModelForCausalLM if model.kind is ModelKind.causal else AutoModelForMaskedLM
