@@ -24,7 +24,7 @@ from transformers.utils import logging
 from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
 from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.errors import CheckpointError
-from arabic_llm.models import opening, text_part
+from arabic_llm.models import opening, processor, text_part
 from arabic_llm.models.bases import Base
 from arabic_llm.models.folders import check_shape
 from arabic_llm.models.placement import Placement
@@ -84,6 +84,7 @@ def base_model(
     _refuse_strays((model.name, base.folder), found, loaded, head)
     refuse_other(model.architecture, loaded.config)
     if placement.device == "cpu":
+        processor.use_cores()
         _never_repack(loaded)
     if placement.embedding_on_host:
         loaded.set_input_embeddings(HostEmbedding(loaded.get_input_embeddings().weight))

@@ -17,6 +17,7 @@ import psutil
 from arabic_llm import processes
 from arabic_llm.config.hw import GIB, MIB, Device, HardwareConfig, Precision
 from arabic_llm.errors import ConfigError, HardwareError
+from arabic_llm.models import processor
 from arabic_llm.models.batching import most_at_once
 
 if TYPE_CHECKING:  # a dry run goes without it
@@ -168,7 +169,7 @@ def _on_cpu(hw: HardwareConfig) -> Placement:
         micro_batch_size=hw.micro_batch_size or _CPU_BATCH,
         eval_batch_size=hw.eval_batch_size or most_at_once(hw),
         gradient_checkpointing=bool(hw.gradient_checkpointing),
-        description=f"CPU{_threads()}{_processes()}",
+        description=f"CPU{_threads()}{_processes()}{_emulated(precision, processor.has_bfloat16())}",
         fsdp=bool(hw.fsdp) and processes.count() > 1,
     )
 
@@ -179,7 +180,14 @@ def _threads() -> str:
         return ""
     import torch
 
+    processor.use_cores()
     return f", {torch.get_num_threads()} threads"
+
+
+def _emulated(precision: Precision, has_it: bool | None) -> str:
+    if precision is not Precision.bfloat16 or has_it is not False:
+        return ""
+    return "; bfloat16 is emulated, as this CPU has neither avx512_bf16 nor AMX: float32 is faster here"
 
 
 def _refuse_other_count(hw: HardwareConfig) -> None:
