@@ -52,9 +52,7 @@ class ModelConfig:
     revision: str = "main"  # commit, tag or branch of it
     path: str | None = None  # a local folder; default: models/<name>, if it is there
     builtin: bool = False  # ships inside the package, in models/<name>
-    gguf: str | None = (
-        None  # <package>/<file>.gguf of an installed package, or a path: made into models/<name>
-    )
+    gguf: str | None = None  # <package>/<file>.gguf, or a path: task=download makes models/<name>/ of it
     extra_files: list[str] = field(default_factory=list)  # of the hub, beside *.json and *.safetensors
     # The next four are of causal models only.
     chat_template: str = ""  # a file of data/tokens/templates/, a .jinja of your own, or tokenizer: its own

@@ -52,7 +52,7 @@ def cure(model: ModelConfig) -> str:
         return ""
     then = f"python -m arabic_llm.run task=download model={model.name}"
     if find(model) is not None:
-        return f"; {then} makes it of {model.gguf}"
+        return f"; {then} makes them of {model.gguf}"
     if model.gguf.startswith(f"{_PACKAGE}/"):
         return f"; without the hub: {CURE}, then {then}"
     return f"; model.gguf={model.gguf} is neither a file nor in an installed package"

@@ -286,6 +286,7 @@ OTHER_CODE = {
     **dict.fromkeys(("data/sample/", "data/ledger.py", "data/rows.py"), "documents are hashed"),
     **dict.fromkeys(("evaluation/code.py", "evaluation/identity.py"), "says what the identity is"),
     **dict.fromkeys(("models/bases.py", "models/folders.py", "models/shape.py"), "files are hashed"),
+    "models/from_gguf.py": "files are hashed",
     **dict.fromkeys(("models/batching.py", "models/placement.py"), ROUNDING),
     "models/merges.py": "the merges that it learns are hashed, with the adapter that holds them",
     **dict.fromkeys(("disk.py", "limits.py", "analysis/scores_check.py"), REFUSES),
