@@ -6,14 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from arabic_llm.errors import CheckpointError
 from arabic_llm.models import opening
-from arabic_llm.models.merges import Learned
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase
+
+    from arabic_llm.models.merges import Learned
 
 FILE = "vocabulary.json"  # of an adapter's folder
 _MOST = 2**20  # tokens: the largest vocabularies have 2**18
@@ -79,6 +81,8 @@ def extend(tokenizer: PreTrainedTokenizerBase, new: NewTokens, where: str = "") 
 
     Raises CheckpointError where they were made for another tokenizer.
     """
+    from tokenizers import Tokenizer  # a plan reads what was kept, without it
+
     backend: Tokenizer = tokenizer.backend_tokenizer
     rules = json.loads(backend.to_str())
     model, known = rules["model"], tokenizer.get_vocab()
