@@ -13,7 +13,7 @@ from arabic_llm.data.reading.records import shown
 from arabic_llm.data.tokens.chat import Codec
 from arabic_llm.errors import ModelError
 from arabic_llm.export import beside_weights, llama_cpp, probes
-from arabic_llm.export.llama_cpp import Answered, Asked
+from arabic_llm.export.llama_cpp import Answered, Inquiry
 
 Gaps = Callable[
     [list[int], list[int]], list[float]
@@ -62,7 +62,7 @@ def between(
         for messages in beside_weights.CONVERSATIONS.values()
     ]
     both = [probes.composed(text) for text in texts] + texts
-    found = llama_cpp.ask(file, Asked(both, prompts, stop_ids, turns), work)
+    found = llama_cpp.ask(file, Inquiry(both, prompts, stop_ids, turns), work)
     num_unlike = _refuse_other_tokens(file, tokenizer, texts, found)
     _refuse_others(file, codec, stop_ids, found)
     gaps, spread = reference

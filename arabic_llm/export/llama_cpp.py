@@ -25,7 +25,7 @@ _MOST_SAID = 300  # characters of what a process that failed has said
 
 
 @dataclass(frozen=True)
-class Asked:
+class Inquiry:
     """What is asked of a file."""
 
     texts: Sequence[str]
@@ -51,7 +51,7 @@ def is_here() -> bool:
     return find_spec("xllamacpp") is not None
 
 
-def ask(file: Path, asked: Asked, work: Path) -> Answered:
+def ask(file: Path, asked: Inquiry, work: Path) -> Answered:
     """Return what a file answers in another process. Raises ModelError where it cannot be loaded."""
     question, answer = work / "llama_asked.json", work / "llama_answered.json"
     files.write_json(question, asdict(asked))
@@ -64,7 +64,7 @@ def ask(file: Path, asked: Asked, work: Path) -> Answered:
 
 
 def _main(file: str, question: str, answer: str) -> None:
-    asked = Asked(**files.read_json(Path(question)))
+    asked = Inquiry(**files.read_json(Path(question)))
     server = _server(file)
     address = urlsplit(server.listening_address)
     connection = HTTPConnection(str(address.hostname), address.port)
