@@ -265,4 +265,4 @@ def push(folder: Path, name: str) -> str:
             )
     except UnreachableError as error:
         raise NotTakenError(f"task.push={name}: {error}; what was exported stays in {folder}") from error
-    return f"on the hub: {api.endpoint}/{name} (private until you open it there), {str(commit.oid)[:7]}"
+    return f"on the hub: {_without_password(api.endpoint)}/{name} (private until you open it there), {str(commit.oid)[:7]}"

@@ -13,7 +13,7 @@ from arabic_llm.data.reading.records import shown
 from arabic_llm.data.tokens.chat import Codec
 from arabic_llm.errors import ModelError
 from arabic_llm.export import beside_weights, llama_cpp, probes
-from arabic_llm.export.llama_cpp import Prompts, Replies
+from arabic_llm.export.llama_cpp import Answered, Inquiry
 
 Gaps = Callable[
     [list[int], list[int]], list[float]
@@ -62,7 +62,7 @@ def between(
         for messages in beside_weights.CONVERSATIONS.values()
     ]
     both = [probes.composed(text) for text in texts] + texts
-    found = llama_cpp.ask(file, Prompts(both, prompts, stop_ids, turns), work)
+    found = llama_cpp.ask(file, Inquiry(both, prompts, stop_ids, turns), work)
     num_unlike = _refuse_other_tokens(file, tokenizer, texts, found)
     _refuse_others(file, codec, stop_ids, found)
     gaps, spread = reference
@@ -88,7 +88,7 @@ def refuse(found: GgufAgreement, kind: GgufType) -> None:
 
 
 def _refuse_other_tokens(
-    file: Path, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], found: Replies
+    file: Path, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], found: Answered
 ) -> int:
     """Return how many texts are other tokens only because llama.cpp does not compose them."""
     wanted: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
@@ -109,7 +109,7 @@ def _refuse_other_tokens(
     return sum(ours != its for ours, its in zip(wanted, as_they_are, strict=True))
 
 
-def _refuse_others(file: Path, codec: Codec, stop_ids: list[int], found: Replies) -> None:
+def _refuse_others(file: Path, codec: Codec, stop_ids: list[int], found: Answered) -> None:
     """Refuse a file whose answers do not stop, or that writes conversations otherwise."""
     for stop, stopped in zip(stop_ids, found.stopped, strict=True):
         if not stopped:

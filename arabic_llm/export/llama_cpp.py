@@ -25,7 +25,7 @@ _MOST_SAID = 300  # characters of what a process that failed has said
 
 
 @dataclass(frozen=True)
-class Prompts:
+class Inquiry:
     """What is asked of a file."""
 
     texts: Sequence[str]
@@ -35,7 +35,7 @@ class Prompts:
 
 
 @dataclass(frozen=True)
-class Replies:
+class Answered:
     """What a file answers, in the order of what was asked."""
 
     tokens: list[list[int]]  # of each text
@@ -51,7 +51,7 @@ def is_here() -> bool:
     return find_spec("xllamacpp") is not None
 
 
-def ask(file: Path, asked: Prompts, work: Path) -> Replies:
+def ask(file: Path, asked: Inquiry, work: Path) -> Answered:
     """Return what a file answers in another process. Raises ModelError where it cannot be loaded."""
     question, answer = work / "llama_asked.json", work / "llama_answered.json"
     files.write_json(question, asdict(asked))
@@ -60,11 +60,11 @@ def ask(file: Path, asked: Prompts, work: Path) -> Replies:
     if done.returncode != 0:
         said = " ".join(done.stderr.split())[-_MOST_SAID:]
         raise ModelError(f"llama.cpp cannot load {file}: {said or f'exit code {done.returncode}'}")
-    return Replies(**files.read_json(answer))
+    return Answered(**files.read_json(answer))
 
 
 def _main(file: str, question: str, answer: str) -> None:
-    asked = Prompts(**files.read_json(Path(question)))
+    asked = Inquiry(**files.read_json(Path(question)))
     server = _server(file)
     address = urlsplit(server.listening_address)
     connection = HTTPConnection(str(address.hostname), address.port)
@@ -90,7 +90,7 @@ def _main(file: str, question: str, answer: str) -> None:
 
     said = [complete(prompt) for prompt in asked.prompts]
     forced = [complete(asked.prompts[0], logit_bias=[[stop, _SURE]]) for stop in asked.stop_ids]
-    found = Replies(
+    found = Answered(
         tokens=[post("/tokenize", content=text, add_special=False)["tokens"] for text in asked.texts],
         opened=post("/tokenize", content=asked.texts[0], add_special=True)["tokens"],
         answers=[one["tokens"] for one in said],

@@ -28,7 +28,7 @@ from arabic_llm.export import (
     probes,
 )
 from arabic_llm.export.gguf_agreement import GgufAgreement
-from arabic_llm.export.llama_cpp import Prompts
+from arabic_llm.export.llama_cpp import Inquiry
 from arabic_llm.export.merging import Merged
 
 TINY = PACKAGE / "models" / "tiny"
@@ -63,7 +63,7 @@ def asked_in(folder, codec, prompts, texts=("a b",), kind=GgufType.f32):
     merged = Merged(folder, None, is_4bit=False, dtype=None)
     file = folder / "model.gguf"
     gguf_file.write(file, gguf_file.model("a model", folder, merged, codec), kind)
-    return llama_cpp.ask(file, Prompts(texts, prompts, [codec.stop_id], []), folder)
+    return llama_cpp.ask(file, Inquiry(texts, prompts, [codec.stop_id], []), folder)
 
 
 @needs_llama_cpp
@@ -248,4 +248,4 @@ def test_a_file_of_another_vocabulary_is_refused_by_its_first_text(tmp_path, tin
 def test_what_is_no_model_is_one_line(tmp_path):
     (tmp_path / "a.gguf").write_bytes(b"GGUF" + b"\1" * 100)
     with pytest.raises(ModelError, match=r"llama.cpp cannot load .*a.gguf: "):
-        llama_cpp.ask(tmp_path / "a.gguf", Prompts(["a"], [[1]], [], []), tmp_path)
+        llama_cpp.ask(tmp_path / "a.gguf", Inquiry(["a"], [[1]], [], []), tmp_path)
