@@ -53,7 +53,10 @@ def shape(folder: Path) -> ArchitectureConfig:
     said = opening.read_object(folder / CONFIG)
     _check_sizes(folder / CONFIG, said)
     if _TEXT not in said and families.known(str(said.get("model_type"))) is not None:
-        return architecture({**said, "name": folder})
+        try:
+            return architecture({**said, "name": folder})
+        except ConfigError as error:
+            raise ConfigError(f"{error}; take the file of the model again, or set model.path") from error
     from arabic_llm.models import shape  # imports torch
 
     with opening.opened(folder):
@@ -68,12 +71,7 @@ def check_shape(model: ModelConfig, folder: Path) -> None:
 
     Raises ConfigError naming the fields that are missing or differ, CheckpointError for no JSON.
     """
-    path = folder / CONFIG
-    _check_sizes(path, opening.read_object(path))
-    try:
-        read = shape(folder)
-    except ConfigError as error:
-        raise ConfigError(f"{error}; take the file of the model again, or set model.path") from error
+    path, read = folder / CONFIG, shape(folder)
     said = text_part(opening.read_object(path))
     found, differing = {**said, **vars(read), **read.other}, []
     for key, expected in model.architecture.fields().items():

@@ -58,8 +58,8 @@ def kind_of(settings: Mapping[str, Any]) -> ModelKind:
     """Return what the model of a config.json predicts. Raises ConfigError where that is no token."""
     kind = str(settings.get("model_type"))
     _refuse_no_class(kind)
-    classes = [str(name) for name in settings.get("architectures") or ()]
-    continues = any(name.endswith(_CONTINUING) for name in classes)
+    named = settings.get("architectures")
+    continues = isinstance(named, list) and any(str(name).endswith(_CONTINUING) for name in named)
     if settings.get("is_encoder_decoder") is not True:
         if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not continues:
             return ModelKind.masked

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import tokenizers_like
 import torch
-from conftest import finished, run_in
+from conftest import compose_config, finished, run_in
 from transformers import AutoConfig, AutoModelForCausalLM
 from warm import curve
 
 from arabic_llm import files
 from arabic_llm.config import compose, naming, paths
+from arabic_llm.errors import UserError
 
 TINY = paths.PACKAGE / "models" / "tiny"
 (TRL,) = find_spec("trl").submodule_search_locations
@@ -226,6 +227,48 @@ def test_a_folder_that_cannot_be_used_is_one_line_with_its_place(tmp_path, llama
         assert why in last
         assert folder.name in last
         assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "why"),
+    [
+        ("config.json", {"eos_token_id": [None, "y", -1, 2**70, {"a": 1}]}, None),
+        (
+            "config.json",
+            {"max_position_embeddings": "512"},
+            "max_position_embeddings is '512', and no size",
+        ),
+        ("config.json", {"architectures": 5}, None),
+        ("config.json", {"model_type": None}, "has no model_type 'None' (nearest: "),
+        ("config.json", {"hidden_size": None}, "no 'hidden_size'; take the file of the model again"),
+        ("config.json", {"text_config": {"hidden_size": "x"}}, "cannot be used ("),
+        ("config.json", {"vocab_size": 2}, "ends an answer with <|eot_id|>, of which the model knows"),
+        ("tokenizer_config.json", {"model_max_length": -5}, None),
+        ("tokenizer_config.json", {"model_max_length": "x"}, "no tokenizer ("),
+        ("generation_config.json", {"eos_token_id": "<|eot_id|>"}, None),
+        ("chat_template.jinja", "{{ broken", "model.chat_template=tokenizer: line 1: unexpected end of"),
+        ("chat_template.jinja", "", "writes no answer; choose a model.chat_template"),
+        ("chat_template.jinja", "{{ raise_exception('never') }}", "model.chat_template=tokenizer: never"),
+        ("chat_template.jinja", "{% for i in m %}{% endfor %}", "writes no answer; choose a model.chat"),
+    ],
+)
+def test_what_a_folder_says_amiss_is_one_line_or_passed_over(file, values, why, llama, tmp_path):
+    folder = tmp_path / "amiss"
+    folder.mkdir()
+    for path in llama.iterdir():
+        if path.suffix != ".safetensors":
+            shutil.copy(path, folder)
+    if isinstance(values, str):
+        (folder / file).write_text(values, encoding="utf-8")
+    else:
+        changed(folder, file, **values)
+    chosen = ("model=auto", f"model.path={folder}", "task=evaluate")
+    if why is None:
+        assert compose_config(*chosen).model.stop_token == "<|eot_id|>"
+        return
+    with pytest.raises(UserError) as refused:
+        compose_config(*chosen)
+    assert why in str(refused.value)
 
 
 def test_neither_folder_nor_repository_is_one_line(program):

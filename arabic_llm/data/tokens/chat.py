@@ -81,7 +81,10 @@ def prepare(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> Codec:
     vocabulary = tokenizer.get_vocab()
     for key in ("stop_token", "pad_token", "end_of_text"):
         if (token := getattr(model, key)) not in vocabulary:
-            raise ConfigError(f"model.{key}: the tokenizer of {model.name} has no token '{token}'")
+            raise ConfigError(
+                f"model.{key}: the tokenizer of {model.name} has no token '{token}'; name one that it has,"
+                " or take model=auto, which reads them from the model"
+            )
     own = own_template(tokenizer)
     is_own = model.chat_template == OWN_TEMPLATE
     template = _brought(own, model) if is_own else template_text(model.chat_template)

@@ -49,6 +49,11 @@ def stop_token(vocabulary: Vocabulary, plain: Render, name: str) -> str:
     if _ANSWER.content not in text:
         raise ConfigError(f"the chat template of {name} writes no answer; choose a model.chat_template")
     if found := _first_of(vocabulary.added, text.rpartition(_ANSWER.content)[2]):
+        if not vocabulary.has(found):
+            raise ConfigError(
+                f"the tokenizer of {name} ends an answer with {found}, of which the model knows nothing"
+                f" (vocab_size={vocabulary.size}): they are of two models; take its own tokenizer"
+            )
         return found
     text, _ = plain(_TURNS[:3], add_generation_prompt=False)
     opening = _first_of(vocabulary.added, text.rpartition(_ANSWER.content)[2])
