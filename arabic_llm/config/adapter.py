@@ -38,7 +38,7 @@ class AdapterConfig:
     alpha: int | None = None  # what they add is scaled by alpha / rank
     dropout: float | None = None  # share of their inputs left out at random while training
     dtype: Precision | None = None  # of the adapter's weights, their gradients and AdamW's moments
-    target_modules: list[str] = field(default_factory=list)  # names, or all-linear
+    target_modules: list[str] = field(default_factory=list)  # names, or all-linear: experts only if named
     use_dora: bool = False  # magnitudes are trained besides (2402.09353)
     use_rslora: bool = False  # scaled by alpha / sqrt(rank) instead (2312.03732)
     # so many tokens of the rows' Arabic (Chinese where they are) are added, learned by BPE; 0: none

@@ -300,6 +300,16 @@ def test_what_a_row_masks_before_each_answer_is_what_is_asked_byte_for_byte(temp
     assert len(starts) == len(places) == 2
     for place, start in zip(places, starts, strict=True):
         asked = chat.render(codec, messages[:place], add_generation_prompt=True)
+        plain = [{"role": m.role, "content": m.content} for m in messages[:place]]
+        for served in (
+            {},
+            {"enable_thinking": True},
+            {"enable_thinking": False},
+        ):  # by whoever has the folder
+            saved = codec.tokenizer.apply_chat_template(
+                plain, tokenize=False, add_generation_prompt=True, **served
+            )
+            assert saved == asked
         assert encoded.input_ids[:start] == codec.tokenizer(asked, add_special_tokens=False)["input_ids"]
     assert chat.render(codec, TURNS[:2], add_generation_prompt=False).startswith(written(template, "asked"))
 

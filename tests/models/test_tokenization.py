@@ -7,7 +7,16 @@ import sys
 import pytest
 from conftest import DATA, needs_data
 from tokenizers_like import NAMES, codec_of
-from transformers import AutoTokenizer, Gemma2Config, GlmConfig, LlamaConfig, MistralConfig, Qwen2Config
+from transformers import (
+    AutoTokenizer,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GlmConfig,
+    LlamaConfig,
+    MistralConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.models import tokenization
@@ -66,6 +75,14 @@ def _is_the_same(folder):
 def test_a_tokenizer_is_the_one_transformers_chooses(name, tmp_path):
     assert set(FILES) | {"tiny"} == set(NAMES)
     folder = _folder(name, tmp_path)
+    _is_the_same(folder)
+    assert tokenization._known_class(folder) is not None
+
+
+@pytest.mark.parametrize(("name", "config"), [("gemma2_2b", Gemma3TextConfig), ("qwen2_7b", Qwen3Config)])
+def test_the_tokenizer_of_a_later_model_of_a_family_is_the_one_transformers_chooses(name, config, tmp_path):
+    folder = _folder(name, tmp_path)
+    config().save_pretrained(folder)
     _is_the_same(folder)
     assert tokenization._known_class(folder) is not None
 
