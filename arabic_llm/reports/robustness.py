@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
@@ -73,7 +73,7 @@ def cells(drop: Drop) -> tuple[str, ...]:
 
 
 def notes(report: Report) -> list[str]:
-    """Return what a reader must know: tasks that have little to lose, and what was left out."""
+    """Return what a reader must know: who has little to lose, prompts that were cut, what was left out."""
     lines = []
     for score in {row.difference.base.name: row.difference.base for row in firsts(report.drops)}.values():
         guessed = max(score.random, score.constant or 0.0)
@@ -88,7 +88,24 @@ def notes(report: Report) -> list[str]:
                 f" questions may be no more than one constant or random answer has ({100 * guessed:.1f}):"
                 " there is little to lose"
             )
+    lines += _shortened(report.drops)
     return [*lines, *(f"left out: {reason}" for reason in report.left_out)]
+
+
+def _shortened(drops: Sequence[Drop]) -> Iterator[str]:
+    """Yield a line for each task with prompts that were too long for the model, as typed or clean."""
+    by_task: dict[str, list[Drop]] = {}
+    for drop in firsts(drops):
+        by_task.setdefault(drop.difference.base.label, []).append(drop)
+    for name, own in by_task.items():
+        worst = max(own, key=lambda drop: drop.difference.tuned.num_shortened)
+        clean, most = (score.num_shortened for score in (worst.difference.base, worst.difference.tuned))
+        if clean or most:
+            yield (
+                f"{name}: {clean:,} of {worst.difference.base.n:,} clean prompts, and up to {most:,}"
+                f" perturbed ones ({worst.condition.perturbation} at {worst.condition.rate:g}), are longer than"
+                " the model can see and lost their beginning (lost_tokens in items.jsonl; model.max_length)"
+            )
 
 
 def terminal(report: Report) -> str:

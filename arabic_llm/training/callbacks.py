@@ -157,6 +157,12 @@ def dev_losses(path: Path) -> list[tuple[int, float]]:
     return [(line["step"], line["dev_loss"]) for line in lines if "dev_loss" in line and line["step"]]
 
 
+def owes_dev_loss(path: Path, step: int, eval_steps: int) -> bool:
+    """Return whether a run was left after a step whose loss on dev is due; the main process says so."""
+    due = step > 0 and step % eval_steps == 0
+    return due and processes.from_main(lambda: step not in dict(dev_losses(path)))
+
+
 def has_stopped_early(path: Path, patience: int | None) -> bool:
     """Return whether the best evaluation lies `patience` or more evaluations back.
 
@@ -204,6 +210,11 @@ class StopCalmly(TrainerCallback):  # type: ignore[misc]
         if self.is_asked():
             raise LeftError
 
+    def before_a_step(self) -> str:
+        """Return what to say of a run that a signal ended before it has done a step."""
+        name = self.signal.name if self.signal is not None else "a signal"
+        return f"interrupted ({name}) before the first step; the same command begins there"
+
     @contextmanager
     def measuring(self, step: int) -> Iterator[None]:
         """Leave at once after a signal, where it is one process: it changes no weight.
@@ -216,9 +227,7 @@ class StopCalmly(TrainerCallback):  # type: ignore[misc]
         except LeftError:
             if step > 0 or self.signal is None:
                 raise
-            raise KeyboardInterrupt(
-                f"interrupted ({self.signal.name}) before the first step; the same command begins there"
-            ) from None
+            raise KeyboardInterrupt(self.before_a_step()) from None
         finally:
             self._is_measuring = False
 

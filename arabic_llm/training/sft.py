@@ -146,6 +146,8 @@ def train(
         )
     if last and callbacks.has_stopped_early(metrics, patience):
         plan = plan.until(checkpoint.step_of(last))  # it ended there; only its best weights are missing
+    step = checkpoint.step_of(last) if last else 0
+    is_dev_first = last is None or callbacks.owes_dev_loss(metrics, step, settings.eval_steps)
     counts = schedule.count_tokens(plan, batches.all_labels(train_set))
     calm = callbacks.StopCalmly()
     dev_set = _sequences(material.dev, settings, len(material.train)) if material.dev else None
@@ -165,7 +167,9 @@ def train(
         observer=run.observer,
         calm=calm,
         model=model,
-        args=_arguments(settings, placement, plan, run, has_dev=bool(material.dev), is_new=last is None),
+        args=_arguments(
+            settings, placement, plan, run, has_dev=bool(material.dev), is_dev_first=is_dev_first
+        ),
         train_dataset=train_set.select(plan.order),
         eval_dataset=dev_set,
         data_collator=collate,
@@ -176,9 +180,7 @@ def train(
     trainer.remove_callback(PrinterCallback)
     if texts := held_out_budget.within(material.held_out, plan, counts, settings.save_steps, directory):
         trainer.add_callback(Drift(trainer.nats, texts, (directory, run.tracker), whole.num_steps, calm))
-    log.info(
-        "training: %s steps, from step %s", f"{plan.num_steps:,}", checkpoint.step_of(last) if last else 0
-    )
+    log.info("training: %s steps, from step %s", f"{plan.num_steps:,}", step)
     with calm.listening(), closing(run.observer):
         if material.reference is not None:
             with calm.measuring(0):
@@ -187,7 +189,7 @@ def train(
                     trainer.nats, pairs, material.reference, calm.heed
                 )
         trainer.train(resume_from_checkpoint=str(last) if last else None)
-    return trainer.model, _outcome(directory, settings, checkpoint.step_of(last) if last else 0)
+    return trainer.model, _outcome(directory, settings, step)
 
 
 def _taken_up(directory: Path, rows_hash: str, mix: MixReport) -> Path | None:
@@ -208,7 +210,7 @@ def _arguments(
     run: Run,
     *,
     has_dev: bool,
-    is_new: bool,
+    is_dev_first: bool,
 ) -> SFTConfig:
     size, accumulation = micro_batch(placement, settings.effective_batch_size)
     stops_early = settings.early_stopping_patience is not None
@@ -235,7 +237,7 @@ def _arguments(
         logging_steps=1,
         logging_nan_inf_filter=False,
         eval_strategy="steps" if has_dev else "no",
-        eval_on_start=has_dev and is_new,
+        eval_on_start=has_dev and is_dev_first,
         eval_steps=settings.eval_steps,
         save_strategy="steps",
         save_steps=settings.save_steps,

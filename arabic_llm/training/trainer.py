@@ -22,7 +22,7 @@ from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.errors import HardwareError, TrainingError
 from arabic_llm.models import finite, placement
 from arabic_llm.training import answer_head, checkpoint, class_loss, optimizer_state
-from arabic_llm.training.callbacks import StopCalmly
+from arabic_llm.training.callbacks import LeftError, StopCalmly
 from arabic_llm.training.observer import Observer
 from arabic_llm.training.schedule import Schedule
 
@@ -113,12 +113,16 @@ class _Guards(Trainer):  # type: ignore[misc]
         """Return eval_loss: nats a label over the whole dev set, not a mean of batch means.
 
         Each process of a run reads all of it: shared out, its last batches would be filled up with copies.
-        Raises TrainingError when it is not finite.
+        After a signal it is left for later: nothing is returned. Raises TrainingError where not finite.
         """
         self.model.eval()
-        is_first = self.state.global_step == 0
-        with self._calm.measuring(0) if is_first else nullcontext(), torch.no_grad():
+        try:
             total, tokens = self._dev_sums()
+        except LeftError:
+            if self.state.global_step == self._initial_global_step:
+                raise KeyboardInterrupt(self._calm.before_a_step()) from None
+            self._calm.stop_after_a_checkpoint(self.control)
+            return {}
         if self.args.average_tokens_across_devices:
             total /= processes.count()  # compute_loss has made up for the mean over processes
         metrics = {"eval_loss": float(total) / tokens}
@@ -129,16 +133,24 @@ class _Guards(Trainer):  # type: ignore[misc]
         return metrics
 
     def _dev_sums(self) -> tuple[torch.Tensor, int]:
-        """Return the loss on the dev set, summed over its labels, and how many there are."""
+        """Return the loss on the dev set, summed over its labels, and how many there are.
+
+        Raises LeftError after a signal. Where it says which weights are the best it is waited for: a
+        checkpoint is written with it.
+        """
         total, tokens = torch.zeros((), dtype=torch.float64), 0
         loader = DataLoader(self.eval_dataset, self.args.eval_batch_size, collate_fn=self.data_collator)
-        for batch in tqdm(loader, desc="loss on dev", unit="batch", leave=False):
-            if self.state.global_step == 0:
-                self._calm.heed()
-            inputs = self._prepare_inputs(batch)
-            tokens += self._num_predicted(inputs["labels"])
-            with self.compute_loss_context_manager():
-                total += self.compute_loss(self.model, inputs, num_items_in_batch=1).double().cpu()
+        batches = iter(loader)  # it draws a number: left or not, what is trained next is the same
+        step = self.state.global_step
+        is_left = self.args.metric_for_best_model is None or step == self._initial_global_step
+        with self._calm.measuring(step) if is_left else nullcontext(), torch.no_grad():
+            for batch in tqdm(batches, "loss on dev", len(loader), unit="batch", leave=False):
+                if is_left:
+                    self._calm.heed()
+                inputs = self._prepare_inputs(batch)
+                tokens += self._num_predicted(inputs["labels"])
+                with self.compute_loss_context_manager():
+                    total += self.compute_loss(self.model, inputs, num_items_in_batch=1).double().cpu()
         return total, tokens
 
     def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:

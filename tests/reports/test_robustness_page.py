@@ -8,12 +8,15 @@ from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports import robustness
 
 
-def drop(perturbation, rate, lost, task="exams", clean=0.8, p=1e-6):
+def drop(perturbation, rate, lost, *, task="exams", clean=0.8, p=1e-6, cut=(0, 0)):  # noqa: PLR0913
     before, after = (
         Score(
-            *(task, "acc", 200, value, 0.03, 0.25, 0.3, (task,), "1"), low=value - 0.06, high=value + 0.06
+            *(task, "acc", 200, value, 0.03, 0.25, 0.3, (task,), "1"),
+            low=value - 0.06,
+            high=value + 0.06,
+            num_shortened=num_cut,
         )
-        for value in (clean, clean - lost)
+        for value, num_cut in zip((clean, clean - lost), cut, strict=True)
     )
     row = Difference(before, after, -lost, -lost - 0.05, -lost + 0.05, p, True, p)
     return Drop(Condition(perturbation, rate, 17), row, 100, 2 * lost, 0.1, 0.5, 1.25)
@@ -60,6 +63,23 @@ def test_a_model_that_answers_everything_alike_is_named_not_called_robust():
         report(row, items=[item("ج"), item("ج")])
     )
     assert "no drop can show" not in robustness.markdown(report(row, items=[item("ج"), item("أ")]))
+
+
+def test_prompts_that_were_cut_are_counted_clean_and_as_typed():
+    rows = (
+        drop("tatweel", 0.1, 0.1, cut=(2, 5)),
+        drop("yeh", 0.3, 0.1, cut=(2, 7)),
+        drop("yeh", 0.1, 0.1),
+        drop("tatweel", 0.3, 0.1),
+    )
+    line = (
+        "exams: 2 of 200 clean prompts, and up to 7 perturbed ones (yeh at 0.3), are longer than the model"
+        " can see and lost their beginning"
+    )
+    said = report(*rows)
+    for text in (robustness.terminal(said), robustness.markdown(said), robustness.page_of(said)):
+        assert text.count(line) == 1
+    assert "can see" not in robustness.markdown(report(drop("tatweel", 0.1, 0.1)))
 
 
 def test_markdown_and_csv_hold_the_drop_with_its_interval():

@@ -192,9 +192,41 @@ def test_a_signal_saves_and_the_run_carries_on_to_the_same_bytes(tmp_path, numbe
     with pytest.raises(KeyboardInterrupt, match="after a checkpoint; the same command carries on"):
         Lab(overrides, tracker=Interrupt(3, number)).train(tmp_path / "cut")
     again, outcome = Lab(overrides).train(tmp_path / "cut")
-    assert (
-        outcome.resumed_from == 4
-    )  # the signal came after step 3 was logged: step 4 was finished and saved
+    assert outcome.resumed_from == 3  # the signal came before its loss on dev, which is measured later
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert learned(again) == learned(whole)
+
+
+def signalled(lab, number):
+    """Let a process get SIGTERM when its model reads such a batch of dev rows, counted from 1."""
+    asked = []
+
+    def watch(module, _):
+        if not module.training:
+            asked.append(1)
+            if len(asked) == number:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    lab.model.register_forward_pre_hook(watch)
+    return lab, asked
+
+
+def test_a_signal_during_the_loss_on_dev_leaves_it_and_it_is_measured_when_the_run_carries_on(tmp_path):
+    overrides = ("task.eval_steps=2", "task.save_steps=3", "hw.eval_batch_size=1")
+    lab, asked = signalled(Lab(overrides), 0)
+    whole, _ = lab.train(tmp_path / "whole")
+    each = len(asked) // 4  # before the first step, and after 2, 4 and 6
+    assert each > 1
+    lab, asked = signalled(Lab(overrides), 2 * each + 1)
+    with pytest.raises(KeyboardInterrupt, match=r"interrupted \(SIGTERM\) after a checkpoint"):
+        lab.train(tmp_path / "cut")
+    assert len(asked) == 2 * each + 1  # after step 4
+    lab, asked = signalled(Lab(overrides), 1)  # again, before any step
+    with pytest.raises(KeyboardInterrupt, match="before the first step"):
+        lab.train(tmp_path / "cut")
+    assert len(asked) == 1
+    again, outcome = Lab(overrides).train(tmp_path / "cut")
+    assert outcome.resumed_from == 4
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     assert learned(again) == learned(whole)
 
@@ -207,7 +239,7 @@ def test_an_adapter_in_bfloat16_stays_so_and_carries_on_to_the_same_bytes(tmp_pa
     with pytest.raises(KeyboardInterrupt):
         Lab(overrides, tracker=Interrupt(3, signal.SIGTERM)).train(tmp_path / "cut")
     again, outcome = Lab(overrides).train(tmp_path / "cut")
-    assert outcome.resumed_from == 4
+    assert outcome.resumed_from == 3
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     assert learned(again) == learned(whole)
     assert {p.dtype for p in again.parameters() if p.requires_grad} == {torch.bfloat16}
