@@ -6,16 +6,23 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arabic_llm import files
 from arabic_llm.config.adapter import AdapterConfig, EarlierAdapter, Method
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import CheckpointError, ConfigError
+<<<<<<< HEAD
 from arabic_llm.models import opening, vocabulary
 from arabic_llm.models.bases import HUB_ID, Base
 from arabic_llm.models.vocabulary import NewTokens
+=======
+from arabic_llm.models import opening
+
+if TYPE_CHECKING:
+    from arabic_llm.models.bases import Base
+>>>>>>> w-close
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ABOUT = "arabic_llm.json"  # which base, template and rows an adapter was trained with
@@ -188,6 +195,8 @@ def refuse_other_base(saved: Saved, base: Base) -> str | None:
         return f"{saved.folder}/{CONFIG} does not say on which base model it was trained"
     if _is_same(named, base):
         return None
+    from arabic_llm.models.bases import HUB_ID  # and the hub with it, which a plan has no use for
+
     if (is_folder := (Path(named) / "config.json").is_file()) or (HUB_ID.fullmatch(named) and base.hub_id):
         cure = "" if is_folder else f", or say that it is the same: model.hub_id={named}"
         raise CheckpointError(

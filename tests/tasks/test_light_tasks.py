@@ -76,4 +76,5 @@ def test_a_task_without_a_model_is_light(home, overrides):
     modules, seconds = _loaded(home, *overrides)
     assert not modules & TORCH
     assert not modules & LIBRARIES
+    assert "task=plan" not in overrides or not modules & {"huggingface_hub", "httpx2", "numpy"}
     assert seconds < CPU_SECONDS * 1.5  # of a machine that does other things too
