@@ -13,16 +13,11 @@ from arabic_llm.config.adapter import AdapterConfig, EarlierAdapter, Method
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import CheckpointError, ConfigError
-<<<<<<< HEAD
 from arabic_llm.models import opening, vocabulary
-from arabic_llm.models.bases import HUB_ID, Base
 from arabic_llm.models.vocabulary import NewTokens
-=======
-from arabic_llm.models import opening
 
 if TYPE_CHECKING:
     from arabic_llm.models.bases import Base
->>>>>>> w-close
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ABOUT = "arabic_llm.json"  # which base, template and rows an adapter was trained with

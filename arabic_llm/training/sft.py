@@ -151,9 +151,8 @@ def train(
     counts = schedule.count_tokens(plan, batches.all_labels(train_set))
     calm = callbacks.StopCalmly()
     dev_set = _sequences(material.dev, settings, len(material.train)) if material.dev else None
-    density = None
-    if dev_set is not None and material.train[0].kind not in ("labelled", "pair"):  # a loss of tokens
-        density = batches.tokens_per_byte(dev_set, tokenizer)
+    is_of_tokens = material.train[0].kind not in ("labelled", "pair")
+    density = batches.tokens_per_byte(dev_set, tokenizer) if dev_set is not None and is_of_tokens else None
     hooks = [callbacks.Metrics(metrics, counts, run.tracker, run.observer, density), calm]
     if patience is not None:
         hooks.append(callbacks.StopEarly(metrics, patience))
@@ -182,14 +181,19 @@ def train(
         trainer.add_callback(Drift(trainer.nats, texts, (directory, run.tracker), whole.num_steps, calm))
     log.info("training: %s steps, from step %s", f"{plan.num_steps:,}", step)
     with calm.listening(), closing(run.observer):
-        if material.reference is not None:
-            with calm.measuring(0):
-                pairs = [*material.train, *material.dev]
-                trainer.reference_N2 = reference_log_probs.log_probs(
-                    trainer.nats, pairs, material.reference, calm.heed
-                )
+        _ask_reference(trainer, material, calm)
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     return trainer.model, _outcome(directory, settings, step)
+
+
+def _ask_reference(trainer: Any, material: Material, calm: callbacks.StopCalmly) -> None:
+    """Give the trainer what its reference says of every pair: the model as it is now, or as it was once."""
+    if material.reference is not None:
+        pairs = [*material.train, *material.dev]
+        with calm.measuring(0):
+            trainer.reference_N2 = reference_log_probs.log_probs(
+                trainer.nats, pairs, material.reference, calm.heed
+            )
 
 
 def _taken_up(directory: Path, rows_hash: str, mix: MixReport) -> Path | None:
