@@ -265,4 +265,5 @@ def push(folder: Path, name: str) -> str:
             )
     except UnreachableError as error:
         raise NotTakenError(f"task.push={name}: {error}; what was exported stays in {folder}") from error
-    return f"on the hub: {_without_password(api.endpoint)}/{name} (private until you open it there), {str(commit.oid)[:7]}"
+    place = f"{_without_password(api.endpoint)}/{name}"
+    return f"on the hub: {place} (private until you open it there), {str(commit.oid)[:7]}"

@@ -57,7 +57,7 @@ DOORS = {
     "huggingface_hub": {"hub"},
     "lm_eval": {"evaluation"},
     "trl": {"training", "profiling"},
-    "accelerate": {"training", "profiling"},
+    "accelerate": {"training", "profiling", "export"},
     "peft": {"models", "profiling", "export"},
     "gguf": {"export", "models"},
     "xllamacpp": {"export"},

@@ -15,9 +15,8 @@ from arabic_llm.errors import ModelError
 from arabic_llm.export import beside_weights, llama_cpp, probes
 from arabic_llm.export.llama_cpp import Answered, Inquiry
 
-Gaps = Callable[
-    [list[int], list[int]], list[float]
-]  # of prompt and answer: how far each token is from ours
+# Of prompts and answers to them: how far each token of each is below the model's own.
+Gaps = Callable[[list[list[int]], list[list[int]]], list[list[float]]]
 
 # How far below the best logit a token that llama.cpp says may be, as a share of the spread of logits: with
 # float16 and 8 bits it rounds what goes into each product too, with bfloat16 to 2^-8 of it.
@@ -66,7 +65,7 @@ def between(
     num_unlike = _refuse_other_tokens(file, tokenizer, texts, found)
     _refuse_others(file, codec, stop_ids, found)
     gaps, spread = reference
-    below = [gaps(prompt, answer) for prompt, answer in zip(prompts, found.answers, strict=True)]
+    below = gaps(prompts, found.answers)
     return GgufAgreement(
         num_texts=len(texts),
         num_unlike=num_unlike,

@@ -7,40 +7,63 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from arabic_llm import files
 from arabic_llm.errors import ModelError
+from arabic_llm.export import streamed
 from arabic_llm.models import opening
 
 NUM_POSITIONS = 4
+_AT_ONCE = 16  # answers: their logits are wide
 _MOST_SAID = 300  # characters of what a process that failed has said
 
 
-def of_model(model: PreTrainedModel, ids: list[list[int]]) -> NDArray[np.float32]:
+def of_model(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> NDArray[np.float32]:
     """Return the logits (P, N, V) of the last positions of each prompt."""
-    model.eval()
-    found = []
-    with torch.inference_mode():
-        for prompt in ids:
-            whole = model(torch.tensor([prompt]), logits_to_keep=NUM_POSITIONS).logits[0]
-            found.append(whole.float().cpu().numpy())
-    return np.stack(found)
+    found: NDArray[np.float32] = _last(model, ids, NUM_POSITIONS).cpu().numpy()
+    return found
 
 
-def gaps(model: PreTrainedModel, prompt: list[int], answer: list[int]) -> list[float]:
+def gaps(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
+) -> list[list[float]]:
     """Return how far each token of an answer is below the one that the model would have said there."""
+    found = []
+    for start in range(0, len(prompts), _AT_ONCE):
+        pairs = list(zip(prompts[start:][:_AT_ONCE], answers[start:][:_AT_ONCE], strict=True))
+        longest = max(len(answer) for _, answer in pairs) + 1
+        for row, (_, answer) in zip(
+            _last(model, [[*p, *a] for p, a in pairs], longest), pairs, strict=True
+        ):
+            steps = row[len(row) - len(answer) - 1 : -1]  # each says the token after it
+            said = steps.gather(1, torch.tensor(answer, dtype=torch.long).unsqueeze(1)).squeeze(1)
+            found.append((steps.amax(1) - said).tolist())
+    return found
+
+
+def _last(model: PreTrainedModel, ids: Sequence[Sequence[int]], positions: int) -> Tensor:
+    """Return the logits of the last positions of sequences that are run together, padded at their left."""
     model.eval()
+    length = max(map(len, ids))
+    padded = torch.tensor([[0] * (length - len(one)) + list(one) for one in ids])
+    mask = torch.tensor([[0] * (length - len(one)) + [1] * len(one) for one in ids])
     with torch.inference_mode():
-        whole = model(torch.tensor([prompt + answer]), logits_to_keep=len(answer) + 1).logits[0].float()
-    said = whole[:-1].gather(1, torch.tensor(answer).unsqueeze(1)).squeeze(1)
-    below: list[float] = (whole[:-1].amax(1) - said).tolist()
-    return below
+        said = model(
+            input_ids=padded,
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            logits_to_keep=positions,
+        )
+    logits: Tensor = said.logits.float()
+    return logits
 
 
 def in_another_process(folder: Path, ids: list[list[int]], work: Path) -> NDArray[np.float32]:
@@ -60,8 +83,13 @@ def in_another_process(folder: Path, ids: list[list[int]], work: Path) -> NDArra
 
 
 def _main(folder: str, asked: str, answered: str) -> None:
-    with opening.opened(Path(folder)):
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
+    if streamed.fits(Path(folder)):
+        with opening.opened(Path(folder)):
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, trust_remote_code=False
+            )
+    else:
+        model = streamed.model(Path(folder))
     np.save(answered, of_model(model, files.read_json(Path(asked))))
 
 

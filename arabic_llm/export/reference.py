@@ -51,6 +51,6 @@ class Reference:
         """Return the standard deviation of its logits."""
         return float(self.logits.std())
 
-    def gaps(self, prompt: list[int], answer: list[int]) -> list[float]:
-        """Return how far each token of an answer is below the one that it would have said."""
-        return logits.gaps(self.model, prompt, answer)
+    def gaps(self, prompts: list[list[int]], answers: list[list[int]]) -> list[list[float]]:
+        """Return how far each token of each answer is below the one that it would have said."""
+        return logits.gaps(self.model, prompts, answers)

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from arabic_llm import disk, files
 from arabic_llm.config.hw import MIB, Precision
@@ -27,6 +28,7 @@ from arabic_llm.export import (
     llama_cpp,
     logits,
     ollama_template,
+    streamed,
     tensor_files,
 )
 from arabic_llm.export.merging import Merged
@@ -66,12 +68,7 @@ def hand_on(source: Source, task: ExportConfig, directory: Path) -> dict[Path, P
 
     Raises ModelError for a form that does not hold: nothing is left under its name.
     """
-    load = partial(
-        adapter.load_trained,
-        *(source.run.model, source.base, source.run.adapter, _ON_CPU, source.run.trained),
-    )
-    cure = "close other programs, or export on a machine with more"
-    reference = Reference(lambda: _enough(load, cure), source.codec)
+    reference = Reference(partial(_trained, source), source.codec)
     made: dict[Path, Proof] = {}
     for form in (ExportFormat.adapter, ExportFormat.merged, ExportFormat.gguf):
         wanted = {form, ExportFormat.ollama} if form is ExportFormat.gguf else {form}
@@ -84,9 +81,16 @@ def hand_on(source: Source, task: ExportConfig, directory: Path) -> dict[Path, P
     return made
 
 
-def _enough(load: Callable[[], Any], cure: str) -> Any:
-    with placement.enough_memory("reading the model that exports are held against", cure):
-        return load()
+def _trained(source: Source) -> PreTrainedModel:
+    """Return the model that was trained, in float32; one that the memory does not hold, block by block."""
+    run, base = source.run, source.base
+    if not streamed.fits(_files_of(source)):
+        log.info("%s is more than is free in memory in float32: it is read block by block", run.model.name)
+        return streamed.model(
+            _files_of(source), run.trained if run.is_adapter else None, is_4bit=run.is_4bit
+        )
+    with placement.enough_memory("reading the model that exports are held against", "close other programs"):
+        return adapter.load_trained(run.model, base, run.adapter, _ON_CPU, run.trained)
 
 
 def _kept(folder: Path) -> Proof | None:

@@ -6,6 +6,7 @@ import shutil
 from contextlib import contextmanager
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from conftest import finished, run_in
@@ -289,3 +290,14 @@ def test_logits_that_are_too_far_apart_are_refused_by_the_numbers():
     nothing = agreement.between(ours, ours * np.float32(np.nan), base)
     with pytest.raises(ModelError, match="do not say"):
         agreement.refuse(nothing, torch.bfloat16)
+
+
+@needs_llama_cpp
+def test_a_model_that_memory_does_not_hold_is_read_block_by_block(export, monkeypatch):
+    free = psutil.virtual_memory()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free._replace(available=2**20))
+    status, said, out = export("task.formats=[gguf]", "task.gguf_type=f32")
+    assert status == 0, said
+    assert "tiny is more than is free in memory in float32: it is read block by block" in said
+    proof = files.read_state(out / "gguf" / "proof.json")
+    assert (proof["num_same"], proof["largest_gap"]) == (64, 0.0)

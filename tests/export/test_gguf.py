@@ -76,7 +76,7 @@ def test_every_family_answers_in_llama_cpp_as_in_transformers(family, tmp_path, 
     found = asked_in(tmp_path, tiny_codec, prompts)
     for prompt, answer in zip(prompts, found.answers, strict=True):
         assert len(answer) == llama_cpp.NUM_ANSWERED or answer[-1] in (tiny_codec.stop_id, 0)
-        assert max(logits.gaps(model, prompt, answer)) == 0
+        assert max(logits.gaps(model, [prompt], [answer])[0]) == 0
     assert len({token for answer in found.answers for token in answer}) > len(prompts) / 2
     assert found.stopped == [True]
 

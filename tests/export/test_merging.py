@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from arabic_llm import files
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.errors import CheckpointError
-from arabic_llm.export import tensor_files
+from arabic_llm.export import streamed, tensor_files
 from arabic_llm.export.merging import Merged
 from arabic_llm.models import load
 
@@ -85,6 +85,9 @@ def test_merged_weights_say_what_base_and_adapter_say(kind, tmp_path):
         ours = model(IDS).logits
         with model.disable_adapter():
             learned = (model(IDS).logits - ours).abs().max()
+        by_blocks = streamed.model(TINY, tmp_path / "adapter", is_4bit=is_4bit)
+        assert (by_blocks(IDS).logits - ours).abs().max() < 1e-6  # the same sums, but of a tied head
+        assert all(parameter.is_meta for parameter in by_blocks.parameters())
     assert learned > 0.1
     # logits near 14 in float32: sums in another order
     assert (again - ours).abs().max() < 2e-5
