@@ -12,7 +12,7 @@ from omegaconf import MISSING
 
 from arabic_llm.config import paths
 from arabic_llm.config.hw import GIB, HardwareConfig, Precision
-from arabic_llm.config.model import ArchitectureConfig, ModelConfig, ModelKind
+from arabic_llm.config.model import AUTO, ArchitectureConfig, ModelConfig, ModelKind
 from arabic_llm.config.task import Optimizer
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import training_plan as planning
@@ -152,5 +152,5 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 def _options(group: str) -> Iterator[dict[str, Any]]:
     for path in sorted((paths.CONF / group).glob("*.yaml")):
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if "architecture" in values or group != "model":
+        if group != "model" or values.get("architecture", {}).get("model_type", AUTO) != AUTO:
             yield values

@@ -12,7 +12,8 @@ from arabic_llm.memory import eval_batching
 from arabic_llm.memory.inference_peak import Held, Pass, predict
 from arabic_llm.profiling import evaluation_rehearsal
 
-MODELS = [model_config(path.stem) for path in sorted((paths.CONF / "model").glob("*.yaml"))]
+NAMES = sorted({path.stem for path in (paths.CONF / "model").glob("*.yaml")} - {"auto", "local"})
+MODELS = [model_config(name) for name in NAMES]
 CAUSAL = [model for model in MODELS if model.kind is ModelKind.causal]
 SHAPES = {str(replace(model.architecture, other={})): model for model in CAUSAL}  # each once
 PASSES = {
