@@ -77,7 +77,7 @@ def _heads(model: PreTrainedModel) -> Iterator[str]:
     """Yield the modules of heads: of tokens, of classes, and what is drawn anew with the latter."""
     head = model.get_output_embeddings()
     for name, module in model.named_modules():
-        if module is head or {*HEADS, "pooler"} & {*name.split(".")}:
+        if module is head or any(part.endswith((*HEADS, "pooler")) for part in name.split(".")):
             yield name
 
 

@@ -5,10 +5,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from conftest import model_config
 from tokenizers_like import BASE, OF_SMOLLM2, codec_of
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from arabic_llm.config import paths
 from arabic_llm.config.data import Overflow
+from arabic_llm.config.model import ModelKind
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.data.tokens import chat
 
@@ -230,6 +233,18 @@ def test_a_template_writes_to_the_letter_what_its_model_was_made_for(template, n
 @pytest.mark.parametrize("template", SHIPPED)
 def test_what_is_learned_is_the_answers_with_their_ends(template):
     assert (learned(template, "turns"), learned(template, "spaces")) == LEARNED[template]
+
+
+NAMED = sorted({path.stem for path in paths.CONF.glob("model/*.yaml")} - {"auto", "local"})  # those of files
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_an_answer_ends_with_the_stop_token_that_its_model_names(name):
+    model = model_config(name)
+    if model.kind is ModelKind.causal:
+        assert all(
+            text.endswith(model.stop_token) for half in LEARNED[model.chat_template] for text in half
+        )
 
 
 @pytest.mark.parametrize("template", ["acegpt", "gemma2", "llama2"])

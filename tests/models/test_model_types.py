@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, set_seed
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
 from transformers.pytorch_utils import Conv1D
 
 from arabic_llm.config.adapter import AdapterConfig
@@ -215,6 +215,18 @@ def test_layers_in_four_bits_have_an_adapter_too(model_type, tmp_path, tiny_code
     assert adapted(tuned) == every
     assert four_bits == every
     learns_and_comes_back(tuned, in_four_bits(), tmp_path / "adapter", tiny_codec.tokenizer)
+
+
+@pytest.mark.parametrize("model_type", ["distilbert", "roberta", "gpt2"])
+def test_a_head_of_classes_is_trained_whole_and_has_no_adapter(model_type):
+    fields = {**SMALL, "num_labels": 3, "num_key_value_heads": None, "head_dim": None}
+    fields = {name: value for name, value in fields.items() if value is not None}
+    model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model(model_type, **fields))
+    names = adapted(adapter.attach(model, lora(), BASE, 1))
+    of_head = {name for name in names if "classifier" in name or "score" in name}
+    assert of_head
+    assert all(".modules_to_save.default." in name for name in of_head)
+    assert {name for name in names if "modules_to_save" in name} == of_head
 
 
 NOT_REHEARSED = {"bloom", "falcon"}  # their own code makes masks in a way that no rehearsal does
