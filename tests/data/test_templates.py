@@ -235,7 +235,9 @@ def test_what_is_learned_is_the_answers_with_their_ends(template):
     assert (learned(template, "turns"), learned(template, "spaces")) == LEARNED[template]
 
 
-NAMED = sorted({path.stem for path in paths.CONF.glob("model/*.yaml")} - {"auto", "local"})  # those of files
+NAMED = sorted(
+    {path.stem for path in paths.CONF.glob("model/*.yaml")} - {"auto", "local"}
+)  # those of files
 
 
 @pytest.mark.parametrize("name", NAMED)
