@@ -103,8 +103,9 @@ def _shortened(drops: Sequence[Drop]) -> Iterator[str]:
         if clean or most:
             yield (
                 f"{name}: {clean:,} of {worst.difference.base.n:,} clean prompts, and up to {most:,}"
-                f" perturbed ones ({worst.condition.perturbation} at {worst.condition.rate:g}), are longer than"
-                " the model can see and lost their beginning (lost_tokens in items.jsonl; model.max_length)"
+                f" perturbed ones ({worst.condition.perturbation} at {worst.condition.rate:g}), are longer"
+                " than the model can see and lost their beginning (lost_tokens in items.jsonl;"
+                " model.max_length)"
             )
 
 
