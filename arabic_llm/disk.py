@@ -41,9 +41,10 @@ def room_for(path: Path) -> Iterator[None]:
         ) from error
 
 
-def refuse_short(folder: Path, needed: float, largest: float, what: str) -> None:
+def refuse_short(folder: Path, needed: float, largest: float, what: str, less: str) -> None:
     """Refuse a run that would write more bytes than there is room for, in all or in its largest file.
 
+    `less` says what would write less.
     Raises HardwareError.
     """
     free, allowed = shutil.disk_usage(_there(folder)).free, largest_file()
@@ -55,8 +56,7 @@ def refuse_short(folder: Path, needed: float, largest: float, what: str) -> None
     if allowed is not None and largest > allowed:
         raise HardwareError(
             f"{what} have a file of {largest / MIB:,.1f} MiB, and here a file may have"
-            f" {allowed / MIB:,.1f}. Raise that (ulimit -f unlimited), or train less: an adapter, and not"
-            " adapter=full, or a lower adapter.rank"
+            f" {allowed / MIB:,.1f}. Raise that (ulimit -f unlimited), or {less}"
         )
 
 

@@ -299,6 +299,26 @@ def test_a_setting_that_nothing_reads_in_this_combination_is_refused(command, sa
 
 
 @pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("hw.fsdp=true", "hw=24gb"), "hw.fsdp=true"),
+        (("hw.fsdp=False", "hw=24gb"), "hw.fsdp=false"),
+        (
+            ("adapter=full", "adapter.target_modules=[q_proj,v_proj]"),
+            "adapter.target_modules=[q_proj, v_proj]",
+        ),
+        (("model.extra_files=['a b']",), 'model.extra_files=["a b"]'),
+        (("model.hub_id=null",), "model.hub_id=null"),
+        (("adapter=full", "adapter={use_dora: true}"), "adapter.use_dora=true"),
+    ],
+)
+def test_what_was_typed_is_said_as_it_is_typed(command, said):
+    with pytest.raises(ConfigError) as raised:
+        typed(*command)
+    assert str(raised.value).startswith(f"{said} has no meaning ")
+
+
+@pytest.mark.parametrize(
     "command",
     [
         ("model.builtin=false", "model.path=mine"),

@@ -12,6 +12,7 @@ from conftest import compose_config
 from arabic_llm import disk, terminal
 from arabic_llm.errors import HardwareError
 from arabic_llm.memory import disk_room
+from arabic_llm.tasks import pretrain
 
 KIB = 2**10
 
@@ -107,6 +108,15 @@ def test_a_run_whose_checkpoints_have_no_room_is_refused_before_it_begins(tmp_pa
     short(tmp_path, *rank_16[:1], "task.max_steps=100", "task.save_steps=100")  # there is only one
     with pytest.raises(HardwareError, match="3 checkpoints and what is trained take 132"):
         short(tmp_path, "adapter=full", "task.max_steps=400")
+
+
+def test_pretraining_is_refused_too_before_a_document_is_made(tmp_path):
+    config = compose_config("task=pretrain", "hw=cpu")
+    said = (
+        r"have a file of 2\d.\d MiB, and here a file may have 2.0. Raise that .*, or make a smaller model"
+    )
+    with files_of_up_to(2**21), pytest.raises(HardwareError, match=said):
+        pretrain.run(config, tmp_path / "mine")
 
 
 def test_a_checkpoint_larger_than_files_may_be_is_refused(tmp_path):

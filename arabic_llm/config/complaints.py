@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from enum import Enum
+from typing import Any
 
 from hydra.errors import (
     ConfigCompositionException,
@@ -50,6 +52,20 @@ def typed_list(key: str, values: Iterable[str]) -> str:
     """Return what to type for a list of texts: quoted for the shell, and for Hydra where it needs that."""
     quoted = [value if _PLAIN.fullmatch(value) else _in_quotes(value) for value in values]
     return shlex.quote(f"{key}=[{','.join(quoted)}]")
+
+
+def spelled(value: Any) -> str:
+    """Return a value as it is typed: true, null, [a, b], and a text in quotes where it needs them."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {spelled(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(spelled, value)) + "]"
+    text = str(value)
+    return text if not isinstance(value, str) or not text or _PLAIN.fullmatch(text) else _in_quotes(text)
 
 
 def _in_quotes(value: str) -> str:

@@ -15,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from arabic_llm.config import task as tasks
 from arabic_llm.config import unread
 from arabic_llm.config.adapter import AdapterConfig
+from arabic_llm.config.complaints import spelled
 from arabic_llm.config.data import CleaningConfig, ColumnsConfig, DataConfig, SourceConfig
 from arabic_llm.config.hw import ExecutorConfig, HardwareConfig
 from arabic_llm.config.model import ArchitectureConfig, ModelConfig
@@ -167,7 +168,7 @@ def refuse_unread(config: RunConfig, overrides: Iterable[str]) -> None:
             typed = f"{key}={value}" if key in _CHOICES else key
             raise ConfigError(f"{typed} has no meaning with task={config.task.name}; {names} would read it")
         if (why := rule.why_not(config, owner)) is not None:
-            raise ConfigError(f"{key}={value} has no meaning {why}")
+            raise ConfigError(f"{key}={spelled(value)} has no meaning {why}")
 
 
 def readers(parts: frozenset[Area]) -> list[str]:

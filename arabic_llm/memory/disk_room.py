@@ -9,13 +9,15 @@ from arabic_llm import disk, files
 from arabic_llm.config.adapter import AdapterConfig
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.model import ArchitectureConfig, ModelConfig
-from arabic_llm.config.task import Optimizer, TrainingConfig
+from arabic_llm.config.task import Optimizer, PretrainConfig, TrainingConfig
 from arabic_llm.memory import weights
 from arabic_llm.memory.static import BYTES
 from arabic_llm.models import families
 from arabic_llm.models.families import ALL_LINEAR
 
 _REST = 2**20  # of a checkpoint: the tokenizer, states, notes; larger tokenizers are left out
+_LESS = "train less: an adapter, and not adapter=full, or a lower adapter.rank"
+_SMALLER = "make a smaller model: model.architecture.hidden_size"
 
 
 def refuse_short(
@@ -36,7 +38,8 @@ def refuse_short(
     needed = several * (trained + moments + _REST) + trained
     there = sum(path.stat().st_size for path in directory.glob("training/checkpoint-*/*"))
     checkpoints = f"{several} checkpoint{'s' if several > 1 else ''} and what is trained"
-    disk.refuse_short(directory, needed - there, max(trained, moments), checkpoints)
+    less = _SMALLER if isinstance(task, PretrainConfig) else _LESS
+    disk.refuse_short(directory, needed - there, max(trained, moments), checkpoints, less)
 
 
 def _trained_bytes(a: ArchitectureConfig, adapter: AdapterConfig, num_labels: int) -> int | None:

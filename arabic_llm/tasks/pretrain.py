@@ -6,10 +6,12 @@ import logging
 from pathlib import Path
 
 from arabic_llm import files
+from arabic_llm.config.adapter import AdapterConfig, Method
 from arabic_llm.config.compose import identity
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import PretrainConfig
 from arabic_llm.errors import ConfigError
+from arabic_llm.memory import disk_room
 from arabic_llm.tasks import Inputs
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ def run(config: RunConfig, directory: Path) -> float:
 
     config = machine.settled(config)
     task = _settings(config)
+    disk_room.refuse_short(config.model, AdapterConfig("full", Method.full), task, directory)
     dry_run(config)
     tracker = tracking.start(config.tracking, directory, identity(config))
     rows = list(corpus.documents(task.num_documents, config.seed))
