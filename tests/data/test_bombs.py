@@ -10,8 +10,10 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from arabic_llm.data.reading import json_stream, json_values, lines, readers, workbooks
+from arabic_llm.config.data import ColumnsConfig
+from arabic_llm.data.reading import json_stream, json_values, lines, readers, row_builder, workbooks
 from arabic_llm.data.reading import parquet as parquet_files
+from arabic_llm.data.rows import Row
 from arabic_llm.errors import DataError
 from arabic_llm.limits import limited
 
@@ -80,6 +82,24 @@ def test_a_rare_character_in_a_long_text_makes_few_wide_copies_of_it(name, befor
     size = 8 * MIB
     path.write_text(before + "ab " * (size // 3) + "\U0001f600" + behind, encoding="utf-8")
     assert read(path, 12 * size) == (1, [])  # a character takes four bytes where one of them needs them
+
+
+@pytest.mark.parametrize(
+    ("values", "columns"),
+    [
+        ({"text": "ab "}, ColumnsConfig(text="text")),
+        ({"prompt": "?", "response": "ab "}, ColumnsConfig(prompt="prompt", response="response")),
+    ],
+)
+def test_a_text_longer_than_a_book_is_no_row_before_it_is_cleaned(values, columns, monkeypatch):
+    monkeypatch.setattr(row_builder, "LONGEST_CHARACTERS", 2**20)
+    *_, column = values
+    row = row_builder.as_row(readers.Record("a:1", {**values, column: "ab " * (2**20 // 3)}), columns)
+    assert isinstance(row, Row)
+    row = row_builder.as_row(readers.Record("a:1", {**values, column: "ab " * (2**20 // 3 + 1)}), columns)
+    assert row == readers.Broken(
+        "a:1", "too long for one row: more than 1 Mi characters; cut it into its chapters"
+    )
 
 
 def test_an_array_of_many_small_rows_is_read_piece_by_piece(tmp_path):

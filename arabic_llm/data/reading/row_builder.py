@@ -12,6 +12,8 @@ from arabic_llm.data.reading.records import Broken, Record, as_text, shown
 from arabic_llm.data.reading.turns import UnusableError
 from arabic_llm.data.rows import Message, Row
 
+# Of a row: a book of a million words has six million; cleaning takes some forty bytes for each.
+LONGEST_CHARACTERS = 2**23
 _PAIR = 2  # a question and its answer, or a better answer and a worse one
 
 
@@ -27,11 +29,19 @@ def as_row(record: Record, columns: ColumnsConfig) -> Row | Broken:
     try:
         if columns.text and not columns.messages:
             text = _text(values.get(columns.text), columns.text)
-            return Row(record.place, text=text, subject=subject, label=label)
+            return _bounded(Row(record.place, text=text, subject=subject, label=label))
         messages, rejected = _conversation(values, columns)
     except UnusableError as error:
         return Broken(record.place, str(error))
-    return Row(record.place, tuple(messages), subject=subject, rejected=rejected, label=label)
+    return _bounded(Row(record.place, tuple(messages), subject=subject, rejected=rejected, label=label))
+
+
+def _bounded(row: Row) -> Row | Broken:
+    """Return a row, or that it is too long for one."""
+    if sum(map(len, (*row.turns(), row.rejected))) > LONGEST_CHARACTERS:
+        most = f"more than {LONGEST_CHARACTERS >> 20} Mi characters"
+        return Broken(row.id, f"too long for one row: {most}; cut it into its chapters")
+    return row
 
 
 def _conversation(values: dict[str, Any], columns: ColumnsConfig) -> tuple[list[Message], str]:
