@@ -90,6 +90,7 @@ def test_every_recipe_composes_and_opens_with_its_question_and_command(file):
         ("task.learning_rate=-1", "task.learning_rate must be positive"),
         ("task.epochs=0", "task.epochs must be positive"),
         ("hw.micro_batch_size=0", "hw.micro_batch_size must be positive"),
+        ("hw.tokens_per_micro_batch=0", "hw.tokens_per_micro_batch must be positive"),
         ("hw.executor.num_tasks=0", "hw.executor.num_tasks must be at least 1, not 0"),
         ("hw.executor.kind=slurm", "hw.executor.partition is not set"),
         ("model.pad_token='<|im_end|>'", "model.pad_token must differ from model.stop_token"),

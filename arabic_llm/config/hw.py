@@ -67,6 +67,7 @@ class HardwareConfig:
     card_gib: float | None = None  # what is written on its box
     compute_capability: float | None = None  # 8.0: an A100, 9.0: an H100; none: before Hopper
     micro_batch_size: int | None = None  # sequences per forward pass; none: by the plan, or the device
+    tokens_per_micro_batch: int | None = None  # and as many as fill so many tokens with their padding
     eval_batch_size: int | None = None  # sequences asked at once; none: by the plan, or the device
     precision: Precision = Precision.auto
     gradient_checkpointing: bool | None = None  # none: by the plan; without a budget off
@@ -80,7 +81,7 @@ class HardwareConfig:
     def __post_init__(self) -> None:
         """Refuse sizes that hold nothing."""
         sizes = ("usable_gib", "card_gib", "micro_batch_size", "eval_batch_size", "num_processes")
-        for name in (*sizes, "num_cards"):
+        for name in (*sizes, "num_cards", "tokens_per_micro_batch"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"hw.{name} must be positive, not {value:g}; raise it, or leave it out")

@@ -188,6 +188,8 @@ def _settings(wanted: Ask, predict: Callable[[Workload], TrainingParts]) -> Iter
     fixed = hw.micro_batch_size
     open_sizes = [size for size in range(1, batch + 1) if batch % size == 0]
     sizes = open_sizes if fixed is None else [max(s for s in open_sizes if s <= fixed)]
+    if hw.tokens_per_micro_batch is not None:  # the longest that fill them, or one that does not fit in
+        sizes = [min(batch, fixed or batch, -(-hw.tokens_per_micro_batch // wanted.tokens))]
     has_tied_head = (
         wanted.model.architecture.tie_word_embeddings and wanted.objective is not Objective.classify
     )
@@ -208,7 +210,7 @@ def _settings(wanted: Ask, predict: Callable[[Workload], TrainingParts]) -> Iter
             continue  # FSDP has places of its own
         work = workload(wanted, size, checkpointing=checkpointing)
         work = replace(work, optimizer_on_host=optimizer, embedding_on_host=embedding, fsdp=fsdp)
-        yield Plan(size, batch // size, checkpointing, work, predict(work))
+        yield Plan(size, -(-batch // size), checkpointing, work, predict(work))
 
 
 def _choices(set_by_hand: bool | None) -> tuple[bool, ...]:

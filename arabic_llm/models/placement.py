@@ -43,6 +43,7 @@ class Placement:
     fsdp: bool = False  # weights, gradients and moments are shared out over the processes
     optimizer_on_host: bool = False  # on a GPU; on a CPU it is there anyway
     embedding_on_host: bool = False
+    tokens_per_micro_batch: int | None = None  # with padding; none: any number
 
     @property
     def dtype(self) -> torch.dtype:
@@ -75,10 +76,11 @@ def resolve(hw: HardwareConfig) -> Placement:
     return Placement(
         device=own,
         precision=_gpu_precision(hw),
-        micro_batch_size=hw.micro_batch_size or micro,
+        micro_batch_size=hw.micro_batch_size or hw.tokens_per_micro_batch or micro,
         eval_batch_size=hw.eval_batch_size or most_at_once(hw, total_gib),
         gradient_checkpointing=bool(hw.gradient_checkpointing),
         optimizer_on_host=bool(hw.optimizer_on_host),
+        tokens_per_micro_batch=hw.tokens_per_micro_batch,
         description=f"{_cards(hw)}{torch.cuda.get_device_name()}, {free}",
         fsdp=bool(hw.fsdp),
     )
@@ -166,11 +168,12 @@ def _on_cpu(hw: HardwareConfig) -> Placement:
     return Placement(
         device="cpu",
         precision=precision,
-        micro_batch_size=hw.micro_batch_size or _CPU_BATCH,
+        micro_batch_size=hw.micro_batch_size or hw.tokens_per_micro_batch or _CPU_BATCH,
         eval_batch_size=hw.eval_batch_size or most_at_once(hw),
         gradient_checkpointing=bool(hw.gradient_checkpointing),
         description=f"CPU{_threads()}{_processes()}{_emulated(precision, processor.has_bfloat16())}",
         fsdp=bool(hw.fsdp) and processes.count() > 1,
+        tokens_per_micro_batch=hw.tokens_per_micro_batch,
     )
 
 

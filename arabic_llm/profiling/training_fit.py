@@ -50,7 +50,9 @@ def fit(config: RunConfig, task: TrainingConfig, num_labels: int | None = None) 
         return TrainingFit(place, None, None, gib, num_labels)
     place = replace(
         place,
-        micro_batch_size=chosen.micro_batch_size,
+        micro_batch_size=place.micro_batch_size
+        if place.tokens_per_micro_batch
+        else chosen.micro_batch_size,
         gradient_checkpointing=chosen.checkpointing,
         optimizer_on_host=chosen.work.optimizer_on_host and place.device != "cpu",
         embedding_on_host=chosen.work.embedding_on_host,
@@ -76,6 +78,8 @@ def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Trainin
     size, accumulation = micro_batch(fitted.place, task.effective_batch_size)
     each = f" in each of {processes.count()} processes" if processes.count() > 1 else ""
     parts = f"{wording.micro_batches(accumulation, size)}{each}"
+    if (tokens := fitted.place.tokens_per_micro_batch) is not None:
+        parts = f"micro-batches of up to {size} and {tokens:,} tokens{each}"
     batch = f"{task.effective_batch_size} sequences ({parts})"
     trained = f" ({sum(adapter.tensor_sizes) / 1e6:,.2f} M trained)" if adapter.tensor_sizes else ""
     is_counted = families.known(model.architecture.model_type) is not None

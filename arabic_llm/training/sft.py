@@ -136,7 +136,7 @@ def train(
     train_set = _sequences(material.train, settings)
     names = batches.sources(train_set, material.train)
     sampler = schedule.sampler(settings, names, train_set["seq_lengths"], material.mix, run.seed)
-    whole = plan = schedule.plan(sampler)
+    whole = plan = _cut(schedule.plan(sampler), train_set["seq_lengths"], placement)
     metrics, patience = directory / callbacks.METRICS, settings.early_stopping_patience
     last = processes.from_main(lambda: _taken_up(directory, material.hash, mix_report.report(sampler)))
     if last and (last / _OF_FSDP).exists() != placement.fsdp:
@@ -207,6 +207,16 @@ def _taken_up(directory: Path, rows_hash: str, mix: MixReport) -> Path | None:
     return last
 
 
+def _cut(plan: Schedule, seq_lengths: Sequence[Sequence[int]], placement: Placement) -> Schedule:
+    """Return the schedule, cut by tokens where hw says so."""
+    if (tokens := placement.tokens_per_micro_batch) is None:
+        return plan
+    most = placement.micro_batch_size, tokens
+    cut = schedule.cut_by_tokens(plan, seq_lengths, most, processes.count())
+    log.info("micro-batches: %s a step, of up to %s tokens", cut.num_passes, f"{tokens:,}")
+    return cut
+
+
 def _arguments(
     settings: TrainingConfig,
     placement: Placement,
@@ -217,6 +227,7 @@ def _arguments(
     is_dev_first: bool,
 ) -> SFTConfig:
     size, accumulation = micro_batch(placement, settings.effective_batch_size)
+    accumulation = plan.num_passes // processes.count() or accumulation
     stops_early = settings.early_stopping_patience is not None
     arguments = SFTConfig(
         output_dir=str(run.directory),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.data_loader import prepare_data_loader
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -71,6 +72,15 @@ class _Guards(Trainer):  # type: ignore[misc]
         self._keep_what_is_done()
         raise HardwareError(self._no_memory(short))
 
+    def get_train_dataloader(self) -> Any:
+        """Return the batches of this process: of so many sequences each, or as its schedule is cut."""
+        if self._schedule.cuts is None:
+            return super().get_train_dataloader()
+        passes = self._schedule.passes(processes.rank(), processes.count())
+        loader = DataLoader(self.train_dataset, batch_sampler=passes, collate_fn=self.data_collator)
+        own = {"num_processes": 1, "process_index": 0}  # they are shared out already
+        return prepare_data_loader(loader, self.args.device, put_on_device=True, **own)
+
     def create_optimizer(self, *args: Any) -> torch.optim.Optimizer:
         """Return the optimiser, which takes up what it or the other AdamW has saved."""
         optimizer: torch.optim.Optimizer = super().create_optimizer(*args)
@@ -88,9 +98,9 @@ class _Guards(Trainer):  # type: ignore[misc]
         loss: torch.Tensor = super().training_step(*args, **kwargs)
         wrong = None
         if not torch.isfinite(loss):
-            size = self.args.per_device_train_batch_size
-            start = (done * processes.count() + processes.rank()) * size  # they take batches in turn
-            wrong = self._not_finite(f"loss is {loss.item()}", self._schedule.rows_of(step, start, size))
+            number = done * processes.count() + processes.rank()  # they take batches in turn
+            rows = self._schedule.rows_of_pass(step, number, self.args.per_device_train_batch_size)
+            wrong = self._not_finite(f"loss is {loss.item()}", rows)
         for said in filter(None, processes.gather(wrong)):
             raise TrainingError(said)
         return loss
@@ -198,6 +208,8 @@ class _Guards(Trainer):  # type: ignore[misc]
     def _no_memory(self, short: str) -> str:
         step, size = self.state.global_step, self.args.per_device_train_batch_size
         settings = [f"hw.micro_batch_size={size // 2}"] if size > 1 else []
+        if self._schedule.cuts is not None:
+            settings = ["half of hw.tokens_per_micro_batch"]
         settings += [] if self.args.gradient_checkpointing else ["hw.gradient_checkpointing=true"]
         if self._passes[0] != step:
             settings = [f"hw.eval_batch_size={max(1, self.args.per_device_eval_batch_size // 2)}"]

@@ -385,3 +385,13 @@ def test_a_budget_is_kept_on_a_cpu_too():
     assert re.match(
         r"hw=4gb leaves 3.6 GiB and this run needs 5\.\d+", training_fit.fit(large, large.task).missing
     )
+
+
+@pytest.mark.parametrize(
+    ("tokens", "rows", "passes"), [(2048, 2, 8), (1500, 2, 8), (3000, 3, 6), (500, 1, 16), (99999, 16, 1)]
+)
+def test_a_plan_by_tokens_counts_as_many_of_the_longest_rows_as_hold_them(tokens, rows, passes):
+    """Two rows of 750 tokens hold more than one of 1,024: never fewer are counted than may come."""
+    settings = chosen("model=qwen2_1_5b", "adapter=qlora", "hw=24gb", f"hw.tokens_per_micro_batch={tokens}")
+    assert (settings.micro_batch_size, settings.accumulation) == (rows, passes)
+    assert settings.work.batch_size * settings.work.tokens >= min(tokens, 16 * 1024)

@@ -54,6 +54,36 @@ def test_a_step_holds_the_rows_it_drew_the_longest_first():
     assert any(sorted_.rows_of(step) != drawn.rows_of(step) for step in range(drawn.num_steps))
 
 
+@pytest.mark.parametrize("num_processes", [1, 2])
+@pytest.mark.parametrize("most", [(8, 40), (3, 60), (8, 23), (1, 1000), (8, 1)], ids=str)
+def test_steps_are_cut_by_tokens_into_as_many_passes_of_the_same_rows(most, num_processes):
+    lengths = [[1 + 7 * row % 23] for row in range(40)]
+    task, sources = settings("task.effective_batch_size=8"), [""] * 40
+    whole = schedule.plan(schedule.sampler(task, sources, lengths, Mix(), 1))
+    cut = schedule.cut_by_tokens(whole, lengths, most, num_processes)
+    assert cut.num_passes % num_processes == 0
+    assert [cut.rows_of(step) for step in range(5)] == [whole.rows_of(step) for step in range(5)]
+    for step in range(cut.num_steps):
+        passes = [cut.rows_of_pass(step, number, 8) for number in range(cut.num_passes)]
+        assert [row for own in passes for row in own] == whole.rows_of(step)
+        for own in passes:
+            padded = len(own) * max(lengths[row][0] for row in own)
+            assert len(own) == 1 or (len(own) <= most[0] and padded <= most[1])
+    own = [cut.passes(rank, num_processes) for rank in range(num_processes)]
+    assert len({len(each) for each in own}) == 1
+    in_turn = [place for each in zip(*own, strict=True) for places in each for place in places]
+    assert in_turn == list(range(len(cut.order)))
+    assert len(cut.until(2).order) == 16
+    assert cut.until(2).rows_of_pass(1, 0, 8) == cut.rows_of_pass(1, 0, 8)
+
+
+def test_fewer_tokens_at_once_are_not_cut_finer_than_need_be():
+    lengths = [[20], [4], [4], [4], [4], [2], [1], [1]]
+    plan = schedule.Schedule(np.arange(8), 1, 8)
+    assert schedule.cut_by_tokens(plan, lengths, (8, 20), 1).cuts.tolist() == [[0, 1, 6, 8]]
+    assert schedule.cut_by_tokens(plan, lengths, (8, 20), 2).cuts.tolist() == [[0, 1, 3, 6, 8]]
+
+
 def test_rows_of_a_step_and_of_a_forward_pass():
     drawn = plan(settings("task.effective_batch_size=4"), 50, seed=1)
     assert drawn.rows_of(2) == list(drawn.order[8:12])

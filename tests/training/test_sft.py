@@ -73,6 +73,24 @@ def test_hw_does_not_change_what_is_learned(tmp_path, adapter):
     assert curves[0] == pytest.approx(curves[2], rel=1e-4)
 
 
+def test_as_many_rows_as_fill_the_tokens_learn_the_same_and_are_carried_on_to_the_same_bytes(tmp_path):
+    fixed = (NO_DROPOUT, "task.eval_steps=100", "task.save_total_limit=2")
+    cut = (*fixed, "hw.tokens_per_micro_batch=100")
+    for name, overrides in (("rows", fixed), ("tokens", cut)):
+        lab = Lab(overrides)
+        lab.dev_rows = []
+        model, _ = lab.train(tmp_path / name)
+    curves = [[loss for _, loss, _, _ in losses(tmp_path / name)] for name in ("rows", "tokens")]
+    assert curves[0] == pytest.approx(curves[1], rel=1e-4)
+    assert curves[0] != curves[1]
+    shutil.rmtree(tmp_path / "tokens" / "checkpoint-6")
+    lab = Lab(cut)
+    lab.dev_rows = []
+    again, outcome = lab.train(tmp_path / "tokens")
+    assert outcome.resumed_from == 4
+    assert learned(again) == learned(model)
+
+
 def test_where_the_moments_lie_does_not_change_what_is_learned(tmp_path):
     """Bitsandbytes' paged AdamW and torch's are one, and take up each other's checkpoints."""
     curves = []
