@@ -54,7 +54,7 @@ def model(folder: Path, adapter: Path | None = None, *, is_4bit: bool = False) -
         streaming = _Streaming(name, read)
         block.register_forward_pre_hook(streaming.load)
         block.register_forward_hook(streaming.unload)
-    return whole.eval()  # type: ignore[no-any-return]
+    return whole.eval()
 
 
 def _reader(base: Weights, added: Weights | None, of: Skeleton, *, is_4bit: bool) -> Read:
@@ -65,8 +65,8 @@ def _reader(base: Weights, added: Weights | None, of: Skeleton, *, is_4bit: bool
         saved = name.replace(_SAVED, "").replace(_ADAPTER, "")
         if of.is_tied and added is not None and saved not in added.of and _ROWS in saved:
             saved = saved.replace(f"{of.head}.", f"{of.table}.")  # the same rows
-        for filed in (saved, saved.removesuffix(".weight")) if added is not None else ():
-            if filed in added.of and (_ADAPTER in name or _WHOLE[0] in name):
+        for filed in (saved, saved.removesuffix(".weight")):
+            if added is not None and filed in added.of and (_ADAPTER in name or _WHOLE[0] in name):
                 return added.read(filed).float()
         name = name.removeprefix(_PREFIX)
         for part in _WHOLE:
