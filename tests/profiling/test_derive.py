@@ -13,7 +13,7 @@ from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Workload
 from arabic_llm.models.families import ALL_LINEAR
 from arabic_llm.profiling import derive, training_rehearsal
 
-FILES = sorted(paths.CONF.glob("model/*.yaml"))
+FILES = sorted(path for path in paths.CONF.glob("model/*.yaml") if path.stem not in ("auto", "local"))
 MODELS = [path.stem for path in FILES if "kind: masked" not in path.read_text(encoding="utf-8")]
 # tokens, batch, rank, dropout, checkpointing, nf4; benchmarks/memory_closed_form.py goes further
 SETTINGS = [
