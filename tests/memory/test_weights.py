@@ -64,9 +64,7 @@ def on_meta(name):
         return auto.from_config(AutoConfig.for_model(**model.architecture.fields()))
 
 
-NAMED = sorted(
-    {path.stem for path in paths.CONF.glob("model/*.yaml")} - {"auto", "local"}
-)  # those of files
+NAMED = sorted({path.stem for path in paths.CONF.glob("model/*.yaml")} - {"auto", "local"})
 
 
 @pytest.mark.parametrize("name", NAMED)

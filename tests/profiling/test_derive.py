@@ -14,7 +14,7 @@ from arabic_llm.models import families
 from arabic_llm.models.families import ALL_LINEAR
 from arabic_llm.profiling import derive, training_rehearsal
 
-FILES = sorted(paths.CONF.glob("model/*.yaml"))
+FILES = sorted(path for path in paths.CONF.glob("model/*.yaml") if path.stem not in ("auto", "local"))
 CAUSAL = [path.stem for path in FILES if "kind: masked" not in path.read_text(encoding="utf-8")]
 SHAPES = {name: model_config(name).architecture for name in CAUSAL}
 # Each shape once, where a closed form speaks of it; what has none is rehearsed (test_depth.py).
