@@ -58,8 +58,6 @@ def test_a_request_to_end_is_heeded_outside_of_training_too_and_said(tmp_path, m
 
 def test_half_a_character_of_a_library_stands_in_the_log_and_ends_nothing(tmp_path, capsys, library):
     with terminal.copied_to(tmp_path / "run.log"):
-        library.warning(
-            "what is %s", "\ud83d"
-        )  # one that propagates reaches pytest, whose report cannot be sent on
+        library.warning("what is %s", "\ud83d")  # of one that propagates pytest would make a report
     assert "what is \\ud83d" in (tmp_path / "run.log").read_text(encoding="utf-8")
     assert "Traceback" not in capsys.readouterr().err
