@@ -139,7 +139,7 @@ def draw(found: Sequence[Course]) -> Figure:
         axes.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
         label = (
             f"{name_of(course.language)}  {course.first.loss:.2f} → {course.last.loss:.2f}"
-            f" ({course.first.bits_per_byte:.2f} → {course.last.bits_per_byte:.2f} bits a byte)"
+            f"\n{course.first.bits_per_byte:.2f} → {course.last.bits_per_byte:.2f} bits a byte"
         )
         axes.plot(steps, [point.rise for point in course.points], "o-", ms=4, color=color, label=label)
     axes.axhline(0, color="#888", lw=1, ls=":")
