@@ -19,7 +19,7 @@ from arabic_llm.analysis import aggregate
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data.tokens.chat import Codec
-from arabic_llm.evaluation import examples, foreign
+from arabic_llm.evaluation import examples, foreign, made_up
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.evaluation.masked_lm import MaskedLM
@@ -46,6 +46,10 @@ def evaluate(
     model.eval()
     asked = ChatLM if isinstance(codec, Codec) else MaskedLM
     judge = asked(model, codec, limits, kept)
+    for entry in chosen:
+        with foreign.benchmark(entry.name):
+            for task in entry.leaves.values():
+                made_up.score(task)
     items: list[Item] = []
     for entry in chosen:
         with foreign.benchmark(entry.name):

@@ -10,7 +10,7 @@ from lm_eval.tasks import TaskManager
 
 from arabic_llm.config.suite import SuiteConfig, SuiteTask
 from arabic_llm.errors import ConfigError
-from arabic_llm.evaluation import harness, suites, task_files
+from arabic_llm.evaluation import harness, made_up, suites, task_files
 from arabic_llm.evaluation.chat_lm import Limits
 from arabic_llm.evaluation.foreign import MissingBenchmarkError
 from arabic_llm.models import bases, load, placement
@@ -361,6 +361,8 @@ def spaced(**_):
     return {"test": Dataset.from_list(rows)}
 def fails(doc, results):
     return {"acc": results["nothing"]}
+def divides(doc, results):
+    return {"acc": 1 / len(results[0])}
 """
 
 
@@ -383,6 +385,20 @@ def test_an_item_says_what_its_score_says_whatever_spaces_its_choices_have(mine,
         assert item.scores["acc_norm"] == float(item.answer_index == item.target_index)
     assert {item.target for item in found.items if item.task == "spaced"} == {"no"}
     assert all(item.is_right for item in found.items if item.task == "several")
-    failing = loaded("failing")
+    failing, asked = loaded("spaced", "failing"), []
+    model.register_forward_pre_hook(lambda *_: asked.append(1))
     with pytest.raises(MissingBenchmarkError, match="suite task failing: its own code fails: TypeError"):
         harness.evaluate(model, tiny_codec, failing, Limits(4, 512, 2), ({}, {}))
+    assert not asked
+
+
+def test_a_scorer_that_cannot_do_with_one_answer_is_not_refused_for_it(mine):
+    with (mine / "items.py").open("a") as file:
+        file.write(SPACED)
+    said = {"output_type: multiple_choice": "output_type: generate_until", "doc_to_choice: choices\n": ""}
+    for name in ("divides", "fails"):
+        own = {"metric_list:": f"process_results: !function items.{name}\nmetric_list:"}
+        write(mine, name, said | own, **{"doc_to_target: gold": "doc_to_target: label"})
+    made_up.score(loaded("divides")[0].leaves["divides"])
+    with pytest.raises(TypeError):
+        made_up.score(loaded("fails")[0].leaves["fails"])

@@ -293,6 +293,7 @@ OTHER_CODE = {
     "models/merges.py": "the merges that it learns are hashed, with the adapter that holds them",
     **dict.fromkeys(("disk.py", "limits.py", "analysis/scores_check.py"), REFUSES),
     **dict.fromkeys(("data/tokens/template_checks.py", "evaluation/foreign.py"), REFUSES),
+    "evaluation/made_up.py": REFUSES,
     **dict.fromkeys(("models/adapter_files.py", "models/adapter_settings.py"), REFUSES),
     **dict.fromkeys(("models/finite.py", "models/opening.py"), REFUSES),
     "analysis/robustness.py": "what a perturbation costs; each way of asking is an evaluation of its own",
