@@ -250,12 +250,17 @@ class GuardedTrainer(_Guards, SFTTrainer):  # type: ignore[misc]
     ) -> Any:
         """Return the loss of a batch's labels, over those of the whole step in all processes.
 
-        TRL's own finds entropies as well, which nobody reads; that of a mixture of experts has parts more.
+        TRL's own finds entropies as well, which nobody reads; that of a mixture of experts has a part more,
+        for their balance, while it is trained.
         """
-        if self.aux_loss_enabled or return_outputs:
+        if (self.aux_loss_enabled and self.model.training) or return_outputs:
             return super().compute_loss(model, inputs, return_outputs, **counted)
-        loss = model(**inputs, fused_lm_head=True, **counted).loss
-        is_mean = self.args.average_tokens_across_devices and counted.get("num_items_in_batch") is not None
+        num_items = counted.get("num_items_in_batch")
+        outputs = model(**inputs, fused_lm_head=True, **counted)
+        loss = outputs.loss
+        if self.aux_loss_enabled:  # transformers has added it
+            loss = -outputs.log_probs.sum() / (num_items or self._num_predicted(inputs["labels"]))
+        is_mean = self.args.average_tokens_across_devices and num_items is not None
         return loss * processes.count() if is_mean else loss
 
     def nats(self, rows: Sequence[TokenRow], after: Callable[[int], None]) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from lab import Lab, learned
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from arabic_llm import disk, files
 from arabic_llm.errors import CheckpointError, ConfigError, HardwareError, TrainingError
@@ -470,3 +471,20 @@ def test_each_librarys_way_of_saying_that_the_disk_is_full_is_understood(tmp_pat
 def test_other_errors_of_writing_are_not_called_a_full_disk(tmp_path):
     with pytest.raises(PermissionError), disk.room_for(tmp_path / "checkpoint-1"):
         raise PermissionError("no")
+
+
+def test_a_mixture_of_experts_is_trained_for_their_balance_too_and_its_loss_on_dev_is_of_labels(tmp_path):
+    lab = Lab(("task.max_steps=2", "task.eval_steps=2", "adapter.dropout=0"))
+    shape = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8}
+    shape |= {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2}
+    config = AutoConfig.for_model(
+        "qwen3_moe", vocab_size=4096, intermediate_size=48, output_router_logits=True, **shape
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    lab.model = adapter.attach(model, lab.config.adapter, lab.base, lab.config.seed)
+    expected = mean_loss(lab.model.eval(), lab.dev_rows, lab.codec)
+    lab.train(tmp_path)
+    (_, _, first, _), *steps = losses(tmp_path)
+    assert first == pytest.approx(expected, abs=1e-5)
+    balance = steps[0][1] - expected  # coefficient 0.001 of what is 2 where experts are asked evenly
+    assert [loss for _, loss, *_ in steps if loss] and abs(balance) < 0.1
