@@ -63,11 +63,12 @@ def _reader(base: Weights, added: Weights | None, of: Skeleton, *, is_4bit: bool
 
     def read(name: str) -> Tensor:
         saved = name.replace(_SAVED, "").replace(_ADAPTER, "")
-        if of.is_tied and added is not None and saved not in added.of and _ROWS in saved:
-            saved = saved.replace(f"{of.head}.", f"{of.table}.")  # the same rows
-        for filed in (saved, saved.removesuffix(".weight")):
-            if added is not None and filed in added.of and (_ADAPTER in name or _WHOLE[0] in name):
-                return added.read(filed).float()
+        if added is not None and (_ADAPTER in name or _WHOLE[0] in name):
+            if of.is_tied and saved not in added.of and _ROWS in saved:
+                saved = saved.replace(f"{of.head}.", f"{of.table}.")  # the same rows
+            for filed in (saved, saved.removesuffix(".weight")):
+                if filed in added.of:
+                    return added.read(filed).float()
         name = name.removeprefix(_PREFIX)
         for part in _WHOLE:
             name = name.replace(part, "")
