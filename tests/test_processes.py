@@ -102,7 +102,11 @@ def losses(folder):
 def assert_memory_was_predicted(folder):
     memory = json.loads((folder / "mine" / "training" / "memory.json").read_text(encoding="utf-8"))
     assert (memory["num_processes"], memory["step"], memory["has_moments"]) == (2, 2, True)
-    assert memory["predicted"] == pytest.approx(memory["measured"], rel=0.01)
+    is_shared = json.loads((folder / "mine" / "manifest.json").read_text(encoding="utf-8"))["config"]["hw"][
+        "fsdp"
+    ]
+    head = 4 * 4096 * 192 if is_shared else 0  # a rehearsal gathers it twice, a run once
+    assert 0.99 * memory["measured"] <= memory["predicted"] <= 1.01 * memory["measured"] + head
 
 
 def forget_the_end(folder):

@@ -38,10 +38,10 @@ def complaint(program, *overrides):
         ("adapter.rnak=1", "no setting 'adapter.rnak'; did you mean 'adapter.rank'?"),
         ("+adapter.rnak=1", "no setting 'adapter.rnak'; did you mean 'adapter.rank'?"),
         ("adaptr=lora", "no setting 'adaptr'; did you mean 'adapter'?"),
-        ("model=qwen", "no model 'qwen'; there are: arabert, camelbert, gemma2_2b"),
+        ("model=qwen", "no model 'qwen'; there are: acegpt_v2_8b, allam_7b, arabert"),
         (
             "task=sfft",
-            "no task 'sfft'; there are: classify, compare, download, evaluate",
+            "no task 'sfft'; there are: classify, compare, download, dpo",
         ),
         ("+experiment=nothing", "no experiment 'nothing'; there are: "),
         ("adapter.rank=abc", "adapter.rank: Value 'abc' of type 'str' could not be converted to Integer"),
@@ -276,14 +276,14 @@ def test_help_on_a_group_says_what_options_are_for_and_what_its_settings_mean(tm
     }
     assert any(line.startswith("adapter.rank integer or null") for line in lines)
     assert "adapter.quantization none|nf4" in lines
-    assert "adapter.target_modules [text, ...] names, or all-linear" in lines
+    assert "adapter.target_modules [text, ...] names, or all-linear: experts only if named" in lines
 
 
 @pytest.mark.parametrize("file", sorted((CONF / "task").glob("*.yaml")), ids=lambda path: path.stem)
 def test_help_on_a_task_lists_the_settings_that_it_has(file):
     from arabic_llm.config import help
 
-    needed = {"compare": ("task.base=a", "task.tuned=b")}.get(file.stem, ())
+    needed = {"compare": ("task.base=a", "task.tuned=b"), "export": ("task.run=a",)}.get(file.stem, ())
     settings = asdict(compose_config(f"task={file.stem}", *needed).task)
     said = {line.split()[0] for line in help.said([f"task={file.stem}"]).splitlines() if line.strip()}
     for name, value in settings.items():
@@ -304,7 +304,7 @@ def test_help_on_what_is_not_there_is_one_line(program):
         "error: --help: no group 'adaptr'; there are: adapter"
     )
     assert complaint(program, "--help", "model=qwen").startswith(
-        "error: no model 'qwen'; there are: arabert"
+        "error: no model 'qwen'; there are: acegpt_v2_8b"
     )
 
 

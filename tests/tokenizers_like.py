@@ -47,7 +47,6 @@ OF_SMOLLM2 = (
     "{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-NAMES = (*_FAMILIES, "tiny")
 BASE = "llama2_7b, base"  # of a model that was never taught to talk, whose vocabulary has no marks of turns
 # Models whose mechanics are those of a family above: its name, what they have beside it, their own BOS.
 _LIKE = {
@@ -56,6 +55,7 @@ _LIKE = {
     "acegpt_v2_8b": ("llama3_8b", [], "<|begin_of_text|>"),
     "smollm2_135m": ("qwen2_7b", [], "<|im_start|>"),
 }
+NAMES = (*_FAMILIES, *_LIKE, BASE, "tiny")
 
 
 @cache

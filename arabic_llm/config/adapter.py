@@ -41,8 +41,7 @@ class AdapterConfig:
     target_modules: list[str] = field(default_factory=list)  # names, or all-linear: experts only if named
     use_dora: bool = False  # magnitudes are trained besides (2402.09353)
     use_rslora: bool = False  # scaled by alpha / sqrt(rank) instead (2312.03732)
-    # so many tokens of the rows' Arabic (Chinese where they are) are added, learned by BPE; 0: none
-    extend_vocabulary: int = 0
+    extend_vocabulary: int = 0  # tokens learned by BPE from the Arabic (or Chinese) of the rows; 0: none
     path: str | None = None  # a trained adapter: evaluated as it is, or trained further
 
     @property

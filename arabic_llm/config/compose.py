@@ -94,7 +94,7 @@ def refuse_typed_secrets(arguments: Iterable[str]) -> None:
     for typed in arguments:
         if _JUDGE.match(typed):
             try:
-                suite.refuse_secret(typed)
+                suite.refuse_secret(typed.partition("=")[2])
             except ValueError as error:
                 raise ConfigError(str(error)) from None
 

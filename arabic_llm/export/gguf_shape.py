@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 from transformers import PretrainedConfig
 
 from arabic_llm.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class GgufFamily:
-    """A family of models as llama.cpp knows it."""
-
-    architecture: str
-    is_permuted: bool = False  # rows of q and k: its rotary positions pair neighbours, not halves
-    is_shifted: bool = False  # weights of norms are multiplied as 1 + w
-    sliding_every: int = 0  # of so many layers all but the last see a window; 0: none does
-
+from arabic_llm.models import families
+from arabic_llm.models.families import GgufFamily
 
 _THETA = 10000.0
-# By model_type of transformers' config.json.
-FAMILIES = {
-    "llama": GgufFamily("llama", is_permuted=True),
-    "qwen2": GgufFamily("qwen2"),
-    "qwen3": GgufFamily("qwen3"),
-    "gemma2": GgufFamily("gemma2", is_shifted=True, sliding_every=2),
-    "gemma3_text": GgufFamily("gemma3", is_shifted=True, sliding_every=6),
-}
+FAMILIES = {name: family.gguf for name, family in families.TABLE.items() if family.gguf is not None}
 
 
 def family_of(config: PretrainedConfig) -> GgufFamily:

@@ -46,7 +46,7 @@ def model(folder: Path, adapter: Path | None = None, *, is_4bit: bool = False) -
     if adapter is not None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            settings = LoraConfig.from_pretrained(adapter)
+            settings = LoraConfig.from_pretrained(adapter, trust_remote_code=False)
             whole = get_peft_model(whole, settings, low_cpu_mem_usage=True)
     added = None if adapter is None else Weights(adapter, [adapter_files.WEIGHTS])
     read = _reader(Weights(folder), added, skeleton(folder), is_4bit=is_4bit)

@@ -19,7 +19,7 @@ from arabic_llm.config.hw import Precision
 from arabic_llm.config.task import Optimizer
 from arabic_llm.memory import static, weights
 from arabic_llm.memory.allocator import in_a_hole, side_by_side
-from arabic_llm.memory.workload import Attention, Objective, Workload
+from arabic_llm.memory.workload import Attention, Loss, Objective, Workload
 from arabic_llm.models import families
 from arabic_llm.models.families import ALL_LINEAR
 
@@ -86,7 +86,10 @@ def _gathered(work: Workload) -> float:
     block = sum(weights.block_tensors(a))
     root = weights.count(a).total - a.num_hidden_layers * block
     grown = 2 if work.rank is None else 1
-    return float((2 * block + root) * grown * static.BYTES[work.compute if work.autocast else work.weights])
+    # The loss gathers the head once more, and what it is gathered from lies beside it.
+    head = 2 * a.vocab_size * a.hidden_size if work.loss is Loss.tiled else 0
+    each = static.BYTES[work.compute if work.autocast else work.weights]
+    return float(((2 * block + root) * grown + head) * each)
 
 
 def sizes(work: Workload) -> dict[str, float]:

@@ -23,6 +23,16 @@ AS_FILED = "tokenization_utils_tokenizers.TokenizersBackend"  # what tokenizer.j
 
 
 @dataclass(frozen=True)
+class GgufFamily:
+    """A family as llama.cpp knows it."""
+
+    architecture: str
+    is_permuted: bool = False  # rows of q and k: its rotary positions pair neighbours, not halves
+    is_shifted: bool = False  # weights of norms are multiplied as 1 + w
+    sliding_every: int = 0  # of so many layers all but the last see a window; 0: none does
+
+
+@dataclass(frozen=True)
 class Family:
     """What the code of a family does, in words of its config.json; widths by the names of `widths`."""
 
@@ -39,6 +49,7 @@ class Family:
     is_tied: bool = False  # tie_word_embeddings, where config.json says nothing
     tokenizer: str | None = None  # class of transformers' that AutoTokenizer takes; none: left to it
     is_tokenizer_fixed: bool = False  # whatever tokenizer_config.json says
+    gguf: GgufFamily | None = None  # how its GGUF files are written here; none: by llama.cpp alone
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -69,10 +80,17 @@ _ENCODER = {
 
 # By the model_type of config.json.
 TABLE: dict[str, Family] = {
-    "llama": Family(_GATED, biased=(*_QKV, "o_proj"), closed_form="llama", tokenizer=AS_FILED),
+    "llama": Family(
+        _GATED,
+        biased=(*_QKV, "o_proj"),
+        closed_form="llama",
+        tokenizer=AS_FILED,
+        gguf=GgufFamily("llama", is_permuted=True),
+    ),
     "mistral": Family(_GATED, closed_form="llama"),
     "qwen2": Family(
         _GATED,
+        gguf=GgufFamily("qwen2"),
         biased=_QKV,
         has_bias=True,
         closed_form="llama",
@@ -81,6 +99,7 @@ TABLE: dict[str, Family] = {
     ),
     "qwen3": Family(
         _GATED,
+        gguf=GgufFamily("qwen3"),
         biased=(*_QKV, "o_proj"),
         norms=("hidden", "hidden", "head", "head"),
         head_dim=128,
@@ -88,6 +107,7 @@ TABLE: dict[str, Family] = {
     ),
     "gemma2": Family(
         _GATED,
+        gguf=GgufFamily("gemma2", is_shifted=True, sliding_every=2),
         biased=(*_QKV, "o_proj"),
         norms=("hidden",) * 4,
         closed_form="gemma2",
@@ -98,6 +118,7 @@ TABLE: dict[str, Family] = {
     ),
     "gemma3_text": Family(
         _GATED,
+        gguf=GgufFamily("gemma3", is_shifted=True, sliding_every=6),
         biased=(*_QKV, "o_proj"),
         norms=("hidden",) * 4 + ("head",) * 2,
         head_dim=256,

@@ -140,7 +140,7 @@ def _read(source: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where = {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name}
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**where)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**where, trust_remote_code=False)
     split = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
@@ -148,7 +148,7 @@ def _read(source: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     for name in ("is_local", "local_files_only"):  # how it was read, and no setting of it
         tokenizer.init_kwargs.pop(name, None)
     read, found = AutoModelForCausalLM.from_pretrained(
-        **where, dtype=torch.float32, output_loading_info=True
+        **where, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
     )
     if missing := sorted(found["missing_keys"]):
         raise CheckpointError(f"{source} has no {missing[0]}; take the file again")

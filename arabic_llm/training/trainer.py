@@ -149,12 +149,14 @@ class _Guards(Trainer):  # type: ignore[misc]
         checkpoint is written with it.
         """
         total, tokens = torch.zeros((), dtype=torch.float64), 0
-        loader = DataLoader(self.eval_dataset, self.args.eval_batch_size, collate_fn=self.data_collator)
-        batches = iter(loader)  # it draws a number: left or not, what is trained next is the same
+        own = torch.Generator()  # a loader draws a number: left or not, what is trained next is the same
+        loader = DataLoader(
+            self.eval_dataset, self.args.eval_batch_size, collate_fn=self.data_collator, generator=own
+        )
         step = self.state.global_step
         is_left = self.args.metric_for_best_model is None or step == self._initial_global_step
         with self._calm.measuring(step) if is_left else nullcontext(), torch.no_grad():
-            for batch in tqdm(batches, "loss on dev", len(loader), unit="batch", leave=False):
+            for batch in tqdm(loader, "loss on dev", unit="batch", leave=False):
                 if is_left:
                     self._calm.heed()
                 inputs = self._prepare_inputs(batch)

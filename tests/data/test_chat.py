@@ -231,9 +231,7 @@ def test_a_template_that_is_no_text_is_refused(tmp_path):
 
 
 def test_a_template_that_does_not_exist_names_those_that_do():
-    with pytest.raises(
-        ConfigError, match="there are: chatml, gemma2, glm4, llama2, llama3, qwen2, qwen2_5"
-    ):
+    with pytest.raises(ConfigError, match="there are: acegpt, chatml, chatml_eos, gemma2, glm4, llama2"):
         chat.template_text("alpaca")
 
 

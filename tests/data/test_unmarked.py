@@ -130,7 +130,7 @@ def test_a_template_that_ends_no_answer_is_given_the_models_own_end():
     text += "{% if add_generation_prompt %}assistant:\n{% endif %}"
     assert protocol.stop_token(vocabulary(), plain(text), "falcon") == "<|endoftext|>"
     assert learned(text, "<|endoftext|>", TURNS[:2]) == ["القاهرة<|endoftext|>"]
-    assert learned(text, "<|endoftext|>", TURNS).endswith("not write answer 1 to its end (<|endoftext|>)")
+    assert learned(text, "<|endoftext|>", TURNS) == ["القاهرة<|endoftext|>", "تونس<|endoftext|>"]
 
 
 def test_an_answer_that_a_template_cuts_or_hides_is_refused():
@@ -156,7 +156,9 @@ def test_a_template_with_a_clock_says_one_day_whatever_the_day():
 
 
 def test_a_tokenizer_without_a_template_says_so():
-    with pytest.raises(ConfigError, match="the tokenizer of tiny brings no template; there are: chatml,"):
+    with pytest.raises(
+        ConfigError, match="the tokenizer of tiny brings no template; there are: acegpt, chatml,"
+    ):
         codec(None, "<|im_end|>")
 
 

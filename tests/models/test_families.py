@@ -54,7 +54,9 @@ def literals(file):
 def test_no_other_file_names_a_family():
     table = PACKAGE / "models" / "families.py"
     assert set(families.TABLE) <= set(literals(table))
-    for file in sorted(set(PACKAGE.rglob("*.py")) - {table}):
+    # GGUF files spell tokenizers and architectures in words of their own, some of which are the same.
+    of_gguf = {PACKAGE / "export" / "gguf_vocabulary.py", PACKAGE / "models" / "from_gguf.py"}
+    for file in sorted(set(PACKAGE.rglob("*.py")) - {table} - of_gguf):
         assert not set(families.TABLE) & set(literals(file)), f"{file} names a family"
 
 

@@ -401,7 +401,9 @@ def test_raw_text_is_packed_and_trained_on(program, tmp_path):
 
 def test_memory_that_runs_out_in_an_answer_is_no_fault_of_the_benchmark(program):
     def absurd(module, *_):
-        is_answer = "generate" in {frame.name for frame in traceback.extract_stack()}  # lm-eval calls it
+        is_answer = "generate_until" in {
+            frame.name for frame in traceback.extract_stack()
+        }  # lm-eval calls it
         return torch.empty(2**47) if type(module).__name__ == "Qwen2Model" and is_answer else None
 
     hook = register_module_forward_hook(absurd)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from jinja2 import TemplateError, TemplateSyntaxError
-from transformers.utils.chat_template_utils import _compile_jinja_template, render_jinja_template
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from arabic_llm.data.reading.records import shown
 from arabic_llm.errors import ConfigError
@@ -23,6 +23,13 @@ _FAILURES = (
 
 # Some templates print today's date: prompts would change by the day. Llama 3 says this one without a clock.
 _TODAY = datetime(2024, 7, 26, tzinfo=UTC)
+_CODES = tuple(f"%{letter}" for letter in "aAbBdmyYHIMSpj")
+# Before the template's own text: transformers renders with values alone, and its clock is a function.
+_CLOCK = (
+    "{%- macro strftime_now(format) -%}{{ format"
+    + "".join(f"|replace('{code}', '{_TODAY.strftime(code)}')" for code in _CODES)
+    + " }}{%- endmacro %}"
+)
 
 Span = tuple[int, int]  # characters: first, behind the last
 
@@ -46,11 +53,9 @@ def rendered(
     said = sum(len(turn["content"]) for turn in chat)
     try:
         with limited(_CPU_SECONDS, _BYTES + _BYTES_A_CHARACTER * said):
-            # Compiled once: what a template is given to render may hold values alone, no function.
-            _compile_jinja_template(template).globals["strftime_now"] = _TODAY.strftime
             (text,), marked = render_jinja_template(
                 [chat],
-                chat_template=template,
+                chat_template=_CLOCK + template if "strftime_now" in template else template,
                 return_assistant_tokens_mask="endgeneration" in template,  # else transformers warns
                 add_generation_prompt=add_generation_prompt,
                 **special_tokens,
