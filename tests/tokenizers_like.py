@@ -55,7 +55,8 @@ _LIKE = {
     "acegpt_v2_8b": ("llama3_8b", [], "<|begin_of_text|>"),
     "smollm2_135m": ("qwen2_7b", [], "<|im_start|>"),
 }
-NAMES = (*_FAMILIES, *_LIKE, BASE, "tiny")
+NAMES = (*_FAMILIES, "tiny")
+EVERY = (*NAMES, *_LIKE, BASE)  # a model of each template
 
 
 @cache

@@ -6,7 +6,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from tokenizers_like import NAMES, codec_of
+from tokenizers_like import EVERY, codec_of
 
 from arabic_llm.config.data import DataConfig, Overflow
 from arabic_llm.data.preparing import sources
@@ -62,11 +62,11 @@ def test_an_answer_of_a_kept_row_is_what_its_file_says_or_its_change_is_counted(
 
 def test_the_law_is_held_against_every_template_we_ship():
     shipped = {chat.template_text(path.stem) for path in chat.TEMPLATES.glob("*.jinja")}
-    assert {codec_of(name).template for name in NAMES} == shipped
+    assert {codec_of(name).template for name in EVERY} == shipped
 
 
 @pytest.mark.parametrize("has_turns", [False, True], ids=["one answer", "several answers"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_what_the_tokens_teach_is_the_answers_of_the_row_or_the_change_is_counted(name, has_turns):
     codec, system = codec_of(name), [Message("system", " كن موجزا\n")] if has_turns else []
     later = generated(200, seed=18) if has_turns else []
@@ -84,7 +84,7 @@ def test_what_the_tokens_teach_is_the_answers_of_the_row_or_the_change_is_counte
     ]
     assert [row.id for row in changed] == [row.id for row in found.rows if row.was_changed]
     assert found.ledger.changed == ({CHANGED: len(changed)} if changed else {})
-    assert bool(changed) is ("trim" in codec.template)
+    assert bool(changed) is any(word in codec.template for word in ("trim", "strip("))
 
 
 def turns(*answers):

@@ -65,8 +65,8 @@ def learned(text, stop, messages):
     encoded = chat.encode(own, Row("r", messages), 1000, Overflow.drop)
     if isinstance(encoded, str):
         return encoded
-    assert chat.stops(own, encoded[0])
-    return [own.tokenizer.decode(ids) for supervised, ids in chat.spans(encoded[0]) if supervised]
+    assert all(chat.stops(own, one) for one in encoded)
+    return [own.tokenizer.decode(ids) for one in encoded for learns, ids in chat.spans(one) if learns]
 
 
 STOPS = {
@@ -103,9 +103,7 @@ def test_it_gives_the_rows_that_the_marked_template_gives():
 def test_an_empty_thought_is_learned_where_the_template_writes_it_after_what_asks():
     stop, said = "<|im_end|>", "<think>\n\n</think>\n\nالقاهرة<|im_end|>"
     assert learned(published("qwen3"), stop, TURNS[:2]) == [said]
-    assert learned(published("qwen3"), stop, TURNS) == (
-        "the chat template teaches something else than the answer"
-    )
+    assert learned(published("qwen3"), stop, TURNS) == [said, said.replace("القاهرة", "تونس")]  # apart
 
 
 def test_a_template_that_is_asked_otherwise_than_it_answers_is_refused_with_the_difference():

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from conftest import DATA, needs_data
-from tokenizers_like import NAMES, codec_of
+from tokenizers_like import EVERY, codec_of
 from transformers import (
     AutoTokenizer,
     Gemma2Config,
@@ -73,7 +73,7 @@ def _is_the_same(folder):
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_tokenizer_is_the_one_transformers_chooses(name, tmp_path):
-    assert {*FILES, "tiny"} <= set(NAMES)  # the others are like one of these
+    assert {*FILES, "tiny"} <= set(EVERY)  # the others are like one of these
     folder = _folder(name, tmp_path)
     _is_the_same(folder)
     assert tokenization._known_class(folder) is not None
