@@ -11,7 +11,7 @@ _ANSWERING = (
     *("evaluation/answers.py", "evaluation/generating.py", "evaluation/rotary.py", "evaluation/scoring.py"),
     *("evaluation/decoding.py", "evaluation/masks.py", "evaluation/prompts.py", "evaluation/row_cache.py"),
     *("models/adapter.py", "models/families.py", "models/load.py", "models/tokenization.py"),
-    *("models/new_rows.py", "models/vocabulary.py"),
+    *("models/adapter_layers.py", "models/new_rows.py", "models/text_part.py", "models/vocabulary.py"),
     *("text/normalize.py", "text/numbers.py", "text/words.py"),
 )
 # What decides an item and its scores, once it is answered.

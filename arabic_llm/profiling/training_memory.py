@@ -236,10 +236,9 @@ class MemoryCallback(TrainerCallback):  # type: ignore[misc]
         # without a mask they are packed: pieces do not mix; later nobody asks, and a GPU would have to wait
         padded = self._meter is None or mask is None or not bool(mask.all())
         (size, tokens), labels = inputs["input_ids"].shape, inputs.get("labels")
-        is_counted = (
-            self._meter is not None and labels is not None
-        )  # of tokens: classes are no input of the model
-        num_labelled = answer_head.num_labels(labels) if is_counted else None
+        num_labelled = None  # classes are no input of the model
+        if self._meter is not None and labels is not None:
+            num_labelled = answer_head.num_labels(labels)
         self.batches.append(Batch(size, tokens, padded, not self.batches, num_labelled))
 
 

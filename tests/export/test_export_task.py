@@ -256,7 +256,7 @@ def all_weights(run):
     told = dict.fromkeys(manifest["identity"]["adapter"])
     manifest["identity"]["adapter"] = told | {
         **{"name": "full", "method": "full", "quantization": "none", "target_modules": []},
-        **{"use_dora": False, "use_rslora": False},
+        **{"use_dora": False, "use_rslora": False, "extend_vocabulary": 0},
     }
     files.write_state(run / "manifest.json", manifest)
 
