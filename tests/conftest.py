@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import os
+import resource
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,3 +101,14 @@ def nursery() -> Iterator[Nursery]:
     warm = Nursery()
     yield warm
     warm.close()
+
+
+@contextlib.contextmanager
+def files_of_up_to(size: int) -> Iterator[None]:
+    """Let no file grow larger while the block runs."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -197,18 +197,26 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[Hub]:
-    """Serve a hub on this machine while the block runs."""
-    hub = Hub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": hub}))
+def bound(handler: type[BaseHTTPRequestHandler], **what: object) -> Iterator[str]:
+    """Serve what a handler answers of these on this machine while the block runs; yield the address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (handler,), what))
     server.daemon_threads = True
-    hub.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield hub
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
-        hub.released.set()
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def serving() -> Iterator[Hub]:
+    """Serve a hub on this machine while the block runs."""
+    hub = Hub()
+    with bound(Handler, hub=hub) as hub.url:
+        try:
+            yield hub
+        finally:
+            hub.released.set()

@@ -2,12 +2,10 @@
 
 import errno
 import logging
-import resource
 import shutil
-from contextlib import contextmanager
 
 import pytest
-from conftest import compose_config
+from conftest import compose_config, files_of_up_to
 
 from arabic_llm import disk, terminal
 from arabic_llm.errors import HardwareError
@@ -15,16 +13,6 @@ from arabic_llm.memory import disk_room
 from arabic_llm.tasks import pretrain
 
 KIB = 2**10
-
-
-@contextmanager
-def files_of_up_to(size):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,18 @@ from conftest import DATA, model_config
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from arabic_llm.data.rows import Message
 from arabic_llm.data.sample import corpus
 from arabic_llm.data.tokens import chat
 
+# A conversation that every template writes, and one with spaces that some trim.
+TURNS = (
+    Message("user", "ما عاصمة مصر؟"),
+    Message("assistant", "القاهرة"),
+    Message("user", "وتونس؟"),
+    Message("assistant", "تونس"),
+)
+SPACED = (Message("user", " ما عاصمة\n مصر؟ \n"), Message("assistant", "  القاهرة \n"))
 # model -> (kind, control tokens, what opens a text by itself, BOS)
 _FAMILIES = {
     "qwen2_7b": ("bytes", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], [], None),

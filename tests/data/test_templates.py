@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import model_config
-from tokenizers_like import BASE, OF_SMOLLM2, codec_of
+from tokenizers_like import BASE, OF_SMOLLM2, SPACED, TURNS, codec_of
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from arabic_llm.config import paths
@@ -16,13 +16,6 @@ from arabic_llm.data.rows import Message, Row
 from arabic_llm.data.tokens import chat
 
 SYSTEM, SPACED_SYSTEM = Message("system", "كن موجزا."), Message("system", "  كن موجزا.\n")
-TURNS = (
-    Message("user", "ما عاصمة مصر؟"),
-    Message("assistant", "القاهرة"),
-    Message("user", "وتونس؟"),
-    Message("assistant", "تونس"),
-)
-SPACED = (Message("user", " ما عاصمة\n مصر؟ \n"), Message("assistant", "  القاهرة \n"))
 # name -> (turns, whether an answer is asked for)
 CONVERSATIONS = {
     "plain": (TURNS[:2], False),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tokenizers_like
 from conftest import compose_config, model_config
-from tokenizers_like import codec_of
+from tokenizers_like import SPACED, TURNS, codec_of
 
 from arabic_llm.config.data import Overflow
 from arabic_llm.data.preparing import sources
@@ -18,13 +18,6 @@ from arabic_llm.data.tokens.protocol import Vocabulary
 from arabic_llm.errors import ConfigError
 
 SYSTEM = Message("system", "كن موجزا.")
-TURNS = (
-    Message("user", "ما عاصمة مصر؟"),
-    Message("assistant", "القاهرة"),
-    Message("user", "وتونس؟"),
-    Message("assistant", "تونس"),
-)
-SPACED = (Message("user", " ما عاصمة\n مصر؟ \n"), Message("assistant", "  القاهرة \n"))
 (FOLDER,) = find_spec("trl").submodule_search_locations
 CONTROL = (
     *("<|endoftext|>", "<pad>", "<bos>", "<|im_start|>", "<|im_end|>", "<start_of_turn>", "<end_of_turn>"),

@@ -3,13 +3,12 @@
 import json
 import resource
 import shutil
-from contextlib import contextmanager
 
 import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import finished, run_in
+from conftest import files_of_up_to, finished, run_in
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -24,16 +23,6 @@ BRIEF = (
     *("data.max_rows=60", "task.learning_rate=3e-3"),
 )
 needs_llama_cpp = pytest.mark.skipif(not llama_cpp.is_here(), reason="xllamacpp is not installed")
-
-
-@contextmanager
-def files_of_up_to(size):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture(scope="module")
