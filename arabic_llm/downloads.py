@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -138,13 +137,9 @@ def _put_in_place(written: dict[str, Any], staging: Path, folder: Path) -> None:
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
     """Yield a hidden folder beside the one meant, for one process; what came stays in it."""
-    staging, lock = (folder.with_name(f".{folder.name}.{what}") for what in ("partial", "lock"))
+    staging = folder.with_name(f".{folder.name}.partial")
     staging.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HardwareError(f"another process is downloading to {folder}; wait for it") from None
+    with files.alone(folder, "downloading to"):
         try:
             yield staging
         except OSError as error:
@@ -154,7 +149,6 @@ def _staging(folder: Path) -> Iterator[Path]:
         finally:
             if not any(path.is_file() for path in staging.rglob("*")):
                 shutil.rmtree(staging, ignore_errors=True)
-            lock.unlink()
 
 
 def _refuse_without_room(folder: Path, num_bytes: int, staging: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import fcntl
 import hashlib
 import io
 import json
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from arabic_llm.errors import DamagedError
+from arabic_llm.errors import DamagedError, HardwareError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -26,6 +27,21 @@ _PARTIAL = ".partial"
 _LARGE_BYTES = 2**26  # hashed in a tenth of a second
 HASH = "sha256"  # of a state, among its own keys
 _DAMAGED = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.EIO)  # where a file was
+
+
+@contextmanager
+def alone(folder: Path, doing: str) -> Iterator[None]:
+    """Keep other processes from a folder, by a lock beside it. Raises HardwareError where one is at it."""
+    lock = folder.with_name(f".{folder.name}.lock")
+    with lock.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HardwareError(f"another process is {doing} {folder}; wait for it") from None
+        try:
+            yield
+        finally:
+            lock.unlink()
 
 
 @contextmanager

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +68,8 @@ def make(model: ModelConfig, source: Path) -> str:
     """
     folder, digest = place(model), files.sha256(source)
     staging = folder.with_name(f".{folder.name}.converting")
-    with _alone(folder):
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with files.alone(folder, "writing"):  # a download to it takes the same lock
         before = files.kept(folder / WRITTEN_DOWN, files.read_state) if is_ours(folder) else None
         if before is not None and before["source_sha256"] == digest and _is_whole(folder, before):
             return f"{_line(folder, before)}; it lay there"
@@ -176,19 +174,3 @@ def _line(folder: Path, told: dict[str, Any]) -> str:
     return (
         f"{said}, of weights that were rounded to {bits} bits ({', '.join(rounded)})" if rounded else said
     )
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from the folder; a download to it takes the same lock."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = folder.with_name(f".{folder.name}.lock")
-    with lock.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise HardwareError(f"another process is writing {folder}; wait for it") from None
-        try:
-            yield
-        finally:
-            lock.unlink()
