@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import MISSING
 
 AUTO = "auto"  # as model_type or a token: it is read from the model's own files, where a task needs it
+OWN_TEMPLATE = "tokenizer"  # as model.chat_template: the one that came with the tokenizer, as it is
 
 
 class ModelKind(Enum):

@@ -8,7 +8,6 @@ from dataclasses import fields, replace
 from typing import Any
 
 import yaml
-from omegaconf import MISSING
 
 from arabic_llm.config import paths
 from arabic_llm.config.hw import GIB, HardwareConfig, Precision
@@ -110,7 +109,7 @@ def _fits(wanted: Ask) -> bool:
 def _smaller_models(wanted: Ask) -> Iterator[ModelConfig]:
     """Yield the models that fit, the one of most weights first; built-in ones are toys."""
     fitting = []
-    for values in filter(lambda values: values.get("max_length") != MISSING, _options("model")):
+    for values in _options("model"):
         shape = ArchitectureConfig(**values["architecture"])
         model = replace(wanted.model, name=values["name"], architecture=shape)
         kind = ModelKind[values.get("kind", ModelKind.causal.name)]

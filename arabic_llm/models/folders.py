@@ -8,7 +8,7 @@ from typing import Any
 from arabic_llm.config.model import ArchitectureConfig, ModelConfig
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.errors import ConfigError
-from arabic_llm.models import families, opening
+from arabic_llm.models import families, opening, text_part
 from arabic_llm.models.families import OTHER, architecture
 
 _SIZES = (
@@ -17,7 +17,6 @@ _SIZES = (
 )
 MODELS = Path("models")  # beside the user's project: models/<name>/
 CONFIG = "config.json"
-_TEXT = "text_config"  # of a model that sees or hears too
 
 
 def place(model: ModelConfig) -> Path:
@@ -38,12 +37,6 @@ def folder(model: ModelConfig) -> Path | None:
     return None
 
 
-def text_part(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a config.json that speak of the model of tokens: of one that sees, a part."""
-    part = settings.get(_TEXT)
-    return {**settings, **part} if isinstance(part, dict) else settings
-
-
 def shape(folder: Path) -> ArchitectureConfig:
     """Return the shape of the model in a folder, from its config.json alone.
 
@@ -52,7 +45,7 @@ def shape(folder: Path) -> ArchitectureConfig:
     """
     said = opening.read_object(folder / CONFIG)
     _check_sizes(folder / CONFIG, said)
-    if _TEXT not in said and families.known(str(said.get("model_type"))) is not None:
+    if not text_part.has(said) and families.known(str(said.get("model_type"))) is not None:
         try:
             return architecture({**said, "name": folder})
         except ConfigError as error:
@@ -72,7 +65,7 @@ def check_shape(model: ModelConfig, folder: Path) -> None:
     Raises ConfigError naming the fields that are missing or differ, CheckpointError for no JSON.
     """
     path, read = folder / CONFIG, shape(folder)
-    said = text_part(opening.read_object(path))
+    said = text_part.fields(opening.read_object(path))
     found, differing = {**said, **vars(read), **read.other}, []
     for key, expected in model.architecture.fields().items():
         value = found.get(key)

@@ -19,6 +19,16 @@ _NAMES = {
 }
 
 
+def fields(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a config.json that speak of the model of tokens: of one that sees, a part."""
+    return {**said, **said[_PART]} if has(said) else dict(said)
+
+
+def has(said: Mapping[str, Any]) -> bool:
+    """Return whether a config.json is of a model that sees or hears too."""
+    return isinstance(said.get(_PART), dict)
+
+
 def options(folder: Path, model_type: str) -> dict[str, Any]:
     """Return what transformers' from_pretrained needs to load the text alone; nothing for what is alone.
 
@@ -47,7 +57,7 @@ def _is_of_text(name: str, model: PreTrainedModel) -> bool:
 
 
 def _is_part(said: Mapping[str, Any], model_type: str) -> bool:
-    return isinstance(said.get(_PART), dict) and said.get("model_type") != model_type
+    return has(said) and said.get("model_type") != model_type
 
 
 def _config(folder: Path) -> Any:

@@ -7,8 +7,7 @@ or learning rate, and the jobs of a sweep read what the first one wrote.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +67,4 @@ def _asked(
 
 
 def _digest(pair: TokenRow) -> str:
-    return hashlib.sha256(json.dumps(_parts(pair.sides())).encode()).hexdigest()[:16]
-
-
-def _parts(sides: Iterable[tuple[list[int], list[int]]]) -> list[list[int]]:
-    return [part for side in sides for part in side]
+    return hashlib.sha256(pair.as_bytes()).hexdigest()[:16]

@@ -10,15 +10,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from arabic_llm.config.model import AUTO, ArchitectureConfig, ModelConfig, ModelKind
+from arabic_llm.config.model import AUTO, OWN_TEMPLATE, ArchitectureConfig, ModelConfig, ModelKind
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import Area, DownloadConfig, PlanConfig, TaskConfig
 from arabic_llm.errors import ConfigError
-from arabic_llm.models import families, folders, opening
+from arabic_llm.models import families, folders, opening, text_part
 
 log = logging.getLogger(__name__)
 _TOKENS = ("stop_token", "pad_token", "end_of_text")
-_OWN_TEMPLATE = "tokenizer"  # as data.tokens.chat says it, which imports transformers
 _UNSAID, _MOST = 2048, 2**24  # tokens: where nothing says how many are seen; what no model sees
 
 
@@ -57,7 +56,7 @@ def fill(cfg: DictConfig) -> None:
     found = _of_shape(own, shape)
     if found["kind"] is ModelKind.masked:  # it does not talk
         found |= dict.fromkeys(_TOKENS, "")
-        found |= {"chat_template": ""} if model.chat_template == _OWN_TEMPLATE else {}
+        found |= {"chat_template": ""} if model.chat_template == OWN_TEMPLATE else {}
     elif talks:
         found |= _talk(own, model, shape)
     _set(cfg, found)
@@ -146,10 +145,10 @@ def _talk(own: _Own, model: DictConfig, shape: ArchitectureConfig) -> dict[str, 
         ids, added, named, tuple(token for token in ends if token in special), shape.vocab_size
     )
     template, text = model.chat_template, chat.own_template(tokenizer)
-    if template == chat.OWN_TEMPLATE and text is None:
+    if template == OWN_TEMPLATE and text is None:
         template = "chatml" if protocol.has_chatml(vocabulary) else "chatml_eos"
     tokens = dict(vocabulary.named)
-    if template != chat.OWN_TEMPLATE or text is None:
+    if template != OWN_TEMPLATE or text is None:
         text = chat.template_text(template)
         tokens |= {"eos_token": protocol.end_of_text(vocabulary, name)}
     plain = partial(chat.written, text, template, tokens)
@@ -168,7 +167,7 @@ def _ends(folder: Path) -> list[int]:
     found: list[int] = []
     for name in ("generation_config.json", folders.CONFIG):
         path = folder / name
-        said = folders.text_part(opening.read_object(path)).get("eos_token_id") if path.is_file() else None
+        said = text_part.fields(opening.read_object(path)).get("eos_token_id") if path.is_file() else None
         listed = said if isinstance(said, list) else [said]
         found += [number for number in listed if isinstance(number, int) and number not in found]
     return found

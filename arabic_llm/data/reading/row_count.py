@@ -85,8 +85,7 @@ def _prepared(folder: Path, model: str) -> Extent:
 def _part(source: SourceConfig, data_root: Path, model: str, whole: str) -> _Part:
     """Return the rows of a source of `whole` before filters, without its own dev and test splits."""
     if source.builtin:
-        is_paired = source.name == questions.PAIRS
-        rows = len(questions.pairs("train")) if is_paired else questions.num_rows("train")
+        rows = questions.num_generated(source.name, "train")
         return _Part(Extent(_bounded(rows, source), "up to ", f"data={source.name}"), True, True)
     if (found := locate.here(source, data_root, verified=False)) is None:
         looked = " nor ".join(dict.fromkeys(map(str, locate.candidates(source, data_root))))

@@ -57,10 +57,9 @@ def training_rows(split: str) -> list[Row]:
 
 def pairs(split: str) -> list[Row]:
     """Return the questions about facts that have a wrong answer of the same kind, with one such answer."""
-    facts = [fact for fact in all_facts() if fact.split == split and _others(fact)]
     return [
         replace(row, rejected=draws(f"rejected/{row.id}").choice(_others(fact)))
-        for fact in facts
+        for fact in _paired(split)
         for row in _asked(fact)
     ]
 
@@ -68,6 +67,11 @@ def pairs(split: str) -> list[Row]:
 def generated(name: str, split: str) -> list[Row]:
     """Return the rows of one split of a data set that is built in, by its name."""
     return pairs(split) if name == PAIRS else training_rows(split)
+
+
+def num_generated(name: str, split: str) -> int:
+    """Return how many rows `generated` gives, without writing them."""
+    return sum(len(_varieties(fact)) for fact in _paired(split)) if name == PAIRS else num_rows(split)
 
 
 def num_rows(split: str) -> int:
@@ -140,6 +144,11 @@ def _asked(fact: Fact) -> Iterator[Row]:
         name = f"sample/{fact.relation}/{fact.x}/{variety}"
         subject = phrases()[fact.relation]["subject"]
         yield question_answer(name, _question(fact, variety), fact.y, subject)
+
+
+def _paired(split: str) -> list[Fact]:
+    """Return the facts of a split that have a wrong answer of the same kind."""
+    return [fact for fact in all_facts() if fact.split == split and _others(fact)]
 
 
 def _varieties(fact: Fact) -> Sequence[str]:

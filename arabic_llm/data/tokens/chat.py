@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from arabic_llm.config.data import Overflow
-from arabic_llm.config.model import ModelConfig, ModelKind
+from arabic_llm.config.model import OWN_TEMPLATE, ModelConfig, ModelKind
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.data.tokens import template_checks, unmarked
 from arabic_llm.data.tokens.rendering import RefusedChatError, rendered
@@ -23,7 +24,6 @@ from arabic_llm.errors import ConfigError
 IGNORED = -100  # the label that torch's cross-entropy leaves out of the loss
 NO_PAIR = "no rejected answer"  # why a row is no pair
 TEMPLATES = Path(__file__).parent / "templates"
-OWN_TEMPLATE = "tokenizer"  # as model.chat_template: the one that came with the tokenizer, as it is
 log = logging.getLogger(__name__)
 _LARGEST_TEMPLATE = 2**20  # bytes: the longest that models bring have some ten thousand
 
@@ -65,6 +65,10 @@ class TokenRow:
         """Return ids and labels of what the model is fed: of a pair the better side, then the worse."""
         better = (self.input_ids, self.labels)
         return (better, (self.rejected_ids, self.rejected_labels)) if self.kind == "pair" else (better,)
+
+    def as_bytes(self) -> bytes:
+        """Return every id and label, in order, for a hash."""
+        return json.dumps([part for side in self.sides() for part in side]).encode()
 
 
 def prepare(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> Codec:
