@@ -216,6 +216,10 @@ def test_both_answers_follow_one_prompt_and_end_with_the_stop_token():
         (replace(rows()[0], rejected=""), chat.NO_PAIR),
         (replace(rows()[0], rejected="القاهرة"), "chosen and rejected are the same tokens"),
         (replace(rows()[0], rejected="<|im_end|>"), "control token <|im_end|> in the text"),
+        (
+            replace(rows()[0], messages=(rows()[0].messages[0], Message("assistant", "القاهرة", False))),
+            "its better answer is not to be learned",
+        ),
         (replace(rows()[0], rejected="لا " * 200), "a side longer than task.max_length=128"),
     ],
 )

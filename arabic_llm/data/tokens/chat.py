@@ -194,8 +194,8 @@ def encode_pair(codec: Codec, row: Row, max_length: int) -> list[TokenRow] | str
     Both have the prompt's tokens in common, and of neither is anything cut: one shorter than the other by
     a cut would be likelier for it. Earlier answers are context.
     """
-    if not row.rejected:
-        return NO_PAIR
+    if not row.rejected or not row.messages[-1].supervised:
+        return "its better answer is not to be learned" if row.rejected else NO_PAIR
     better, worse = (
         _encode_side(codec, row, answer) for answer in (row.messages[-1].content, row.rejected)
     )
