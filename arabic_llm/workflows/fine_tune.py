@@ -82,7 +82,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
             seen.hash,
             mix,
             partial(held_out_loss.encode, codec, texts),
-            _reference(config, place, [*train.rows, *dev.rows]),
+            _reference(config, base, place, [*train.rows, *dev.rows]),
         ),
         task,
         place,
@@ -105,21 +105,23 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     return trained
 
 
-def _reference(config: RunConfig, place: Placement, pairs: list[TokenRow]) -> Path | None:
+def _reference(config: RunConfig, base: Base, place: Placement, pairs: list[TokenRow]) -> Path | None:
     """Return where the reference's log-probabilities of the pairs are kept; None for a loss without one.
 
     What decides them is named, and nothing of what is trained: the jobs of a sweep share them.
     """
     if not isinstance(config.task, PreferenceConfig) or not preference_losses.needs_reference(config.task):
         return None
-    cache = Path(config.cache_dir)
+    earlier = config.adapter.path
     what = {
-        "model": adapter.known_hashes(config.model, config.adapter, cache),
+        "base": base.revision,
+        "adapter": None if earlier is None else adapter.trained_hash(Path(earlier)),
+        "new_tokens": config.adapter.extend_vocabulary,
         "quantization": config.adapter.quantization,
         "precision": place.precision,
         "device": place.device,
     }
-    return reference_log_probs.path(cache, what, pairs)
+    return reference_log_probs.path(Path(config.cache_dir), what, pairs)
 
 
 def adapted(
