@@ -13,6 +13,8 @@ from arabic_llm.training import preference_losses
 from arabic_llm.training.preference_losses import Pairs
 from arabic_llm.training.trainer import GuardedTrainer
 
+_TIE = 1e-3  # nats: what rounding makes of two rewards that are one
+
 
 class GuardedPreferences(GuardedTrainer):
     """Learns from pairs; every pair has the same weight, in whatever micro-batch it comes."""
@@ -75,12 +77,14 @@ class GuardedPreferences(GuardedTrainer):
     def _count(self, pairs: Pairs) -> None:
         """Add up what a line of metrics says of these pairs."""
         better, worse = preference_losses.rewards(pairs, self._task)
+        margin = better - worse
+        is_won = (margin > 0).float().where(margin.abs() > _TIE, 0.5)  # before the first step none is
         found = {
             "pairs": torch.ones_like(better),
             "reward_chosen": better,
             "reward_rejected": worse,
-            "reward_margin": better - worse,
-            "reward_accuracy": (better > worse).float(),
+            "reward_margin": margin,
+            "reward_accuracy": is_won,
             "log_prob_chosen": pairs.chosen_P,
             "log_prob_rejected": pairs.rejected_P,
             "tokens_chosen": pairs.chosen_tokens_P,
