@@ -191,19 +191,22 @@ class Added:
                 raise CheckpointError(
                     f"{self._folder}: DoRA on the table of tokens ({module}) is not merged"
                 )
-            return value + self._scale(module) * (up.float() @ down.float()).T
+            return self._added(module, value, (up.float() @ down.float()).T)
         return value
 
     def _with_low_rank(self, module: str, value: Tensor, down: Tensor) -> Tensor:
         up = self._read(module, "lora_B.weight")
         if up is None:
             raise CheckpointError(f"{self._folder}: lacks {module}.lora_B.weight; take the file again")
-        value = value + self._scale(module) * (up.float() @ down)
+        value = self._added(module, value, up.float() @ down)
         magnitude = self._read(module, "lora_magnitude_vector")
         if magnitude is None:
             return value
-        scaled: Tensor = value * (magnitude.float() / torch.linalg.norm(value, dim=1)).unsqueeze(1)
-        return scaled
+        return value.mul_((magnitude.float() / torch.linalg.norm(value, dim=1)).unsqueeze(1))
+
+    def _added(self, module: str, value: Tensor, product: Tensor) -> Tensor:
+        """Return a weight with the product of low rank, in the memory of that product: one more, not three."""
+        return product.mul_(self._scale(module)).add_(value)
 
     def refuse_strays(self, modules: set[str]) -> None:
         """Refuse what has no place in the base. Raises CheckpointError naming the first."""
