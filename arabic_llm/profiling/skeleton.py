@@ -107,12 +107,14 @@ def tensors(model: PreTrainedModel) -> Iterator[torch.Tensor]:
 def masks(config: Any, make: Callable[[], torch.Tensor | None]) -> Any:
     """Return masks as a model's layers take them: one for each kind of attention that config.json names.
 
-    One made beforehand is taken as it is; transformers would look at the (absent) values for it.
+    One made beforehand is taken as it is; transformers would look at the (absent) values for it. It makes
+    the one of full attention whether a layer takes it or not.
     """
-    kinds = sorted({*(getattr(config, "layer_types", None) or ())} & {*ATTENTION_KINDS, *_RECURRENT_KINDS})
+    kinds = {*(getattr(config, "layer_types", None) or ())} & {*ATTENTION_KINDS, *_RECURRENT_KINDS}
     if not kinds:
         return make()
-    return {kind: _padding(make()) if kind in _RECURRENT_KINDS else make() for kind in kinds}
+    kinds.add("full_attention")
+    return {kind: _padding(make()) if kind in _RECURRENT_KINDS else make() for kind in sorted(kinds)}
 
 
 def _padding(mask_b1tt: torch.Tensor | None) -> torch.Tensor | None:

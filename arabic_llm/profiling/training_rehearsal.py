@@ -122,8 +122,9 @@ class _Stage:
         self._workspace_of_thread(0)
         embedding = self.model.get_input_embeddings()
         hook = embedding.register_forward_hook(lambda *io: _when_layers_end(io[2], watch))
-        inputs = _batch(self.model.config, self.work)
+        prepared = _prepared(self.model.config, self.work)  # held on the way back: some layer has kept each
         if self.work.objective is Objective.sft:
+            inputs = _batch(self.work) | prepared
             with self.cuda.forward():
                 out = self.model(**inputs)
                 watch("casts")
@@ -131,7 +132,7 @@ class _Stage:
             if not self.work.keeps_output:
                 del out
         else:
-            loss = self._loss(watch)
+            loss = self._loss(watch, prepared)
         hook.remove()
         watch("forward")
         yield "forward"
@@ -142,13 +143,13 @@ class _Stage:
         watch("backward")
         yield "backward"
 
-    def _loss(self, watch: Callable[[str], None]) -> torch.Tensor:
+    def _loss(self, watch: Callable[[str], None], prepared: dict[str, Any]) -> torch.Tensor:
         """Return the loss of a trainer that calls the model as accelerate wraps it."""
         inner = self.model.forward
 
         def forward(*args: Any, **options: Any) -> Any:
             with self.cuda.forward():
-                out = inner(*args, **options | _prepared(self.model.config, self.work))
+                out = inner(*args, **options | prepared)
                 if torch.is_grad_enabled():  # a reference has no gradient
                     watch("casts")
                 return out
@@ -171,9 +172,9 @@ def _when_layers_end(embedded: torch.Tensor, watch: Callable[[str], None]) -> No
         embedded.register_hook(lambda _: watch("layers"))  # type: ignore[no-untyped-call]
 
 
-def _batch(config: Any, work: Workload) -> dict[str, Any]:
+def _batch(work: Workload) -> dict[str, Any]:
     ids = torch.zeros(work.batch_size, work.tokens, dtype=torch.long)
-    inputs = {"input_ids": ids, "labels": ids} | _prepared(config, work)
+    inputs: dict[str, Any] = {"input_ids": ids, "labels": ids}
     return inputs | ({"fused_lm_head": True} if work.loss is Loss.tiled else {})
 
 

@@ -33,7 +33,7 @@ def test_hw_changes_neither_the_effective_batch_nor_the_length(hw):
 
 
 @pytest.mark.parametrize(
-    ("model", "tokens"), [("qwen2_0_5b", 4096), ("qwen2_1_5b", 4096), ("gemma2_2b", 1536)]
+    ("model", "tokens"), [("qwen2_0_5b", 4096), ("qwen2_1_5b", 4096), ("gemma2_2b", 2048)]
 )
 def test_what_a_4_gb_card_is_bought_for_fits(model, tokens):
     ask = wanted(f"model={model}", "adapter=qlora", "hw=4gb", f"task.max_length={tokens}")
