@@ -205,7 +205,7 @@ class Added:
         return value.mul_((magnitude.float() / torch.linalg.norm(value, dim=1)).unsqueeze(1))
 
     def _added(self, module: str, value: Tensor, product: Tensor) -> Tensor:
-        """Return a weight with the product of low rank, in the memory of that product: one more, not three."""
+        """Return a weight and what is added to it, in the memory of what is added: one copy, not three."""
         return product.mul_(self._scale(module)).add_(value)
 
     def refuse_strays(self, modules: set[str]) -> None:

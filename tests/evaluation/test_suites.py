@@ -165,7 +165,7 @@ def plain(suite, name, model, codec):
 
 @pytest.fixture
 def gsm8k_alone(tmp_path):
-    """A folder of data in which the English suite finds one of its benchmarks."""
+    """Make a folder of data in which the English suite finds one of its benchmarks."""
     (tmp_path / "gsm8k").symlink_to(DATA / "gsm8k")
     return tmp_path
 
