@@ -58,6 +58,8 @@ def complaint(program, *overrides):
         ("adapter.rank=4,8", "To sweep over it, add --multirun"),
         ("data.path=بيانات/ملف.jsonl", "'data.path=\"بيانات/ملف.jsonl\"'"),
         ("model", "'model' is no setting: write key=value"),
+        ("--max_steps=20", "--max_steps=20 is no option: settings are written task.max_steps=20; --help"),
+        ("--lora-rank", "--lora-rank is no option: settings are written adapter.rank=VALUE; --help"),
         ("data=local", "data.path is not set; with data=local write data.path=my.jsonl"),
         ("adapter=none", "adapter=none trains nothing; choose lora"),
         ("adapter.path=nowhere", "nowhere holds no trained adapter or model"),

@@ -11,11 +11,14 @@ import textwrap
 import tokenize
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
 from enum import Enum
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from hydra._internal.utils import get_args_parser
 
 from arabic_llm.config import paths
 from arabic_llm.config import task as tasks
@@ -111,6 +114,28 @@ def _on_group(group: str, option: str) -> str:
             "",
         ]
     )
+
+
+def refuse_dashes(arguments: list[str]) -> None:
+    """Refuse what is typed as other programs want it. Raises ConfigError: `--max_steps 20`."""
+    for argument in get_args_parser().parse_known_args(arguments)[1]:
+        typed, _, value = argument.lstrip("-").partition("=")
+        name = typed.replace("-", "_")
+        known = {key.rpartition(".")[2]: key for key in _every_setting()}
+        close = get_close_matches(name, known, n=1)
+        key = known[close[0]] if close else "key"
+        raise ConfigError(
+            f"{argument} is no option: settings are written {key}={value or 'VALUE'}; --help lists them"
+        )
+
+
+def _every_setting() -> Iterator[str]:
+    """Yield the full key of each setting; of two with the same last name, the one that is meant is last."""
+    for option in reversed(_options("task")):
+        yield from (key for key, _, _ in _settings(_task(option), "task."))
+    for group in ("suite", "hw", "adapter", "model", "data"):
+        yield from (key for key, _, _ in _settings(get_type_hints(RunConfig)[group], f"{group}."))
+    yield from (key for key, _, _ in _settings(_task("sft"), "task."))
 
 
 def _groups() -> list[str]:
