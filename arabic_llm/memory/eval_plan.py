@@ -61,7 +61,7 @@ def _verdict(
     if _holds(found, model):
         yield "it fits" if found.budget_bytes is not None else f"hw={hw.name} sets no budget"
         return
-    yield "it does not fit, not even one question at a time. What does:"
+    yield "it does not fit, not even one question at a time. Evaluations that do:"
     kept = [override for override in typed if not override.lstrip("+~").startswith("task")]
     for key, value in cures(found, model, adapter, hw).items():
         yield f"  {suggestions.command(hw.num_cards, kept, {'task': 'evaluate', key: value})}"

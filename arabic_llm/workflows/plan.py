@@ -23,6 +23,7 @@ from arabic_llm.profiling import kept
 from arabic_llm.workflows import settings
 
 _OF_A_PROCESS = 2  # what a process takes at its worst, of what its tensors do: measured on a CPU
+_TIGHT = 0.03  # of the budget: what a plan may be low by where little is needed (docs/memory.md)
 _ROWS = {  # of the table, by the names of memory.training_peak.TrainingParts
     "weights_4bit": "weights in 4 bits",
     "weights_kept": "weights kept in {bits} bits",
@@ -123,15 +124,25 @@ def table(chosen: Plan, hw: HardwareConfig) -> list[str]:
 def verdict(chosen: Plan, wanted: Ask, typed: Sequence[str]) -> list[str]:
     """Return whether it fits; where it does not, commands of runs that do, made of what was typed."""
     if planning.fits(chosen, wanted.hw):
-        return ["it fits" if wanted.hw.usable_gib is not None else f"hw={wanted.hw.name} sets no budget"]
+        return _fitting(chosen.total, wanted.hw)
     over = chosen.total / GIB - (wanted.hw.usable_gib or 0)
-    lines = [f"it does not fit: {over:.2f} GiB are missing. What does:"]
+    lines = [f"it does not fit: {over:.2f} GiB are missing. Runs that do:"]
     if planning.is_open(chosen, wanted.hw):
         why = "an upper bound does not fit"
         if not training_peak.is_upper_bound(chosen.work):
             why = "its tensors fit, the holes between them may not"
-        lines = [f"{why}; task.exact=true decides. What surely does:"]
+        lines = [f"{why}; task.exact=true decides. Runs that surely fit:"]
     return [*lines, *(f"  {command}" for command in suggestions.ways_out(wanted, typed, chosen.total))]
+
+
+def _fitting(needed_bytes: float, hw: HardwareConfig) -> list[str]:
+    """Return that it fits, and how little is left where it is little."""
+    if hw.usable_gib is None:
+        return [f"hw={hw.name} sets no budget"]
+    left = hw.usable_gib * GIB - needed_bytes
+    if left > _TIGHT * hw.usable_gib * GIB:
+        return ["it fits"]
+    return ["it fits", f"tightly: {left / MIB:,.0f} MiB are left, so let nothing else use the card"]
 
 
 def of_a_step(chosen: Plan, config: RunConfig) -> list[str]:

@@ -135,6 +135,14 @@ def test_every_way_out_when_copied_is_a_run_that_fits(program, tmp_path, typed):
         assert "\nit fits\n" in said, command
 
 
+def test_what_fits_within_3_percent_is_said_to_be_tight(program):
+    asked = ("task=plan", "model=gemma2_2b", "adapter=qlora", "hw=4gb")
+    (line,) = [line for line in program(*asked, "task.max_length=2048")[1].splitlines() if "tight" in line]
+    left = int(line.split()[1])
+    assert 0 <= left <= 0.03 * 3686
+    assert "tight" not in program(*asked, "task.max_length=1024")[1]
+
+
 def test_what_does_not_fit_of_pairs_is_run_with_what_would(program):
     typed = ("task=plan", "task.of=orpo", "model=llama3_8b", "adapter=qlora", "hw=4gb")
     status, said = program(*typed)
@@ -287,7 +295,7 @@ def test_judging_is_planned_with_its_table_and_with_a_command_that_fits(program)
     assert total == pytest.approx(sum(sizes.values()), abs=len(sizes))
     assert printed.endswith("it fits\n")
     _, printed = program(*asked[:-1], "hw=8gb", "adapter=lora")
-    assert "it does not fit, not even one question at a time. What does:\n" in printed
+    assert "it does not fit, not even one question at a time. Evaluations that do:\n" in printed
     commands = re.findall(r"arabic_llm.run (.*)", printed)
     assert commands
     for command in commands:
