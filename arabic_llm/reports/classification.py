@@ -19,6 +19,7 @@ from arabic_llm.reports.html import render
 from arabic_llm.reports.markdown import escaped, percent, table
 
 _NUM_EXAMPLES = 10
+_FEW = 30  # texts: one more right answer is a difference of 3 points and more
 _DARK = 0.55  # share of a row from which its figure is written in white
 CLASS_HEADER = ("class", "train", "test", "precision", "recall", "F1")
 _CSV_HEADER = (
@@ -53,6 +54,13 @@ class Classified:
     def header(self) -> tuple[str, ...]:
         """Return the names of the columns of `rows`."""
         return ("system", *dict.fromkeys(f"{m.metric} (95% interval)" for m in self.measures))
+
+    def cautions(self) -> Iterator[str]:
+        """Yield why nothing can be concluded from such a test, if that is so."""
+        if len(self.items) < _FEW:
+            yield f"only {len(self.items)} test texts: of fewer than {_FEW} nothing can be concluded"
+        if len(there := [label for label, number in self.counts["test"].items() if number]) == 1:
+            yield f"every test text is {there[0]}: how classes are told apart is not tested"
 
     def rows(self) -> Iterator[tuple[str, ...]]:
         """Yield a row a system: its scores in hundredths."""
@@ -89,7 +97,7 @@ def terminal(report: Classified) -> str:
     """Return the scores and differences with their columns in line."""
     scores = tables.in_line([report.header, *report.rows()], left=(0,))
     gains = tables.in_line([report.gains_header, *report.gain_rows()], left=(0, 1, 2, 4))
-    return f"{scores}\n\n{gains}"
+    return "\n".join([f"{scores}\n\n{gains}", *(f"\n{line}" for line in report.cautions())])
 
 
 def markdown(report: Classified) -> str:
@@ -99,7 +107,7 @@ def markdown(report: Classified) -> str:
         table([*map(escaped, report.gains_header)], _escaped(report.gain_rows())),
         table(CLASS_HEADER, _escaped(report.class_rows()), numeric=range(1, len(CLASS_HEADER))),
     )
-    return "\n".join(parts)
+    return "\n".join([*(f"{escaped(line)}.\n" for line in report.cautions()), *parts])
 
 
 def _escaped(rows: Iterable[Sequence[str]]) -> list[list[str]]:

@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from arabic_llm.analysis import baselines, classification, statistics
+from arabic_llm.reports import classification as reports
 from arabic_llm.reports.classification import Classified
 
 
@@ -126,6 +127,25 @@ def test_what_no_resample_varies_is_not_certain():
     report = Classified("t", ["x", "y"], counts, measures, gains, confusion, [])
     assert next(report.rows())[2] == cell
     assert list(report.gain_rows())[1][2] == f"+0.0 {cell.partition(' ')[2]}"
+
+
+@pytest.mark.parametrize(
+    ("in_test", "said"),
+    [
+        ({"x": 20, "y": 10}, []),
+        ({"x": 20, "y": 9}, ["only 29 test texts: of fewer than 30 nothing can be concluded"]),
+        ({"x": 40, "y": 0}, ["every test text is x: how classes are told apart is not tested"]),
+    ],
+)
+def test_a_test_that_can_say_nothing_is_told_so(in_test, said):
+    items = [{"label": label} for label, number in in_test.items() for _ in range(number)]
+    measures, gains = classification.measure([0, 1], {"a": [0, 1], "b": [1, 0]}, 2, ordered=False, seed=1)
+    counts, confusion = {"train": in_test, "test": in_test}, np.eye(2)
+    report = Classified("t", ["x", "y"], counts, measures, gains, confusion, items)
+    assert list(report.cautions()) == said
+    for whole in (reports.terminal(report), reports.markdown(report)):
+        assert all(line in whole for line in said)
+        assert ("nothing can be concluded" in whole) is (len(items) < 30)
 
 
 def test_the_same_seed_gives_the_same_intervals():
