@@ -143,9 +143,10 @@ def training_curve(lines: Sequence[dict[str, Any]], unit: str = "nats a supervis
             [s["loss"] for s in steps],
             color=_RANDOM,
             lw=1,
-            label="train",
+            label="each step",
         )
-        axes.plot([s["step"] for s in steps], _smooth([s["loss"] for s in steps]), color=_TUNED, lw=2)
+        smooth = _smooth([s["loss"] for s in steps])
+        axes.plot([s["step"] for s in steps], smooth, color=_TUNED, lw=2, label="train, smoothed")
         if dev:
             axes.plot(
                 [s["step"] for s in dev],

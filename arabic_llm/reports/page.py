@@ -57,6 +57,7 @@ def study(report: Study) -> str:
         points=tables.points,
         header=tables.HEADER,
         baselines_note=tables.BASELINES_NOTE,
+        poor=tables.knows_nothing([row.tuned for row in headline]),
         left_out=[*tables.left_out(report.base.judged), *tables.shortened(report.base.scores)],
         headline=[(tables.cells(r), tables.baseline_cells(r)) for r in headline],
         all_rows=[(tables.cells(r), tables.baseline_cells(r)) for r in report.rows],

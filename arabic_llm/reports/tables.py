@@ -19,6 +19,7 @@ _CSV_HEADER = (
     *("low", "high", "mcnemar_p", "holm_p", "verdict", "random", "constant", "majority"),
     *("task_version", "seen_in_training"),
 )
+_NAMED = 4  # scores of many that are alike
 BASELINES = ("random", "constant", "majority")
 BASELINES_NOTE = (
     "constant gives every item the test's most frequent answer; majority that of the rows that few-shot"
@@ -115,6 +116,22 @@ def shortened(scores: Sequence[Score]) -> list[str]:
         for name, score in of_tasks.items()
         if score.num_shortened
     ]
+
+
+def knows_nothing(scores: Sequence[Score]) -> str:
+    """Return the tasks where one answer for all, or chance, would score as much; "" where there is none."""
+    first = {score.name: score for score in reversed(scores)}.values()  # of each task its first metric
+    blindly = {s.label: (s.value, max(s.random or 0.0, s.constant or 0.0)) for s in reversed([*first])}
+    poor = [
+        f"{label} ({percent(value)}, blindly {percent(blind)})"
+        for label, (value, blind) in blindly.items()
+        if value <= blind and blind
+    ]
+    named, others = ", ".join(poor[:_NAMED]), len(poor) - _NAMED
+    more = f" and {others} more" if others > 0 else ""
+    return (
+        f"{len(poor)} of {len(blindly)} scores no better than blind answers: {named}{more}" if poor else ""
+    )
 
 
 def scores_csv(scores: Sequence[Score]) -> str:

@@ -58,8 +58,14 @@ def report(
     files.write_text(directory / "forgetting.csv", forgetting_report.comma_separated(found, followed))
     files.write_text(directory / "mistakes.csv", mistakes.changes_csv(study.mistakes.changes))
     files.write_text(directory / "report.html", page.study(study))
-    headline = tables.terminal([row for row in rows if page.is_headline(row, base)])
-    parts = (headline, held_out_loss.line(followed), f"report: {directory / 'report.html'}")
+    first = [row for row in rows if page.is_headline(row, base)]
+    poor = tables.knows_nothing([row.tuned for row in first])
+    parts = (
+        tables.terminal(first),
+        f"tuned model: {poor}" if poor else "",
+        held_out_loss.line(followed),
+        f"report: {directory / 'report.html'}",
+    )
     summary = "\n" + "\n\n".join(part for part in parts if part)
     files.write_text(directory / "summary.txt", summary)
     log.info("%s", summary)

@@ -91,6 +91,21 @@ def test_nothing_right_of_344_reaches_as_far_in_a_figure_as_in_a_table():
     assert tables.score_cells(none)[3] == "0.0 to 1.1"
 
 
+def test_scores_that_a_blind_answer_reaches_are_named():
+    blind = replace(score("exams", 0.28), random=0.25, constant=0.34)
+    lucky = replace(score("mmlu", 0.3), random=0.25, constant=0.28)
+    free = replace(score("arcd", 0.0), random=None, constant=None)
+    said = tables.knows_nothing([blind, lucky, free])
+    assert said == f"1 of 3 scores no better than blind answers: {blind.label} (28.0, blindly 34.0)"
+    assert tables.knows_nothing([lucky, free]) == ""
+    many = [replace(blind, name=f"exams_{number}") for number in range(6)]
+    assert tables.knows_nothing(many).startswith(
+        "6 of 6 scores no better than blind answers: exams_0 (28.0"
+    )
+    assert tables.knows_nothing(many).endswith(", exams_3 (28.0, blindly 34.0) and 2 more")
+    assert tables.knows_nothing([blind, replace(blind, metric="f1")]) == said.replace("of 3", "of 1")
+
+
 def test_markdown_has_the_baselines_beside_the_scores():
     lines = tables.markdown(ROWS).splitlines()
     assert lines[2] == (
