@@ -16,7 +16,7 @@ from arabic_llm.models import bases, folders
 from arabic_llm.profiling import training_fit
 from arabic_llm.tasks import Inputs
 from arabic_llm.training import checkpoint
-from arabic_llm.workflows import new_tokens, settings, training_rows
+from arabic_llm.workflows import new_tokens, settings, shorter_runs, training_rows
 
 log = logging.getLogger(__name__)
 shares_work = True  # each process trains on its part of every step
@@ -64,6 +64,7 @@ def run(config: RunConfig, directory: Path) -> float:
 
     config = machine.settled(config)
     disk_room.refuse_short(config.model, config.adapter, settings.training(config), directory)
+    shorter_runs.say(config, directory)
     tracker = tracking.start(config.tracking, directory, identity(config))
     trained = fine_tune.fine_tune(config, directory, tracker)
     outcome = files.read_json(trained / "outcome.json")
