@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -187,11 +189,19 @@ class StopCalmly(TrainerCallback):  # type: ignore[misc]
         """Start with no signal."""
         self.signal: signal.Signals | None = None
         self._is_measuring = False
+        self._began, self._seconds = time.monotonic(), 0.0  # of a step; how long the last one took
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Look at the clock."""
+        self._began = time.monotonic()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Ask the trainer for a checkpoint and the end, if a signal came to any process of the run."""
+        self._seconds = time.monotonic() - self._began
         if self.is_asked():
             self.stop_after_a_checkpoint(control)
 
@@ -244,6 +254,9 @@ class StopCalmly(TrainerCallback):  # type: ignore[misc]
             self.signal = signal.Signals(number)
             if self._is_measuring:
                 raise LeftError
+            if processes.is_main():
+                with suppress(OSError):  # not by logging: this may have come while a line was written
+                    os.write(sys.stderr.fileno(), f"\n{self._answer()}\n".encode())
 
         before = {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -255,6 +268,11 @@ class StopCalmly(TrainerCallback):  # type: ignore[misc]
             raise KeyboardInterrupt(
                 f"interrupted ({self.signal.name}) after a checkpoint; the same command carries on"
             )
+
+    def _answer(self) -> str:
+        """Return what a signal is answered with at once."""
+        steps = f", about {self._seconds:.0f} s," if self._seconds >= 1 else ""
+        return f"stopping after this step{steps} with a checkpoint; again ends now"
 
 
 def forget_after(path: Path, step: int) -> None:

@@ -216,6 +216,15 @@ def test_a_signal_saves_and_the_run_carries_on_to_the_same_bytes(tmp_path, numbe
     assert learned(again) == learned(whole)
 
 
+def test_a_signal_is_answered_at_once(tmp_path, capfd):
+    with pytest.raises(KeyboardInterrupt):
+        Lab(tracker=Interrupt(1, signal.SIGINT)).train(tmp_path / "cut")
+    assert "stopping after this step with a checkpoint; again ends now\n" in capfd.readouterr().err
+    stop = callbacks.StopCalmly()
+    stop._seconds = 74.6
+    assert stop._answer() == "stopping after this step, about 75 s, with a checkpoint; again ends now"
+
+
 def signalled(lab, number):
     """Let a process get SIGTERM when its model reads such a batch of dev rows, counted from 1."""
     asked = []
