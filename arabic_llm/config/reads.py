@@ -12,13 +12,20 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from arabic_llm.config import schemas, unread
 from arabic_llm.config import task as tasks
-from arabic_llm.config import unread
 from arabic_llm.config.adapter import AdapterConfig
 from arabic_llm.config.complaints import spelled
 from arabic_llm.config.data import CleaningConfig, ColumnsConfig, DataConfig, SourceConfig
 from arabic_llm.config.hw import ExecutorConfig, HardwareConfig
 from arabic_llm.config.model import ArchitectureConfig, ModelConfig
+from arabic_llm.config.preference_task import (
+    DpoConfig,
+    KtoConfig,
+    OrpoConfig,
+    PairConfig,
+    PreferenceConfig,
+)
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.suite import JudgeConfig, SuiteConfig, SuiteTask
 from arabic_llm.config.task import Area, TaskConfig
@@ -131,12 +138,14 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("early_stopping_patience"),
         **_read("epochs", why_not=unread.epochs),
     },
-    tasks.PreferenceConfig: _read("beta length_penalty"),
-    tasks.DpoConfig: {
+    PreferenceConfig: _read("beta"),
+    PairConfig: _read("length_penalty"),
+    DpoConfig: {
         **_read("loss_type reference_free sft_weight"),
         **_read("label_smoothing", why_not=unread.smoothing),
     },
-    tasks.OrpoConfig: _read("nll_on"),
+    OrpoConfig: _read("nll_on"),
+    KtoConfig: _read("loss_type desirable_weight undesirable_weight"),
     tasks.HeldOutConfig: {**_read("num_bytes"), **_read("texts", why_not=unread.held_out)},
     tasks.CompareConfig: _read("base tuned"),
     tasks.RobustnessConfig: {
@@ -173,11 +182,10 @@ def refuse_unread(config: RunConfig, overrides: Iterable[str]) -> None:
 
 def readers(parts: frozenset[Area]) -> list[str]:
     """Return the tasks that read one of some parts, by name."""
-    every = {name: node for name, node in vars(tasks).items() if isinstance(node, type)}
     return sorted(
-        name.removesuffix("Config").lower()
-        for name, node in every.items()
-        if issubclass(node, TaskConfig) and node.reads & parts and node.reads != frozenset(Area)
+        node.__name__.removesuffix("Config").lower()
+        for node in schemas.TASKS
+        if node.reads & parts and node.reads != frozenset(Area)
     )
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from arabic_llm import files, machine, tracking
 from arabic_llm.config.compose import identity
+from arabic_llm.config.preference_task import PreferenceConfig
 from arabic_llm.config.run import RunConfig
-from arabic_llm.config.task import PreferenceConfig
-from arabic_llm.data.tokens import chat, token_rows
+from arabic_llm.data.tokens import chat, preference_rows, token_rows
 from arabic_llm.errors import UserError
 from arabic_llm.memory import disk_room
 from arabic_llm.models import bases, folders
@@ -47,8 +47,8 @@ def dry_run(config: RunConfig) -> None:
     tokenizer, _ = new_tokens.of_run(config, base, rows, cache_dir=None)
     codec = chat.prepare(tokenizer, config.model)
     chat.say_notes(codec, config.model, config.adapter.path)
-    paired = isinstance(task, PreferenceConfig)
-    encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, None, as_pairs=paired)
+    form = preference_rows.form_of(task)
+    encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, None, form=form)
     token_rows.refuse_great_loss([encoded], config.data, task.max_length)
     total = sum(len(ids) for row in encoded.rows for ids, _ in row.sides())
     log.info("%s", encoded.ledger)

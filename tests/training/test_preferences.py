@@ -3,72 +3,23 @@
 import math
 from collections import defaultdict
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import compose_config
-from lab import SHORT, learned
+from lab import learned
+from preference_lab import Lab, metrics, rows
 from trl import DPOTrainer
 from trl.experimental.orpo import ORPOTrainer
 
-from arabic_llm import files
-from arabic_llm.config.task import DpoLoss
-from arabic_llm.data.preparing.mixing import Mix
-from arabic_llm.data.rows import Message, Row
-from arabic_llm.data.tokens import chat, lint, token_rows
-from arabic_llm.models import adapter, bases, load, placement, tokenization
+from arabic_llm.config.preference_task import DpoLoss
+from arabic_llm.data.rows import Message
+from arabic_llm.data.tokens import chat, lint, preference_rows, token_rows
+from arabic_llm.data.tokens.preference_rows import Form
 from arabic_llm.profiling import training_memory
-from arabic_llm.tracking import NoTracker
-from arabic_llm.training import preference_losses, reference_log_probs, sft
-from arabic_llm.training.observer import Nobody, Observer
+from arabic_llm.training import preference_losses, reference_log_probs
 from arabic_llm.training.preference_losses import Pairs
-
-CAPITALS = {
-    "مصر": "القاهرة",
-    "فرنسا": "باريس",
-    "اليابان": "طوكيو",
-    "الأردن": "عمان",
-    "تونس": "تونس العاصمة",
-}
-IN_ENGLISH = ("Cairo", "Paris", "Tokyo", "Amman", "The city of Tunis")
-ASKED = ("ما عاصمة {}؟", "أخبرني: ما هي عاصمة {}؟", "عاصمة {} ما هي؟", "اذكر عاصمة {}.")
-
-
-def rows() -> list[Row]:
-    """Return questions whose better answer is in Arabic and whose worse one is in English."""
-    return [
-        Row(f"{land}/{n}", (Message("user", how.format(land)), Message("assistant", city)), rejected=other)
-        for n, how in enumerate(ASKED)
-        for (land, city), other in zip(CAPITALS.items(), IN_ENGLISH, strict=True)
-    ]
-
-
-class Lab:
-    """A small real run on pairs: three ways to ask are learned from, the fourth is dev."""
-
-    def __init__(self, *overrides: str) -> None:
-        self.config = compose_config("task=dpo", *SHORT, *overrides)
-        self.base = bases.locate(self.config.model, None)
-        self.codec = chat.prepare(tokenization.load(self.base), self.config.model)
-        self.place = placement.resolve(self.config.hw)
-        encoded = token_rows.encode(self.codec, rows(), self.config.data, 128, None, as_pairs=True)
-        self.train_rows, self.dev_rows = encoded.rows[:15], encoded.rows[15:]
-        model = load.base_model(self.config.model, self.base, self.config.adapter, self.place)
-        self.model = adapter.attach(model, self.config.adapter, self.base, self.config.seed)
-
-    def train(self, directory: Path, kept: Path | None = None, observer: Observer | None = None):
-        rows_hash = token_rows.data_hash(self.train_rows)
-        if preference_losses.needs_reference(self.config.task):
-            kept = kept or reference_log_probs.path(directory, {}, [*self.train_rows, *self.dev_rows])
-        material = sft.Material(self.train_rows, self.dev_rows, rows_hash, Mix(), reference=kept)
-        run = sft.Run(directory / "training", self.config.seed, NoTracker(), observer or Nobody())
-        return sft.train(self.model, self.codec.tokenizer, material, self.config.task, self.place, run)
-
-
-def metrics(directory: Path) -> list[dict[str, float]]:
-    return files.read_json_lines(directory / "training" / "metrics.jsonl")
 
 
 def task(*overrides: str):
@@ -201,7 +152,7 @@ def test_both_answers_follow_one_prompt_and_end_with_the_stop_token():
     told = lint.lint(
         lab.codec,
         rows(),
-        token_rows.encode(lab.codec, rows(), lab.config.data, 128, None, as_pairs=True),
+        token_rows.encode(lab.codec, rows(), lab.config.data, 128, None, form=Form.pairs),
         set(),
     )
     assert told.without_stop == 0
@@ -213,7 +164,7 @@ def test_both_answers_follow_one_prompt_and_end_with_the_stop_token():
 @pytest.mark.parametrize(
     ("row", "why"),
     [
-        (replace(rows()[0], rejected=""), chat.NO_PAIR),
+        (replace(rows()[0], rejected=""), preference_rows.NO_PAIR),
         (replace(rows()[0], rejected="القاهرة"), "chosen and rejected are the same tokens"),
         (replace(rows()[0], rejected="<|im_end|>"), "control token <|im_end|> in the text"),
         (
@@ -224,15 +175,15 @@ def test_both_answers_follow_one_prompt_and_end_with_the_stop_token():
     ],
 )
 def test_what_is_no_pair_is_left_out_and_counted(row, why):
-    assert chat.encode_pair(Lab().codec, row, 128) == why
+    assert preference_rows.as_pair(Lab().codec, row, 128) == why
 
 
 def test_only_the_last_answer_of_a_conversation_is_compared():
     first = (Message("user", "مرحبا"), Message("assistant", "أهلا"))
     row = rows()[0]
     codec = Lab().codec
-    (alone,) = chat.encode_pair(codec, row, 512)
-    (longer,) = chat.encode_pair(codec, replace(row, messages=(*first, *row.messages)), 512)
+    (alone,) = preference_rows.as_pair(codec, row, 512)
+    (longer,) = preference_rows.as_pair(codec, replace(row, messages=(*first, *row.messages)), 512)
     for labels, others in ((alone.labels, longer.labels), (alone.rejected_labels, longer.rejected_labels)):
         assert [one for one in labels if one != -100] == [one for one in others if one != -100]
 
