@@ -65,6 +65,7 @@ class ColumnsConfig:
     system: str | None = None  # what stands before the first turn
     text: str | None = None  # raw text: no question, every token supervised
     label: str | None = None  # the class of the row
+    rating: str | None = None  # what somebody thought of the answer: true or false, 1 or 0, up or down
     subject: str | None = None  # a school subject, said in the data card
     unread_keys: list[str] = field(default_factory=list)  # of turns, left out: without it they are refused
 

@@ -110,7 +110,7 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("engine", Area.cleaning),
     },
     ColumnsConfig: _read(
-        "messages prompt context history response rejected system text label subject unread_keys",
+        "messages prompt context history response rejected system text label rating subject unread_keys",
         *(Area.rows,),
         why_not=unread.of_files,
     ),
