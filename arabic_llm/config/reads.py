@@ -117,7 +117,7 @@ READ: dict[type, dict[str, Rule]] = {
     CleaningConfig: {
         **_read("bidi_controls min_chars max_chars max_repetition", Area.rows, why_not=unread.of_a_source),
         **_read("min_script_share max_latin_words drop_echoes", Area.rows, why_not=unread.of_a_source),
-        **_read("drop_test_items", Area.rows, why_not=unread.of_a_source),
+        **_read("drop_test_items min_answer_distance drop_refused", Area.rows, why_not=unread.of_a_source),
         **_read("scripts allow_english_fallback", Area.rows, why_not=unread.scripts),
         **_read("near_duplicates", Area.rows, why_not=unread.of_rows),  # of a mix over all its sources
     },

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from arabic_llm import files, machine, tracking
 from arabic_llm.config.compose import identity
-from arabic_llm.config.preference_task import PreferenceConfig
+from arabic_llm.config.preference_task import PairConfig, PreferenceConfig
 from arabic_llm.config.run import RunConfig
+from arabic_llm.data.preparing import pair_report
 from arabic_llm.data.tokens import chat, preference_rows, token_rows
 from arabic_llm.errors import UserError
 from arabic_llm.memory import disk_room
@@ -35,6 +36,8 @@ def dry_run(config: RunConfig) -> None:
     rows = training_rows.load(config)
     for ledger in rows.ledgers:
         log.info("%s", ledger)
+    for line in pair_report.lines(rows.train):
+        log.info("%s", line)
     task = settings.training(config)
     log.info("%s", training_fit.line(config, task, len(rows.train), training_fit.fit(config, task)))
     mix = training_rows.mix_of(config.data, rows.train)
@@ -63,7 +66,8 @@ def run(config: RunConfig, directory: Path) -> float:
     from arabic_llm.workflows import fine_tune
 
     config = machine.settled(config)
-    disk_room.refuse_short(config.model, config.adapter, settings.training(config), directory)
+    task = settings.training(config)
+    disk_room.refuse_short(config.model, config.adapter, task, directory)
     tracker = tracking.start(config.tracking, directory, identity(config))
     trained = fine_tune.fine_tune(config, directory, tracker)
     outcome = files.read_json(trained / "outcome.json")
@@ -71,7 +75,7 @@ def run(config: RunConfig, directory: Path) -> float:
     metrics = checkpoint.metrics(directory / "training")
     if line := held_out_loss.line(held_out_loss.courses(metrics, outcome["kept_step"])):
         log.info("%s", line)
-    for line in preferences.lines(metrics):
+    for line in preferences.lines(metrics, are_pairs=isinstance(task, PairConfig)):
         log.info("%s", line)
     if isinstance(config.task, PreferenceConfig):
         figure = directory / "preferences.svg"

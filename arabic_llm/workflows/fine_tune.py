@@ -14,7 +14,7 @@ from arabic_llm import files, processes
 from arabic_llm.config.adapter import Method
 from arabic_llm.config.preference_task import PreferenceConfig
 from arabic_llm.config.run import RunConfig
-from arabic_llm.data.preparing import held_out, sources
+from arabic_llm.data.preparing import held_out, pair_report, sources
 from arabic_llm.data.tokens import chat, lint, preference_rows, token_rows
 from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.errors import ConfigError
@@ -56,6 +56,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     rows = training_rows.load(config, questions)
     for ledger in rows.ledgers:
         log.info("%s", ledger)
+    for line in pair_report.lines(rows.train):
+        log.info("%s", line)
     log.info("%s", training_fit.line(config, task, len(rows.train), fitted))
     texts = held_out.load(settings.followed(task), root, rows.train)
     base = bases.locate(config.model, cache)

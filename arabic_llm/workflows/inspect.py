@@ -8,6 +8,7 @@ from pathlib import Path
 
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import InspectConfig
+from arabic_llm.data.preparing import pair_report
 from arabic_llm.data.preparing.sources import Rows
 from arabic_llm.data.tokens import chat, lint, token_rows
 from arabic_llm.data.tokens.chat import Codec, TokenRow
@@ -34,7 +35,8 @@ def look(config: RunConfig, rows: Rows, dropped: list[LeftOut]) -> Seen:
     codec = chat.prepare(tokenizer, config.model)
     encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, cache)
     changes = [line for ledger in (*rows.ledgers, encoded.ledger) for line in ledger.where_changed()]
-    notes, share = [*codec.notes, *map(str, rows.ledgers), str(encoded.ledger), *changes], 0.0
+    pairs = pair_report.lines(rows.train)
+    notes, share = [*codec.notes, *map(str, rows.ledgers), *pairs, str(encoded.ledger), *changes], 0.0
     try:
         token_rows.refuse_great_loss([encoded], config.data, task.max_length)
         seen = lint.lint(codec, rows.train, encoded, "not looked for by task=inspect")
