@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,7 @@ from arabic_llm.config.reads import refuse_unread
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError
 
+log = logging.getLogger(__name__)
 _MOST = 1e37  # AdamW's first step multiplies the learning rate by 10, and float32 ends at 3.4e38
 _NARROW, _RATE_OF_NARROW = 512, 1e-3  # as the built-in model, of a width of 192, was found to need
 _SWEEP = ("-m", "--multirun")
@@ -138,6 +140,10 @@ def to_config(
     except (ValueError, OmegaConfBaseException) as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     refuse_unread(config, overrides)
+    if (ratio := cfg.data.prefer_chinese_ratio) is not None:
+        log.info(
+            "data.prefer_chinese_ratio=%s: read as data.language_quotas.zh, a share of what is drawn", ratio
+        )
     return config
 
 

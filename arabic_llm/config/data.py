@@ -178,6 +178,7 @@ class DataConfig(SourceConfig):
 
     sources: dict[str, SourceConfig] = field(default_factory=dict)  # of a mix
     language_quotas: dict[str, float] = field(default_factory=dict)  # shares of a mix by language
+    prefer_chinese_ratio: float | None = None  # language_quotas.zh, as recipes for pairs spell it
     labels: list[str] = field(
         default_factory=list
     )  # classes in their order; none: as rows have them, by name
@@ -205,7 +206,20 @@ class DataConfig(SourceConfig):
             raise ValueError(f"data.num_length_buckets must be at least 1, not {self.num_length_buckets}")
         if self.labels_are_ordered and not self.labels:
             raise ValueError("data.labels_are_ordered needs data.labels, in their order")
+        self._spell_the_quota()
         self._refuse_impossible_mixes()
+
+    def _spell_the_quota(self) -> None:
+        """Make a quota of the ratio that is one: two spellings of a run are the same run."""
+        ratio, quotas = self.prefer_chinese_ratio, self.language_quotas
+        if ratio is None:
+            return
+        if quotas.get("zh", ratio) != ratio:
+            raise ValueError(
+                f"data.prefer_chinese_ratio={ratio} is data.language_quotas.zh, which is"
+                f" {quotas['zh']}; set one of them"
+            )
+        self.language_quotas, self.prefer_chinese_ratio = {**quotas, "zh": ratio}, None
 
     def _refuse_impossible_mixes(self) -> None:
         read = [source for source in self.sources.values() if source.weight != 0]

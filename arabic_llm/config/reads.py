@@ -100,7 +100,7 @@ READ: dict[type, dict[str, Rule]] = {
     },
     SourceConfig: _SOURCE,
     DataConfig: {
-        **_read("language_quotas", Area.rows),
+        **_read("language_quotas prefer_chinese_ratio", Area.rows),
         **_read("labels labels_are_ordered", Area.labels),
         **_read("num_length_buckets", Area.training, Area.cleaning),
         **_read("dev_share", Area.rows, Area.training, why_not=unread.dev_share),

@@ -56,6 +56,8 @@ def dry_run(config: RunConfig) -> None:
     total = sum(len(ids) for row in encoded.rows for ids, _ in row.sides())
     log.info("%s", encoded.ledger)
     log.info("%s tokens an epoch in %s sequences", f"{total:,}", f"{len(encoded.rows):,}")
+    for line in preference_rows.told(task, encoded.rows):
+        log.info("%s", line)
     for line in training_rows.mix_lines(task, encoded.rows, mix, config.seed):
         log.info("%s", line)
 

@@ -75,6 +75,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     seen = lint.lint(codec, rows.train, train, questions)
     for line in seen.lines():
         log.info("%s", line)
+    for line in preference_rows.told(task, train.rows):
+        log.info("%s", line)
     model, outcome = sft.train(
         adapted(config, base, place, new=new),
         codec.tokenizer,

@@ -89,7 +89,7 @@ def test_length_that_is_learned_too_is_told_in_one_line():
     (said,) = pair_report.lines([pair("abc", "abcdef")])
     assert "(-50%)" in said and ": to be shorter is learned too" in said
     rated = [replace(question_answer("r", Q, A), rating=rating) for rating in ("up", "down", "up")]
-    assert pair_report.lines(rated) == ["rated answers: 2 up, 1 down"]
+    assert pair_report.lines(rated) == ["ratings: 2 up, 1 down"]
     assert pair_report.lines([question_answer("r", Q, A)]) == []
 
 

@@ -48,6 +48,7 @@ class Lab:
             token_rows.encode(self.codec, part, self.config.data, 128, None, form=form).rows
             for part in ((of or rows())[:15], (of or rows())[15:])
         )
+        self.mix = Mix()
         model = load.base_model(self.config.model, self.base, self.config.adapter, self.place)
         self.model = adapter.attach(model, self.config.adapter, self.base, self.config.seed)
 
@@ -55,7 +56,7 @@ class Lab:
         rows_hash = token_rows.data_hash(self.train_rows)
         if preference_losses.needs_reference(self.config.task):
             kept = kept or reference_log_probs.path(directory, {}, [*self.train_rows, *self.dev_rows])
-        material = sft.Material(self.train_rows, self.dev_rows, rows_hash, Mix(), reference=kept)
+        material = sft.Material(self.train_rows, self.dev_rows, rows_hash, self.mix, reference=kept)
         run = sft.Run(directory / "training", self.config.seed, NoTracker(), observer or Nobody())
         return sft.train(self.model, self.codec.tokenizer, material, self.config.task, self.place, run)
 

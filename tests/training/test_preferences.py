@@ -13,10 +13,14 @@ from preference_lab import Lab, metrics, rows
 from trl import DPOTrainer
 from trl.experimental.orpo import ORPOTrainer
 
+from arabic_llm import files
+from arabic_llm.config.complaints import did_you_mean
 from arabic_llm.config.preference_task import DpoLoss
-from arabic_llm.data.rows import Message
+from arabic_llm.data.preparing.mixing import Mix
+from arabic_llm.data.rows import Message, Row, question_answer
 from arabic_llm.data.tokens import chat, lint, preference_rows, token_rows
 from arabic_llm.data.tokens.preference_rows import Form
+from arabic_llm.errors import ConfigError
 from arabic_llm.profiling import training_memory
 from arabic_llm.training import preference_losses, reference_log_probs
 from arabic_llm.training.preference_losses import Pairs
@@ -286,3 +290,53 @@ def test_orpo_learns_it_too_and_its_likelihood_may_be_of_the_prompt(tmp_path):
     answers.train(tmp_path / "answers")
     first = [line["loss"] for line in metrics(tmp_path / "answers") if "loss" in line]
     assert first[0] != pytest.approx(lines[0]["loss"], abs=1e-2)
+
+
+def of_languages(zh: int, en: int) -> list[Row]:
+    """Return pairs of two sources, of two languages."""
+    asked = [("zh", "{}的首都是什么？", "北京", "Cairo")] * zh + [
+        ("en", "Capital of {}?", "Cairo", "Peking")
+    ] * en
+    return [
+        replace(question_answer(f"{lang}/{n}", how.format(n), better), rejected=worse, source=lang)
+        for n, (lang, how, better, worse) in enumerate(asked)
+    ]
+
+
+def test_orpo_reaches_the_quota_of_chinese_pairs_however_it_is_spelled(tmp_path):
+    mix = ("data=llamafactory_dpo", "task=orpo")
+    spelled = [
+        compose_config(*mix, f"{key}=0.7")
+        for key in ("data.prefer_chinese_ratio", "+data.language_quotas.zh")
+    ]
+    assert spelled[0] == spelled[1]
+    lab = Lab("task=orpo", "task.max_steps=2", "task.effective_batch_size=10", "task.eval_steps=9")
+    lab.train_rows = token_rows.encode(
+        lab.codec, of_languages(4, 16), lab.config.data, 128, None, form=Form.pairs
+    ).rows
+    quotas = spelled[0].data.language_quotas
+    lab.mix = Mix(languages={"zh": "zh", "en": "en"}, quotas=quotas)
+    lab.train(tmp_path)
+    drawn = {one["name"]: one for one in files.read_json(tmp_path / "training" / "mix.json")["languages"]}
+    assert drawn["zh"]["sequences"] == pytest.approx(0.7)  # of 20 draws, where 4 of 20 pairs are Chinese
+    assert drawn["zh"]["times_seen"] == pytest.approx(3.5)
+    with pytest.raises(
+        ConfigError, match=r"data.prefer_chinese_ratio=0.7 is data.language_quotas.zh, which is"
+    ):
+        compose_config(*mix, "data.prefer_chinese_ratio=0.7", "+data.language_quotas.zh=0.5")
+    assert (
+        did_you_mean("task.prefer_chinese_ratio", ["beta"]) == "; did you mean 'data.prefer_chinese_ratio'?"
+    )
+
+
+def test_what_a_length_penalty_does_to_the_margins_is_told_before_the_first_step():
+    (row,) = Lab("task=orpo").train_rows[:1]
+    longer = replace(row, labels=[*row.labels, *[7] * 100])
+    settings = task("task=orpo", "task.length_penalty=0.02")
+    gap = sum(label != -100 for label in row.labels) - sum(label != -100 for label in row.rejected_labels)
+    (said,) = preference_rows.told(settings, [row, longer])
+    assert said == (
+        f"task.length_penalty=0.02 moves the margin by {0.02 * (gap + 50):+.2f} on average"
+        f" ({0.02 * gap:+.2f} to {0.02 * (gap + 100):+.2f})"
+    )
+    assert preference_rows.told(task("task=dpo"), [row]) == []

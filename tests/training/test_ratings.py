@@ -128,6 +128,18 @@ def test_a_pair_is_one_answer_up_and_one_down_and_a_thumb_is_one_answer(codec):
     assert (told.rows, told.duplicates, told.without_stop) == (len(found), 0, 0)
 
 
+def test_the_weight_that_balances_the_ratings_is_told(codec):
+    of = encoded(codec, [*thumbs()[:9], *thumbs()[-3:]]).rows
+    (said,) = preference_rows.told(task(), of)
+    assert said == (
+        "rated answers: 9 up, 3 down: one side weighs more; task.desirable_weight=0.33 would balance them"
+    )
+    (said,) = preference_rows.told(task("task.desirable_weight=0.33"), of)
+    assert said == "rated answers: 9 up, 3 down"
+    (said,) = preference_rows.told(task(), of[:9])
+    assert said.endswith("9 up, 0 down: of one kind alone, all are learned as the same")
+
+
 def test_the_rating_is_part_of_what_is_trained_on(codec):
     row = thumbs()[0]
     other = replace(row, rating="down")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from arabic_llm.data.rows import DOWN, UP, Row
@@ -11,15 +12,13 @@ _SKEW = 0.1  # of the length: from here on it is said that length is learned too
 
 
 def lines(rows: Sequence[Row]) -> list[str]:
-    """Return a line for the pairs among some rows and one for the rated answers; nothing of other rows."""
+    """Return a line for the pairs among some rows, and one for the rated answers; nothing of other rows."""
     pairs = [row for row in rows if row.rejected]
-    ratings = [row.rating for row in rows if row.rating and not row.rejected]
+    ratings = Counter(row.rating for row in rows if row.rating and not row.rejected)
     found = [_of_pairs(pairs)] if pairs else []
-    return (
-        [*found, f"rated answers: {_count(ratings, UP)} up, {_count(ratings, DOWN)} down"]
-        if ratings
-        else found
-    )
+    if ratings:
+        found.append(f"ratings: {ratings[UP]:,} up, {ratings[DOWN]:,} down")
+    return found
 
 
 def _of_pairs(pairs: Sequence[Row]) -> str:
@@ -39,7 +38,3 @@ def _of_pairs(pairs: Sequence[Row]) -> str:
             f"; {refused:,} of the worse ones refuse to answer (data.cleaning.drop_refused leaves them out)"
         )
     return said
-
-
-def _count(ratings: Sequence[str], of: str) -> str:
-    return f"{ratings.count(of):,}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum
 from functools import partial
@@ -12,11 +12,12 @@ from arabic_llm.config.preference_task import KtoConfig, PairConfig
 from arabic_llm.config.task import TaskConfig
 from arabic_llm.data.rows import UP, Message, Row
 from arabic_llm.data.tokens import chat
-from arabic_llm.data.tokens.chat import Codec, TokenRow, control_token, encode_chat, prompt_length
+from arabic_llm.data.tokens.chat import IGNORED, Codec, TokenRow, control_token, encode_chat, prompt_length
 
 NO_PAIR = "no rejected answer"  # why a row is no pair
 NO_RATING = "neither a rating nor a rejected answer"
 TOO_LONG = "a side"  # how the reason begins why a row is lost to its length: none is cut
+_LEAST_UP, _MOST_UP = 0.99, 1.34  # of what answers that are rated down weigh together, those rated up
 _NOT_LEARNED = "its better answer is not to be learned"
 
 
@@ -40,6 +41,45 @@ def encoder(codec: Codec, form: Form, overflow: Overflow) -> Callable[..., list[
     if form is Form.answers:
         return partial(chat.encode, codec, overflow=overflow)
     return partial(as_pair if form is Form.pairs else as_rated, codec)
+
+
+def told(task: TaskConfig, rows: Sequence[TokenRow]) -> list[str]:
+    """Return what settings of a preference task come to on these rows, before the first step."""
+    if isinstance(task, PairConfig) and task.length_penalty:
+        moved = [
+            task.length_penalty * (_num_learned(one) - _num_learned(two)) for one, two in _labels(rows)
+        ]
+        mean = sum(moved) / len(moved)
+        return [
+            f"task.length_penalty={task.length_penalty} moves the margin by {mean:+.2f} on average"
+            f" ({min(moved):+.2f} to {max(moved):+.2f})"
+        ]
+    if isinstance(task, KtoConfig):
+        up = sum(row.is_desirable for row in rows)
+        down = len(rows) - up
+        return [f"rated answers: {up:,} up, {down:,} down{_balance(task, up, down)}"]
+    return []
+
+
+def _balance(task: KtoConfig, up: int, down: int) -> str:
+    """Return which weight makes both sides weigh about the same (2402.01306, equation 8)."""
+    if not up or not down:
+        return ": of one kind alone, all are learned as the same"
+    share = task.desirable_weight * up / max(task.undesirable_weight * down, 1e-9)
+    if _LEAST_UP <= share <= _MOST_UP:
+        return ""
+    return (
+        ": one side weighs more;"
+        f" task.desirable_weight={task.undesirable_weight * down / up:.2g} would balance them"
+    )
+
+
+def _labels(rows: Sequence[TokenRow]) -> list[tuple[list[int], list[int]]]:
+    return [(row.labels, row.rejected_labels) for row in rows]
+
+
+def _num_learned(labels: list[int]) -> int:
+    return len(labels) - labels.count(IGNORED)
 
 
 def as_pair(codec: Codec, row: Row, max_length: int) -> list[TokenRow] | str:
