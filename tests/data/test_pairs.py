@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from conftest import compose_config
 from test_formats import WORSE, A, Q, load, read, role
 
 from arabic_llm.config.data import CleaningConfig
 from arabic_llm.data.cleaning import filters
-from arabic_llm.data.preparing import pair_report
+from arabic_llm.data.preparing import pair_report, sources
 from arabic_llm.data.rows import Row, question_answer
 from arabic_llm.text import refusals
 
@@ -91,6 +93,31 @@ def test_length_that_is_learned_too_is_told_in_one_line():
     rated = [replace(question_answer("r", Q, A), rating=rating) for rating in ("up", "down", "up")]
     assert pair_report.lines(rated) == ["ratings: 2 up, 1 down"]
     assert pair_report.lines([question_answer("r", Q, A)]) == []
+
+
+PUBLISHED = {  # a row of each set, as it lies on the hub
+    "argilla_dpo_arabic": {
+        "chosen": [role("مستخدم", Q), role("مساعد", A)],
+        "rejected": [role("مستخدم", Q), role("مساعد", WORSE)],
+        "dataset": "argilla",
+    },
+    "orca_dpo_arabic": {"system": "", "question": Q, "chosen": A, "rejected": WORSE},
+    **{
+        name: {"prompt": Q, "chosen": A, "rejected": WORSE}
+        for name in ("aya_dpo_arabic", "egyptian_dpo", "ultrafeedback_arabic")
+    },
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_arabic_pairs_are_read_as_their_sets_lay_them_out(tmp_path, name):
+    folder = tmp_path / name / "data"
+    folder.mkdir(parents=True)
+    file = folder / "ar_train-00000-of-00001.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([PUBLISHED[name]]), file)
+    data = compose_config(f"data={name}", "data.dev_share=0", "data.test_share=0").data
+    (row,) = sources.load(data, tmp_path, seed=17).train
+    assert ([m.content for m in row.messages], row.rejected) == ([Q, A], WORSE)
 
 
 @pytest.mark.parametrize(
