@@ -206,6 +206,9 @@ def test_a_planted_preference_is_learned_and_told(preferred):
     dev = [line for line in lines if "dev_loss" in line]
     assert dev[0]["dev_loss"] == pytest.approx(math.log(2), abs=1e-3)
     assert dev[0]["dev_reward_margin"] == pytest.approx(0, abs=1e-3)
+    assert dev[0]["dev_kl"] == pytest.approx(0, abs=1e-3)
+    rewards = dev[-1]["dev_reward_chosen"] + dev[-1]["dev_reward_rejected"]
+    assert dev[-1]["dev_kl"] == pytest.approx(rewards / 2 / 0.2, abs=1e-4)  # beta
     assert dev[0]["dev_reward_accuracy"] == 0.5  # the reference is the model itself: no pair is won
     assert outcome.dev_loss < 0.3
     assert dev[-1]["dev_reward_accuracy"] == 1
