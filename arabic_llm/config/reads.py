@@ -155,7 +155,7 @@ READ: dict[type, dict[str, Rule]] = {
     tasks.PretrainConfig: _read("num_documents export_to"),
     tasks.PlanConfig: _read("of exact"),
     tasks.PrepareConfig: _read("epochs effective_batch_size"),
-    tasks.InspectConfig: {**_read("ids max_length"), **_read("rows", why_not=unread.rows_shown)},
+    tasks.InspectConfig: {**_read("ids max_length form"), **_read("rows", why_not=unread.rows_shown)},
     tasks.ReportConfig: _read("folders"),
     tasks.ExportConfig: {
         **_read("run formats base push"),

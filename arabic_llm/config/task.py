@@ -231,6 +231,14 @@ class PrepareConfig(TaskConfig):
                 raise ValueError(f"task.{name} must be positive, not {value}")
 
 
+class Form(Enum):
+    """What of a row is learned."""
+
+    answers = "answers"  # and raw texts: task=sft
+    pairs = "pairs"  # a better answer and a worse one: task=dpo, task=orpo
+    ratings = "ratings"  # an answer, and whether it is to become likelier: task=kto
+
+
 @dataclass
 class InspectConfig(TaskConfig):
     """Schema of conf/task/inspect.yaml."""
@@ -240,6 +248,7 @@ class InspectConfig(TaskConfig):
     rows: int = MISSING  # how many are shown, spread over the data set
     ids: list[str] = field(default_factory=list)  # these rows instead, named as errors name them
     max_length: int = MISSING  # tokens a sequence, as in training
+    form: Form = MISSING  # what of a row is learned
 
     def __post_init__(self) -> None:
         """Refuse to show nothing."""

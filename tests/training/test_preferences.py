@@ -16,10 +16,10 @@ from trl.experimental.orpo import ORPOTrainer
 from arabic_llm import files
 from arabic_llm.config.complaints import did_you_mean
 from arabic_llm.config.preference_task import DpoLoss
+from arabic_llm.config.task import Form
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.rows import Message, Row, question_answer
 from arabic_llm.data.tokens import chat, lint, preference_rows, token_rows
-from arabic_llm.data.tokens.preference_rows import Form
 from arabic_llm.errors import ConfigError
 from arabic_llm.profiling import training_memory
 from arabic_llm.training import preference_losses, reference_log_probs

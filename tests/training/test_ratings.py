@@ -12,8 +12,8 @@ from preference_lab import Lab, metrics, rows
 from trl.trainer.kto_trainer import KTOTrainer
 
 from arabic_llm.config.preference_task import KtoLoss
+from arabic_llm.config.task import Form
 from arabic_llm.data.tokens import chat, lint, preference_rows, token_rows
-from arabic_llm.data.tokens.preference_rows import Form
 from arabic_llm.profiling import training_memory
 from arabic_llm.training import preference_losses
 from arabic_llm.training.preference_losses import Rated

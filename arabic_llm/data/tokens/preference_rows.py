@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from enum import Enum
 from functools import partial
 
 from arabic_llm.config.data import Overflow
 from arabic_llm.config.preference_task import KtoConfig, PairConfig
-from arabic_llm.config.task import TaskConfig
+from arabic_llm.config.task import Form, TaskConfig
 from arabic_llm.data.rows import UP, Message, Row
 from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import IGNORED, Codec, TokenRow, control_token, encode_chat, prompt_length
@@ -19,14 +18,6 @@ NO_RATING = "neither a rating nor a rejected answer"
 TOO_LONG = "a side"  # how the reason begins why a row is lost to its length: none is cut
 _LEAST_UP, _MOST_UP = 0.99, 1.34  # of what answers that are rated down weigh together, those rated up
 _NOT_LEARNED = "its better answer is not to be learned"
-
-
-class Form(Enum):
-    """What of a row is learned."""
-
-    answers = "answers"  # and raw texts
-    pairs = "pairs"  # a better answer and a worse one
-    ratings = "ratings"  # an answer, and whether it is to become likelier
 
 
 def form_of(task: TaskConfig) -> Form:

@@ -16,12 +16,12 @@ from tqdm import tqdm
 from arabic_llm import files
 from arabic_llm.config.data import DataConfig
 from arabic_llm.config.fingerprint import code_hash, fingerprint
+from arabic_llm.config.task import Form
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing.sources import content_hash
 from arabic_llm.data.rows import Row
 from arabic_llm.data.tokens import chat, preference_rows
 from arabic_llm.data.tokens.chat import Codec, TokenRow
-from arabic_llm.data.tokens.preference_rows import Form
 from arabic_llm.errors import DamagedError, DataError
 
 # What makes ids and labels of the same rows.
