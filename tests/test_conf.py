@@ -8,8 +8,7 @@ from conftest import compose_config
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
-from arabic_llm.config import compose, paths, reads
-from arabic_llm.config import task as tasks
+from arabic_llm.config import compose, paths, reads, schemas
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError
 
@@ -151,13 +150,8 @@ def settings_types(of):
                 yield from settings_types(inner)
 
 
-TASKS = [
-    node for node in vars(tasks).values() if isinstance(node, type) and issubclass(node, tasks.TaskConfig)
-]
-
-
 @pytest.mark.parametrize(
-    "owner", sorted({*settings_types(RunConfig), *TASKS}, key=lambda owner: owner.__name__)
+    "owner", sorted({*settings_types(RunConfig), *schemas.TASKS}, key=lambda owner: owner.__name__)
 )
 def test_every_setting_says_when_it_is_read(owner):
     hints = get_type_hints(owner)
@@ -203,7 +197,7 @@ COMPARE = ("task=compare", *COMPARED)
         ),
         (
             ("task=evaluate", "adapter.rank=8"),
-            "with task=evaluate; task=classify, task=dpo, task=orpo, task=sft, task=study would",
+            "with task=evaluate; task=classify, task=dpo, task=kto, task=orpo, task=sft, task=study would",
         ),
         (
             ("task=evaluate", "adapter={rank: 8, alpha: 2}"),
@@ -213,7 +207,7 @@ COMPARE = ("task=compare", *COMPARED)
         *(
             (
                 (f"task={name}", "adapter.extend_vocabulary=9"),
-                f"with task={name}; task=dpo, task=inspect, task=orpo, task=sft, ",
+                f"with task={name}; task=dpo, task=inspect, task=kto, task=orpo, task=sft, ",
             )
             for name in ("classify", "evaluate", "pretrain", "prepare", "robustness")
         ),

@@ -131,6 +131,40 @@ def test_two_processes_train_as_one_and_one_carries_on(tmp_path, trained_alone):
     assert losses(tmp_path) == [(step, pytest.approx(loss, rel=1e-5)) for step, loss in together]
 
 
+def test_two_processes_compare_rated_answers_with_those_of_the_whole_step(tmp_path, nursery):
+    answers = (
+        "القاهرة",
+        "باريس",
+        "طوكيو",
+        "عمان",
+        "بيروت",
+        "مسقط, وهي على البحر",
+        "تونس",
+        "الرباط",
+        "بغداد",
+    )
+    rows = [
+        {"prompt": f"ما عاصمة {n}؟", "completion": answer, "thumbs": n % 4 > 0}
+        for n, answer in enumerate(answers)
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "thumbs.jsonl").write_text(text, encoding="utf-8")
+    kto = (*TRAIN, "task=kto", "data=local", f"data.path={tmp_path / 'thumbs.jsonl'}", "task.beta=0.5")
+    kto = (*kto, "task.learning_rate=1e-3", "task.held_out.num_bytes=0", "hw.tokens_per_micro_batch=70")
+    figures = []
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        assert nursery.together(folder, *[(*kto, "data.test_share=0")] * count) == [0] * count
+        found = (folder / "mine" / "training" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = [json.loads(line) for line in found]
+        figures.append(
+            [(line["loss"], line["kl"], line["tokens_chosen"]) for line in lines if "loss" in line]
+        )
+    assert figures[1] == [pytest.approx(step, rel=1e-4, abs=1e-5) for step in figures[0]]
+    assert figures[0][-1][1] > 0.1  # the other answers have become likelier, too
+
+
 def test_weights_shared_out_give_the_losses_of_whole_ones_and_carry_on(tmp_path, trained_alone, nursery):
     shared_out = (*TRAIN, "hw.fsdp=true")
     assert nursery.together(tmp_path, shared_out, shared_out) == [0, 0]

@@ -72,9 +72,15 @@ def _in_quotes(value: str) -> str:
     return '"' + value.replace('"', '\\"') + '"'
 
 
+# Where a setting stands that recipes of others keep beside those of a task.
+_ELSEWHERE = {"prefer_chinese_ratio": "data.prefer_chinese_ratio"}
+
+
 def did_you_mean(key: str, known: list[str]) -> str:
     """Return "; did you mean 'prefix.name'?", or what names there are when none is close."""
     prefix, _, name = key.rpartition(".")
+    if name in _ELSEWHERE:
+        return f"; did you mean '{_ELSEWHERE[name]}'?"
     if guess := get_close_matches(name, known, n=1):
         return f"; did you mean '{prefix}.{guess[0]}'?" if prefix else f"; did you mean '{guess[0]}'?"
     return f"; there are: {', '.join(sorted(known))}" if known else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -18,17 +19,16 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from arabic_llm.config import naming, paths, suite
-from arabic_llm.config import task as tasks
+from arabic_llm.config import naming, paths, schemas, suite
 from arabic_llm.config.complaints import did_you_mean
 from arabic_llm.config.fingerprint import plain
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.naming import without_how
 from arabic_llm.config.reads import refuse_unread
 from arabic_llm.config.run import RunConfig
-from arabic_llm.config.task import TaskConfig
 from arabic_llm.errors import ConfigError
 
+log = logging.getLogger(__name__)
 _MOST = 1e37  # AdamW's first step multiplies the learning rate by 10, and float32 ends at 3.4e38
 _NARROW, _RATE_OF_NARROW = 512, 1e-3  # as the built-in model, of a width of 192, was found to need
 _SWEEP = ("-m", "--multirun")
@@ -51,10 +51,9 @@ def register() -> None:
     """Tell Hydra the schema of conf/, of each task, where the recipes are, and how runs are named."""
     store = ConfigStore.instance()
     store.store(name="schema", node=RunConfig)
-    for name, node in vars(tasks).items():
-        if isinstance(node, type) and issubclass(node, TaskConfig):
-            schema = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removesuffix("Config")).lower()
-            store.store(group="task", name=f"{schema}_schema", node=node)
+    for node in schemas.TASKS:
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", node.__name__.removesuffix("Config")).lower()
+        store.store(group="task", name=f"{name}_schema", node=node)
     Plugins.instance().register(ExperimentRecipes)
     OmegaConf.register_new_resolver("run_name", naming.run_name, replace=True)
     OmegaConf.register_new_resolver("job_name", naming.job_name, replace=True)
@@ -141,6 +140,10 @@ def to_config(
     except (ValueError, OmegaConfBaseException) as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     refuse_unread(config, overrides)
+    if (ratio := cfg.data.prefer_chinese_ratio) is not None:
+        log.info(
+            "data.prefer_chinese_ratio=%s: read as data.language_quotas.zh, a share of what is drawn", ratio
+        )
     return config
 
 

@@ -10,6 +10,8 @@ from omegaconf import MISSING
 from arabic_llm.text.measures import SCRIPTS
 from arabic_llm.text.normalize import PROFILES
 
+_OF_PAIRS = ("min_answer_distance",)  # what is usual: rows that are no pairs know nothing of it
+
 
 class Shape(Enum):
     """How rows are made of records that are no rows yet (data/reading/converters.py)."""
@@ -65,6 +67,7 @@ class ColumnsConfig:
     system: str | None = None  # what stands before the first turn
     text: str | None = None  # raw text: no question, every token supervised
     label: str | None = None  # the class of the row
+    rating: str | None = None  # what somebody thought of the answer: true or false, 1 or 0, up or down
     subject: str | None = None  # a school subject, said in the data card
     unread_keys: list[str] = field(default_factory=list)  # of turns, left out: without it they are refused
 
@@ -83,6 +86,8 @@ class CleaningConfig:
     max_latin_words: int | None = None  # in a row, in an Arabic or Chinese answer: what was left in English
     drop_echoes: bool = False  # rows with an answer that only repeats its question
     drop_test_items: bool = False  # rows that hold an item of the suite, or a long run of its words
+    min_answer_distance: float | None = 0.05  # of a pair: edits between its answers, a share of the longer
+    drop_refused: bool = False  # pairs whose rejected answer refuses: they teach to comply with anything
     near_duplicates: float | None = None  # Jaccard of word 5-grams from which on a row repeats another
 
     def __post_init__(self) -> None:
@@ -96,7 +101,7 @@ class CleaningConfig:
                 f"data.cleaning.min_chars ({self.min_chars}) is more than"
                 f" data.cleaning.max_chars ({self.max_chars})"
             )
-        for name in ("max_repetition", "min_script_share", "near_duplicates"):
+        for name in ("max_repetition", "min_script_share", "min_answer_distance", "near_duplicates"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"data.cleaning.{name} must be between 0 and 1, not {value}")
@@ -155,7 +160,12 @@ class SourceConfig:
         """Return what is set of what may drop a row, as it would be typed."""
         standing = {"profile": self.profile, "dedup": self.dedup}
         bounds = {"max_rows": self.max_rows, "sample_size": self.sample_size}
-        cleaning = {key: value for key, value in vars(self.cleaning).items() if value}
+        usual = CleaningConfig()
+        cleaning = {
+            key: value
+            for key, value in vars(self.cleaning).items()
+            if value and (key not in _OF_PAIRS or value != getattr(usual, key))
+        }
         told = {**standing, **cleaning, **{key: value for key, value in bounds.items() if value}}
         return tuple(
             f"{key}={value.value if isinstance(value, Enum) else value}" for key, value in told.items()
@@ -168,6 +178,7 @@ class DataConfig(SourceConfig):
 
     sources: dict[str, SourceConfig] = field(default_factory=dict)  # of a mix
     language_quotas: dict[str, float] = field(default_factory=dict)  # shares of a mix by language
+    prefer_chinese_ratio: float | None = None  # language_quotas.zh, as recipes for pairs spell it
     labels: list[str] = field(
         default_factory=list
     )  # classes in their order; none: as rows have them, by name
@@ -195,7 +206,20 @@ class DataConfig(SourceConfig):
             raise ValueError(f"data.num_length_buckets must be at least 1, not {self.num_length_buckets}")
         if self.labels_are_ordered and not self.labels:
             raise ValueError("data.labels_are_ordered needs data.labels, in their order")
+        self._spell_the_quota()
         self._refuse_impossible_mixes()
+
+    def _spell_the_quota(self) -> None:
+        """Make a quota of the ratio that is one: two spellings of a run are the same run."""
+        ratio, quotas = self.prefer_chinese_ratio, self.language_quotas
+        if ratio is None:
+            return
+        if quotas.get("zh", ratio) != ratio:
+            raise ValueError(
+                f"data.prefer_chinese_ratio={ratio} is data.language_quotas.zh, which is"
+                f" {quotas['zh']}; set one of them"
+            )
+        self.language_quotas, self.prefer_chinese_ratio = {**quotas, "zh": ratio}, None
 
     def _refuse_impossible_mixes(self) -> None:
         read = [source for source in self.sources.values() if source.weight != 0]

@@ -12,13 +12,20 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from arabic_llm.config import schemas, unread
 from arabic_llm.config import task as tasks
-from arabic_llm.config import unread
 from arabic_llm.config.adapter import AdapterConfig
 from arabic_llm.config.complaints import spelled
 from arabic_llm.config.data import CleaningConfig, ColumnsConfig, DataConfig, SourceConfig
 from arabic_llm.config.hw import ExecutorConfig, HardwareConfig
 from arabic_llm.config.model import ArchitectureConfig, ModelConfig
+from arabic_llm.config.preference_task import (
+    DpoConfig,
+    KtoConfig,
+    OrpoConfig,
+    PairConfig,
+    PreferenceConfig,
+)
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.suite import JudgeConfig, SuiteConfig, SuiteTask
 from arabic_llm.config.task import Area, TaskConfig
@@ -93,7 +100,7 @@ READ: dict[type, dict[str, Rule]] = {
     },
     SourceConfig: _SOURCE,
     DataConfig: {
-        **_read("language_quotas", Area.rows),
+        **_read("language_quotas prefer_chinese_ratio", Area.rows),
         **_read("labels labels_are_ordered", Area.labels),
         **_read("num_length_buckets", Area.training, Area.cleaning),
         **_read("dev_share", Area.rows, Area.training, why_not=unread.dev_share),
@@ -103,14 +110,14 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("engine", Area.cleaning),
     },
     ColumnsConfig: _read(
-        "messages prompt context history response rejected system text label subject unread_keys",
+        "messages prompt context history response rejected system text label rating subject unread_keys",
         *(Area.rows,),
         why_not=unread.of_files,
     ),
     CleaningConfig: {
         **_read("bidi_controls min_chars max_chars max_repetition", Area.rows, why_not=unread.of_a_source),
         **_read("min_script_share max_latin_words drop_echoes", Area.rows, why_not=unread.of_a_source),
-        **_read("drop_test_items", Area.rows, why_not=unread.of_a_source),
+        **_read("drop_test_items min_answer_distance drop_refused", Area.rows, why_not=unread.of_a_source),
         **_read("scripts allow_english_fallback", Area.rows, why_not=unread.scripts),
         **_read("near_duplicates", Area.rows, why_not=unread.of_rows),  # of a mix over all its sources
     },
@@ -131,12 +138,14 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("early_stopping_patience"),
         **_read("epochs", why_not=unread.epochs),
     },
-    tasks.PreferenceConfig: _read("beta length_penalty"),
-    tasks.DpoConfig: {
+    PreferenceConfig: _read("beta"),
+    PairConfig: _read("length_penalty"),
+    DpoConfig: {
         **_read("loss_type reference_free sft_weight"),
         **_read("label_smoothing", why_not=unread.smoothing),
     },
-    tasks.OrpoConfig: _read("nll_on"),
+    OrpoConfig: _read("nll_on"),
+    KtoConfig: _read("loss_type desirable_weight undesirable_weight"),
     tasks.HeldOutConfig: {**_read("num_bytes"), **_read("texts", why_not=unread.held_out)},
     tasks.CompareConfig: _read("base tuned"),
     tasks.RobustnessConfig: {
@@ -146,7 +155,7 @@ READ: dict[type, dict[str, Rule]] = {
     tasks.PretrainConfig: _read("num_documents export_to"),
     tasks.PlanConfig: _read("of exact"),
     tasks.PrepareConfig: _read("epochs effective_batch_size"),
-    tasks.InspectConfig: {**_read("ids max_length"), **_read("rows", why_not=unread.rows_shown)},
+    tasks.InspectConfig: {**_read("ids max_length form"), **_read("rows", why_not=unread.rows_shown)},
     tasks.ReportConfig: _read("folders"),
     tasks.ExportConfig: {
         **_read("run formats base push"),
@@ -173,11 +182,10 @@ def refuse_unread(config: RunConfig, overrides: Iterable[str]) -> None:
 
 def readers(parts: frozenset[Area]) -> list[str]:
     """Return the tasks that read one of some parts, by name."""
-    every = {name: node for name, node in vars(tasks).items() if isinstance(node, type)}
     return sorted(
-        name.removesuffix("Config").lower()
-        for name, node in every.items()
-        if issubclass(node, TaskConfig) and node.reads & parts and node.reads != frozenset(Area)
+        node.__name__.removesuffix("Config").lower()
+        for node in schemas.TASKS
+        if node.reads & parts and node.reads != frozenset(Area)
     )
 
 

@@ -52,8 +52,8 @@ class HeldOutConfig:
             raise ValueError(f"task.held_out.num_bytes must not be negative ({self.num_bytes})")
 
 
-_ROWS = frozenset({Area.model, Area.template, Area.rows})
-_TUNING = _ROWS | {Area.tokens, Area.items, Area.training, Area.tuning}
+ROWS = frozenset({Area.model, Area.template, Area.rows})
+TUNING = ROWS | {Area.tokens, Area.items, Area.training, Area.tuning}
 _ASKING = frozenset({Area.model, Area.template, Area.asking, Area.judge})
 
 
@@ -166,110 +166,14 @@ class RobustnessConfig(TaskConfig):
 class SftConfig(FineTuningConfig):
     """Schema of conf/task/sft.yaml."""
 
-    reads = _TUNING
+    reads = TUNING
 
 
 @dataclass
 class StudyConfig(FineTuningConfig):
     """Schema of conf/task/study.yaml."""
 
-    reads = _TUNING | _ASKING
-
-
-class DpoLoss(Enum):
-    """How a pair becomes a loss: the names and formulas of TRL's DPOTrainer."""
-
-    sigmoid = "sigmoid"
-    hinge = "hinge"
-    ipo = "ipo"
-    exo_pair = "exo_pair"
-    nca_pair = "nca_pair"
-    robust = "robust"
-    bco_pair = "bco_pair"
-    sppo_hard = "sppo_hard"
-    apo_zero = "apo_zero"
-    apo_down = "apo_down"
-    discopop = "discopop"
-    sigmoid_norm = "sigmoid_norm"
-
-
-class NllOn(Enum):
-    """Of which tokens ORPO's likelihood is."""
-
-    answer = "answer"
-    all = "all"  # of the prompt too, as in TRL
-
-
-@dataclass
-class PreferenceConfig(FineTuningConfig):
-    """What every task needs that learns from a better and a worse answer."""
-
-    beta: float = MISSING  # DPO: how far the model may leave its reference; ORPO: the paper's lambda
-    length_penalty: float = MISSING  # a token by which the better answer is longer (R-DPO, 2403.19159)
-
-    def __post_init__(self) -> None:
-        """Refuse a weight that weighs nothing."""
-        super().__post_init__()
-        if isinstance(self.beta, float) and not 0 < self.beta < math.inf:
-            raise ValueError(f"task.beta must be positive, not {self.beta:g}")
-        if isinstance(self.length_penalty, float) and not 0 <= self.length_penalty < math.inf:
-            raise ValueError(f"task.length_penalty must not be negative ({self.length_penalty:g})")
-
-
-@dataclass
-class DpoConfig(PreferenceConfig):
-    """Schema of conf/task/dpo.yaml."""
-
-    reads = _TUNING
-
-    loss_type: DpoLoss = MISSING
-    reference_free: bool = MISSING  # the reference finds every answer equally likely
-    label_smoothing: float = MISSING  # share of the pairs that are the wrong way round
-    sft_weight: float = MISSING  # of the loss of the better answer, added
-
-    OF_MARGIN: ClassVar[frozenset[DpoLoss]] = frozenset(
-        {DpoLoss.sigmoid, DpoLoss.hinge, DpoLoss.exo_pair, DpoLoss.robust, DpoLoss.sigmoid_norm}
-    )  # of beta times a difference, to which a penalty is added
-    SMOOTHED: ClassVar[dict[DpoLoss, str]] = {
-        DpoLoss.exo_pair: "above 0 and below 1",
-        DpoLoss.robust: "from 0 to below 0.5",
-    }
-
-    def __post_init__(self) -> None:
-        """Refuse losses without what they read."""
-        super().__post_init__()
-        if not isinstance(self.loss_type, DpoLoss):
-            return
-        name = self.loss_type.value
-        if self.reference_free and self.loss_type not in self.OF_MARGIN | {DpoLoss.ipo}:
-            raise ValueError(
-                f"task.reference_free: {name} reads the reference; take"
-                f" {', '.join(sorted(one.value for one in self.OF_MARGIN))} or ipo"
-            )
-        if self.length_penalty and self.loss_type not in self.OF_MARGIN:
-            raise ValueError(
-                f"task.length_penalty: {name} has no margin to add it to; take"
-                f" {', '.join(sorted(one.value for one in self.OF_MARGIN))}"
-            )
-        if self.loss_type is DpoLoss.exo_pair and not 0 < self.label_smoothing < 1:
-            raise ValueError(
-                f"task.loss_type=exo_pair needs task.label_smoothing {self.SMOOTHED[DpoLoss.exo_pair]}"
-            )
-        if self.loss_type is DpoLoss.robust and not 0 <= self.label_smoothing < 0.5:  # noqa: PLR2004
-            raise ValueError(
-                f"task.loss_type=robust needs task.label_smoothing {self.SMOOTHED[DpoLoss.robust]}"
-            )
-        if not 0 <= self.sft_weight < math.inf:
-            raise ValueError(f"task.sft_weight must not be negative ({self.sft_weight:g})")
-
-
-@dataclass
-class OrpoConfig(PreferenceConfig):
-    """Schema of conf/task/orpo.yaml."""
-
-    reads = _TUNING
-
-    nll_on: NllOn = MISSING
+    reads = TUNING | _ASKING
 
 
 @dataclass
@@ -277,7 +181,7 @@ class ClassifyConfig(TrainingConfig):
     """Schema of conf/task/classify.yaml."""
 
     model_kinds: ClassVar[tuple[ModelKind, ...]] = tuple(ModelKind)
-    reads = _ROWS | {Area.labels, Area.training, Area.tuning}
+    reads = ROWS | {Area.labels, Area.training, Area.tuning}
 
 
 @dataclass
@@ -297,6 +201,7 @@ class Planned(Enum):
     classify = "classify"
     dpo = "dpo"
     orpo = "orpo"
+    kto = "kto"
     evaluate = "evaluate"
 
 
@@ -326,15 +231,24 @@ class PrepareConfig(TaskConfig):
                 raise ValueError(f"task.{name} must be positive, not {value}")
 
 
+class Form(Enum):
+    """What of a row is learned."""
+
+    answers = "answers"  # and raw texts: task=sft
+    pairs = "pairs"  # a better answer and a worse one: task=dpo, task=orpo
+    ratings = "ratings"  # an answer, and whether it is to become likelier: task=kto
+
+
 @dataclass
 class InspectConfig(TaskConfig):
     """Schema of conf/task/inspect.yaml."""
 
     model_kinds: ClassVar[tuple[ModelKind, ...]] = (ModelKind.causal,)
-    reads = _ROWS | {Area.tokens, Area.items}
+    reads = ROWS | {Area.tokens, Area.items}
     rows: int = MISSING  # how many are shown, spread over the data set
     ids: list[str] = field(default_factory=list)  # these rows instead, named as errors name them
     max_length: int = MISSING  # tokens a sequence, as in training
+    form: Form = MISSING  # what of a row is learned
 
     def __post_init__(self) -> None:
         """Refuse to show nothing."""

@@ -11,17 +11,16 @@ from arabic_llm.config.adapter import AdapterConfig, Method
 from arabic_llm.config.data import CleaningConfig, DataConfig, Engine, SourceConfig
 from arabic_llm.config.hw import Device, ExecutorConfig, ExecutorKind, HardwareConfig
 from arabic_llm.config.model import ModelConfig
+from arabic_llm.config.preference_task import DpoConfig, PreferenceConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.suite import SuiteTask
 from arabic_llm.config.task import (
     Area,
-    DpoConfig,
     ExportConfig,
     ExportFormat,
     HeldOutConfig,
     InspectConfig,
     Planned,
-    PreferenceConfig,
     RobustnessConfig,
 )
 

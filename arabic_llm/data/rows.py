@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-_MORE = ("subject", "label", "source")  # of a row, where it has them
+UP, DOWN = "up", "down"  # ratings
+_MORE = ("subject", "label", "rating", "source")  # of a row, where it has them
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Row:
 
     `id` leads back to the source: "file:line", or "sample/<fact>/<variety>". `rejected` is the worse
     last answer of a preference: fine-tuning learns the one in `messages`. `label` is the class of a
-    labelled text; without an answer to learn, fine-tuning reads the text as any other raw text.
+    labelled text; without an answer to learn, fine-tuning reads the text as any other raw text. `rating` is
+    what somebody thought of the last answer, up or down: fine-tuning learns none that is rated down.
     `source` is the name of the data set it came from, also in a mix.
     """
 
@@ -44,6 +46,7 @@ class Row:
     subject: str = ""
     rejected: str = ""
     label: str = ""
+    rating: str = ""
     source: str = ""
 
     def turns(self) -> list[str]:

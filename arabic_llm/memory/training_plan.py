@@ -261,7 +261,7 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         adapter_sizes=adapter.tensor_sizes,
         new_tokens=adapter.num_new_tokens,
         num_cards=hw.num_cards,
-        objective=Objective.sft if of_pairs else wanted.objective,
+        objective=Objective.sft if of_pairs or wanted.objective is Objective.kto else wanted.objective,
         num_labels=wanted.num_labels,
     )
 

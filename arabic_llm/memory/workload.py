@@ -21,12 +21,13 @@ class Attention(Enum):
 
 
 class Objective(Enum):
-    """What is learned; pairs take what twice as many rows take: their loss is of two numbers each."""
+    """What is learned; preferences take what the rows take: their loss is of a number for each."""
 
     sft = "sft"  # the tokens of answers
     classify = "classify"  # one class a text, by a head of its own
     dpo = "dpo"  # pairs of answers, against the model as it began (2305.18290)
     orpo = "orpo"  # pairs of answers and the tokens of the better one, without a reference (2403.07691)
+    kto = "kto"  # rated answers, against the model as it began (2402.01306)
 
 
 PAIRS = (Objective.dpo, Objective.orpo)

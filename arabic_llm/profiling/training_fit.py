@@ -9,8 +9,9 @@ from arabic_llm import machine, processes
 from arabic_llm.config.adapter import Method
 from arabic_llm.config.hw import GIB, Device, Precision
 from arabic_llm.config.model import ArchitectureConfig
+from arabic_llm.config.preference_task import PreferenceConfig
 from arabic_llm.config.run import RunConfig
-from arabic_llm.config.task import PreferenceConfig, TaskConfig, TrainingConfig
+from arabic_llm.config.task import TaskConfig, TrainingConfig
 from arabic_llm.errors import HardwareError, UserError
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory import weights, wording

@@ -20,17 +20,22 @@ _SHARE = 0.1  # of the steps at either end, of which the means are compared
 _DEV = "dev_"
 
 
-def lines(metrics: Sequence[dict[str, Any]]) -> list[str]:
-    """Return what a run on pairs came to; nothing of a run on something else."""
+def lines(metrics: Sequence[dict[str, Any]], *, are_pairs: bool = True) -> list[str]:
+    """Return what a run on pairs, or on rated answers, came to; nothing of a run on something else."""
     steps = [line for line in metrics if "reward_margin" in line]
     if not steps:
         return []
     said = []
     if dev := [line for line in metrics if f"{_DEV}reward_margin" in line]:
         first, last = dev[0], dev[-1]
+        won = (
+            ("the better answer has the higher reward in", "pairs")
+            if are_pairs
+            else ("the reward is on the side of the rating in", "answers")
+        )
         said.append(
-            f"on dev the better answer has the higher reward in {last['dev_reward_accuracy']:.0%} of the"
-            f" pairs ({first['dev_reward_accuracy']:.0%} at step {first['step']}), by"
+            f"on dev {won[0]} {last['dev_reward_accuracy']:.0%} of the"
+            f" {won[1]} ({first['dev_reward_accuracy']:.0%} at step {first['step']}), by"
             f" {last['dev_reward_margin']:+.2f} ({first['dev_reward_margin']:+.2f})"
         )
     ends = max(1, round(_SHARE * len(steps)))

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from arabic_llm import files, machine, tracking
 from arabic_llm.config.compose import identity
+from arabic_llm.config.preference_task import PairConfig, PreferenceConfig
 from arabic_llm.config.run import RunConfig
-from arabic_llm.config.task import PreferenceConfig
-from arabic_llm.data.tokens import chat, token_rows
+from arabic_llm.data.preparing import pair_report
+from arabic_llm.data.tokens import chat, preference_rows, token_rows
 from arabic_llm.errors import UserError
 from arabic_llm.memory import disk_room
 from arabic_llm.models import bases, folders
@@ -35,6 +36,8 @@ def dry_run(config: RunConfig) -> None:
     rows = training_rows.load(config)
     for ledger in rows.ledgers:
         log.info("%s", ledger)
+    for line in pair_report.lines(rows.train):
+        log.info("%s", line)
     task = settings.training(config)
     log.info("%s", training_fit.line(config, task, len(rows.train), training_fit.fit(config, task)))
     mix = training_rows.mix_of(config.data, rows.train)
@@ -47,12 +50,14 @@ def dry_run(config: RunConfig) -> None:
     tokenizer, _ = new_tokens.of_run(config, base, rows, cache_dir=None)
     codec = chat.prepare(tokenizer, config.model)
     chat.say_notes(codec, config.model, config.adapter.path)
-    paired = isinstance(task, PreferenceConfig)
-    encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, None, as_pairs=paired)
+    form = preference_rows.form_of(task)
+    encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, None, form=form)
     token_rows.refuse_great_loss([encoded], config.data, task.max_length)
     total = sum(len(ids) for row in encoded.rows for ids, _ in row.sides())
     log.info("%s", encoded.ledger)
     log.info("%s tokens an epoch in %s sequences", f"{total:,}", f"{len(encoded.rows):,}")
+    for line in preference_rows.told(task, encoded.rows):
+        log.info("%s", line)
     for line in training_rows.mix_lines(task, encoded.rows, mix, config.seed):
         log.info("%s", line)
 
@@ -63,7 +68,8 @@ def run(config: RunConfig, directory: Path) -> float:
     from arabic_llm.workflows import fine_tune
 
     config = machine.settled(config)
-    disk_room.refuse_short(config.model, config.adapter, settings.training(config), directory)
+    task = settings.training(config)
+    disk_room.refuse_short(config.model, config.adapter, task, directory)
     shorter_runs.say(config, directory)
     tracker = tracking.start(config.tracking, directory, identity(config))
     trained = fine_tune.fine_tune(config, directory, tracker)
@@ -72,7 +78,7 @@ def run(config: RunConfig, directory: Path) -> float:
     metrics = checkpoint.metrics(directory / "training")
     if line := held_out_loss.line(held_out_loss.courses(metrics, outcome["kept_step"])):
         log.info("%s", line)
-    for line in preferences.lines(metrics):
+    for line in preferences.lines(metrics, are_pairs=isinstance(task, PairConfig)):
         log.info("%s", line)
     if isinstance(config.task, PreferenceConfig):
         figure = directory / "preferences.svg"

@@ -17,6 +17,7 @@ from trl import pack_dataset
 from arabic_llm.data.tokens.chat import IGNORED, TokenRow
 
 _INTEGERS = List(Value("int32"))  # what packing gives its lengths: all parts of a data set have one type
+_OF_RATED = ("rated", "is_desirable")
 
 
 def sequences(rows: Sequence[TokenRow], max_length: int) -> Dataset:
@@ -42,6 +43,19 @@ def pairs(rows: Sequence[TokenRow], first: int = 0) -> Dataset:
         "rows": [[number] for number in range(len(rows))],
         "seq_lengths": [[len(ids) for ids, _ in row.sides()] for row in rows],
         "pair": [[first + number] for number in range(len(rows))],
+    }
+    return Dataset.from_dict(columns, Features(dict.fromkeys(columns, _INTEGERS)))
+
+
+def rated(rows: Sequence[TokenRow], first: int = 0) -> Dataset:
+    """Return the same columns of rated answers, their ratings, and the number of each from `first`."""
+    columns = {
+        "input_ids": [row.input_ids for row in rows],
+        "labels": [_unpredicted_first(row) for row in rows],
+        "is_desirable": [[int(row.is_desirable)] for row in rows],
+        "rows": [[number] for number in range(len(rows))],
+        "seq_lengths": [[len(row.input_ids)] for row in rows],
+        "rated": [[first + number] for number in range(len(rows))],
     }
     return Dataset.from_dict(columns, Features(dict.fromkeys(columns, _INTEGERS)))
 
@@ -85,13 +99,18 @@ class Collate:
     pad_token_id: int
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return input_ids_BT, labels_BT, and attention_mask_BT or position_ids_BT; of pairs see _pairs."""
+        """Return input_ids_BT, labels_BT, and attention_mask_BT or position_ids_BT; of pairs see _pairs.
+
+        Of rated answers also rated_B, the number of each, and is_desirable_B.
+        """
         if "rejected_ids" in features[0]:
             return self._pairs(features)
+        told = {key: torch.tensor([f[key][0] for f in features]) for key in _OF_RATED if key in features[0]}
         longest = max(len(f["input_ids"]) for f in features)
         batch = {
             "input_ids": self._padded([f["input_ids"] for f in features], longest, self.pad_token_id),
             "labels": self._padded([f["labels"] for f in features], longest, IGNORED),
+            **told,
         }
         if all(len(f["seq_lengths"]) == 1 for f in features):
             ones = [[1] * len(f["input_ids"]) for f in features]

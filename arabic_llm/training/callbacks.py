@@ -120,8 +120,8 @@ class Metrics(TrainerCallback):  # type: ignore[misc]
 
 
 def _of_pairs(logs: Mapping[str, float]) -> dict[str, float]:
-    """Return what a trainer of pairs logs of them: means over the pairs since the last line."""
-    of_pairs = ("reward_", "log_prob_", "tokens_")
+    """Return what a trainer of preferences logs: means over the answers since the last line."""
+    of_pairs = ("reward_", "log_prob_", "tokens_", "kl")
     return {name: value for name, value in logs.items() if name.startswith(of_pairs)}
 
 

@@ -1,8 +1,8 @@
-"""What a better and a worse answer are worth as a loss: a value for each pair, whatever batch it is in.
+"""What answers are worth as a loss: a value for each pair, or rated one, whatever batch it is in.
 
-P pairs. All values are log-probabilities in nats; formulas are those of TRL 1.16's DPOTrainer and of the
-papers named. TRL's `aot` and `aot_unpaired` sort the pairs of a batch, so that the size of a micro-batch
-would change what is learned: they are left out.
+P pairs, R rated answers. All values are log-probabilities in nats; formulas are those of TRL 1.16's
+DPOTrainer and KTOTrainer and of the papers named. TRL's `aot` and `aot_unpaired` sort the pairs of a batch,
+so that the size of a micro-batch would change what is learned: they are left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from typing import cast
 import torch
 from torch.nn.functional import logsigmoid
 
-from arabic_llm.config.task import DpoConfig, DpoLoss, NllOn, OrpoConfig, PreferenceConfig
+from arabic_llm.config.preference_task import (
+    DpoConfig,
+    DpoLoss,
+    KtoConfig,
+    KtoLoss,
+    NllOn,
+    OrpoConfig,
+    PairConfig,
+    PreferenceConfig,
+)
 
 _DISCOPOP_TAU = 0.05  # 2406.08414, as in TRL
 
@@ -33,10 +42,21 @@ class Pairs:
     nll_P: torch.Tensor  # noqa: N815 (nats a token of the better side: of its answer, or of its prompt too)
 
 
+@dataclass(frozen=True)
+class Rated:
+    """Log-probabilities of answers, summed over their tokens, and which of them are to become likelier."""
+
+    log_prob_R: torch.Tensor  # noqa: N815 (shape)
+    reference_R: torch.Tensor  # noqa: N815
+    is_desirable_R: torch.Tensor  # noqa: N815
+    divergence: float  # nats by which answers to other prompts have become likelier, at least 0
+    tokens_R: torch.Tensor  # noqa: N815
+
+
 Loss = Callable[[Pairs], torch.Tensor]
 
 
-def of(task: PreferenceConfig) -> Loss:
+def of(task: PairConfig) -> Loss:
     """Return the loss [P] that the settings of a task ask for."""
     if isinstance(task, DpoConfig):
         return partial(dpo, task=task)
@@ -45,7 +65,12 @@ def of(task: PreferenceConfig) -> Loss:
 
 def needs_reference(task: PreferenceConfig) -> bool:
     """Return whether a loss reads what the model thought before."""
-    return isinstance(task, DpoConfig) and not task.reference_free
+    return isinstance(task, KtoConfig) or (isinstance(task, DpoConfig) and not task.reference_free)
+
+
+def needs_divergence(task: PreferenceConfig) -> bool:
+    """Return whether a loss reads how far the model has moved on answers to other prompts."""
+    return isinstance(task, KtoConfig) and task.loss_type is KtoLoss.kto
 
 
 def scores_prompt(task: PreferenceConfig) -> bool:
@@ -73,7 +98,20 @@ def orpo(pairs: Pairs, task: OrpoConfig) -> torch.Tensor:
     return pairs.nll_P - task.beta * logsigmoid(log_odds + penalty(pairs, task))
 
 
-def rewards(pairs: Pairs, task: PreferenceConfig) -> tuple[torch.Tensor, torch.Tensor]:
+def kto(rated: Rated, task: KtoConfig) -> torch.Tensor:
+    """Return KTO's loss (2402.01306, equation 7), or APO-zero's of answers apart (2408.06266)."""
+    over = rated_margin(rated, task)
+    loss = 1 - torch.sigmoid(torch.where(rated.is_desirable_R, over, -over))
+    return loss * torch.where(rated.is_desirable_R, task.desirable_weight, task.undesirable_weight)
+
+
+def rated_margin(rated: Rated, task: KtoConfig) -> torch.Tensor:
+    """Return by how much each reward lies over the point that the loss compares it with."""
+    point = rated.divergence if needs_divergence(task) else 0.0
+    return task.beta * (rated.log_prob_R - rated.reference_R - point)
+
+
+def rewards(pairs: Pairs, task: PairConfig) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the implicit rewards of both answers: DPO's over the reference, ORPO's a token, as in TRL."""
     if isinstance(task, DpoConfig):
         return (
@@ -86,7 +124,7 @@ def rewards(pairs: Pairs, task: PreferenceConfig) -> tuple[torch.Tensor, torch.T
     )
 
 
-def penalty(pairs: Pairs, task: PreferenceConfig) -> torch.Tensor:
+def penalty(pairs: Pairs, task: PairConfig) -> torch.Tensor:
     """Return what the length adds to a margin (2403.19159, equation 9).
 
     A reward less alpha a token gives the implicit reward alpha a token more: what a longer answer wins by

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from arabic_llm import processes
-from arabic_llm.config.task import PreferenceConfig
+from arabic_llm.config.preference_task import PairConfig
 from arabic_llm.data.tokens.chat import IGNORED
 from arabic_llm.training import preference_losses
+from arabic_llm.training.means import Means
 from arabic_llm.training.preference_losses import Pairs
 from arabic_llm.training.trainer import GuardedTrainer
 
@@ -21,12 +22,12 @@ class GuardedPreferences(GuardedTrainer):
 
     loss_is_scaled_for_ga = True  # over all micro-batches of a step, by compute_loss
 
-    def __init__(self, *, task: PreferenceConfig, **options: Any) -> None:
+    def __init__(self, *, task: PairConfig, **options: Any) -> None:
         """Take the settings of the loss beside the trainer's own options."""
         super().__init__(**options)
         self._task = task
         self._loss = preference_losses.of(task)
-        self._sums: dict[bool, dict[str, float]] = {True: {}, False: {}}  # by: is it training?
+        self._means = Means()
         self.reference_N2: torch.Tensor | None = None
 
     def compute_loss(
@@ -35,7 +36,7 @@ class GuardedPreferences(GuardedTrainer):
         """Return the loss of the pairs, summed, divided by those of the step in all processes."""
         inputs = dict(inputs)
         numbers = inputs.pop("pair")
-        num_pairs = counted.get("num_items_in_batch") or len(numbers) * processes.count()
+        num_pairs = counted["num_items_in_batch"]
         pairs = self._scored(model, inputs, numbers)
         self._count(pairs)
         # The mean over processes comes after it.
@@ -44,12 +45,8 @@ class GuardedPreferences(GuardedTrainer):
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Log, with the means of what was counted since the last line."""
-        sums = self._sums[is_training] if (is_training := "loss" in logs) or "eval_loss" in logs else {}
-        if sums:
-            total = {name: sum(each[name] for each in processes.gather(dict(sums))) for name in sums}
-            count = total.pop("pairs")
-            logs |= {name: value / count for name, value in total.items()}
-            sums.clear()
+        if (is_training := "loss" in logs) or "eval_loss" in logs:
+            logs |= self._means.take(is_training)
         super().log(logs, *args, **kwargs)
 
     def _scored(self, model: Any, inputs: dict[str, Any], numbers: torch.Tensor) -> Pairs:
@@ -80,7 +77,6 @@ class GuardedPreferences(GuardedTrainer):
         margin = better - worse
         is_won = (margin > 0).float().where(margin.abs() > _TIE, 0.5)  # before the first step none is
         found = {
-            "pairs": torch.ones_like(better),
             "reward_chosen": better,
             "reward_rejected": worse,
             "reward_margin": margin,
@@ -90,12 +86,13 @@ class GuardedPreferences(GuardedTrainer):
             "tokens_chosen": pairs.chosen_tokens_P,
             "tokens_rejected": pairs.rejected_tokens_P,
         }
-        sums = self._sums[self.model.training]
-        for name, value in found.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach().double().sum())
+        if self.reference_N2 is not None:
+            rises = pairs.chosen_P - pairs.ref_chosen_P, pairs.rejected_P - pairs.ref_rejected_P
+            found["kl"] = torch.cat(rises)
+        self._means.add(self.model.training, found)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> int:
-        return sum(len(batch["pair"]) for batch in batch_samples) * processes.count()
+        return self._schedule.batch  # of all processes: one may have more of them than another
 
     @staticmethod
     def _num_predicted(labels: torch.Tensor) -> int:

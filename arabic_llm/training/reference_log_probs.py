@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,27 +33,30 @@ def path(cache_dir: Path, what: dict[str, Any], pairs: Sequence[TokenRow]) -> Pa
     return cache_dir / "reference" / f"{fingerprint(key)}.json"
 
 
+def path_beside(kept: Path, rows: Sequence[TokenRow]) -> Path:
+    """Return where the same reference's log-probabilities of other rows are kept."""
+    digests = sorted({_digest(row) for row in rows})
+    return kept.with_name(f"{fingerprint({'of': kept.stem, 'rows': digests})}.json")
+
+
 def log_probs(nats: Nats, pairs: Sequence[TokenRow], kept: Path, heed: Callable[[], None]) -> torch.Tensor:
-    """Return the log-probability of each answer [N, 2], better and worse, in nats.
+    """Return the log-probability of each row's answers [N, sides], of a pair better and worse, in nats.
 
     Read where it is kept; else the model is asked, which must be as it was before its first step. `heed`
     is called after each batch and may raise.
     """
-    with processes.main_first():
-        if (known := files.kept(kept, files.read_state)) is None:
-            known = {"log_probs": _asked(nats, pairs, heed)}
-            files.write_state(kept, known)
+    known = processes.from_main(lambda: files.kept(kept, files.read_state))
+    if known is None:
+        known = {"log_probs": _asked(nats, pairs, heed)}
+        processes.from_main(partial(files.write_state, kept, known))
     found = known["log_probs"]
     return torch.tensor([found[_digest(pair)] for pair in pairs], dtype=torch.float32)
 
 
-def _asked(
-    nats: Nats, pairs: Sequence[TokenRow], heed: Callable[[], None]
-) -> dict[str, tuple[float, float]]:
+def _asked(nats: Nats, pairs: Sequence[TokenRow], heed: Callable[[], None]) -> dict[str, list[float]]:
     distinct = {_digest(pair): pair for pair in pairs}
-    sides = [
-        TokenRow(pair.id, ids, labels, "chat") for pair in distinct.values() for ids, labels in pair.sides()
-    ]
+    own = _share(list(distinct))
+    sides = [TokenRow(name, ids, labels, "chat") for name in own for ids, labels in distinct[name].sides()]
     with tqdm(total=len(sides), desc="reference", unit="answer", leave=False) as bar:
 
         def after(num_rows: int) -> None:
@@ -60,10 +64,15 @@ def _asked(
             heed()
 
         losses = nats(sides, after)
-    return {
-        digest: (-float(better), -float(worse))
-        for digest, better, worse in zip(distinct, losses[::2], losses[1::2], strict=True)
-    }
+    found = dict(zip(own, (-losses.reshape(len(own), -1)).tolist(), strict=True))
+    return {name: values for each in processes.gather(found) for name, values in each.items()}
+
+
+def _share(names: list[str]) -> list[str]:
+    """Return this process's part of the rows, as many as another's: they heed signals together."""
+    most = -(-len(names) // processes.count())
+    own = names[processes.rank() :: processes.count()]
+    return own + names[: most - len(own)]
 
 
 def _digest(pair: TokenRow) -> str:

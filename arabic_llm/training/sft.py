@@ -19,7 +19,8 @@ from trl import SFTConfig
 
 from arabic_llm import files, processes
 from arabic_llm.config.hw import Precision
-from arabic_llm.config.task import Optimizer, PreferenceConfig, TrainingConfig
+from arabic_llm.config.preference_task import PreferenceConfig
+from arabic_llm.config.task import Optimizer, TrainingConfig
 from arabic_llm.data.preparing import mix_report
 from arabic_llm.data.preparing.mix_report import MixReport
 from arabic_llm.data.preparing.mixing import Mix
@@ -32,13 +33,12 @@ from arabic_llm.training import (
     callbacks,
     checkpoint,
     held_out_budget,
-    reference_log_probs,
+    preference_trainers,
     schedule,
 )
 from arabic_llm.training.held_out_budget import Texts, no_texts
 from arabic_llm.training.held_out_loss import Drift
 from arabic_llm.training.observer import Nobody, Observer
-from arabic_llm.training.preferences import GuardedPreferences
 from arabic_llm.training.schedule import Schedule
 from arabic_llm.training.trainer import GuardedClassifier, GuardedTrainer, keep_dtypes, trained_dtypes
 
@@ -151,7 +151,7 @@ def train(
     counts = schedule.count_tokens(plan, batches.all_labels(train_set))
     calm = callbacks.StopCalmly()
     dev_set = _sequences(material.dev, settings, len(material.train)) if material.dev else None
-    is_of_tokens = material.train[0].kind not in ("labelled", "pair")
+    is_of_tokens = material.train[0].kind not in ("labelled", "pair", "rated")
     density = batches.tokens_per_byte(dev_set, tokenizer) if dev_set is not None and is_of_tokens else None
     hooks = [callbacks.Metrics(metrics, counts, run.tracker, run.observer, density), calm]
     if patience is not None:
@@ -181,19 +181,11 @@ def train(
         trainer.add_callback(Drift(trainer.nats, texts, (directory, run.tracker), whole.num_steps, calm))
     log.info("training: %s steps, from step %s", f"{plan.num_steps:,}", step)
     with calm.listening(), closing(run.observer):
-        _ask_reference(trainer, material, calm)
+        if material.reference is not None:
+            rows = material.train, material.dev
+            preference_trainers.ask_reference(trainer, rows, plan, material.reference, calm)
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     return trainer.model, _outcome(directory, settings, step)
-
-
-def _ask_reference(trainer: Any, material: Material, calm: callbacks.StopCalmly) -> None:
-    """Give the trainer what its reference says of every pair: the model as it is now, or as it was once."""
-    if material.reference is not None:
-        pairs = [*material.train, *material.dev]
-        with calm.measuring(0):
-            trainer.reference_N2 = reference_log_probs.log_probs(
-                trainer.nats, pairs, material.reference, calm.heed
-            )
 
 
 def _taken_up(directory: Path, rows_hash: str, mix: MixReport) -> Path | None:
@@ -274,9 +266,9 @@ def _arguments(
 
 
 def _sequences(rows: Sequence[TokenRow], settings: TrainingConfig, first: int = 0) -> Dataset:
-    """Return rows as the model is fed them; pairs are numbered from `first`."""
-    if rows[0].kind == "pair":
-        return batches.pairs(rows, first)
+    """Return rows as the model is fed them; pairs and rated ones are numbered from `first`."""
+    if rows[0].kind in ("pair", "rated"):
+        return (batches.pairs if rows[0].kind == "pair" else batches.rated)(rows, first)
     return batches.sequences(rows, settings.max_length)
 
 
@@ -287,7 +279,7 @@ def _trainer(
     if material.is_labelled:
         return GuardedClassifier, collate.classes
     if isinstance(settings, PreferenceConfig):
-        return partial(GuardedPreferences, task=settings), collate
+        return preference_trainers.trainer_of(settings), collate
     return GuardedTrainer, collate
 
 

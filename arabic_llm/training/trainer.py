@@ -156,6 +156,7 @@ class _Guards(Trainer):  # type: ignore[misc]
         step = self.state.global_step
         is_left = self.args.metric_for_best_model is None or step == self._initial_global_step
         with self._calm.measuring(step) if is_left else nullcontext(), torch.no_grad():
+            self._before_dev(self._calm.heed if is_left else _unheeded)
             for batch in tqdm(loader, "loss on dev", unit="batch", leave=False):
                 if is_left:
                     self._calm.heed()
@@ -164,6 +165,9 @@ class _Guards(Trainer):  # type: ignore[misc]
                 with self.compute_loss_context_manager():
                     total += self.compute_loss(self.model, inputs, num_items_in_batch=1).double().cpu()
         return total, tokens
+
+    def _before_dev(self, heed: Callable[[], None]) -> None:
+        """Find what the loss on dev is compared with; `heed` may raise LeftError."""
 
     def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Take up the weights of a checkpoint, in the types they are trained in."""
@@ -289,6 +293,10 @@ class GuardedTrainer(_Guards, SFTTrainer):  # type: ignore[misc]
         if not np.isfinite(losses).all():
             raise TrainingError(self._unlike_a_loss("the loss on held-out texts", losses.sum()))
         return losses
+
+
+def _unheeded() -> None:
+    """Go on whatever signal came."""
 
 
 def trained_dtypes(model: torch.nn.Module) -> dict[str, torch.dtype]:

@@ -12,10 +12,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from arabic_llm import files, processes
 from arabic_llm.config.adapter import Method
+from arabic_llm.config.preference_task import PreferenceConfig
 from arabic_llm.config.run import RunConfig
-from arabic_llm.config.task import PreferenceConfig
-from arabic_llm.data.preparing import held_out, sources
-from arabic_llm.data.tokens import chat, lint, token_rows
+from arabic_llm.data.preparing import held_out, pair_report, sources
+from arabic_llm.data.tokens import chat, lint, preference_rows, token_rows
 from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.errors import ConfigError
 from arabic_llm.models import adapter, bases, load, placement, vocabulary
@@ -56,6 +56,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     rows = training_rows.load(config, questions)
     for ledger in rows.ledgers:
         log.info("%s", ledger)
+    for line in pair_report.lines(rows.train):
+        log.info("%s", line)
     log.info("%s", training_fit.line(config, task, len(rows.train), fitted))
     texts = held_out.load(settings.followed(task), root, rows.train)
     base = bases.locate(config.model, cache)
@@ -64,14 +66,16 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     codec = chat.prepare(tokenizer, config.model)
     chat.say_notes(codec, config.model, config.adapter.path)
     with processes.main_first():
-        paired = isinstance(task, PreferenceConfig)
+        form = preference_rows.form_of(task)
         settled = (config.data, task.max_length, cache)
-        train = token_rows.encode(codec, rows.train, *settled, as_pairs=paired)
-        dev = token_rows.encode(codec, rows.dev, *settled, as_pairs=paired)
+        train = token_rows.encode(codec, rows.train, *settled, form=form)
+        dev = token_rows.encode(codec, rows.dev, *settled, form=form)
     token_rows.refuse_great_loss([train, dev], config.data, task.max_length)
     mix = training_rows.mix_of(config.data, train.rows)
     seen = lint.lint(codec, rows.train, train, questions)
     for line in seen.lines():
+        log.info("%s", line)
+    for line in preference_rows.told(task, train.rows):
         log.info("%s", line)
     model, outcome = sft.train(
         adapted(config, base, place, new=new),

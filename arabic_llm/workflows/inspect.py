@@ -8,8 +8,9 @@ from pathlib import Path
 
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import InspectConfig
+from arabic_llm.data.preparing import pair_report
 from arabic_llm.data.preparing.sources import Rows
-from arabic_llm.data.tokens import chat, lint, token_rows
+from arabic_llm.data.tokens import chat, lint, preference_rows, token_rows
 from arabic_llm.data.tokens.chat import Codec, TokenRow
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.models import bases
@@ -32,9 +33,10 @@ def look(config: RunConfig, rows: Rows, dropped: list[LeftOut]) -> Seen:
     task, cache = settings_of(config), Path(config.cache_dir)
     tokenizer, _ = new_tokens.of_run(config, bases.locate(config.model, cache), rows, cache)
     codec = chat.prepare(tokenizer, config.model)
-    encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, cache)
+    encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, cache, form=task.form)
     changes = [line for ledger in (*rows.ledgers, encoded.ledger) for line in ledger.where_changed()]
-    notes, share = [*codec.notes, *map(str, rows.ledgers), str(encoded.ledger), *changes], 0.0
+    pairs = pair_report.lines(rows.train)
+    notes, share = [*codec.notes, *map(str, rows.ledgers), *pairs, str(encoded.ledger), *changes], 0.0
     try:
         token_rows.refuse_great_loss([encoded], config.data, task.max_length)
         seen = lint.lint(codec, rows.train, encoded, "not looked for by task=inspect")
@@ -61,7 +63,9 @@ def _named(config: RunConfig, rows: Rows, codec: Codec) -> tuple[list[TokenRow],
     missed: list[LeftOut] = []
     for row in (*rows.train, *rows.dev, *rows.test):
         if row.id in task.ids:
-            result = chat.encode(codec, row, task.max_length, config.data.overflow)
+            result = preference_rows.encoder(codec, task.form, config.data.overflow)(
+                row, max_length=task.max_length
+            )
             if isinstance(result, str):
                 missed.append(LeftOut(row.id, result))
             else:
@@ -85,8 +89,13 @@ def _shown(codec: Codec, row: TokenRow) -> ShownRow:
         for supervised, span in chat.spans(row)
         for is_control, ids in groupby(span, key=lambda token: token in control)
     ]
-    learned = sum(label != chat.IGNORED for label in row.labels)
-    return ShownRow(row.id, runs, len(row.input_ids), learned)
+    sides = row.sides()
+    learned = sum(label != chat.IGNORED for _, labels in sides for label in labels)
+    what = {
+        "pair": ": the better answer, then the worse",
+        "rated": f": {'up' if row.is_desirable else 'down'}",
+    }
+    return ShownRow(f"{row.id}{what.get(row.kind, '')}", runs, sum(len(ids) for ids, _ in sides), learned)
 
 
 def settings_of(config: RunConfig) -> InspectConfig:

@@ -41,6 +41,7 @@ _UNITS = {
     Objective.classify: "texts",
     Objective.dpo: "pairs of answers",
     Objective.orpo: "pairs of answers",
+    Objective.kto: "rated answers",
 }
 _OPTIMIZERS: dict[Optimizer | None, str] = {Optimizer.adamw: "AdamW", Optimizer.adamw_8bit: "8-bit AdamW"}
 

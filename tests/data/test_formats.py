@@ -323,6 +323,7 @@ NO_FILTER = (
     "data/base@data.cleaning=none",
     "data.cleaning.max_chars=null",
     "data.cleaning.max_repetition=null",
+    "data.cleaning.min_answer_distance=null",
 )
 
 

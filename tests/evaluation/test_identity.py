@@ -297,7 +297,9 @@ OTHER_CODE = {
     **dict.fromkeys(("models/adapter_files.py", "models/adapter_settings.py"), REFUSES),
     **dict.fromkeys(("models/finite.py", "models/opening.py"), REFUSES),
     "analysis/robustness.py": "what a perturbation costs; each way of asking is an evaluation of its own",
-    **dict.fromkeys(("text/measures.py", "text/perturb.py"), "the texts that come of it are hashed"),
+    **dict.fromkeys(
+        ("text/measures.py", "text/perturb.py", "text/refusals.py"), "the texts that come of it are hashed"
+    ),
 }
 ENTRANCES = (
     *(

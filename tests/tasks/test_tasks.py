@@ -283,6 +283,23 @@ def test_inspect_colours_what_is_learned_in_the_terminal_and_on_a_page(program, 
     )  # the stop token is learned
 
 
+def test_inspect_shows_both_answers_of_a_pair_as_training_sees_them(program, tmp_path):
+    pair = {"prompt": "ما عاصمة مصر؟", "chosen": "القاهرة", "rejected": "لا أستطيع الإجابة"}
+    rows = _rows(tmp_path / "pairs.jsonl", json.dumps(pair))
+    typed = ("task=inspect", *rows)
+    status, said = program(*typed, "task.rows=1", "task.form=pairs")
+    assert status == 0, said
+    assert "pairs.jsonl:1: the better answer, then the worse" in said
+    assert said.count("ما عاصمة مصر؟") == 2
+    assert said.index("القاهرة") < said.index("لا أستطيع")
+    assert said.count("\x1b[30;42m") == 4  # of each answer the words, and the stop token
+    assert "; 1 of the worse ones refuse to answer" in said
+    status, said = program(*typed, "task.ids=[pairs.jsonl:1]", "task.form=ratings", "resume=false")
+    assert status == 0, said
+    assert "pairs.jsonl:1: up" in said
+    assert "pairs.jsonl:1: down" in said
+
+
 def test_inspect_says_what_the_profile_changed_in_answers_and_where(program, tmp_path):
     (tmp_path / "my.jsonl").write_text(
         '{"instruction": "اكتب", "output": "كت\u0640اب"}\n', encoding="utf-8"

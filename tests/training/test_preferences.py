@@ -3,72 +3,27 @@
 import math
 from collections import defaultdict
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import compose_config
-from lab import SHORT, learned
+from lab import learned
+from preference_lab import Lab, metrics, rows
 from trl import DPOTrainer
 from trl.experimental.orpo import ORPOTrainer
 
 from arabic_llm import files
-from arabic_llm.config.task import DpoLoss
+from arabic_llm.config.complaints import did_you_mean
+from arabic_llm.config.preference_task import DpoLoss
+from arabic_llm.config.task import Form
 from arabic_llm.data.preparing.mixing import Mix
-from arabic_llm.data.rows import Message, Row
-from arabic_llm.data.tokens import chat, lint, token_rows
-from arabic_llm.models import adapter, bases, load, placement, tokenization
+from arabic_llm.data.rows import Message, Row, question_answer
+from arabic_llm.data.tokens import chat, lint, preference_rows, token_rows
+from arabic_llm.errors import ConfigError
 from arabic_llm.profiling import training_memory
-from arabic_llm.tracking import NoTracker
-from arabic_llm.training import preference_losses, reference_log_probs, sft
-from arabic_llm.training.observer import Nobody, Observer
+from arabic_llm.training import preference_losses, reference_log_probs
 from arabic_llm.training.preference_losses import Pairs
-
-CAPITALS = {
-    "مصر": "القاهرة",
-    "فرنسا": "باريس",
-    "اليابان": "طوكيو",
-    "الأردن": "عمان",
-    "تونس": "تونس العاصمة",
-}
-IN_ENGLISH = ("Cairo", "Paris", "Tokyo", "Amman", "The city of Tunis")
-ASKED = ("ما عاصمة {}؟", "أخبرني: ما هي عاصمة {}؟", "عاصمة {} ما هي؟", "اذكر عاصمة {}.")
-
-
-def rows() -> list[Row]:
-    """Return questions whose better answer is in Arabic and whose worse one is in English."""
-    return [
-        Row(f"{land}/{n}", (Message("user", how.format(land)), Message("assistant", city)), rejected=other)
-        for n, how in enumerate(ASKED)
-        for (land, city), other in zip(CAPITALS.items(), IN_ENGLISH, strict=True)
-    ]
-
-
-class Lab:
-    """A small real run on pairs: three ways to ask are learned from, the fourth is dev."""
-
-    def __init__(self, *overrides: str) -> None:
-        self.config = compose_config("task=dpo", *SHORT, *overrides)
-        self.base = bases.locate(self.config.model, None)
-        self.codec = chat.prepare(tokenization.load(self.base), self.config.model)
-        self.place = placement.resolve(self.config.hw)
-        encoded = token_rows.encode(self.codec, rows(), self.config.data, 128, None, as_pairs=True)
-        self.train_rows, self.dev_rows = encoded.rows[:15], encoded.rows[15:]
-        model = load.base_model(self.config.model, self.base, self.config.adapter, self.place)
-        self.model = adapter.attach(model, self.config.adapter, self.base, self.config.seed)
-
-    def train(self, directory: Path, kept: Path | None = None, observer: Observer | None = None):
-        rows_hash = token_rows.data_hash(self.train_rows)
-        if preference_losses.needs_reference(self.config.task):
-            kept = kept or reference_log_probs.path(directory, {}, [*self.train_rows, *self.dev_rows])
-        material = sft.Material(self.train_rows, self.dev_rows, rows_hash, Mix(), reference=kept)
-        run = sft.Run(directory / "training", self.config.seed, NoTracker(), observer or Nobody())
-        return sft.train(self.model, self.codec.tokenizer, material, self.config.task, self.place, run)
-
-
-def metrics(directory: Path) -> list[dict[str, float]]:
-    return files.read_json_lines(directory / "training" / "metrics.jsonl")
 
 
 def task(*overrides: str):
@@ -201,7 +156,7 @@ def test_both_answers_follow_one_prompt_and_end_with_the_stop_token():
     told = lint.lint(
         lab.codec,
         rows(),
-        token_rows.encode(lab.codec, rows(), lab.config.data, 128, None, as_pairs=True),
+        token_rows.encode(lab.codec, rows(), lab.config.data, 128, None, form=Form.pairs),
         set(),
     )
     assert told.without_stop == 0
@@ -213,7 +168,7 @@ def test_both_answers_follow_one_prompt_and_end_with_the_stop_token():
 @pytest.mark.parametrize(
     ("row", "why"),
     [
-        (replace(rows()[0], rejected=""), chat.NO_PAIR),
+        (replace(rows()[0], rejected=""), preference_rows.NO_PAIR),
         (replace(rows()[0], rejected="القاهرة"), "chosen and rejected are the same tokens"),
         (replace(rows()[0], rejected="<|im_end|>"), "control token <|im_end|> in the text"),
         (
@@ -224,15 +179,15 @@ def test_both_answers_follow_one_prompt_and_end_with_the_stop_token():
     ],
 )
 def test_what_is_no_pair_is_left_out_and_counted(row, why):
-    assert chat.encode_pair(Lab().codec, row, 128) == why
+    assert preference_rows.as_pair(Lab().codec, row, 128) == why
 
 
 def test_only_the_last_answer_of_a_conversation_is_compared():
     first = (Message("user", "مرحبا"), Message("assistant", "أهلا"))
     row = rows()[0]
     codec = Lab().codec
-    (alone,) = chat.encode_pair(codec, row, 512)
-    (longer,) = chat.encode_pair(codec, replace(row, messages=(*first, *row.messages)), 512)
+    (alone,) = preference_rows.as_pair(codec, row, 512)
+    (longer,) = preference_rows.as_pair(codec, replace(row, messages=(*first, *row.messages)), 512)
     for labels, others in ((alone.labels, longer.labels), (alone.rejected_labels, longer.rejected_labels)):
         assert [one for one in labels if one != -100] == [one for one in others if one != -100]
 
@@ -251,6 +206,9 @@ def test_a_planted_preference_is_learned_and_told(preferred):
     dev = [line for line in lines if "dev_loss" in line]
     assert dev[0]["dev_loss"] == pytest.approx(math.log(2), abs=1e-3)
     assert dev[0]["dev_reward_margin"] == pytest.approx(0, abs=1e-3)
+    assert dev[0]["dev_kl"] == pytest.approx(0, abs=1e-3)
+    rewards = dev[-1]["dev_reward_chosen"] + dev[-1]["dev_reward_rejected"]
+    assert dev[-1]["dev_kl"] == pytest.approx(rewards / 2 / 0.2, abs=1e-4)  # beta
     assert dev[0]["dev_reward_accuracy"] == 0.5  # the reference is the model itself: no pair is won
     assert outcome.dev_loss < 0.3
     assert dev[-1]["dev_reward_accuracy"] == 1
@@ -335,3 +293,53 @@ def test_orpo_learns_it_too_and_its_likelihood_may_be_of_the_prompt(tmp_path):
     answers.train(tmp_path / "answers")
     first = [line["loss"] for line in metrics(tmp_path / "answers") if "loss" in line]
     assert first[0] != pytest.approx(lines[0]["loss"], abs=1e-2)
+
+
+def of_languages(zh: int, en: int) -> list[Row]:
+    """Return pairs of two sources, of two languages."""
+    asked = [("zh", "{}的首都是什么？", "北京", "Cairo")] * zh + [
+        ("en", "Capital of {}?", "Cairo", "Peking")
+    ] * en
+    return [
+        replace(question_answer(f"{lang}/{n}", how.format(n), better), rejected=worse, source=lang)
+        for n, (lang, how, better, worse) in enumerate(asked)
+    ]
+
+
+def test_orpo_reaches_the_quota_of_chinese_pairs_however_it_is_spelled(tmp_path):
+    mix = ("data=llamafactory_dpo", "task=orpo")
+    spelled = [
+        compose_config(*mix, f"{key}=0.7")
+        for key in ("data.prefer_chinese_ratio", "+data.language_quotas.zh")
+    ]
+    assert spelled[0] == spelled[1]
+    lab = Lab("task=orpo", "task.max_steps=2", "task.effective_batch_size=10", "task.eval_steps=9")
+    lab.train_rows = token_rows.encode(
+        lab.codec, of_languages(4, 16), lab.config.data, 128, None, form=Form.pairs
+    ).rows
+    quotas = spelled[0].data.language_quotas
+    lab.mix = Mix(languages={"zh": "zh", "en": "en"}, quotas=quotas)
+    lab.train(tmp_path)
+    drawn = {one["name"]: one for one in files.read_json(tmp_path / "training" / "mix.json")["languages"]}
+    assert drawn["zh"]["sequences"] == pytest.approx(0.7)  # of 20 draws, where 4 of 20 pairs are Chinese
+    assert drawn["zh"]["times_seen"] == pytest.approx(3.5)
+    with pytest.raises(
+        ConfigError, match=r"data.prefer_chinese_ratio=0.7 is data.language_quotas.zh, which is"
+    ):
+        compose_config(*mix, "data.prefer_chinese_ratio=0.7", "+data.language_quotas.zh=0.5")
+    assert (
+        did_you_mean("task.prefer_chinese_ratio", ["beta"]) == "; did you mean 'data.prefer_chinese_ratio'?"
+    )
+
+
+def test_what_a_length_penalty_does_to_the_margins_is_told_before_the_first_step():
+    (row,) = Lab("task=orpo").train_rows[:1]
+    longer = replace(row, labels=[*row.labels, *[7] * 100])
+    settings = task("task=orpo", "task.length_penalty=0.02")
+    gap = sum(label != -100 for label in row.labels) - sum(label != -100 for label in row.rejected_labels)
+    (said,) = preference_rows.told(settings, [row, longer])
+    assert said == (
+        f"task.length_penalty=0.02 moves the margin by {0.02 * (gap + 50):+.2f} on average"
+        f" ({0.02 * gap:+.2f} to {0.02 * (gap + 100):+.2f})"
+    )
+    assert preference_rows.told(task("task=dpo"), [row]) == []

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from arabic_llm.config.data import BidiControls, CleaningConfig
 from arabic_llm.data.rows import Message, Row
+from arabic_llm.text import refusals
 from arabic_llm.text.measures import latin_words_in_a_row, letters, repetition
 from arabic_llm.text.normalize import BIDI_CONTROLS, STEPS, normalize, signs
 from arabic_llm.text.words import words
@@ -32,6 +33,8 @@ def reason_to_drop(source: Row, row: Row, cleaning: CleaningConfig) -> str | Non
         or wrong_script(said, cleaning)
         or untranslated(row, cleaning.max_latin_words)
         or (echo(row) if cleaning.drop_echoes else None)
+        or nearly_equal(row, cleaning.min_answer_distance)
+        or (refused(row) if cleaning.drop_refused else None)
     )
 
 
@@ -110,6 +113,23 @@ def no_preference(row: Row) -> str | None:
     if row.rejected and _one(chosen) == _one(row.rejected):
         return "chosen equals rejected"
     return None
+
+
+def nearly_equal(row: Row, min_distance: float | None) -> str | None:
+    """Refuse a preference between two answers that are a few edits apart (Levenshtein); equal ones too."""
+    if min_distance is None or not row.rejected:
+        return None
+    from rapidfuzz.distance import Levenshtein  # few data sets hold pairs
+
+    answers = row.messages[-1].content, row.rejected
+    if Levenshtein.normalized_distance(*answers, score_cutoff=min_distance) < min_distance:
+        return f"chosen and rejected differ in less than {min_distance} of their characters"
+    return None
+
+
+def refused(row: Row) -> str | None:
+    """Refuse a preference over an answer that only refuses to answer."""
+    return "rejected answer refuses" if row.rejected and refusals.refuses(row.rejected) else None
 
 
 def _one(text: str) -> tuple[str, str]:

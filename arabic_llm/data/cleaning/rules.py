@@ -132,7 +132,7 @@ def _digest(row: Row, matched: Sequence[str]) -> bytes:
     roles = [f"{m.role}{'' if m.supervised else ' read'}" for m in row.messages] or [""]
     turns = (text or plain for text, plain in zip(matched, row.turns(), strict=True))
     parts = [f"{role}\0{text}" for role, text in zip(roles, turns, strict=True)]
-    parts += [f"{key}\0{value}" for key in ("rejected", "label") if (value := getattr(row, key))]
+    parts += [f"{key}\0{value}" for key in ("rejected", "label", "rating") if (value := getattr(row, key))]
     words = hashlib.sha256("\0\0".join(parts).encode()).digest()[:_DIGEST_BYTES]
     answers = [] if row.label else _learned(row)  # of a labelled text, the label is what is learned
     meant = "\0".join(map(normalize.signs, answers)).strip("\0")

@@ -177,7 +177,9 @@ def content_hash(rows: Iterable[Row]) -> str:
     for row in rows:
         parts = [*(f"{m.role}\0{m.content}" for m in row.messages), row.text]
         parts += [f"read\0{number}" for number, m in enumerate(row.messages) if not m.supervised]
-        parts += [f"{key}\0{said}" for key in ("rejected", "label") if (said := getattr(row, key))]
+        parts += [
+            f"{key}\0{said}" for key in ("rejected", "label", "rating") if (said := getattr(row, key))
+        ]
         for part in parts:
             digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:16]

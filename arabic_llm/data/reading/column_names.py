@@ -23,6 +23,10 @@ ALIASES = {
     "context": ("input", "context", "السياق", "المدخل", "المدخلات"),
     "history": ("history",),
     "system": ("system", "system_prompt", "النظام"),
+    "rating": (
+        *("desirable", "is_desirable", "thumb", "thumbs", "thumbs_up", "thumb_up", "kto_tag", "kto_label"),
+        *("liked", "feedback", "label", "الحكم", "الإعجاب", "إعجاب", "مقبول", "مفيد"),
+    ),  # where its values are ratings
     "label": ("label", "التصنيف", "الفئة", "الصنف", "التسمية"),
 }
 

@@ -11,14 +11,29 @@ from typing import Any
 from arabic_llm.config.data import ColumnsConfig
 from arabic_llm.data.reading.column_names import KEYS, spelling
 from arabic_llm.data.reading.records import Record, listed, shown
+from arabic_llm.data.reading.thumbs import rating_of
 from arabic_llm.data.reading.turns import UnusableError, as_list, role_of
 from arabic_llm.errors import DataError
 
 NUM_RECORDS = 50  # looked at; what stands further down is checked row by row
-KINDS = "Alpaca, ShareGPT, messages, prompt and completion, preference pairs, raw text, labelled text"
+KINDS = (
+    "Alpaca, ShareGPT, messages, prompt and completion, preference pairs, rated answers, raw text, labelled"
+    " text"
+)
 
 _CHOOSING = ("messages", "prompt", "response", "rejected", "text")  # they tell one format from another
-_READ = ("system", "messages", "prompt", "context", "history", "response", "rejected", "text", "label")
+_READ = (
+    "system",
+    "messages",
+    "prompt",
+    "context",
+    "history",
+    "response",
+    "rejected",
+    "text",
+    "label",
+    "rating",
+)
 _VIEW = 200  # characters of a row that an error shows
 _PAIR = 2  # answers: the chosen one and the rejected one
 
@@ -63,7 +78,7 @@ def recognise(path: Path, records: Sequence[Record], given: ColumnsConfig) -> Fo
             raise DataError(_ambiguous(record, ways))
         if ways[0] != found:
             raise DataError(_mixed(first, found, record, ways[0]))
-    return _with_optional(Format(_name(first.values, found), found), there)
+    return _with_optional(Format(_name(first.values, found), found), records)
 
 
 def _columns(records: Iterable[Record]) -> list[str]:
@@ -186,9 +201,9 @@ def _whole_conversations(filled: dict[str, Any], pair: _Answer) -> bool:
     return all(isinstance(v, list) and len(v) > 1 and isinstance(v[0], dict) for v in values)
 
 
-def _with_optional(found: Format, there: Sequence[str]) -> Format:
+def _with_optional(found: Format, records: Sequence[Record]) -> Format:
     """Return the format with the columns that may stand beside those that make it."""
-    columns = found.columns
+    columns, there = found.columns, _columns(records)
     if columns.text:
         keys: tuple[str, ...] = ("label",)
     else:
@@ -196,7 +211,24 @@ def _with_optional(found: Format, there: Sequence[str]) -> Format:
     unset = [key for key in keys if getattr(columns, key) is None]
     named: dict[str, Any] = {key: names[0] for key in unset if (names := _named(key, there))}
     columns = replace(columns, **named)
+    if not columns.text and not columns.rejected and columns.rating is None:
+        columns = replace(columns, rating=_ratings(there, records, columns.label))
+    if columns.rating:
+        return Format("rated answers", columns)
     return Format("labelled text" if columns.text and columns.label else found.name, columns)
+
+
+def _ratings(there: Sequence[str], records: Sequence[Record], label: str | None) -> str | None:
+    """Return the column of ratings: one that is called so, and most of whose values are up or down."""
+    named = sorted(
+        (column for column in _named("rating", there) if column != label),
+        key=lambda column: column in _named("label", [column]),
+    )
+    for column in named:
+        values = [record.values[column] for record in records if record.values.get(column) is not None]
+        if sum(rating_of(value) is not None for value in values) > len(values) / 2:
+            return column
+    return None
 
 
 def _name(values: dict[str, Any], columns: ColumnsConfig) -> str:

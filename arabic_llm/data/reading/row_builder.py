@@ -9,6 +9,7 @@ from typing import Any
 from arabic_llm.config.data import ColumnsConfig
 from arabic_llm.data.reading import turns
 from arabic_llm.data.reading.records import Broken, Record, as_text, shown
+from arabic_llm.data.reading.thumbs import rating_of
 from arabic_llm.data.reading.turns import UnusableError
 from arabic_llm.data.rows import Message, Row
 
@@ -31,9 +32,12 @@ def as_row(record: Record, columns: ColumnsConfig) -> Row | Broken:
             text = _text(values.get(columns.text), columns.text)
             return _bounded(Row(record.place, text=text, subject=subject, label=label))
         messages, rejected = _conversation(values, columns)
+        rating = _rating(values, columns.rating)
     except UnusableError as error:
         return Broken(record.place, str(error))
-    return _bounded(Row(record.place, tuple(messages), subject=subject, rejected=rejected, label=label))
+    return _bounded(
+        Row(record.place, tuple(messages), subject=subject, rejected=rejected, label=label, rating=rating)
+    )
 
 
 def _bounded(row: Row) -> Row | Broken:
@@ -122,6 +126,18 @@ def _best_and_worst(value: Any, column: str) -> tuple[str, str]:
     if not isinstance(value, list) or len(value) < _PAIR:
         raise UnusableError(f"'{column}' is no list of answers, the best first")
     return _text(value[0], column), _text(value[-1], column)
+
+
+def _rating(values: dict[str, Any], column: str | None) -> str:
+    """Return what somebody thought of the answer, or nothing."""
+    if column is None or _is_nothing(value := values.get(column)):
+        return ""
+    if (found := rating_of(value)) is None:
+        raise UnusableError(
+            f"'{column}' is no rating: {shown(repr(value))} is neither up nor down (true or false, 1 or 0);"
+            " a class is named by data.columns.label"
+        )
+    return found
 
 
 def _history(value: Any, column: str | None) -> list[Message]:

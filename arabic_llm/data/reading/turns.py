@@ -6,6 +6,7 @@ from collections.abc import Collection
 from json import JSONDecodeError
 from typing import Any
 
+from arabic_llm.data.reading.column_names import spelling
 from arabic_llm.data.reading.json_values import parse
 from arabic_llm.data.reading.records import listed, shown
 from arabic_llm.data.rows import Message
@@ -14,6 +15,42 @@ _ROLES = {
     **dict.fromkeys(("human", "prompter"), "user"),
     **dict.fromkeys(("gpt", "model", "chatgpt", "bot", "chatbot", "ai"), "assistant"),
     "developer": "system",  # what OpenAI calls it since 2024
+    # Sets that a machine translated have these too (2A2I/argilla-dpo-mix-7k-arabic).
+    **{
+        spelling(name): role
+        for role, names in {
+            "user": (
+                *("مستخدم", "المستخدم", "مستعمل", "المستعمل", "إنسان", "الإنسان", "بشر", "البشر", "سائل"),
+                *(
+                    "السائل",
+                    "用户",
+                    "用戶",
+                    "人类",
+                    "utilisateur",
+                    "usuario",
+                    "nutzer",
+                    "пользователь",
+                    "kullanıcı",
+                ),
+            ),
+            "assistant": (
+                *("مساعد", "المساعد", "مساعدة", "المساعدة", "النموذج", "نموذج", "الروبوت", "روبوت", "助手"),
+                *("助理", "机器人", "asistente", "assistent", "ассистент", "asistan"),
+            ),
+            "system": (
+                "نظام",
+                "النظام",
+                "منظومة",
+                "系统",
+                "系統",
+                "système",
+                "sistema",
+                "система",
+                "sistem",
+            ),
+        }.items()
+        for name in names
+    },
 }
 _SPEAKER, _SAID = ("role", "from"), ("content", "value")
 # Whether an answer is learned: OpenAI's key, Axolotl's, ms-swift's.
@@ -46,7 +83,7 @@ def as_list(value: Any) -> list[Any] | None:
 def role_of(turn: dict[str, Any]) -> str:
     """Return who speaks, in our words: system, user or assistant; another's name as it stands."""
     name = str(_first(turn, _SPEAKER) or "").strip()
-    return _ROLES.get(name.casefold(), name.casefold())
+    return _ROLES.get(spelling(name), name.casefold())
 
 
 def read(value: Any, column: str, unread: Collection[str] = ()) -> list[Message]:

@@ -15,14 +15,14 @@ from transformers import PreTrainedTokenizerBase
 
 from arabic_llm.config.data import Overflow
 from arabic_llm.config.model import OWN_TEMPLATE, ModelConfig, ModelKind
-from arabic_llm.data.rows import Message, Row
+from arabic_llm.data.rows import DOWN, Message, Row
 from arabic_llm.data.tokens import template_checks, unmarked
 from arabic_llm.data.tokens.rendering import RefusedChatError, rendered
 from arabic_llm.data.tokens.template_checks import Frame, Rendered
 from arabic_llm.errors import ConfigError
 
 IGNORED = -100  # the label that torch's cross-entropy leaves out of the loss
-NO_PAIR = "no rejected answer"  # why a row is no pair
+RATED_DOWN = "its answer is rated down"  # why nothing is to be said as it says
 TEMPLATES = Path(__file__).parent / "templates"
 log = logging.getLogger(__name__)
 _LARGEST_TEMPLATE = 2**20  # bytes: the longest that models bring have some ten thousand
@@ -54,12 +54,13 @@ class TokenRow:
     id: str
     input_ids: list[int]
     labels: list[int]
-    kind: str  # chat; text; part: a piece of a text whose end stands in another one; labelled; pair
+    kind: str  # chat; text; part: a piece of a text whose end stands in another one; labelled; pair; rated
     was_cut: bool = False
     source: str = ""  # the data set its row came from; none: there is only one
     was_changed: bool = False  # the template says an answer otherwise than the row: trimmed
     rejected_ids: list[int] = field(default_factory=list)  # of a pair: the same prompt, the worse answer
     rejected_labels: list[int] = field(default_factory=list)
+    is_desirable: bool = True  # of a rated one: the answer is to become likelier
 
     def sides(self) -> tuple[tuple[list[int], list[int]], ...]:
         """Return ids and labels of what the model is fed: of a pair the better side, then the worse."""
@@ -68,7 +69,8 @@ class TokenRow:
 
     def as_bytes(self) -> bytes:
         """Return every id and label, in order, for a hash."""
-        return json.dumps([part for side in self.sides() for part in side]).encode()
+        parts = [part for side in self.sides() for part in side]
+        return json.dumps([*parts, self.is_desirable] if self.kind == "rated" else parts).encode()
 
 
 def prepare(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> Codec:
@@ -178,45 +180,16 @@ def encode(codec: Codec, row: Row, max_length: int, overflow: Overflow) -> list[
     A conversation gives one sequence, or one for each answer where the template writes earlier ones
     otherwise than it asks for them. A text gives as many as it fills: none of it is lost.
     """
-    if control := _control_token(codec, row):
+    if control := control_token(codec, row):
         return f"control token {control} in the text"
+    if row.rating == DOWN:
+        return RATED_DOWN
     if not row.messages:
         return _encode_text(codec, row, max_length)
-    whole = _encode_chat(codec, row)
+    whole = encode_chat(codec, row)
     if isinstance(whole, str):
         return _encode_apart(codec, row, max_length, overflow) or whole
     return _within(codec, row, whole, max_length, overflow)
-
-
-def encode_pair(codec: Codec, row: Row, max_length: int) -> list[TokenRow] | str:
-    """Return the last turn's better and worse answer as one pair of sequences, or why there is none.
-
-    Both have the prompt's tokens in common, and of neither is anything cut: one shorter than the other by
-    a cut would be likelier for it. Earlier answers are context.
-    """
-    if not row.rejected or not row.messages[-1].supervised:
-        return "its better answer is not to be learned" if row.rejected else NO_PAIR
-    better, worse = (
-        _encode_side(codec, row, answer) for answer in (row.messages[-1].content, row.rejected)
-    )
-    if isinstance(better, str) or isinstance(worse, str):
-        return better if isinstance(better, str) else str(worse)
-    length = _prompt_length(better)
-    if length != _prompt_length(worse) or better.input_ids[:length] != worse.input_ids[:length]:
-        return "its prompt has other tokens before the other answer"
-    if better.input_ids == worse.input_ids:
-        return "chosen and rejected are the same tokens"
-    if max(len(better.input_ids), len(worse.input_ids)) > max_length:
-        return f"a side longer than task.max_length={max_length}"
-    return [
-        replace(
-            better,
-            kind="pair",
-            was_changed=better.was_changed or worse.was_changed,
-            rejected_ids=worse.input_ids,
-            rejected_labels=worse.labels,
-        )
-    ]
 
 
 def encode_labelled(
@@ -260,9 +233,14 @@ def spans(token_row: TokenRow) -> Iterator[tuple[bool, list[int]]]:
                 start = end
 
 
+def prompt_length(row: TokenRow) -> int:
+    """Return how many tokens stand before the first one that is learned."""
+    return next((n for n, label in enumerate(row.labels) if label != IGNORED), len(row.labels))
+
+
 def stops(codec: Codec, token_row: TokenRow) -> bool:
     """Return whether the row has supervised runs and each of them teaches the model to stop."""
-    last = codec.stop_id if token_row.kind in ("chat", "pair") else codec.end_of_text_id
+    last = codec.stop_id if token_row.kind in ("chat", "pair", "rated") else codec.end_of_text_id
     runs = [ids for supervised, ids in spans(token_row) if supervised]
     return bool(runs) and (token_row.kind == "part" or all(ids[-1] == last for ids in runs))
 
@@ -301,7 +279,7 @@ def written(
     return rendered(template, name, chat, tokens, add_generation_prompt=add_generation_prompt)
 
 
-def _encode_chat(codec: Codec, row: Row) -> TokenRow | str:
+def encode_chat(codec: Codec, row: Row) -> TokenRow | str:
     """Return the whole conversation as one sequence, or why it cannot be one."""
     render, frame = _rendering(codec), _frame(codec)
     try:
@@ -336,7 +314,7 @@ def _encode_apart(codec: Codec, row: Row, max_length: int, overflow: Overflow) -
     found = []
     for messages in template_checks.answers_apart(row.messages):
         part = replace(row, messages=messages)
-        whole = _encode_chat(codec, part)
+        whole = encode_chat(codec, part)
         fitting = "" if isinstance(whole, str) else _within(codec, part, whole, max_length, overflow)
         if isinstance(fitting, str):
             return fitting
@@ -353,20 +331,6 @@ def _within(
     if overflow is Overflow.drop:
         return f"longer than task.max_length={max_length}"
     return _cut(codec, row, max_length)
-
-
-def _encode_side(codec: Codec, row: Row, answer: str) -> TokenRow | str:
-    """Return the conversation with this last answer, which alone is learned."""
-    turns = [replace(turn, supervised=False) if turn.role == "assistant" else turn for turn in row.messages]
-    row = replace(row, messages=(*turns[:-1], Message("assistant", answer)))
-    if control := _control_token(codec, row):
-        return f"control token {control} in the text"
-    return _encode_chat(codec, row)
-
-
-def _prompt_length(row: TokenRow) -> int:
-    """Return how many tokens stand before the first one that is learned."""
-    return next((n for n, label in enumerate(row.labels) if label != IGNORED), len(row.labels))
 
 
 def _encode_text(codec: Codec, row: Row, max_length: int) -> list[TokenRow]:
@@ -400,7 +364,7 @@ def _cut(codec: Codec, row: Row, max_length: int) -> list[TokenRow] | str:
     turns = [m for m in row.messages if m.role != "system"]
 
     def fitting(turns: Sequence[Message]) -> TokenRow | None:
-        shorter = _encode_chat(codec, replace(row, messages=(*system, *turns)))
+        shorter = encode_chat(codec, replace(row, messages=(*system, *turns)))
         if isinstance(shorter, str) or len(shorter.input_ids) > max_length:
             return None
         if all(label == IGNORED for label in shorter.labels):
@@ -422,7 +386,7 @@ def _cut(codec: Codec, row: Row, max_length: int) -> list[TokenRow] | str:
     return [best] if best else f"answer alone fills task.max_length={max_length}"
 
 
-def _control_token(codec: Codec, row: Row) -> str | None:
+def control_token(codec: Codec, row: Row) -> str | None:
     """Return a token of the chat protocol that stands in the text as if it were a word."""
     words = row.words()
     return next((token for token in codec.control_tokens if token in words), None)

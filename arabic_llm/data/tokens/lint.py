@@ -73,7 +73,8 @@ def lint(codec: Codec, rows: Sequence[Row], encoded: TokenRows, suite_questions:
         suite_questions = "raw text is not searched for questions"
     if isinstance(suite_questions, set) and not suite_questions:
         suite_questions = "its documents have no question"
-    known, are_pairs = isinstance(suite_questions, set), encoded.rows[0].kind == "pair"
+    known = isinstance(suite_questions, set)
+    is_last_only = encoded.rows[0].kind in ("pair", "rated")
     return Lint(
         rows=len(encoded.rows),
         tokens=tokens,
@@ -84,7 +85,7 @@ def lint(codec: Codec, rows: Sequence[Row], encoded: TokenRows, suite_questions:
         without_stop=len(unstopped),
         duplicates=sum(count - 1 for count in copies.values()),
         in_suite=sum(_asks(row, suite_questions) for row in rows) if known else None,
-        tokens_a_word=(supervised - stops) / max(1, sum(_num_words(row, are_pairs) for row in rows)),
+        tokens_a_word=(supervised - stops) / max(1, sum(_num_words(row, is_last_only) for row in rows)),
         hash=data_hash(encoded.rows),
         suite_note="" if known else str(suite_questions),
         template_notes=codec.notes,
@@ -100,9 +101,9 @@ def _num_supervised(labels: list[int]) -> int:
     return len(labels) - labels.count(IGNORED)
 
 
-def _num_words(row: Row, is_pair: bool) -> int:
+def _num_words(row: Row, is_last_only: bool) -> int:
     answers = [m.content for m in row.messages if m.role == "assistant" and m.supervised]
-    answers = [row.messages[-1].content, row.rejected] if is_pair else answers
+    answers = [row.messages[-1].content, row.rejected] if is_last_only else answers
     said = answers if row.messages else [row.text]
     return sum(map(count_words, said))
 

@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import pyarrow
@@ -17,19 +16,20 @@ from tqdm import tqdm
 from arabic_llm import files
 from arabic_llm.config.data import DataConfig
 from arabic_llm.config.fingerprint import code_hash, fingerprint
+from arabic_llm.config.task import Form
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing.sources import content_hash
 from arabic_llm.data.rows import Row
-from arabic_llm.data.tokens import chat
+from arabic_llm.data.tokens import chat, preference_rows
 from arabic_llm.data.tokens.chat import Codec, TokenRow
 from arabic_llm.errors import DamagedError, DataError
 
 # What makes ids and labels of the same rows.
-_MODULES = ("chat", "rendering", "template_checks", "token_rows", "unmarked")
+_MODULES = ("chat", "preference_rows", "rendering", "template_checks", "token_rows", "unmarked")
 _CODE = tuple(f"data/tokens/{name}.py" for name in _MODULES)
 _APART = "learned answer by answer, as the chat template asks for each"
 _COLUMNS = ("id", "input_ids", "labels", "kind", "was_cut", "source", "was_changed")
-_OF_PAIRS = ("rejected_ids", "rejected_labels")
+_OF_KIND = {"pair": ("rejected_ids", "rejected_labels"), "rated": ("is_desirable",)}
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def encode(
     max_length: int,
     cache_dir: Path | None,
     *,
-    as_pairs: bool = False,
+    form: Form = Form.answers,
 ) -> TokenRows:
-    """Return the rows as sequences of at most max_length tokens, or as pairs of two of them.
+    """Return the rows as sequences of at most max_length tokens, in the form that is learned.
 
     A second run with the same rows, tokenizer, template and length reads what the first one wrote
     in cache_dir; a dry run has none.
@@ -64,17 +64,12 @@ def encode(
         "code": code_hash(_CODE),
         "max_length": max_length,
         "overflow": data.overflow,
-        "as_pairs": as_pairs,
+        "form": form,
     }
     path = cache_dir / "tokens" / f"{fingerprint(key)}.parquet" if cache_dir else None
     if path is not None and (before := files.kept(_note_of(path), lambda note: _read(path, note))):
         return before
-    way = (
-        partial(chat.encode_pair, codec)
-        if as_pairs
-        else partial(chat.encode, codec, overflow=data.overflow)
-    )
-    encoded = _encode_now(way, rows, max_length)
+    encoded = _encode_now(preference_rows.encoder(codec, form, data.overflow), rows, max_length)
     if path is not None:
         _write(path, encoded)
     return encoded
@@ -108,7 +103,7 @@ def _encode_now(
             )
         else:
             ledger.keep()
-            is_apart = bool(row.messages) and len(result) > 1
+            is_apart = bool(row.messages) and len(result) > 1 and result[0].kind == "chat"
             ledger.change(_APART, is_apart, [row.id])
             changed = any(one.was_changed for one in result)
             ledger.change("answer changed by the chat template", changed, [row.id])
@@ -137,7 +132,14 @@ def _cure(encoded: Sequence[TokenRows], data: DataConfig, max_length: int, why: 
     reason, lost = why
     if reason.startswith("the chat template"):
         return "Choose another model.chat_template, mend it or those rows, or raise"
-    if reason == chat.NO_PAIR:
+    if reason == chat.RATED_DOWN:
+        return "task=kto learns from such rows too; or raise"
+    if reason == preference_rows.NO_RATING:
+        return (
+            "Take rows that are rated or have a worse answer: data=sample_pairs has them, and"
+            " data.columns.rating names yours; or raise"
+        )
+    if reason == preference_rows.NO_PAIR:
         return (
             "Take rows with a worse answer beside the better one: data=sample_pairs has them, and"
             " data.columns.rejected names yours; or raise"
@@ -150,7 +152,7 @@ def _cure(encoded: Sequence[TokenRows], data: DataConfig, max_length: int, why: 
     enough = lengths[min(spared, len(lengths) - 1)]
     some = f"{enough}, which holds enough of them, or {lengths[0]}, which holds all"
     holds = some if enough < lengths[0] else f"{enough}, which holds all"
-    cut = "" if reason.startswith("a side") else " set data.overflow=cut;"
+    cut = "" if reason.startswith(preference_rows.TOO_LONG) else " set data.overflow=cut;"
     return f"Raise task.max_length (now {max_length}) to {holds};{cut} or raise"
 
 
@@ -160,8 +162,7 @@ def _note_of(path: Path) -> Path:
 
 
 def _write(path: Path, encoded: TokenRows) -> None:
-    is_paired = any(row.kind == "pair" for row in encoded.rows)
-    names = (*_COLUMNS, *_OF_PAIRS) if is_paired else _COLUMNS
+    names = (*_COLUMNS, *_OF_KIND.get(encoded.rows[0].kind if encoded.rows else "", ()))
     columns = {name: [getattr(row, name) for row in encoded.rows] for name in names}
     with files.writing(path) as file:
         parquet.write_table(pyarrow.table(columns), file)
