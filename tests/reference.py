@@ -23,8 +23,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from arabic_llm.config import compose as ours
-from arabic_llm.config import paths
-from arabic_llm.config import task as task_types
+from arabic_llm.config import paths, schemas
 from arabic_llm.config.data import SourceConfig
 from arabic_llm.config.run import RunConfig
 
@@ -132,7 +131,8 @@ def _task_names() -> list[str]:
 
 
 def _type_of_task(name: str) -> Any:
-    return getattr(task_types, "".join(map(str.capitalize, name.split("_"))) + "Config", None)
+    found = "".join(map(str.capitalize, name.split("_"))) + "Config"
+    return next((node for node in schemas.TASKS if node.__name__ == found), None)
 
 
 def _of_task(name: str) -> dict[str, Setting]:

@@ -8,8 +8,7 @@ from conftest import compose_config
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
-from arabic_llm.config import compose, paths, reads
-from arabic_llm.config import task as tasks
+from arabic_llm.config import compose, paths, reads, schemas
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError
 
@@ -26,7 +25,8 @@ def needed(file):
         return (f"model.path={paths.PACKAGE / 'models' / 'tiny'}",)
     if "kind: masked" in file.read_text(encoding="utf-8"):
         return ("task=evaluate",)
-    given = {"compare": COMPARED, "local": ("data.path=x.jsonl",), "export": ("task.run=a",)}
+    given = {"compare": COMPARED, "local": ("data.path=x.jsonl",)}
+    given |= dict.fromkeys(("export", "serve"), ("task.run=a",))
     return given.get(file.stem, ())
 
 
@@ -151,13 +151,8 @@ def settings_types(of):
                 yield from settings_types(inner)
 
 
-TASKS = [
-    node for node in vars(tasks).values() if isinstance(node, type) and issubclass(node, tasks.TaskConfig)
-]
-
-
 @pytest.mark.parametrize(
-    "owner", sorted({*settings_types(RunConfig), *TASKS}, key=lambda owner: owner.__name__)
+    "owner", sorted({*settings_types(RunConfig), *schemas.TASKS}, key=lambda owner: owner.__name__)
 )
 def test_every_setting_says_when_it_is_read(owner):
     hints = get_type_hints(owner)
@@ -189,7 +184,7 @@ COMPARE = ("task=compare", *COMPARED)
         (("task=pretrain", "model.learning_rate=1e-5"), r"beside task\.learning_rate=0\.002"),
         (
             ("task=prepare", "model.chat_template=chatml"),
-            "with task=prepare; task=classify, task=dpo, task=evaluate,",
+            "with task=prepare; task=chat, task=classify, task=dpo, task=evaluate,",
         ),
         (("adapter=full", "adapter.use_dora=true"), "with adapter=full"),
         (("adapter=full", "adapter.target_modules=[q_proj]"), "with adapter=full"),
@@ -287,7 +282,7 @@ COMPARE = ("task=compare", *COMPARED)
         ((*COMPARE, "hw.precision=float32"), "with task=compare"),
         (("task=report", "model.max_length=9"), "with task=report"),
         (("task=evaluate", "data=cidar"), "with task=evaluate; task=classify,"),
-        (("task=prepare", "adapter=qlora"), "with task=prepare; task=classify"),
+        (("task=prepare", "adapter=qlora"), "with task=prepare; task=chat, task=classify"),
         (("task=classify", "suite=english"), "with task=classify"),
         ((*COMPARE, "model=qwen2_7b"), "with task=compare"),
     ],

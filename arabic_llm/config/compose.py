@@ -18,15 +18,13 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from arabic_llm.config import naming, paths, suite
-from arabic_llm.config import task as tasks
+from arabic_llm.config import naming, paths, schemas, suite
 from arabic_llm.config.complaints import did_you_mean
 from arabic_llm.config.fingerprint import plain
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.naming import without_how
 from arabic_llm.config.reads import refuse_unread
 from arabic_llm.config.run import RunConfig
-from arabic_llm.config.task import TaskConfig
 from arabic_llm.errors import ConfigError
 
 _MOST = 1e37  # AdamW's first step multiplies the learning rate by 10, and float32 ends at 3.4e38
@@ -51,10 +49,9 @@ def register() -> None:
     """Tell Hydra the schema of conf/, of each task, where the recipes are, and how runs are named."""
     store = ConfigStore.instance()
     store.store(name="schema", node=RunConfig)
-    for name, node in vars(tasks).items():
-        if isinstance(node, type) and issubclass(node, TaskConfig):
-            schema = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removesuffix("Config")).lower()
-            store.store(group="task", name=f"{schema}_schema", node=node)
+    for node in schemas.TASKS:
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", node.__name__.removesuffix("Config")).lower()
+        store.store(group="task", name=f"{name}_schema", node=node)
     Plugins.instance().register(ExperimentRecipes)
     OmegaConf.register_new_resolver("run_name", naming.run_name, replace=True)
     OmegaConf.register_new_resolver("job_name", naming.job_name, replace=True)

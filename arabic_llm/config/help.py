@@ -17,9 +17,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from arabic_llm.config import paths
-from arabic_llm.config import task as tasks
+from arabic_llm.config import paths, schemas
 from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import TaskConfig
 from arabic_llm.errors import ConfigError
 
 _WIDTH = 110
@@ -134,12 +134,11 @@ def _purpose(file: Path) -> str:
 def _task(option: str) -> type:
     """Return the schema of a task's settings; of all of them where none is named."""
     if not option:
-        return tasks.TaskConfig
+        return TaskConfig
     written = (paths.CONF / "task" / f"{option}.yaml").read_text(encoding="utf-8")
-    schemas = re.findall(r"^ *- (\w+)_schema\b", written, re.MULTILINE)
-    name = schemas[0].replace("_", "") + "config"
-    found: type = next(node for key, node in vars(tasks).items() if key.lower() == name)
-    return found
+    found = re.findall(r"^ *- (\w+)_schema\b", written, re.MULTILINE)
+    name = found[0].replace("_", "") + "config"
+    return next(node for node in schemas.TASKS if node.__name__.lower() == name)
 
 
 def _settings(schema: type, prefix: str) -> Iterator[tuple[str, str, str]]:
