@@ -58,7 +58,7 @@ class _Question:
 
 
 class Server(ThreadingHTTPServer):
-    """Listens in threads of its own; the main one answers, where Ctrl-C and the templates' limits are heard."""
+    """Listens in threads; the main one answers, where Ctrl-C and the limits of templates are heard."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -88,9 +88,8 @@ class Server(ThreadingHTTPServer):
         }
         thread = Thread(target=self.serve_forever, daemon=True)
         thread.start()
-        log.info(
-            "page: http://%s:%s (Ctrl-C closes it); thumbs are kept in %s", HOST, self.server_port, folder
-        )
+        where = f"http://{HOST}:{self.server_port}"
+        log.info("page: %s (Ctrl-C closes it); thumbs are kept in %s", where, folder)
         try:
             while True:
                 _answer(chat, self.questions.get())

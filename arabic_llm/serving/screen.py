@@ -1,4 +1,4 @@
-"""Answers on the terminal as they come: Arabic from right to left where the terminal can, else plain text."""
+"""Answers on the terminal as they come: Arabic from right to left where it can, else plain text."""
 
 from __future__ import annotations
 

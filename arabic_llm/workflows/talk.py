@@ -76,7 +76,7 @@ def sampling(config: RunConfig, task: ChatConfig) -> Sampling:
 def voices(config: RunConfig, source: Source, show: Show) -> list[Voice]:
     """Return who answers, the base first. Raises UserError where the weights cannot be had."""
     place = placement.resolve(machine.settle(config.hw))
-    names = [Show.base, Show.tuned] if show is Show.both else [show]
+    names: list[Show] = [Show.base, Show.tuned] if show is Show.both else [show]
     with placement.enough_memory(f"reading {source.model.name}", _CURE):
         models = dict(_models(source, place, names))
     return [_voice(source, name, models[name]) for name in names]
