@@ -30,7 +30,7 @@ class SpeakingConfig(TaskConfig):
     model_kinds: ClassVar[tuple[ModelKind, ...]] = (ModelKind.causal,)
     base: str | None = None  # folder of the run's base model, where it is another one than it was
     max_new_tokens: int = MISSING  # of an answer, at most
-    port: int = MISSING  # of this machine, where no other one reaches it
+    port: int | None = MISSING  # of this machine alone; null: a free one
 
     def __post_init__(self) -> None:
         """Refuse answers of nothing, and ports that there are none of."""

@@ -63,14 +63,14 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int | None) -> None:
         """Listen. Raises HardwareError where another program does."""
         self.about: dict[str, Any] = {}
         self.folder = Path()
         self.questions: Queue[_Question] = Queue()
         self.answering = Lock()
         try:
-            super().__init__((HOST, port), _Handler)
+            super().__init__((HOST, port or 0), _Handler)
         except OSError as error:
             raise HardwareError(
                 f"task.port={port}: {error.strerror}; end what listens there, or give another one"
@@ -118,7 +118,7 @@ def _answer(chat: Talk, question: _Question) -> None:
 
 
 @contextmanager
-def listening(port: int) -> Iterator[Server]:
+def listening(port: int | None) -> Iterator[Server]:
     """Take a port before a model is read, and give it back."""
     server = Server(port)
     try:

@@ -28,7 +28,7 @@ def dry_run(config: RunConfig) -> None:
         run = trained_run.opened(Path(task.run), task.base)
         trained_run.base_of(run, Path(config.cache_dir))
         who = f"{run.model.name} as {run.trained} has it"
-    where = f"on http://127.0.0.1:{task.port}" if task.web else "in the terminal"
+    where = f"on a page, port {task.port or 'that is free'}" if task.web else "in the terminal"
     how = f"drawn at temperature {task.temperature:g}" if task.temperature else "the likeliest words"
     log.info("plan: talk with %s, %s, %s, at most %s tokens", who, where, how, task.max_new_tokens)
 

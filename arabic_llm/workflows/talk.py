@@ -22,6 +22,7 @@ from arabic_llm.models.bases import Base
 from arabic_llm.models.placement import Placement
 from arabic_llm.serving.voices import Sampling, Voice
 from arabic_llm.workflows import trained_run
+from arabic_llm.workflows.trained_run import TrainedRun
 
 _CURE = "take adapter=qlora, task.show=tuned, or a smaller model"
 
@@ -46,13 +47,17 @@ def source(config: RunConfig, task: ChatConfig) -> Source:
     """Return what a talk is with: a run, or a model with its adapter or without."""
     cache = Path(config.cache_dir)
     if task.run is not None:
-        run = trained_run.opened(Path(task.run), task.base)
-        base = trained_run.base_of(run, cache)
-        return Source(run.model, run.adapter, base, run.trained, trained_run.codec_of(run))
+        return of_run(trained_run.opened(Path(task.run), task.base), cache)
     base = bases.locate(config.model, cache)
     trained = None if config.adapter.path is None else Path(config.adapter.path)
     codec = chat.prepare(tokenization.load(base, trained), config.model)
     return Source(config.model, config.adapter, base, trained, codec)
+
+
+def of_run(run: TrainedRun, cache_dir: Path) -> Source:
+    """Return what a talk with a run is with. Raises CheckpointError when its base is another one now."""
+    base = trained_run.base_of(run, cache_dir)
+    return Source(run.model, run.adapter, base, run.trained, trained_run.codec_of(run))
 
 
 def shown(source: Source, task: ChatConfig) -> Show:

@@ -22,10 +22,10 @@ class Browser:
         to_it, mine = os.pipe()
         its, from_it = os.pipe()
         flags = ("--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run")
+        # The protocol is spoken on descriptors 3 and 4.
+        start = ("bash", "-c", f'exec "$@" 3<&{to_it} 4>&{from_it}', "-", CHROMIUM, *flags)
         self._process = subprocess.Popen(
-            # The protocol is spoken on descriptors 3 and 4.
-            ["bash", "-c", f'exec "$@" 3<&{to_it} 4>&{from_it}', "-", CHROMIUM, *flags]
-            + [f"--user-data-dir={folder}", "--disable-dev-shm-usage", "about:blank"],
+            [*start, f"--user-data-dir={folder}", "--disable-dev-shm-usage", "about:blank"],
             pass_fds=(to_it, from_it),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
