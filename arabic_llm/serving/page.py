@@ -67,7 +67,7 @@ class Server(ThreadingHTTPServer):
         """Listen. Raises HardwareError where another program does."""
         self.about: dict[str, Any] = {}
         self.folder = Path()
-        self.questions: Queue[_Question] = Queue()
+        self.questions: Queue[_Question | None] = Queue()  # None: the last one
         self.answering = Lock()
         try:
             super().__init__((HOST, port or 0), _Handler)
@@ -91,8 +91,8 @@ class Server(ThreadingHTTPServer):
         where = f"http://{HOST}:{self.server_port}"
         log.info("page: %s (Ctrl-C closes it); thumbs are kept in %s", where, folder)
         try:
-            while True:
-                _answer(chat, self.questions.get())
+            for question in iter(self.questions.get, None):
+                _answer(chat, question)
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(*(error.args or ("the page is closed",))) from None
         finally:

@@ -1,4 +1,4 @@
-"""One question to transformers serve, started for it: does it read and answer as we do?"""
+"""Starts transformers serve for one question: whether it reads and answers as we do."""
 
 from __future__ import annotations
 
