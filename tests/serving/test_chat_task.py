@@ -137,7 +137,7 @@ def test_what_cannot_be_answered_is_one_line_with_its_place(chat, typed, said):
         (("adapter.path=x",), "adapter.path=x has no meaning beside task.run="),
         (("data=cidar",), "data=cidar has no meaning with task=chat"),
         (("task.show=none",), "task.show"),
-        (("task.base=/nowhere",), "/nowhere"),
+        (("task.base=/nowhere",), "model=tiny: /nowhere has no config.json"),
         (("task.max_new_tokens=2048", "task.prompt=a"), "the question has"),
     ],
 )
