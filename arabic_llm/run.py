@@ -33,7 +33,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from arabic_llm import disk, processes, rundir, sweep, tasks, terminal
@@ -62,6 +62,8 @@ def _hydra_main(cfg: DictConfig) -> float | None:
         if job.mode == RunMode.MULTIRUN:
             _refuse_several("a sweep")
             return sweep.run_in_child(job, is_dry=bool(cfg.dry_run))
+        if getattr(OmegaConf.get_type(cfg.task), "answers", False) and not cfg.dry_run:
+            terminal.aside()
         return _run(_config(cfg))  # dataclasses from here on
     except Exception as error:  # noqa: BLE001 (raised again by main)
         _failures.append(error)

@@ -53,6 +53,13 @@ def ours() -> Iterator[None]:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def aside() -> None:
+    """Say our lines on stderr from here on: what a task answers stands alone on stdout."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Lines):
+            handler.setStream(sys.stderr)
+
+
 @contextmanager
 def copied_to(path: Path) -> Iterator[None]:
     """Copy every line that the user sees to a file, and what libraries remark: only there."""

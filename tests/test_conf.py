@@ -25,7 +25,8 @@ def needed(file):
         return (f"model.path={paths.PACKAGE / 'models' / 'tiny'}",)
     if "kind: masked" in file.read_text(encoding="utf-8"):
         return ("task=evaluate",)
-    given = {"compare": COMPARED, "local": ("data.path=x.jsonl",), "export": ("task.run=a",)}
+    given = {"compare": COMPARED, "local": ("data.path=x.jsonl",)}
+    given |= dict.fromkeys(("export", "serve"), ("task.run=a",))
     return given.get(file.stem, ())
 
 
@@ -183,7 +184,7 @@ COMPARE = ("task=compare", *COMPARED)
         (("task=pretrain", "model.learning_rate=1e-5"), r"beside task\.learning_rate=0\.002"),
         (
             ("task=prepare", "model.chat_template=chatml"),
-            "with task=prepare; task=classify, task=dpo, task=evaluate,",
+            "with task=prepare; task=chat, task=classify, task=dpo, task=evaluate,",
         ),
         (("adapter=full", "adapter.use_dora=true"), "with adapter=full"),
         (("adapter=full", "adapter.target_modules=[q_proj]"), "with adapter=full"),
@@ -281,7 +282,7 @@ COMPARE = ("task=compare", *COMPARED)
         ((*COMPARE, "hw.precision=float32"), "with task=compare"),
         (("task=report", "model.max_length=9"), "with task=report"),
         (("task=evaluate", "data=cidar"), "with task=evaluate; task=classify,"),
-        (("task=prepare", "adapter=qlora"), "with task=prepare; task=classify"),
+        (("task=prepare", "adapter=qlora"), "with task=prepare; task=chat, task=classify"),
         (("task=classify", "suite=english"), "with task=classify"),
         ((*COMPARE, "model=qwen2_7b"), "with task=compare"),
     ],

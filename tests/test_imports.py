@@ -39,14 +39,15 @@ ALLOWED = {
     "profiling": {"training", "evaluation", "models", "memory", "machine"},
     "reports": {"analysis", "data"},
     "export": {"models", "data"},
+    "serving": {"models", "data", "evaluation", "export"},
     "workflows": {
         *("data", "models", "memory", "training", "analysis", "evaluation", "profiling", "reports"),
-        "export",
+        *("export", "serving"),
         *("tracking", "machine", "text", "hub", "downloads"),
     },
     "tasks": {
         *("workflows", "data", "models", "memory", "training", "analysis", "evaluation", "profiling"),
-        *("reports", "tracking", "hub", "downloads", "machine", "text"),
+        *("reports", "tracking", "hub", "downloads", "machine", "text", "serving"),
     },
 }
 COMMON = {"errors", "files", "disk", "config", "processes", "limits"}

@@ -285,7 +285,8 @@ def test_help_on_a_group_says_what_options_are_for_and_what_its_settings_mean(tm
 def test_help_on_a_task_lists_the_settings_that_it_has(file):
     from arabic_llm.config import help
 
-    needed = {"compare": ("task.base=a", "task.tuned=b"), "export": ("task.run=a",)}.get(file.stem, ())
+    of_run = dict.fromkeys(("export", "serve"), ("task.run=a",))
+    needed = {"compare": ("task.base=a", "task.tuned=b"), **of_run}.get(file.stem, ())
     settings = asdict(compose_config(f"task={file.stem}", *needed).task)
     said = {line.split()[0] for line in help.said([f"task={file.stem}"]).splitlines() if line.strip()}
     for name, value in settings.items():

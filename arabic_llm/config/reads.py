@@ -15,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from arabic_llm.config import schemas, unread
 from arabic_llm.config import task as tasks
 from arabic_llm.config.adapter import AdapterConfig
+from arabic_llm.config.chat_task import ChatConfig, ServeConfig, SpeakingConfig
 from arabic_llm.config.complaints import spelled
 from arabic_llm.config.data import CleaningConfig, ColumnsConfig, DataConfig, SourceConfig
 from arabic_llm.config.hw import ExecutorConfig, HardwareConfig
@@ -77,7 +78,7 @@ READ: dict[type, dict[str, Rule]] = {
         *_TRAINED,
     ),
     AdapterConfig: {
-        **_read("name method quantization path", Area.tuning, Area.asking),
+        **_read("name method quantization path", Area.tuning, Area.asking, Area.talking),
         **_read("dtype", Area.tuning),
         **_read(
             "rank alpha dropout target_modules use_dora use_rslora", Area.tuning, why_not=unread.low_rank
@@ -85,7 +86,8 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("extend_vocabulary", Area.tokens, why_not=unread.new_tokens),
     },
     HardwareConfig: {
-        **_read("name device usable_gib card_gib compute_capability precision num_cards", *_TRAINED),
+        **_read("name device precision", *_TRAINED, Area.talking),
+        **_read("usable_gib card_gib compute_capability num_cards", *_TRAINED),
         **_read("eval_batch_size", *_TRAINED),
         **_read("micro_batch_size tokens_per_micro_batch gradient_checkpointing", Area.training),
         **_read("fsdp", Area.training, why_not=unread.shared_out),
@@ -163,12 +165,25 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("gguf_type", why_not=unread.of_gguf),
         **_read("num_ctx", why_not=unread.of_ollama),
     },
+    SpeakingConfig: {
+        **_read("base", why_not=unread.of_run),
+        **_read("max_new_tokens"),
+        **_read("port", why_not=unread.port),
+    },
+    ChatConfig: {
+        **_read("run show system web temperature repetition_penalty"),
+        **_read("prompt", why_not=unread.on_a_page),
+        **_read("top_p top_k", why_not=unread.drawn),
+    },
+    ServeConfig: {**_read("run start exported"), **_read("prompt", why_not=unread.of_a_start)},
 }
 
 
 def refuse_unread(config: RunConfig, overrides: Iterable[str]) -> None:
     """Refuse what was typed and nothing would read. Raises ConfigError."""
     for key, value in _settings(overrides):
+        if (why := unread.beside_a_run(config, key)) is not None:
+            raise ConfigError(f"{key}={spelled(value)} has no meaning {why}")
         if (found := _rule(config, key)) is None:
             continue
         owner, rule = found

@@ -36,6 +36,7 @@ class Area(Enum):
     tuning = "tuning"  # of a model that is there
     items = "items"  # of the suite: they are looked for among the rows
     asking = "asking"  # a model, what the suite holds
+    talking = "talking"  # to a model, turn by turn
     judge = "judge"
 
 
@@ -63,6 +64,7 @@ class TaskConfig:
 
     model_kinds: ClassVar[tuple[ModelKind, ...]] = tuple(ModelKind)  # that it is for
     reads: ClassVar[frozenset[Area]] = frozenset(Area)  # beside its own settings; one to come reads all
+    answers: ClassVar[bool] = False  # on stdout, which then has nothing else
     name: str = MISSING  # module of arabic_llm.tasks that runs it
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from arabic_llm.config.adapter import AdapterConfig, Method
+from arabic_llm.config.chat_task import ChatConfig, ServeConfig, SpeakingConfig
 from arabic_llm.config.data import CleaningConfig, DataConfig, Engine, SourceConfig
 from arabic_llm.config.hw import Device, ExecutorConfig, ExecutorKind, HardwareConfig
 from arabic_llm.config.model import ModelConfig
@@ -23,6 +24,8 @@ from arabic_llm.config.task import (
     Planned,
     RobustnessConfig,
 )
+
+_OF_A_RUN = ("model", "adapter")
 
 
 def place_of_model(config: RunConfig, model: ModelConfig) -> str | None:
@@ -235,3 +238,38 @@ def of_gguf(config: RunConfig, task: ExportConfig) -> str | None:
 def of_ollama(config: RunConfig, task: ExportConfig) -> str | None:
     """Refuse what is of a Modelfile where none is written."""
     return None if ExportFormat.ollama in task.formats else "without ollama among task.formats"
+
+
+def beside_a_run(config: RunConfig, key: str) -> str | None:
+    """Refuse a model and an adapter where a run is talked to, which says them."""
+    task = config.task
+    if not isinstance(task, ChatConfig) or task.run is None or key.partition(".")[0] not in _OF_A_RUN:
+        return None
+    return f"beside task.run={task.run}, which says it; leave one of them out"
+
+
+def of_run(config: RunConfig, task: SpeakingConfig) -> str | None:
+    """Refuse another base of nothing."""
+    is_there = not isinstance(task, ChatConfig) or task.run is not None
+    return None if is_there else "without task.run: the base is model=... itself"
+
+
+def port(config: RunConfig, task: SpeakingConfig) -> str | None:
+    """Refuse a port where nothing listens."""
+    is_there = not isinstance(task, ChatConfig) or task.web
+    return None if is_there else "without task.web=true"
+
+
+def on_a_page(config: RunConfig, task: ChatConfig) -> str | None:
+    """Refuse a question where it is asked on a page."""
+    return "with task.web=true: it is typed on the page" if task.web and task.prompt is not None else None
+
+
+def drawn(config: RunConfig, task: ChatConfig) -> str | None:
+    """Refuse to choose among tokens where the likeliest is taken."""
+    return None if task.temperature else "with task.temperature=0: the likeliest token is taken"
+
+
+def of_a_start(config: RunConfig, task: ServeConfig) -> str | None:
+    """Refuse a question where nobody is asked."""
+    return None if task.start else "without task.start=true"

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from arabic_llm import files
 from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
-from arabic_llm.config.model import ModelConfig
+from arabic_llm.config.model import OWN_TEMPLATE, ModelConfig
 from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import Codec
 from arabic_llm.data.tokens.template_checks import TEMPLATE_FILE
@@ -80,7 +80,8 @@ def opened(directory: Path, base: str | None) -> TrainedRun:
     if base is not None:
         model = replace(model, path=base, builtin=False)
     template = trained / TEMPLATE_FILE
-    model = replace(model, chat_template=str(template) if template.is_file() else model.chat_template)
+    if model.chat_template != OWN_TEMPLATE and template.is_file():  # its own lies there too, unmarked
+        model = replace(model, chat_template=str(template))
     return TrainedRun(directory, manifest, model, adapter, trained)
 
 

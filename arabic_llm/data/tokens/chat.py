@@ -174,6 +174,18 @@ def render(codec: Codec, messages: Sequence[Message], *, add_generation_prompt: 
     return text
 
 
+def encode_prompt(codec: Codec, messages: Sequence[Message]) -> list[int]:
+    """Return the conversation up to where its next answer begins, in the tokens that training gives it.
+
+    Raises ConfigError for a token of the protocol in what is said, and what the template raises.
+    """
+    if control := _control_token(codec, Row("", tuple(messages))):
+        raise ConfigError(f"{control} is a token of the chat template: it would end or begin a turn")
+    text = render(codec, messages, add_generation_prompt=True)
+    ids: list[int] = codec.tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
 def encode(codec: Codec, row: Row, max_length: int, overflow: Overflow) -> list[TokenRow] | str:
     """Return the row's sequences of at most max_length tokens, or the reason why it has none.
 
