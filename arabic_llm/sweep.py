@@ -81,7 +81,7 @@ def _metric(directory: Path) -> float | None:
 
 
 def _change(grid: Grid, number: int, ended: Ended, metric: float | None, seconds: float) -> str:
-    """Return what became of a job, how far the sweep is, how long it may take; of a death its last lines."""
+    """Return what became of a job, how far the sweep is, how long it may take; of a death its last line."""
     found = "" if metric is None else f" ({metric:.4g})"
     what = ended.how or f"done in {_for_people(seconds)}{found}"
     names = grid.jobs

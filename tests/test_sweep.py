@@ -70,6 +70,12 @@ def test_jobs_fail_alone_and_the_rest_is_done_once(tmp_path):
         ("3", "done"),
     ]
     assert list(table(tmp_path)[0]) == ["job", "adapter.rank", "metric", "status"]
+    with (tmp_path / "sweep" / "sweep.csv").open() as file:
+        reported = [(row["adapter.rank"], row["state"]) for row in csv.DictReader(file)]
+    assert reported == [("2", "done"), ("3", "done"), ("0", "failed")]
+    page = (tmp_path / "sweep" / "sweep.html").read_text()
+    assert "error: adapter.rank must be at least 1, not 0" in page
+    assert again.stdout.count("report: sweep/sweep.html") == 1
     assert "Error" not in again.stderr
 
 

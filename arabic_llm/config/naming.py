@@ -80,6 +80,12 @@ def of_jobs(hydra: Any, loader: ConfigLoader) -> list[tuple[str, list[str]]]:
     return [(_name_of_job(typed, keys), list(typed)) for typed in product(*each)]
 
 
+def short(keys: Iterable[str]) -> dict[str, str]:
+    """Return key -> as many of its last parts as tell it from the others."""
+    known = list(keys)
+    return {key: _short(key, known) for key in known}
+
+
 def telling_apart(jobs: list[dict[str, str]], swept_keys: list[str]) -> list[str]:
     """Return the keys that jobs of one folder differ by: what is swept now, then what was before."""
     before = {key for job in jobs for key in job if not _is_how(key) and key not in swept_keys}
