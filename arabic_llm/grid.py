@@ -36,11 +36,17 @@ class Grid:
     typed: dict[str, list[str]] = field(default_factory=dict)  # name -> overrides
     ended: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> how, typed, lines
     seconds: dict[str, float] = field(default_factory=dict)  # name -> of all its starts
+    passed: set[str] = field(default_factory=set)  # of this command, tasks that keep no result among them
+    is_dry: bool = True  # until a job has ended that may have written
     taken: dict[str, tuple[int, list[str]]] = field(default_factory=dict)  # by which job of this command
 
     def is_done(self, name: str) -> bool:
         """Return whether a job has a result."""
         return (self.folder / name / RESULT).exists()
+
+    def has_runs(self) -> bool:
+        """Return whether a job has left a run: a task that keeps none has nothing to report."""
+        return any((self.folder / name / MANIFEST).exists() for name in self.jobs)
 
     def write(self) -> None:
         """Write down which jobs there are, and what became of them so far."""
@@ -49,8 +55,11 @@ class Grid:
 
     def end(self, name: str, ended: Ended, seconds: float, typed: list[str]) -> None:
         """Keep how a job ended, and write the table."""
+        self.is_dry = False
         self.ended.pop(name, None)
-        if ended.how is not None:
+        if ended.how is None:
+            self.passed.add(name)
+        else:
             self.ended[name] = {"how": ended.how, "typed": typed, "lines": list(ended.last_lines)}
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
         self.write()

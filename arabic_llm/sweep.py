@@ -68,8 +68,8 @@ def run_in_child(job: HydraConf, *, is_dry: bool) -> float | None:
 
 
 def folders() -> list[Path]:
-    """Return the folders of the sweep that this process has run, but for a dry run's."""
-    return [grid.folder for grid in _grids.values() if (grid.folder / grids.STATE).is_file()]
+    """Return the folders of the sweep that this process has run, where there is something to report."""
+    return [grid.folder for grid in _grids.values() if not grid.is_dry and grid.has_runs()]
 
 
 def _metric(directory: Path) -> float | None:
@@ -85,7 +85,8 @@ def _change(grid: Grid, number: int, ended: Ended, metric: float | None, seconds
     found = "" if metric is None else f" ({metric:.4g})"
     what = ended.how or f"done in {_for_people(seconds)}{found}"
     names = grid.jobs
-    done, failed = sum(map(grid.is_done, names)), sum(name in grid.ended for name in names)
+    done = sum(grid.is_done(name) or name in grid.passed for name in names)
+    failed = sum(name in grid.ended for name in names)
     parts = [f"{done} of {len(names)} done"] if names else []
     if failed:
         parts.append(f"{failed} failed")

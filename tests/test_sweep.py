@@ -159,6 +159,14 @@ def test_two_jobs_never_have_one_directory(program):
     assert "job 0 (task=plan hw=4gb dry_run=True tracking=none): " in said
 
 
+def test_a_sweep_of_a_task_that_keeps_nothing_is_counted_and_has_no_report(program, tmp_path):
+    status, said = program("-m", "task=plan", "hw=4gb,8gb")
+    assert status == 0, said
+    assert "2 of 2 done" in said
+    assert "report:" not in said
+    assert not list(tmp_path.glob("multirun/plan/hw/sweep.html"))
+
+
 def test_what_ends_a_command_names_every_job_that_failed():
     died, refused = sweep.JobDiedError("job 1 was killed by SIGKILL (b)"), sweep.JobError("job 0 (a)")
     both = sweep.of_all([refused, died])

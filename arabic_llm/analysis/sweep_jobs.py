@@ -138,8 +138,7 @@ def _job(folder: Path, state: dict[str, Any], *, is_left: bool) -> tuple[Job, di
     words = shlex.split(manifest.get("command", ""))
     typed = state.get("typed", {}).get(name) or state.get("ended", {}).get(name, {}).get("typed")
     if typed is None:
-        given = words[words.index("arabic_llm.run") + 1 :] if "arabic_llm.run" in words else []
-        typed = [word for word in given if not word.startswith("hydra.")]
+        typed = words[words.index("arabic_llm.run") + 1 :] if "arabic_llm.run" in words else []
     ended = state.get("ended", {}).get(name, {})
     found = _found(folder, manifest) if (folder / _RESULT).is_file() else None
     seconds = state.get("seconds", {}).get(name)
@@ -148,7 +147,7 @@ def _job(folder: Path, state: dict[str, Any], *, is_left: bool) -> tuple[Job, di
         folder,
         "done" if found else _unfinished(folder, str(ended.get("how", ""))),
         {},
-        tuple(typed),
+        tuple(word for word in typed if not word.startswith("hydra.")),
         found,
         is_left,
         cause="" if found else str(ended.get("how", "")),

@@ -85,7 +85,14 @@ class Noise:
 
     @cached_property
     def _seeds(self) -> Matrix:
-        return _dummies([job.levels.get(SEED) for job in self.jobs])
+        """Return a column a seed where each cell ran with all of them: what a seed moves is then no chance.
+
+        Else one column of ones, as of a single seed.
+        """
+        ran = {(self._cell(job), job.levels.get(SEED)) for job in self.jobs}
+        seeds = [job.levels.get(SEED) for job in self.jobs]
+        is_complete = len(ran) == len(self.cells) * len({*seeds})
+        return _dummies(seeds if is_complete else [None] * len(seeds))
 
     def _cell(self, job: Job) -> tuple[Value, ...]:
         return tuple(job.levels[key] for key in self.factors)
@@ -157,7 +164,7 @@ class Noise:
         return Estimate(value, max(stderr for stderr, _ in known), max(halves), max(p))
 
     def of_cell(self, cell: int) -> Vector:
-        """Return the contrast that is a cell's mean (J,), as if all cells had the same seeds."""
+        """Return the contrast that is a cell's mean (J,)."""
         row = np.zeros(self._by_cell.shape[1])
         row[cell] = 1
         row[len(self.cells) :] = self._seeds[:, 1:].mean(axis=0)

@@ -57,11 +57,10 @@ class SweepWords:
             )
         if chosen is best:
             near = sum(cell.is_within_one_error for cell in cells[1:])
-            others = (
-                f"none of the {near} that are within one standard error of it is cheaper"
-                if near
-                else "no other is within one standard error of it"
-            )
+            others = {
+                0: "no other is within one standard error of it",
+                1: "the other that is within one standard error of it is not cheaper",
+            }.get(near, f"none of the {near} that are within one standard error of it is cheaper")
             value = f"its {self.scale.name}, {self.value(best)}"
             return f"Take {self.name(best)}: {value}, is the best, and {others}."
         said = self.scale.said

@@ -122,6 +122,26 @@ def test_replicates_are_the_measure_of_chance_where_seeds_are_swept(tmp_path):
     assert last.is_worse
 
 
+def test_replicates_of_some_settings_alone_are_the_measure_for_all(tmp_path):
+    ranks = {4: (1.0, 1.02, 1.04), 8: (1.1,), 16: (1.2,)}
+    for rank, losses in ranks.items():
+        for seed, bits in enumerate(losses):
+            levels = {"adapter.rank": rank, "seed": seed}
+            sweeps.finished(tmp_path / sweeps.name(levels), levels, bits)
+    found = findings(sweep_jobs.read(tmp_path))
+    assert found.noise.has_replicates
+    assert [cell.mean.value for cell in found.cells] == pytest.approx([1.02, 1.1, 1.2])
+    assert [cell.mean.stderr for cell in found.cells] == pytest.approx([0.02 / 3**0.5, 0.02, 0.02])
+
+
+def test_a_command_that_repeats_a_job_names_no_folder_of_the_sweep(tmp_path):
+    sweeps.finished(tmp_path / "a", {"adapter.rank": 4}, 1.0)
+    typed = {"a": ["adapter.rank=4", "hydra.sweep.dir=x", "+experiment=rank"]}
+    files.write_state(tmp_path / "sweep.json", {"jobs": ["a"], "typed": typed})
+    (job,) = sweep_jobs.read(tmp_path).jobs
+    assert job.command == "python -m arabic_llm.run adapter.rank=4 +experiment=rank hydra.mode=RUN"
+
+
 def test_a_factor_is_judged_over_the_other_factors_where_there_are_no_seeds(tmp_path):
     noise = iter(np.random.default_rng(2).normal(0, 0.01, 18))
     sweep = sft(tmp_path, GRID, lambda levels: 1 + levels["adapter.dropout"] + next(noise))
