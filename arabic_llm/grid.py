@@ -13,13 +13,14 @@ from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 
 from arabic_llm import files, result
+from arabic_llm.child import Ended
 from arabic_llm.config import naming
 from arabic_llm.result import RESULT
 from arabic_llm.rundir import MANIFEST
 
 log = logging.getLogger(__name__)
 _TABLE = "results.csv"
-_STATE = "sweep.json"  # the jobs of the grid that ran here last, and how those ended that made no result
+STATE = "sweep.json"  # the jobs of the grid that ran here last, and how those ended that made no result
 _NAMED = 4  # jobs, in a line
 Row = tuple[str, dict[str, str], float | str, str]  # name, what was typed, metric, how it ended
 _DONE, _LEFT = "done", "of another grid"
@@ -31,17 +32,39 @@ class Grid:
 
     folder: Path
     jobs: list[str]
-    ended: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> how, and what was typed
+    swept: list[str] = field(default_factory=list)  # keys
+    typed: dict[str, list[str]] = field(default_factory=dict)  # name -> overrides
+    ended: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> how, typed, lines
+    seconds: dict[str, float] = field(default_factory=dict)  # name -> of all its starts
+    passed: set[str] = field(default_factory=set)  # of this command, tasks that keep no result among them
+    is_dry: bool = True  # until a job has ended that may have written
     taken: dict[str, tuple[int, list[str]]] = field(default_factory=dict)  # by which job of this command
 
-    def end(self, name: str, how: str | None, job: HydraConf) -> None:
-        """Keep how a job ended (None: with a result), and write the table."""
+    def is_done(self, name: str) -> bool:
+        """Return whether a job has a result."""
+        return (self.folder / name / RESULT).exists()
+
+    def has_runs(self) -> bool:
+        """Return whether a job has left a run: a task that keeps none has nothing to report."""
+        return any((self.folder / name / MANIFEST).exists() for name in self.jobs)
+
+    def write(self) -> None:
+        """Write down which jobs there are, and what became of them so far."""
+        kept = {key: getattr(self, key) for key in ("jobs", "swept", "typed", "ended", "seconds")}
+        files.write_state(self.folder / STATE, kept)
+
+    def end(self, name: str, ended: Ended, seconds: float, typed: list[str]) -> None:
+        """Keep how a job ended, and write the table."""
+        self.is_dry = False
         self.ended.pop(name, None)
-        if how is not None:
-            self.ended[name] = {"how": how, "typed": list(job.overrides.task)}
-        files.write_state(self.folder / _STATE, {"jobs": self.jobs, "ended": self.ended})
+        if ended.how is None:
+            self.passed.add(name)
+        else:
+            self.ended[name] = {"how": ended.how, "typed": typed, "lines": list(ended.last_lines)}
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        self.write()
         if rows := _rows(self):
-            files.write_text(self.folder / _TABLE, _table(rows, naming.of_sweep(job)))
+            files.write_text(self.folder / _TABLE, _table(rows, self.swept))
 
 
 def begin(job: HydraConf) -> Grid:
@@ -50,11 +73,13 @@ def begin(job: HydraConf) -> Grid:
     Writes nothing yet: it may be a dry run.
     """
     folder = Path(job.sweep.dir)
-    names = naming.of_jobs(job, GlobalHydra.instance().config_loader())
-    if job.runtime.output_dir != str((folder / names[int(job.job.num)]).absolute()):
-        return Grid(folder, [])  # named otherwise, by hydra.sweep.subdir
-    names = list(dict.fromkeys(names))
-    state = files.kept(folder / _STATE, files.read_state) or {"jobs": [], "ended": {}}
+    swept = naming.of_sweep(job)
+    jobs = naming.of_jobs(job, GlobalHydra.instance().config_loader())
+    if job.runtime.output_dir != str((folder / jobs[int(job.job.num)][0]).absolute()):
+        return Grid(folder, [], swept)  # named otherwise, by hydra.sweep.subdir
+    typed = dict(jobs)
+    names = list(typed)
+    state = files.kept(folder / STATE, files.read_state) or {"jobs": [], "ended": {}}
     before = list(dict.fromkeys([*state["jobs"], *_finished(folder)]))
     done = [name for name in names if (folder / name / RESULT).exists()]
     begun = [name for name in names if name not in done and (folder / name / MANIFEST).exists()]
@@ -71,7 +96,8 @@ def begin(job: HydraConf) -> Grid:
         left = [name for name in before if name not in names]
         parts = [f"{what}: {_some(own)}" for what, own in (("added", added), ("left over", left)) if own]
         log.info("another grid ran in %s before; %s", folder, "; ".join(parts))
-    return Grid(folder, names, {name: how for name, how in state["ended"].items() if name not in done})
+    ended = {name: how for name, how in state["ended"].items() if name not in done}
+    return Grid(folder, names, swept, typed, ended, state.get("seconds", {}))
 
 
 def _finished(folder: Path) -> dict[str, tuple[dict[str, str], float]]:

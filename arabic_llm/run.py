@@ -189,8 +189,20 @@ def _help_or_run() -> None:
         if is_ours or isinstance(error, OmegaConfBaseException):
             raise
         raise ConfigError(complaints.of_a_value(error)) from error
+    for folder in sweep.folders():
+        _report_on(folder)
     if _failures:
         raise sweep.of_all(_failures)
+
+
+def _report_on(folder: Path) -> None:
+    """Write the report of a sweep that has ended; where that fails, its jobs' own failures still count."""
+    from arabic_llm.workflows import sweep_report
+
+    try:
+        sweep_report.write(folder)
+    except UserError as error:
+        log.error("no report of the sweep: %s", error)
 
 
 def _say(message: str) -> None:

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import os
-import signal
-import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from hydra.conf import HydraConf
 
+from arabic_llm import child, result
 from arabic_llm import grid as grids
-from arabic_llm import machine, result
+from arabic_llm.child import Ended
 from arabic_llm.errors import UserError
 from arabic_llm.grid import Grid
 from arabic_llm.result import RESULT
 
 log = logging.getLogger(__name__)
-_USERS_TO_FIX, _INTERRUPTED = 2, 130
-_OF_A_SIGNAL = 128  # and its number, as shells count
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h; other systems have none
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
+_MINUTE, _HOUR = 60, 3600
 
 
 class JobError(UserError):
@@ -36,36 +30,81 @@ class JobDiedError(Exception):
 
 
 _grids: dict[str, Grid] = {}  # of this process's sweep, by its folder
+_took: list[float] = []  # seconds, of the jobs that this process has run
 
 
 def run_in_child(job: HydraConf, *, is_dry: bool) -> float | None:
     """Run this job's overrides as a single run in a child process and return its metric.
 
-    The child finds out by itself that its work was done before, so the sweep's command typed again
-    with its `hydra.sweep.dir` runs what is missing. Raises JobError or JobDiedError, which run.py keeps
-    until the last job is done, and KeyboardInterrupt, which ends the sweep.
+    The child finds out by itself that its work was done before, so the sweep's command typed again runs
+    what is missing. Raises JobError or JobDiedError, which run.py keeps until the last job is done, and
+    KeyboardInterrupt, which ends the sweep.
     """
     directory, number = Path(job.runtime.output_dir), int(job.job.num)
     if (grid := _grids.get(job.sweep.dir)) is None or number == 0:
         grid = _grids[job.sweep.dir] = grids.begin(job)
+        _took.clear()
+        if not is_dry:
+            grid.write()
     _refuse_shared(grid, directory, job)
     log.info("job %s: %s", number, " ".join(job.overrides.task))
+    was_done, began = grid.is_done(directory.name), time.monotonic()
     command = [sys.executable, "-m", "arabic_llm.run", *job.overrides.task]
-    kills = machine.oom_kills()
-    status, was_told = _wait_for([*command, f'hydra.run.dir="{directory}"', "hydra.mode=RUN"])
-    how = None if status == 0 else _how(status, machine.oom_kills() - kills)
+    ended = child.run([*command, f'hydra.run.dir="{directory}"', "hydra.mode=RUN"])
+    seconds = time.monotonic() - began
+    if ended.how is None and not is_dry and not was_done:
+        _took.append(seconds)
     if not is_dry:
-        grid.end(directory.name, how, job)
-    if was_told or status == _INTERRUPTED:
-        raise KeyboardInterrupt("interrupted; the same command with its hydra.sweep.dir carries on")
-    if how is not None:
-        raised = JobError if status == _USERS_TO_FIX else JobDiedError
-        log.info("job %s %s", number, how)
-        raise raised(f"job {number} {how} ({directory})")
-    if not (directory / RESULT).exists():  # a dry run
+        grid.end(directory.name, ended, 0.0 if was_done else seconds, list(job.overrides.task))
+    if ended.was_told or ended.status == child.INTERRUPTED:
+        raise KeyboardInterrupt("interrupted; the same command carries on")
+    metric = _metric(directory) if ended.how is None else None
+    if not is_dry:
+        log.info("%s", _change(grid, number, ended, metric, seconds))
+    if ended.how is not None:
+        raised = JobError if ended.status == child.USERS_TO_FIX else JobDiedError
+        raise raised(f"job {number} {ended.how} ({directory})")
+    return metric
+
+
+def folders() -> list[Path]:
+    """Return the folders of the sweep that this process has run, where there is something to report."""
+    return [grid.folder for grid in _grids.values() if not grid.is_dry and grid.has_runs()]
+
+
+def _metric(directory: Path) -> float | None:
+    """Return what a job has found; None: it was a dry run."""
+    if not (directory / RESULT).exists():
         return None
     metric: float = result.read(directory / RESULT)["metric"]
     return metric
+
+
+def _change(grid: Grid, number: int, ended: Ended, metric: float | None, seconds: float) -> str:
+    """Return what became of a job, how far the sweep is, how long it may take; of a death its last line."""
+    found = "" if metric is None else f" ({metric:.4g})"
+    what = ended.how or f"done in {_for_people(seconds)}{found}"
+    names = grid.jobs
+    done = sum(grid.is_done(name) or name in grid.passed for name in names)
+    failed = sum(name in grid.ended for name in names)
+    parts = [f"{done} of {len(names)} done"] if names else []
+    if failed:
+        parts.append(f"{failed} failed")
+    ahead = sum(not grid.is_done(name) for name in names[number + 1 :])
+    if ahead and _took:
+        parts.append(f"about {_for_people(ahead * sum(_took) / len(_took))} left")
+    line = f"job {number} {what}" + (f"; {', '.join(parts)}" if parts else "")
+    if ended.how is None or not ended.last_lines:
+        return line
+    return "\n    ".join((f"{line}; its last lines:", *ended.last_lines))
+
+
+def _for_people(seconds: float) -> str:
+    """Return a time to the second, or to the minute."""
+    if seconds < _MINUTE:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / _MINUTE), _HOUR // _MINUTE)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _refuse_shared(grid: Grid, directory: Path, job: HydraConf) -> None:
@@ -86,56 +125,3 @@ def of_all(failures: Sequence[Exception]) -> Exception:
         return next(error for error in failures if error not in jobs)
     kind = JobError if all(isinstance(error, JobError) for error in jobs) else JobDiedError
     return kind(f"{'; '.join(map(str, jobs))}; the others went on")
-
-
-def _how(status: int, oom_kills: int) -> str:
-    """Return how a child ended that did not end well; a shell's 128 + n is signal n too."""
-    number = -status if status < 0 else status - _OF_A_SIGNAL if status > _INTERRUPTED else 0
-    if number in {known.value for known in signal.Signals}:
-        name = signal.Signals(number).name
-        if number != signal.SIGKILL:
-            return f"was killed by {name}"
-        if oom_kills:
-            return f"was killed by {name}: the kernel's OOM killer ended a process, memory had run out"
-        return f"was killed by {name}, and not by the kernel for want of memory: by hand, or by a limit"
-    return {
-        _USERS_TO_FIX: f"could not run (exit code {_USERS_TO_FIX}, its line says why)",
-        _INTERRUPTED: f"was interrupted (exit code {_INTERRUPTED})",
-    }.get(status, f"failed (exit code {status}, its lines say where)")
-
-
-def _wait_for(command: list[str]) -> tuple[int, bool]:
-    """Run a child to its end: its status, and whether a signal to us was passed on, and waited for.
-
-    In a session of its own, a terminal's Ctrl-C comes to it once: from us. It ends when we are killed.
-    """
-    parent, told = os.getpid(), []
-    child = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=lambda: _end_with(parent),  # noqa: PLW1509 (a sweep has no threads)
-    )
-
-    def pass_on(number: int, _frame: FrameType | None) -> None:
-        told.append(number)
-        child.send_signal(number)
-
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        return child.wait(), bool(told)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _end_with(parent: int) -> None:
-    """Ask the kernel to end this process when its parent has gone, in the child before it is a program.
-
-    By SIGTERM, which leaves a checkpoint.
-    """
-    if _LIBC is None:
-        return
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it went before it could be asked
-        os._exit(_INTERRUPTED)

@@ -14,8 +14,9 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # Room -> rooms it may import. Everything may import errors, files and config.
 ALLOWED = {
     "run": {"sweep", "rundir", "tasks", "workflows", "terminal"},
-    "sweep": {"rundir", "result", "grid", "machine"},
-    "grid": {"rundir", "result"},
+    "sweep": {"result", "grid", "child"},
+    "grid": {"rundir", "result", "child"},
+    "child": {"machine"},
     "rundir": {"result", "terminal"},
     "result": set(),
     "terminal": set(),
@@ -68,7 +69,7 @@ DOORS = {
 }
 LIGHT = {
     *("config", "text", "run", "sweep", "grid", "rundir", "result", "terminal", "disk", "files", "errors"),
-    *("processes", "machine", "limits", "tasks", "memory"),
+    *("child", "processes", "machine", "limits", "tasks", "memory"),
 }
 HEAVY = {
     "torch",

@@ -55,10 +55,37 @@ def test_every_job_of_a_grid_is_known_by_name_before_the_first_runs(names, monke
     (_, first), *_ = names(*typed, jobs=[("seed=1", "model=qwen2_0_5b", "hw=cpu", "task.epochs=1")])
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
         found = naming.of_jobs(OmegaConf.create({}), GlobalHydra.instance().config_loader())
-    assert found == [
+    assert [name for name, _ in found] == [
         f"hw={hw},model=qwen2_0_5b,epochs={epochs},seed=1" for hw in ("cpu", "8gb") for epochs in (1, 2)
     ]
-    assert found[0] == first
+    assert found[0] == (first, ["seed=1", "model=qwen2_0_5b", "hw=cpu", "task.epochs=1"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        (("adapter.rank=4,8", "adapter.alpha=16,32"), "sft/rank,alpha"),
+        (("adapter.rank=4,8,16", "adapter.alpha=8,32"), "sft/rank,alpha"),  # another grid, noticed there
+        (("adapter.rank=4,8", "hw=cpu", "tracking=none", "resume=false"), "sft/rank"),
+        (("hw=cpu,8gb",), "sft/hw"),
+        (("task=study", "seed=1,2", "suite.limit=3", "data.path=/a"), "study/seed,path=_a,limit=3-"),
+        (("+experiment=lora_rank",), "sft/lora_rank"),
+        (("+experiment=lora_rank", "seed=1,2", "task.max_steps=9"), "sft/lora_rank,seed,max_steps=9"),
+        (("data.path=a,b", "model.path=c"), "sft/data.path,model.path=c"),
+    ],
+)
+def test_a_sweep_lies_where_the_same_command_finds_it_again(typed, name, monkeypatch):
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    monkeypatch.setattr(sys, "argv", ["arabic_llm.run", "-m", *typed])
+    compose.register()
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+        chosen = [one for one in typed if one.startswith(("task=", "+experiment="))]
+        found = OmegaConf.select(
+            hydra_compose("config", chosen, return_hydra_config=True), "hydra.sweep.dir"
+        )
+    assert found.startswith(f"multirun/{name}") if name.endswith("-") else found == f"multirun/{name}"
 
 
 def test_keys_with_the_same_last_part_keep_what_tells_them_apart(names):

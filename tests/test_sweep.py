@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from arabic_llm import sweep
+from arabic_llm import child, sweep
 
 SHORT = ("task.max_steps=2", "task.effective_batch_size=4", "data.max_rows=40", "hw=cpu", "tracking=none")
 
@@ -38,7 +39,11 @@ def test_jobs_fail_alone_and_the_rest_is_done_once(tmp_path):
     first = swept(tmp_path, "adapter.rank=0,2")
     assert first.returncode == 2, first.stdout + first.stderr
     assert "error: adapter.rank must be at least 1, not 0" in first.stdout
-    assert "job 0 could not run" in first.stdout
+    assert (
+        "job 0 could not run (exit code 2, its line says why); 0 of 2 done, 1 failed; its last lines:\n"
+        "    error: adapter.rank must be at least 1, not 0"
+    ) in first.stdout
+    assert "of 2 done, 1 failed" in first.stdout.partition("trained 2 steps")[2]
     jobs = sorted(path.name for path in (tmp_path / "sweep").iterdir() if (path / "result.json").exists())
     assert jobs == ["rank=2,max_rows=40,effective_batch_size=4,max_steps=2"]
     assert "sweep of 2 jobs: 2 new" in first.stdout
@@ -65,6 +70,12 @@ def test_jobs_fail_alone_and_the_rest_is_done_once(tmp_path):
         ("3", "done"),
     ]
     assert list(table(tmp_path)[0]) == ["job", "adapter.rank", "metric", "status"]
+    with (tmp_path / "sweep" / "sweep.csv").open() as file:
+        reported = [(row["adapter.rank"], row["state"]) for row in csv.DictReader(file)]
+    assert reported == [("2", "done"), ("3", "done"), ("0", "failed")]
+    page = (tmp_path / "sweep" / "sweep.html").read_text()
+    assert "error: adapter.rank must be at least 1, not 0" in page
+    assert again.stdout.count("report: sweep/sweep.html") == 1
     assert "Error" not in again.stderr
 
 
@@ -112,17 +123,33 @@ def test_a_sweep_that_is_killed_leaves_no_job_running(tmp_path):
     ],
 )
 def test_a_jobs_death_has_the_name_of_its_cause(ends, said):
-    status, was_told = sweep._wait_for([sys.executable, "-c", f"import os, signal, sys; {ends}"])
-    assert sweep._how(status, 0) == said
-    assert not was_told
+    ended = child.run([sys.executable, "-c", f"import os, signal, sys; {ends}"])
+    assert ended.how == said
+    assert not ended.was_told
 
 
 def test_a_job_that_memory_ended_is_told_from_one_that_was_killed():
-    status, _ = sweep._wait_for([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
-    assert sweep._how(status, 1).startswith(
-        "was killed by SIGKILL: the kernel's OOM killer ended a process"
+    ended = child.run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+    by_kernel, by_hand = replace(ended, oom_kills=1).how, replace(ended, oom_kills=0).how
+    assert by_kernel.startswith("was killed by SIGKILL: the kernel's OOM killer ended a process")
+    assert "SIGKILL, and not by the kernel for want of memory" in by_hand
+
+
+def test_what_a_job_says_last_is_kept_without_its_bars_and_passed_on(capfd):
+    says = (
+        "import sys; print('first'); sys.stdout.flush();"
+        r"sys.stderr.write('train:  50%|## | 1/2\rtrain: 100%|####| 2/2\r   \rtold\n'); sys.stderr.flush();"
+        r"import time; time.sleep(0.5); print('\n'.join(map(str, range(20)))); sys.stdout.write('no end');"
+        "raise SystemExit(1)"
     )
-    assert "SIGKILL, and not by the kernel for want of memory" in sweep._how(status, 0)
+    ended = child.run([sys.executable, "-c", says])
+    assert ended.last_lines == (*map(str, range(13, 20)), "no end")
+    out, error = capfd.readouterr()
+    assert out.startswith("first\n0\n1\n")
+    assert out.endswith("19\nno end")
+    assert error.endswith("told\n")
+    short = child.run([sys.executable, "-c", says.partition("import time")[0]])
+    assert sorted(short.last_lines) == ["first", "told"]
 
 
 def test_two_jobs_never_have_one_directory(program):
@@ -130,6 +157,14 @@ def test_two_jobs_never_have_one_directory(program):
     assert status == 2
     assert "job 1 (task=plan hw=8gb dry_run=True tracking=none) would write into the directory of" in said
     assert "job 0 (task=plan hw=4gb dry_run=True tracking=none): " in said
+
+
+def test_a_sweep_of_a_task_that_keeps_nothing_is_counted_and_has_no_report(program, tmp_path):
+    status, said = program("-m", "task=plan", "hw=4gb,8gb")
+    assert status == 0, said
+    assert "2 of 2 done" in said
+    assert "report:" not in said
+    assert not list(tmp_path.glob("multirun/plan/hw/sweep.html"))
 
 
 def test_what_ends_a_command_names_every_job_that_failed():

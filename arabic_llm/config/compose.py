@@ -57,6 +57,7 @@ def register() -> None:
     Plugins.instance().register(ExperimentRecipes)
     OmegaConf.register_new_resolver("run_name", naming.run_name, replace=True)
     OmegaConf.register_new_resolver("job_name", naming.job_name, replace=True)
+    OmegaConf.register_new_resolver("sweep_name", naming.sweep_name, replace=True)
     OmegaConf.register_new_resolver("model_name", naming.model_name, replace=True)
     OmegaConf.register_new_resolver("learning_rate_of_width", _learning_rate, replace=True)
 

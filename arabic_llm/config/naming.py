@@ -67,8 +67,8 @@ def _params(hydra: Any) -> list[str]:
     return [f"{key}={value}" for key, value in params.items()]
 
 
-def of_jobs(hydra: Any, loader: ConfigLoader) -> list[str]:
-    """Return the directory name of every job of a sweep, in their order, as Hydra makes them."""
+def of_jobs(hydra: Any, loader: ConfigLoader) -> list[tuple[str, list[str]]]:
+    """Return (directory name, overrides) of every job of a sweep, in their order, as Hydra makes them."""
     parsed = OverridesParser.create(loader).parse_overrides([*_params(hydra), *_given()])
     each = [
         [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
@@ -77,7 +77,13 @@ def of_jobs(hydra: Any, loader: ConfigLoader) -> list[str]:
         for o in parsed
     ]
     keys = of_sweep(hydra)
-    return [_name_of_job(typed, keys) for typed in product(*each)]
+    return [(_name_of_job(typed, keys), list(typed)) for typed in product(*each)]
+
+
+def short(keys: Iterable[str]) -> dict[str, str]:
+    """Return key -> as many of its last parts as tell it from the others."""
+    known = list(keys)
+    return {key: _short(key, known) for key in known}
 
 
 def telling_apart(jobs: list[dict[str, str]], swept_keys: list[str]) -> list[str]:
@@ -104,6 +110,22 @@ def run_name(*, _root_: DictConfig) -> str:
     chosen = {key: value for key, value in without_how(own).items() if key != "hydra"}
     names = [_root_[group].get("name", "none") for group in ("model", "data", "adapter")]
     return f"{_path_name('-'.join(names))}-{fingerprint(chosen)[:8]}"
+
+
+def sweep_name(*, _root_: DictConfig) -> str:
+    """Return where a sweep lies below multirun/: its task, then what is swept and what else was typed.
+
+    Not the values: a grid that grows stays where it began. A recipe's own name stands for its keys.
+    """
+    hydra = _root_.hydra
+    fixed = {key: value for key, value in values(_given()).items() if not _is_how(key)}
+    recipe, grid = fixed.pop("experiment", None), of_sweep(hydra)
+    keys = sorted({*fixed, *grid})
+    parts = [recipe] if recipe else []
+    parts += [_short(key, keys) for key in (swept() if recipe else grid) if key != "experiment"]
+    parts += [f"{_short(key, keys)}={fixed[key]}" for key in sorted({*fixed} - {*grid, "task"})]
+    task = "tasks" if "task" in grid else str(_root_.task.name)
+    return f"{task}/{_path_name(','.join(parts) or 'job')}"
 
 
 def job_name(*, _root_: DictConfig) -> str:

@@ -1,4 +1,4 @@
-"""All evaluations of some folders in one table, published figures beside them in rows of their own."""
+"""All evaluations of some folders in one table, published figures beside them; each sweep's own report."""
 
 from __future__ import annotations
 
@@ -26,14 +26,22 @@ def inputs(config: RunConfig) -> Inputs | None:
 
 def dry_run(config: RunConfig) -> None:
     """Say what would be written. Writes nothing."""
-    log.info("plan: %s evaluations in %s/results.{md,csv,html}", len(find(config)), config.output_dir)
+    if sweeps := _sweeps(config):
+        log.info("plan: sweep.{csv,html} in each of %s", ", ".join(map(str, sweeps)))
+    if (found := find(config)) or not sweeps:
+        log.info("plan: %s evaluations in %s/results.{md,csv,html}", len(found), config.output_dir)
 
 
 def run(config: RunConfig, directory: Path) -> None:
-    """Write results.{md,csv,html}. Raises DataError when there is no evaluation."""
+    """Write results.{md,csv,html}, and of sweeps their reports. Raises DataError when there is neither."""
     from arabic_llm.reports import results
+    from arabic_llm.workflows import sweep_report
 
-    table = results.rows(find(config))
+    for folder in _sweeps(config):
+        sweep_report.write(folder)
+    if not (found := find(config)):
+        return
+    table = results.rows(found)
     files.write_text(directory / "results.md", results.as_markdown(table))
     files.write_text(directory / "results.csv", results.as_csv(table))
     files.write_text(directory / "results.html", results.as_html(table))
@@ -45,11 +53,9 @@ def find(config: RunConfig) -> list[ReportedEvaluation]:
     from arabic_llm.analysis import scores
     from arabic_llm.reports.results import ReportedEvaluation
 
-    if not isinstance(config.task, ReportConfig):
-        raise ConfigError("task=report is needed here")
     found: dict[str, Evaluation] = {}
     names: dict[str, str] = {}  # of trained weights, by their hash
-    for folder in config.task.folders:
+    for folder in _folders(config):
         for path in sorted(Path(folder).rglob("items.jsonl")):
             if not scores.holds(path.parent):
                 continue
@@ -62,13 +68,27 @@ def find(config: RunConfig) -> list[ReportedEvaluation]:
             if trained and (said := _learned_from(path.parent)):
                 names.setdefault(trained, said)
             found.setdefault(evaluation.fingerprint, evaluation)
-    if not found:
-        looked = ", ".join(config.task.folders)
+    if not found and not _sweeps(config):
+        looked = ", ".join(_folders(config))
         raise DataError(f"task.folders: no evaluation in {looked}; task=evaluate makes one")
     return [
         ReportedEvaluation(one, names.get(trained, trained) if (trained := one.model["trained"]) else "")
         for one in found.values()
     ]
+
+
+def _sweeps(config: RunConfig) -> list[Path]:
+    """Return the folders of sweeps that were asked about."""
+    from arabic_llm.workflows import sweep_report
+
+    return [found for folder in _folders(config) for found in sweep_report.folders(Path(folder))]
+
+
+def _folders(config: RunConfig) -> list[str]:
+    """Return the folders that are looked through."""
+    if not isinstance(config.task, ReportConfig):
+        raise ConfigError("task=report is needed here")
+    return config.task.folders
 
 
 def _learned_from(judged: Path) -> str:
