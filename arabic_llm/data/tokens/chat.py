@@ -179,7 +179,7 @@ def encode_prompt(codec: Codec, messages: Sequence[Message]) -> list[int]:
 
     Raises ConfigError for a token of the protocol in what is said, and what the template raises.
     """
-    if control := _control_token(codec, Row("", tuple(messages))):
+    if control := control_token(codec, Row("", tuple(messages))):
         raise ConfigError(f"{control} is a token of the chat template: it would end or begin a turn")
     text = render(codec, messages, add_generation_prompt=True)
     ids: list[int] = codec.tokenizer(text, add_special_tokens=False)["input_ids"]
