@@ -41,7 +41,7 @@ def complaint(program, *overrides):
         ("model=qwen", "no model 'qwen'; there are: acegpt_v2_8b, allam_7b, arabert"),
         (
             "task=sfft",
-            "no task 'sfft'; there are: classify, compare, download, dpo",
+            "no task 'sfft'; there are: chat, classify, compare, download, dpo",
         ),
         ("+experiment=nothing", "no experiment 'nothing'; there are: "),
         ("adapter.rank=abc", "adapter.rank: Value 'abc' of type 'str' could not be converted to Integer"),
@@ -94,6 +94,11 @@ GOOD = '{"instruction": "س", "input": "", "output": "ج"}\n'
             "my.jsonl:2: 'output' is empty; mend it, or set",
         ),
         ("", "utf-8", "no row is left: local: 0 rows in, 0 kept"),
+        (
+            '{"text": "نص", "label": "س"}\n',
+            "utf-8",
+            "my.jsonl:1: a text with the label س, which task=classify",
+        ),
     ],
 )
 def test_a_bad_file_is_one_line_with_its_place(program, tmp_path, text, encoding, said):

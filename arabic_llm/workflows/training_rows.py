@@ -15,6 +15,7 @@ from arabic_llm.data.preparing import mix_report, sources
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.preparing.sources import Rows
 from arabic_llm.data.reading import locate
+from arabic_llm.data.reading.records import shown
 from arabic_llm.data.rows import Row
 from arabic_llm.errors import DataError, UserError
 
@@ -25,12 +26,27 @@ if TYPE_CHECKING:
 def load(config: RunConfig, questions: set[str] | str | None = None) -> Rows:
     """Return the rows that training and task=inspect see; `questions` if they are read already.
 
-    Raises DataError when the suite's items are to be left out and cannot be read.
+    Raises DataError when the suite's items are to be left out and cannot be read, and for labelled texts,
+    whose labels nobody would learn.
     """
     root = Path(config.data_root)
-    return sources.load(
+    rows = sources.load(
         config.data, root, config.seed, test_items(config.data, config.suite, root, questions)
     )
+    _refuse_labels(config.data, [*rows.train, *rows.dev])
+    return rows
+
+
+def _refuse_labels(data: DataConfig, rows: Sequence[Row]) -> None:
+    """Refuse labelled texts, unless the texts alone are asked for. Raises DataError."""
+    columns = {source.name: source.columns for source in locate.sources_of(data)}
+    for row in rows:
+        asked = columns[row.source]
+        if row.label and row.text and not (asked.text and not asked.label):
+            raise DataError(
+                f"{row.id}: a text with the label {shown(row.label)}, which task=classify learns; to learn"
+                " the texts alone, name their column: data.columns.text=<column>"
+            )
 
 
 def test_items(
