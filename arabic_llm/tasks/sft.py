@@ -39,7 +39,8 @@ def dry_run(config: RunConfig) -> None:
     for line in pair_report.lines(rows.train):
         log.info("%s", line)
     task = settings.training(config)
-    log.info("%s", training_fit.line(config, task, len(rows.train), training_fit.fit(config, task)))
+    count = preference_rows.num_sequences(task, rows.train)
+    log.info("%s", training_fit.line(config, task, count, training_fit.fit(config, task)))
     mix = training_rows.mix_of(config.data, rows.train)
     try:
         base = bases.locate(config.model, cache_dir=None)

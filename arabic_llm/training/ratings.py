@@ -17,6 +17,7 @@ from arabic_llm.training.means import Means
 from arabic_llm.training.preference_losses import Rated
 from arabic_llm.training.trainer import GuardedTrainer
 
+_OTHERS = "the loss of answers to other prompts"
 _TIE = 1e-3  # nats: what rounding makes of nothing
 _MOST_TURNS = 64  # of the answers of a step, looked at for one in which none meets its own prompt
 
@@ -91,7 +92,7 @@ class GuardedRatings(GuardedTrainer):
         """
         rows, reference = other
         own = slice(processes.rank(), None, processes.count()) if is_shared else slice(None)
-        risen = -self.nats(rows[own], lambda _: heed()) - np.array(reference[own])
+        risen = -self.nats(rows[own], lambda _: heed(), _OTHERS) - np.array(reference[own])
         found = (float(risen.sum()), len(risen))
         given = processes.gather(found) if is_shared else [found]
         return max(0.0, sum(total for total, _ in given) / max(1, sum(count for _, count in given)))

@@ -269,7 +269,12 @@ class GuardedTrainer(_Guards, SFTTrainer):  # type: ignore[misc]
         is_mean = self.args.average_tokens_across_devices and num_items is not None
         return loss * processes.count() if is_mean else loss
 
-    def nats(self, rows: Sequence[TokenRow], after: Callable[[int], None]) -> NDArray[np.float64]:
+    def nats(
+        self,
+        rows: Sequence[TokenRow],
+        after: Callable[[int], None],
+        what: str = "the loss on held-out texts",
+    ) -> NDArray[np.float64]:
         """Return the loss of each row, summed over its labels; `after` is told the rows of each batch done.
 
         Training goes on as if it had not been asked: no random number is drawn (a DataLoader draws one),
@@ -291,7 +296,7 @@ class GuardedTrainer(_Guards, SFTTrainer):  # type: ignore[misc]
         finally:
             self.model.train(was_training)
         if not np.isfinite(losses).all():
-            raise TrainingError(self._unlike_a_loss("the loss on held-out texts", losses.sum()))
+            raise TrainingError(self._unlike_a_loss(what, losses.sum()))
         return losses
 
 

@@ -58,7 +58,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         log.info("%s", ledger)
     for line in pair_report.lines(rows.train):
         log.info("%s", line)
-    log.info("%s", training_fit.line(config, task, len(rows.train), fitted))
+    count = preference_rows.num_sequences(task, rows.train)
+    log.info("%s", training_fit.line(config, task, count, fitted))
     texts = held_out.load(settings.followed(task), root, rows.train)
     base = bases.locate(config.model, cache)
     with processes.main_first():

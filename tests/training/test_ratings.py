@@ -121,6 +121,8 @@ def encoded(codec, of, length=128):
 def test_a_pair_is_one_answer_up_and_one_down_and_a_thumb_is_one_answer(codec):
     found = encoded(codec, rows()).rows
     assert [row.is_desirable for row in found] == [True, False] * len(rows())
+    assert preference_rows.num_sequences(task(), [*rows(), *thumbs()]) == len(found) + len(thumbs())
+    assert preference_rows.num_sequences(compose_config("task=dpo").task, rows()) == len(rows())
     alone = {(tuple(row.input_ids), row.is_desirable) for row in encoded(codec, thumbs()).rows}
     assert len(alone) == len(thumbs())
     assert alone < {(tuple(row.input_ids), row.is_desirable) for row in found}

@@ -34,6 +34,11 @@ def encoder(codec: Codec, form: Form, overflow: Overflow) -> Callable[..., list[
     return partial(as_pair if form is Form.pairs else as_rated, codec)
 
 
+def num_sequences(task: TaskConfig, rows: Sequence[Row]) -> int:
+    """Return how many sequences a task counts in some rows: pairs are two, where each answer is rated."""
+    return len(rows) + sum(bool(row.rejected) for row in rows) * isinstance(task, KtoConfig)
+
+
 def told(task: TaskConfig, rows: Sequence[TokenRow]) -> list[str]:
     """Return what settings of a preference task come to on these rows, before the first step."""
     if isinstance(task, PairConfig) and task.length_penalty:
