@@ -25,6 +25,9 @@ _SECONDS = 0.2  # between two looks at what a job has said
 _AT_ONCE = 1 << 16  # bytes
 _LAST, _LONGEST = 8, 500  # lines of a job that are kept, and characters of each
 _BAR = re.compile(r"\d+%\|")
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)  # what moves a cursor, or colours
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,8 @@ class _Said:
     def _keep(self, lines: list[bytes]) -> None:
         """Keep lines as they are seen in the end: without the bars that they were written over."""
         for line in lines:
-            text = line.decode(errors="replace").rstrip("\r").rpartition("\r")[2].rstrip()
+            seen = line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]
+            text = _CONTROL.sub("", seen).rstrip()
             if text.strip() and not _BAR.search(text):
                 self._last.append(text[:_LONGEST])
 

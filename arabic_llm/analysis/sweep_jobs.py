@@ -100,19 +100,14 @@ class Sweep:
         """Return the finished jobs that may be compared, together; the largest such group first."""
         kinds: dict[str, list[Job]] = {}
         for job in self.jobs:
-            if job.found is not None:
+            if job.found is not None and math.isfinite(job.found.value):
                 kinds.setdefault(job.found.kind, []).append(job)
         return sorted(kinds.values(), key=lambda jobs: -len(jobs))
 
 
-def is_sweep(folder: Path) -> bool:
-    """Return whether a sweep has written down its jobs in a folder."""
-    return (folder / STATE).is_file()
-
-
 def read(folder: Path) -> Sweep:
     """Return what lies in a sweep's folder. Raises DataError where none lies there."""
-    state = files.read_state(folder / STATE) if is_sweep(folder) else {}
+    state = _state_of(folder / STATE)
     names = list(state.get("jobs", []))
     ran = sorted(path.parent.name for path in folder.glob(f"*/{_MANIFEST}"))
     left = [name for name in ran if name not in names and ".aside-" not in name]
