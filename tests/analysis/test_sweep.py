@@ -10,7 +10,8 @@ from scipy import stats
 
 from arabic_llm import files
 from arabic_llm.analysis import sweep_choice, sweep_jobs
-from arabic_llm.analysis.sweep_jobs import Found, Job
+from arabic_llm.analysis.sweep_found import Found
+from arabic_llm.analysis.sweep_jobs import Job
 from arabic_llm.analysis.sweep_noise import Noise
 from arabic_llm.errors import DataError
 
