@@ -25,6 +25,9 @@ _SECONDS = 0.2  # between two looks at what a job has said
 _AT_ONCE = 1 << 16  # bytes
 _LAST, _LONGEST = 8, 500  # lines of a job that are kept, and characters of each
 _BAR = re.compile(r"\d+%\|")
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)  # what moves a cursor, or colours
 
 
 @dataclass(frozen=True)
@@ -118,26 +121,29 @@ class _Said:
             self._at += len(new)
             *lines, self._begun = (self._begun + new).split(b"\n")
             self._keep(lines)
-            with suppress(OSError, ValueError):  # where nobody reads any longer, the sweep goes on
-                self._write(new)
+            self._write(new)
 
     def end(self) -> None:
-        """Pass on the rest, and keep a last line that has no end."""
+        """Pass on the rest, and end a last line that has no end: ours is to stand on a line of its own."""
         self.pass_on()
         self._keep([self._begun])
+        if self._begun:
+            self._write(b"\n")
 
     def _write(self, new: bytes) -> None:
-        if hasattr(self._stream, "buffer"):
+        with suppress(OSError, ValueError):  # where nobody reads any longer, the sweep goes on
+            if hasattr(self._stream, "buffer"):
+                self._stream.flush()
+                self._stream.buffer.write(new)
+            else:  # a stream of text alone
+                self._stream.write(new.decode(errors="replace"))
             self._stream.flush()
-            self._stream.buffer.write(new)
-        else:  # a test's
-            self._stream.write(new.decode(errors="replace"))
-        self._stream.flush()
 
     def _keep(self, lines: list[bytes]) -> None:
         """Keep lines as they are seen in the end: without the bars that they were written over."""
         for line in lines:
-            text = line.decode(errors="replace").rstrip("\r").rpartition("\r")[2].rstrip()
+            seen = line.decode(errors="replace").rstrip("\r").rpartition("\r")[2]
+            text = _CONTROL.sub("", seen).rstrip()
             if text.strip() and not _BAR.search(text):
                 self._last.append(text[:_LONGEST])
 

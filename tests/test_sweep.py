@@ -146,10 +146,12 @@ def test_what_a_job_says_last_is_kept_without_its_bars_and_passed_on(capfd):
     assert ended.last_lines == (*map(str, range(13, 20)), "no end")
     out, error = capfd.readouterr()
     assert out.startswith("first\n0\n1\n")
-    assert out.endswith("19\nno end")
+    assert out.endswith("19\nno end\n")
     assert error.endswith("told\n")
     short = child.run([sys.executable, "-c", says.partition("import time")[0]])
     assert sorted(short.last_lines) == ["first", "told"]
+    moved = child.run([sys.executable, "-c", r"print('\x1b[A\n\x1b[31mred\x1b[0m \x07bell')"])
+    assert moved.last_lines == ("red bell",)
 
 
 def test_two_jobs_never_have_one_directory(program):

@@ -10,7 +10,8 @@ from statistics import fmean
 import numpy as np
 
 from arabic_llm.analysis.intervals import ALPHA
-from arabic_llm.analysis.sweep_jobs import Found, Job, Value
+from arabic_llm.analysis.sweep_found import Found
+from arabic_llm.analysis.sweep_jobs import Job, Value
 from arabic_llm.analysis.sweep_noise import Estimate, Noise, Vector, corrected
 
 

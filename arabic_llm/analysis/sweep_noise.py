@@ -152,7 +152,8 @@ class Noise:
         known = [(sigma * float(np.linalg.norm(contrast)), float(freedom))] if freedom else []
         p = [_two_sided(value, *one) for one in known]
         if self.items:
-            changes = [(weight, contrast @ items) for weight, items in self.items]
+            own = np.abs(contrast) > _CLOSE  # of two jobs among hundreds, two
+            changes = [(weight, contrast[own] @ items[own]) for weight, items in self.items]
             variance = sum(w**2 * float(c.var(ddof=1)) / len(c) for w, c in changes if len(c) > 1)
             one = (variance**0.5, float(sum(len(c) for _, c in changes) - len(changes)))
             known.append(one)

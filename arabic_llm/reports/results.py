@@ -29,10 +29,11 @@ _MAX_NAMED = 2
 
 @dataclass(frozen=True)
 class ReportedEvaluation:
-    """An evaluation, and what its model learned from (none: nothing, it is the base model)."""
+    """An evaluation, what its model learned from (none: it is the base model), and a page about its run."""
 
     evaluation: Evaluation
     trained_on: str
+    report: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from markupsafe import Markup
 from arabic_llm import files
 from arabic_llm.analysis import intervals, sweep_choice
 from arabic_llm.analysis.sweep_choice import Cell, Findings
-from arabic_llm.analysis.sweep_jobs import Found, Job, Sweep, Value
+from arabic_llm.analysis.sweep_found import Found
+from arabic_llm.analysis.sweep_jobs import Job, Sweep, Value
 from arabic_llm.config import naming
 from arabic_llm.reports import html, sweep_figures, sweep_words
 from arabic_llm.reports.sweep_figures import Aims, Panel

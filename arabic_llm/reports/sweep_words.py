@@ -9,7 +9,8 @@ import numpy as np
 
 from arabic_llm.analysis.intervals import ALPHA
 from arabic_llm.analysis.sweep_choice import Cell, Effect, Findings
-from arabic_llm.analysis.sweep_jobs import SEED, Found, Sweep, Value
+from arabic_llm.analysis.sweep_found import Found
+from arabic_llm.analysis.sweep_jobs import SEED, Sweep, Value
 from arabic_llm.config import naming
 from arabic_llm.reports.sweep_figures import Scale
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,11 @@ def dry_run(config: RunConfig) -> None:
 
 
 def run(config: RunConfig, directory: Path) -> None:
-    """Write results.{md,csv,html}, and of sweeps their reports. Raises DataError when there is neither."""
-    from arabic_llm.reports import results
+    """Write results.{md,csv,html} and leaderboard.html, and of sweeps their reports.
+
+    Raises DataError when there is neither.
+    """
+    from arabic_llm.reports import leaderboard, results
     from arabic_llm.workflows import sweep_report
 
     for folder in _sweeps(config):
@@ -45,6 +49,10 @@ def run(config: RunConfig, directory: Path) -> None:
     files.write_text(directory / "results.md", results.as_markdown(table))
     files.write_text(directory / "results.csv", results.as_csv(table))
     files.write_text(directory / "results.html", results.as_html(table))
+    reports = {
+        one.evaluation.fingerprint: os.path.relpath(one.report, directory) for one in found if one.report
+    }
+    files.write_text(directory / "leaderboard.html", leaderboard.page(table, reports))
     log.info("%s\n\nreport: %s", results.terminal(table), directory / "results.html")
 
 
@@ -55,6 +63,7 @@ def find(config: RunConfig) -> list[ReportedEvaluation]:
 
     found: dict[str, Evaluation] = {}
     names: dict[str, str] = {}  # of trained weights, by their hash
+    reports: dict[str, Path | None] = {}  # of a fingerprint
     for folder in _folders(config):
         for path in sorted(Path(folder).rglob("items.jsonl")):
             if not scores.holds(path.parent):
@@ -68,13 +77,25 @@ def find(config: RunConfig) -> list[ReportedEvaluation]:
             if trained and (said := _learned_from(path.parent)):
                 names.setdefault(trained, said)
             found.setdefault(evaluation.fingerprint, evaluation)
+            if reports.get(evaluation.fingerprint) is None:
+                reports[evaluation.fingerprint] = _report_of(path.parent)
     if not found and not _sweeps(config):
         looked = ", ".join(_folders(config))
         raise DataError(f"task.folders: no evaluation in {looked}; task=evaluate makes one")
     return [
-        ReportedEvaluation(one, names.get(trained, trained) if (trained := one.model["trained"]) else "")
+        ReportedEvaluation(
+            one,
+            names.get(trained, trained) if (trained := one.model["trained"]) else "",
+            reports[one.fingerprint],
+        )
         for one in found.values()
     ]
+
+
+def _report_of(judged: Path) -> Path | None:
+    """Return the page about a run, where it has one: of a study its report, else the answers' table."""
+    pages = (folder / "report.html" for folder in judged.parents[:2])
+    return next((page for page in (*pages, judged / "scores.md") if page.is_file()), None)
 
 
 def _sweeps(config: RunConfig) -> list[Path]:

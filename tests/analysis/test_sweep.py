@@ -1,5 +1,6 @@
 """What a sweep says: nothing inside its noise, corrected for all comparisons; unlike jobs stay apart."""
 
+import fcntl
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from scipy import stats
 
 from arabic_llm import files
 from arabic_llm.analysis import sweep_choice, sweep_jobs
-from arabic_llm.analysis.sweep_jobs import Found, Job
+from arabic_llm.analysis.sweep_found import Found
+from arabic_llm.analysis.sweep_jobs import Job
 from arabic_llm.analysis.sweep_noise import Noise
 from arabic_llm.errors import DataError
 
@@ -61,6 +63,27 @@ def test_a_sweep_that_is_half_done_has_a_row_for_every_job(tmp_path):
     assert [job.is_left for job in sweep.jobs] == [False] * 4 + [True]
     assert sweep.jobs[0].cause == "was killed by SIGKILL"
     assert sweep.jobs[0].last_lines == ("training: 6 steps", "Killed")
+
+
+def test_a_job_that_still_runs_is_not_taken_for_one_that_has_died(tmp_path):
+    sweeps.state(tmp_path, {"adapter.rank": [4]}, [("rank=4", "was killed by SIGKILL", [])])
+    sweeps.job(tmp_path / "rank=4", {"adapter.rank": 4})
+    with (tmp_path / "rank=4" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert sweep_jobs.read(tmp_path).jobs[0].state == "running"
+    assert sweep_jobs.read(tmp_path).jobs[0].state == "failed"
+
+
+def test_a_loss_that_is_no_number_is_compared_with_nothing(tmp_path):
+    sweep = sft(tmp_path, RANKS, lambda levels: 1.5 if levels["adapter.rank"] > 4 else 1e999)
+    assert [job.state for job in sweep.jobs] == ["done"] * 3
+    assert [len(jobs) for jobs in sweep.alike()] == [2]
+
+
+def test_a_sweep_whose_state_is_damaged_is_read_from_its_jobs(tmp_path):
+    sft(tmp_path, RANKS, lambda levels: 1.5)
+    (tmp_path / "sweep.json").write_text("{")
+    assert sweep_jobs.read(tmp_path).keys == ("adapter.rank",)
 
 
 def test_a_folder_without_a_sweep_says_so_and_damage_is_no_result(tmp_path):

@@ -224,7 +224,8 @@ def test_a_report_has_a_row_for_each_model_and_task_beside_what_was_published(st
     assert all(f",{row['accuracy']}," in comparison for row in table)
     assert "published, not run here" in (folder / "results.md").read_text(encoding="utf-8")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert before.keys() == {"results.md", "results.csv", "results.html"}
+    assert before.keys() == {"results.md", "results.csv", "results.html", "leaderboard.html"}
+    assert "../../mine/report.html" in before["leaderboard.html"].decode()
     assert beside("task=report", "task.folders=[mine]")[0] == 0  # again, with the same bytes
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 

@@ -1,0 +1,33 @@
+"""The leaderboard: the results table as one page that sorts, filters and groups without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from arabic_llm.reports import html, results
+from arabic_llm.reports.results import HEADER, ResultRow
+
+_NUMBERS = ("n", "accuracy", "F1", "ROUGE-L")  # columns that sort by size
+
+
+def page(table: Sequence[ResultRow], reports: Mapping[str, str]) -> str:
+    """Return the page; `reports` gives the fingerprint of an evaluation the path of its run's report."""
+    rows = [
+        {
+            "cells": [*results.cells(row), Path(reports.get(row.evaluation, "")).parent.name],
+            "numbers": [row.n, row.accuracy, row.f1, row.rouge_l],
+            "note": results.note(row),
+            "is_published": row.way is None,
+            "link": quote(reports.get(row.evaluation, "")),
+        }
+        for row in table
+    ]
+    return html.render(
+        "leaderboard.html.jinja",
+        header=[*HEADER, "run", "notes"],
+        rows=rows,
+        numbers=_NUMBERS,
+        notes=results.NOTES,
+    )
