@@ -163,7 +163,7 @@ def test_only_chat_and_training_write_the_ignored_label():
 # Names that stand in two rooms on purpose: a choice of conf/ and what it configures; a story and its parts;
 # what is computed in one room and printed in reports; documents of two folders of lm-eval tasks.
 TWICE = {
-    *("adapter", "run", "items", "sft"),
+    *("adapter", "run", "items", "sft", "chat"),
     *("classify", "compare", "evaluate", "inspect", "plan", "prepare", "robustness"),
     *("classification", "forgetting", "held_out_loss", "mistakes", "preferences"),
 }

@@ -38,7 +38,8 @@ class Console:
     def of_pipe(self) -> None:
         """Answer each line of standard input. Raises UserError naming the line, DataError for no line."""
         is_empty = True
-        for number, line in enumerate(sys.stdin.buffer, start=1):
+        given = () if sys.stdin is None else sys.stdin.buffer  # none: it was closed
+        for number, line in enumerate(given, start=1):
             try:
                 text = line.decode("utf-8").lstrip("\ufeff").strip()
             except UnicodeDecodeError as error:

@@ -29,7 +29,7 @@ _OK = 200
 
 
 @dataclass(frozen=True)
-class Served:
+class Reply:
     """What the server answered, and how many tokens it read and said."""
 
     text: str
@@ -88,7 +88,7 @@ def served(folder: Path, port: int, log: Path) -> Iterator[None]:
             process.wait()
 
 
-def ask(port: int, messages: Sequence[Message], most: int) -> Served:
+def ask(port: int, messages: Sequence[Message], most: int) -> Reply:
     """Return the likeliest answer of a server. Raises ModelError for none."""
     body = {"messages": as_turns(messages), "max_tokens": most, "temperature": 0}
     status, said = _request(port, "POST", "/v1/chat/completions", body)
@@ -103,7 +103,7 @@ def ask(port: int, messages: Sequence[Message], most: int) -> Served:
     except (ValueError, LookupError, TypeError) as error:
         shown = said[:_MOST_SAID].decode(errors="replace")
         raise ModelError(f"transformers serve answered {status}: {shown}") from error
-    return Served(str(text or "").strip(), int(read), int(num_said), choice["finish_reason"] == "stop")
+    return Reply(str(text or "").strip(), int(read), int(num_said), choice["finish_reason"] == "stop")
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from arabic_llm.config.chat_task import ChatConfig
@@ -35,29 +35,30 @@ def dry_run(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> None:
     """Talk until the other side has enough; on a page, what is liked is kept in the directory."""
-    from arabic_llm.serving import page  # torch
+    from arabic_llm.serving import site  # torch
     from arabic_llm.serving.console import Console
     from arabic_llm.serving.screen import Screen
     from arabic_llm.serving.talk import Talk
-    from arabic_llm.workflows import talk
+    from arabic_llm.workflows import talkers
 
     task = _settings(config)
-    source = talk.source(config, task)
-    show = talk.shown(source, task)
-    with page.listening(task.port) if task.web else nullcontext() as server:
-        chat = Talk(talk.voices(config, source, show), talk.sampling(config, task))
+    talker = talkers.talker(config, task)
+    show = talkers.shown(talker, task)
+    with site.listening(task.port) if task.web else nullcontext() as server:
+        chat = Talk(talkers.voices(config, talker, show), talkers.sampling(config, task))
         chat.open_with(task.system)
         if server is not None:
-            server.serve(chat, directory, source.model.name)
+            server.serve(chat, directory, talker.model.name)
             return
         console = Console(chat, Screen(sys.stdout), directory)
-        if task.prompt is not None:
-            console.one(task.prompt)
-        elif sys.stdin.isatty():
-            log.info("%s, %s; /help lists commands", source.model.name, show.name)
-            console.with_person()
-        else:
-            console.of_pipe()
+        with suppress(BrokenPipeError):  # nobody reads any longer
+            if task.prompt is not None:
+                console.one(task.prompt)
+            elif sys.stdin is not None and sys.stdin.isatty():
+                log.info("%s, %s; /help lists commands", talker.model.name, show.name)
+                console.with_person()
+            else:
+                console.of_pipe()
 
 
 def _settings(config: RunConfig) -> ChatConfig:

@@ -17,8 +17,8 @@ from arabic_llm.serving import commands, console, trial
 from arabic_llm.serving.commands import Served
 from arabic_llm.serving.talk import asked
 from arabic_llm.serving.voices import Answer, Sampling
-from arabic_llm.workflows import talk, trained_run
-from arabic_llm.workflows.talk import Source
+from arabic_llm.workflows import talkers, trained_run
+from arabic_llm.workflows.talkers import Talker
 from arabic_llm.workflows.trained_run import TrainedRun
 
 log = logging.getLogger(__name__)
@@ -67,12 +67,12 @@ def held_against(config: RunConfig, task: ServeConfig, run: TrainedRun, served: 
             f" {commands.export(served, 'merged')}"
         )
     port = trial.free_port(task.port)
-    source = talk.of_run(run, Path(config.cache_dir))
-    ours = _own(config, source, question.content, most)
+    talker = talkers.of_run(run, Path(config.cache_dir))
+    ours = _own(config, talker, question.content, most)
     with TemporaryDirectory() as work, trial.served(served.merged, port, Path(work) / "serve.log"):
         log.info("started: %s", commands.transformers(served.merged, port))
         its = trial.ask(port, [question], most)
-    num_read = len(chat.encode_prompt(source.codec, [question]))
+    num_read = len(chat.encode_prompt(talker.codec, [question]))
     if its.num_read != num_read:
         raise ModelError(
             f"transformers serve reads {its.num_read} tokens of this question, and training {num_read}: its"
@@ -83,9 +83,9 @@ def held_against(config: RunConfig, task: ServeConfig, run: TrainedRun, served: 
     log.info("%s", _compared(ours, its))
 
 
-def _own(config: RunConfig, source: Source, question: str, most: int) -> Answer:
+def _own(config: RunConfig, talker: Talker, question: str, most: int) -> Answer:
     """Return our own likeliest answer, and give its memory back."""
-    (voice,) = talk.voices(config, source, Show.tuned)
+    (voice,) = talkers.voices(config, talker, Show.tuned)
     greedy = Sampling(most, temperature=0.0, top_p=1.0, top_k=0, repetition_penalty=1.0, seed=config.seed)
     answer = voice.answer([asked(question)], greedy, lambda _: None)
     del voice
@@ -93,7 +93,7 @@ def _own(config: RunConfig, source: Source, question: str, most: int) -> Answer:
     return answer
 
 
-def _compared(ours: Answer, its: trial.Served) -> str:
+def _compared(ours: Answer, its: trial.Reply) -> str:
     if ours.text == its.text:
         end = "ended by itself" if its.has_ended else next(console.remarks(ours, ours.num_tokens), "")
         return f"our own greedy answer: the same, {its.num_said} tokens, {end}"

@@ -25,19 +25,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def voices(trained: Path):
     """Return base and tuned, on one copy of the weights."""
-    from arabic_llm.workflows import talk
+    from arabic_llm.workflows import talkers
 
     config = chat_config(trained)
-    return talk.voices(config, talk.source(config, config.task), Show.both)
+    return talkers.voices(config, talkers.talker(config, config.task), Show.both)
 
 
 @pytest.fixture
 def talk(trained: Path, voices) -> Talk:
     """Return a talk with both, of at most 24 tokens an answer, in which nothing was said yet."""
-    from arabic_llm.workflows import talk
+    from arabic_llm.workflows import talkers
 
     config = chat_config(trained)
-    return Talk(voices, talk.sampling(config, config.task))
+    return Talk(voices, talkers.sampling(config, config.task))
 
 
 @pytest.fixture(scope="session")

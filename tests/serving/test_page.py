@@ -11,7 +11,7 @@ from browser import CHROMIUM, Browser
 from conftest import run_in
 
 from arabic_llm.errors import HardwareError
-from arabic_llm.serving import page
+from arabic_llm.serving import site as sites
 from arabic_llm.serving.talk import Talk
 
 pytest_plugins = ("talking",)
@@ -24,7 +24,7 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 class Site:
     """A page that is served while a test runs."""
 
-    def __init__(self, server: page.Server) -> None:
+    def __init__(self, server: sites.Server) -> None:
         self.server, self.port = server, server.server_port
 
     def request(self, method, path, body=None, **headers):
@@ -54,7 +54,7 @@ def site(talk, tmp_path):
             [replace(voice, **changes) for voice in talk.voices],
             replace(talk.sampling, max_new_tokens=most),
         )
-        server = page.Server(None)
+        server = sites.Server(None)
         # In the program it is the main thread that answers.
         thread = threading.Thread(target=server.serve, args=(chat, tmp_path / "kept", "tiny <b>"))
         thread.start()
@@ -218,7 +218,7 @@ def test_thumbs_are_rows_that_training_reads(site, tmp_path):
 def test_a_port_that_another_program_has_is_one_line_and_no_weights_are_read(site, trained, tmp_path):
     port = site().port
     with pytest.raises(HardwareError, match=f"^task.port={port}: Address already in use; end what listens"):
-        page.Server(port)
+        sites.Server(port)
 
 
 def test_the_page_allows_nothing_from_elsewhere(site):

@@ -1,12 +1,16 @@
 """A model is asked in the tokens it was trained on, says what scoring says, and knows where to stop."""
 
+import re
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from conftest import model_config
 
+from arabic_llm.config.chat_task import Show
 from arabic_llm.config.data import Overflow
+from arabic_llm.config.paths import PACKAGE
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import IGNORED, TEMPLATES
@@ -15,7 +19,7 @@ from arabic_llm.evaluation import decoding, generating
 from arabic_llm.models import adapter, bases, placement, tokenization
 from arabic_llm.serving import voices as speaking
 from arabic_llm.serving.talk import Talk
-from arabic_llm.workflows import talk as workflow
+from arabic_llm.workflows import talkers
 
 pytest_plugins = ("talking",)
 EGYPT = "\u0645\u0627 \u0639\u0627\u0635\u0645\u0629 \u0645\u0635\u0631\u061f"
@@ -82,9 +86,9 @@ def test_base_and_tuned_have_one_copy_of_the_weights_and_the_base_is_the_one_wit
     base, tuned = talk.voices
     assert base.model is tuned.model
     config = configure()
-    source = workflow.source(config, config.task)
+    talker = talkers.talker(config, config.task)
     alone = adapter.load_trained(
-        source.model, source.base, source.adapter, placement.resolve(config.hw), None
+        talker.model, talker.base, talker.adapter, placement.resolve(config.hw), None
     )
     said = talk.ask(base, EGYPT, unheard)
     assert said.text == likeliest(replace(base, model=alone), [Message("user", EGYPT)])
@@ -197,15 +201,31 @@ def test_a_character_of_several_tokens_is_told_when_it_is_whole(tiny_codec):
     assert (listener.has_ended, listener.said) == (True, ids)
 
 
+def test_a_run_in_the_template_that_its_model_brings_talks_in_it(tmp_path, brief, configure):
+    from conftest import finished
+
+    own = shutil.copytree(PACKAGE / "models" / "tiny", tmp_path / "own")
+    brought = re.sub(r"{%-? *(end)?generation *%}", "", (own / "chat_template.jinja").read_text("utf-8"))
+    (own / "chat_template.jinja").write_text(brought, encoding="utf-8")
+    (own / "SEALED.json").unlink()
+    given = (f"model.path={own}", "model.chat_template=tokenizer", "task.max_steps=1")
+    config = configure(run=finished(tmp_path, *brief, *given)[1])
+    talker = talkers.talker(config, config.task)
+    assert talker.codec.template == brought
+    for voice in talkers.voices(config, talker, Show.both):
+        assert voice.codec.template == brought
+        assert voice.answer([Message("user", EGYPT)], talkers.sampling(config, config.task), unheard)
+
+
 def test_a_run_of_whole_weights_talks_beside_its_base(tmp_path, brief, configure):
     from conftest import finished
 
     _, run = finished(tmp_path, *brief, "adapter=full", "task.learning_rate=1e-3", "task.max_steps=2")
     config = configure("task.show=both", run=run)
-    source = workflow.source(config, config.task)
-    base, tuned = workflow.voices(config, source, workflow.shown(source, config.task))
+    talker = talkers.talker(config, config.task)
+    base, tuned = talkers.voices(config, talker, talkers.shown(talker, config.task))
     assert base.model is not tuned.model
     assert (base.name, tuned.name) == ("base", "tuned")
     asked = [Message("user", EGYPT)]
-    how = workflow.sampling(config, config.task)
+    how = talkers.sampling(config, config.task)
     assert base.answer(asked, how, unheard).text == likeliest(base, asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -75,6 +76,11 @@ class Server(ThreadingHTTPServer):
             raise HardwareError(
                 f"task.port={port}: {error.strerror}; end what listens there, or give another one"
             ) from error
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that has gone."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
     def serve(self, chat: Talk, folder: Path, name: str) -> None:
         """Answer what pages ask until Ctrl-C."""

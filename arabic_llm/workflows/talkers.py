@@ -28,7 +28,7 @@ _CURE = "take adapter=qlora, task.show=tuned, or a smaller model"
 
 
 @dataclass(frozen=True)
-class Source:
+class Talker:
     """Which weights talk: a model, its base, and the folder of what was trained on it, if anything was."""
 
     model: ModelConfig
@@ -43,7 +43,7 @@ class Source:
         return self.trained is not None and self.adapter.method is Method.full
 
 
-def source(config: RunConfig, task: ChatConfig) -> Source:
+def talker(config: RunConfig, task: ChatConfig) -> Talker:
     """Return what a talk is with: a run, or a model with its adapter or without."""
     cache = Path(config.cache_dir)
     if task.run is not None:
@@ -51,18 +51,18 @@ def source(config: RunConfig, task: ChatConfig) -> Source:
     base = bases.locate(config.model, cache)
     trained = None if config.adapter.path is None else Path(config.adapter.path)
     codec = chat.prepare(tokenization.load(base, trained), config.model)
-    return Source(config.model, config.adapter, base, trained, codec)
+    return Talker(config.model, config.adapter, base, trained, codec)
 
 
-def of_run(run: TrainedRun, cache_dir: Path) -> Source:
+def of_run(run: TrainedRun, cache_dir: Path) -> Talker:
     """Return what a talk with a run is with. Raises CheckpointError when its base is another one now."""
     base = trained_run.base_of(run, cache_dir)
-    return Source(run.model, run.adapter, base, run.trained, trained_run.codec_of(run))
+    return Talker(run.model, run.adapter, base, run.trained, trained_run.codec_of(run))
 
 
-def shown(source: Source, task: ChatConfig) -> Show:
+def shown(talker: Talker, task: ChatConfig) -> Show:
     """Return whose answers are shown. Raises ConfigError for those of what was not trained."""
-    if source.trained is None:
+    if talker.trained is None:
         if task.show in (Show.tuned, Show.both):
             raise ConfigError(
                 f"task.show={task.show.name}: nothing was trained here; give task.run=outputs/sft/NAME, or"
@@ -78,23 +78,23 @@ def sampling(config: RunConfig, task: ChatConfig) -> Sampling:
     return Sampling(*how, seed=config.seed)
 
 
-def voices(config: RunConfig, source: Source, show: Show) -> list[Voice]:
+def voices(config: RunConfig, talker: Talker, show: Show) -> list[Voice]:
     """Return who answers, the base first. Raises UserError where the weights cannot be had."""
     place = placement.resolve(machine.settle(config.hw))
     names: list[Show] = [Show.base, Show.tuned] if show is Show.both else [show]
-    with placement.enough_memory(f"reading {source.model.name}", _CURE):
-        models = dict(_models(source, place, names))
-    return [_voice(source, name, models[name]) for name in names]
+    with placement.enough_memory(f"reading {talker.model.name}", _CURE):
+        models = dict(_models(talker, place, names))
+    return [_voice(talker, name, models[name]) for name in names]
 
 
-def _models(source: Source, place: Placement, names: list[Show]) -> Iterator[tuple[Show, PreTrainedModel]]:
+def _models(talker: Talker, place: Placement, names: list[Show]) -> Iterator[tuple[Show, PreTrainedModel]]:
     """Yield the weights of each voice: one copy of the base's, where an adapter tells them apart."""
-    told = (source.model, source.base, source.adapter, place)
-    if source.is_whole:
+    told = (talker.model, talker.base, talker.adapter, place)
+    if talker.is_whole:
         for name in names:
-            yield name, _ready(adapter.load_trained(*told, source.trained if name is Show.tuned else None))
+            yield name, _ready(adapter.load_trained(*told, talker.trained if name is Show.tuned else None))
         return
-    model = _ready(adapter.load_trained(*told, None if Show.tuned not in names else source.trained))
+    model = _ready(adapter.load_trained(*told, None if Show.tuned not in names else talker.trained))
     yield from dict.fromkeys(names, model).items()
 
 
@@ -103,16 +103,16 @@ def _ready(model: PreTrainedModel) -> PreTrainedModel:
     return model.eval()
 
 
-def _voice(source: Source, name: Show, model: PreTrainedModel) -> Voice:
-    codec = source.codec
+def _voice(talker: Talker, name: Show, model: PreTrainedModel) -> Voice:
+    codec = talker.codec
     unknown: tuple[int, ...] = ()
     is_off = name is Show.base and hasattr(model, "disable_adapter")
-    if name is Show.base and source.trained is not None:
-        codec = chat.prepare(tokenization.load(source.base), source.model)
-        unknown = tuple(sorted(_ids(source.codec) - _ids(codec)))
-    folder = source.trained if source.is_whole and name is Show.tuned else source.base.folder
-    ends = tuple(beside_weights.stop_ids(codec, folder or source.base.folder))
-    return Voice(name.name, model, codec, ends, source.model.max_length, is_off, unknown)
+    if name is Show.base and talker.trained is not None:
+        codec = chat.prepare(tokenization.load(talker.base), talker.model)
+        unknown = tuple(sorted(_ids(talker.codec) - _ids(codec)))
+    folder = talker.trained if talker.is_whole and name is Show.tuned else talker.base.folder
+    ends = tuple(beside_weights.stop_ids(codec, folder or talker.base.folder))
+    return Voice(name.name, model, codec, ends, talker.model.max_length, is_off, unknown)
 
 
 def _ids(codec: Codec) -> set[int]:
