@@ -46,7 +46,7 @@ ALLOWED = {
     },
     "tasks": {
         *("workflows", "data", "models", "memory", "training", "analysis", "evaluation", "profiling"),
-        *("reports", "tracking", "hub", "downloads", "machine", "text"),
+        *("reports", "tracking", "hub", "downloads", "machine", "text", "rundir"),
     },
 }
 COMMON = {"errors", "files", "disk", "config", "processes", "limits"}

@@ -64,9 +64,7 @@ def verdict(low: float, high: float, holm_p: float) -> str:
     return "worse" if holm_p < ALPHA and high < 0 else "within noise"
 
 
-def compare(
-    base: Evaluation, tuned: Evaluation, seed: int, means: Means = ()
-) -> list[Difference]:
+def compare(base: Evaluation, tuned: Evaluation, seed: int, means: Means = ()) -> list[Difference]:
     """Return the difference of every score, and then of every mean of them, corrected for each other.
 
     All that stands by itself is one family of tests, with the means; the parts of groups are another, and

@@ -131,6 +131,7 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("early_stopping_patience"),
         **_read("epochs", why_not=unread.epochs),
     },
+    tasks.StudyConfig: _read("stages starts_from prompts"),
     tasks.PreferenceConfig: _read("beta length_penalty"),
     tasks.DpoConfig: {
         **_read("loss_type reference_free sft_weight"),
@@ -160,6 +161,8 @@ READ: dict[type, dict[str, Rule]] = {
 def refuse_unread(config: RunConfig, overrides: Iterable[str]) -> None:
     """Refuse what was typed and nothing would read. Raises ConfigError."""
     for key, value in _settings(overrides):
+        if (why := unread.of_stages(config, key)) is not None:
+            raise ConfigError(f"{key}={spelled(value)} has no meaning {why}")
         if (found := _rule(config, key)) is None:
             continue
         owner, rule = found
@@ -190,7 +193,8 @@ def _settings(overrides: Iterable[str]) -> Iterator[tuple[str, Any]]:
     """Yield full key and value of what was typed, of mappings what is in them."""
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         if not override.is_delete() and not override.is_sweep_override():
-            yield from _leaves(override.get_key_element().lstrip("+"), override.value())
+            key = override.get_key_element().lstrip("+").rpartition("@")[2]  # a group's choice: its place
+            yield from _leaves(key, override.value())
 
 
 def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
