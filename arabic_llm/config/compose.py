@@ -37,7 +37,7 @@ _MEANT = (  # what is chosen; where these are typed; and none of these, which ar
     ("data=local", {"data.path"}, {"data.builtin", "data.name", "data.sources"}),
     ("data@task.pairs=local", {"task.pairs.path"}, {"task.pairs.builtin", "task.pairs.name"}),
 )
-_PAIRS = re.compile(r"task\.pairs=(?=[\w,]+$)", re.ASCII)
+_PAIRS = re.compile(r"^task\.pairs=(?=[\w,]+$)", re.ASCII)
 _JUDGE = re.compile(r"\+*judge(\.endpoint)?\s*=")
 
 

@@ -284,9 +284,7 @@ class StudyConfig(FineTuningConfig):
     reads = _TUNING | _ASKING
 
     stages: list[Stage] = field(default_factory=list)  # none: sft alone, judged before and after
-    starts_from: dict[str, str | None] = field(
-        default_factory=dict
-    )  # stage -> another earlier one, or base
+    starts_from: dict[str, str | None] = field(default_factory=dict)  # another earlier stage, or base
     prompts: list[str] = field(default_factory=list)  # put to the base and to each stage, for the report
     pairs: DataConfig = field(default_factory=DataConfig)  # that every stage but sft learns from
     dpo: DpoConfig = field(default_factory=DpoConfig)

@@ -69,5 +69,6 @@ def curves(metrics: Sequence[dict[str, Any]]) -> str:
             axes.set_title(title, fontsize=10)
             axes.set_xlabel("step")
             axes.set_ylabel(unit)
-            axes.legend(frameon=False, fontsize=8)
+            if axes.lines:
+                axes.legend(frameon=False, fontsize=8)
         return figures.svg(figure)

@@ -10,8 +10,8 @@ from pathlib import Path
 from arabic_llm import files
 from arabic_llm.analysis import forgetting
 from arabic_llm.config.run import RunConfig
-from arabic_llm.reports import stages as page
-from arabic_llm.reports.stages import Comparison, Page, Trained
+from arabic_llm.reports import stages_page as page
+from arabic_llm.reports.stages_page import Comparison, Page, Trained
 from arabic_llm.workflows import compare, stages
 from arabic_llm.workflows.stages import Judged, Step
 

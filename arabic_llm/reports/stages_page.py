@@ -209,14 +209,14 @@ def _score_cells(scores: Sequence[Score]) -> list[str]:
 
 
 def _header(one: Comparison) -> tuple[str, ...]:
-    return ("", "score", "n", one.before, one.after, "difference (95% interval)", "verdict")
+    return ("score", "mean by", "n", one.before, one.after, "difference (95% interval)", "verdict")
 
 
 def _cells(kind: str, row: Difference) -> tuple[str, ...]:
     label, *rest = tables.cells(row)
     is_language = kind == "language"
     name = held_out_loss.name_of(row.base.name) if is_language else label
-    return ("" if kind == "task" else kind, name, *rest)
+    return (name, "" if kind == "task" else kind, *rest)
 
 
 def _verdicts(page: Page) -> list[str]:
@@ -224,10 +224,9 @@ def _verdicts(page: Page) -> list[str]:
     said = []
     for one in page.comparisons:
         changes = [
-            f"{name or kind} {row.verdict} by {100 * abs(row.difference):.1f}"
+            f"{_cells(kind, row)[0]} {row.verdict} by {100 * abs(row.difference):.1f}"
             for kind, row in page.wholes(one)
             if row.verdict in ("better", "worse")
-            for name in [_cells(kind, row)[1]]
         ]
         said += [f"{one.before} to {one.after}: {', '.join(changes)}"] if changes else []
     return said or ["between no two of them is any score beyond noise"]
