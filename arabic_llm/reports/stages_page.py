@@ -16,7 +16,7 @@ from arabic_llm.analysis.forgetting import Forgetting
 from arabic_llm.analysis.scores import Evaluation, Score
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.config.fingerprint import plain
-from arabic_llm.config.task import TrainingConfig
+from arabic_llm.config.task import TaskConfig
 from arabic_llm.reports import figures, held_out_loss, html, memory_section, preferences, tables
 from arabic_llm.reports.markdown import escaped, table
 
@@ -49,7 +49,7 @@ class Trained:
     name: str
     start: str
     data: str
-    settings: TrainingConfig
+    settings: TaskConfig
     memory: dict[str, Any]
     lint: dict[str, Any]
     ledgers: Sequence[dict[str, Any]]
