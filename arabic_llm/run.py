@@ -13,8 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -96,17 +95,10 @@ def _run(config: RunConfig) -> float | None:
     if config.dry_run:
         task.dry_run(config)
         return None
-    with processes.together(), ExitStack() as held:  # who fails from here on ends the others too
+    with processes.together():  # who fails from here on ends the others too
         if (inputs := task.inputs(config)) is None:  # it keeps no directory, and is never done for good
             return task.run(config, Path(config.output_dir))
-        claimed = partial(rundir.claim, config, inputs)
-        directory = processes.from_main(lambda: held.enter_context(claimed()))
-        metric: float | None = processes.from_main(lambda: rundir.finished(directory))
-        if metric is None:
-            metric = task.run(config, directory)
-            if metric is not None and processes.is_main():
-                rundir.write_result(directory, metric)
-    return metric
+        return tasks.carry_out(task, config, inputs)
 
 
 def _refuse_several(what: str) -> None:

@@ -271,6 +271,25 @@ COMPARE = ("task=compare", *COMPARED)
         (("task=evaluate", "suite.tasks.sample_choice.seed=3"), "without the task's data"),
         (("judge.model=x", "judge.endpoint=http://x"), "with task=sft; task=compare, task=evaluate"),
         (("task=dpo", "task.label_smoothing=0.1"), "with task.loss_type=sigmoid"),
+        *(
+            (("task=study", setting), r"without task\.stages")
+            for setting in ("task.dpo.beta=0.1", "data@task.pairs=local", "task.pairs.max_rows=9")
+        ),
+        *(
+            (
+                ("task=study", "task.stages=[dpo]", setting),
+                f"without sft in task.stages: {read} is what dpo",
+            )
+            for setting, read in (
+                ("data=cidar", "task.pairs"),
+                ("task.max_steps=3", "task.dpo.max_steps"),
+                ("task.held_out.num_bytes=0", "task.dpo.held_out.num_bytes"),
+            )
+        ),
+        (("task=study", "task.stages=[sft,dpo]", "task.orpo.beta=1"), "without orpo in task.stages"),
+        (("task=study", "task.stages=[sft]", "task.pairs.max_rows=9"), "without a stage that learns from"),
+        (("task=study", "task.stages=[sft,dpo]", "task.pairs.license=MIT"), "task=prepare would read it"),
+        (("task=study", "task.stages=[sft,dpo]", "task.pairs.overflow=cut"), "likelier for it"),
         (("task=orpo", "data.overflow=cut"), "an answer that is cut would be likelier for it"),
         (("task.epochs=3", "task.max_steps=9"), r"beside task\.max_steps=9"),
         (("task.held_out.num_bytes=0", "task.held_out.texts.ar=builtin"), "num_bytes=0"),
@@ -341,6 +360,10 @@ def test_what_was_typed_is_said_as_it_is_typed(command, said):
         (*COMPARE, "judge.model=x", "judge.endpoint=http://x", "seed=3", "tracking=none", "resume=false"),
         ("~suite.tasks.sample_short", "task=evaluate"),
         ("hydra.run.dir=mine", "++task.max_steps=3"),
+        (
+            *("task=study", "task.stages=[dpo,orpo]", "task.starts_from.orpo=base", "task.dpo.beta=0.1"),
+            *("data@task.pairs=llamafactory_dpo_zh", "task.pairs.max_rows=9", "task.prompts=[x]"),
+        ),
     ],
     ids=" ".join,
 )

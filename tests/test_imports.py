@@ -48,7 +48,7 @@ ALLOWED = {
     },
     "tasks": {
         *("workflows", "data", "models", "memory", "training", "analysis", "evaluation", "profiling"),
-        *("reports", "tracking", "hub", "downloads", "machine", "text", "serving"),
+        *("reports", "tracking", "hub", "downloads", "machine", "text", "serving", "rundir"),
     },
 }
 COMMON = {"errors", "files", "disk", "config", "processes", "limits"}

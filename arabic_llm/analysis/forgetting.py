@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arabic_llm.analysis.scores import FIRST, Evaluation, Score
-from arabic_llm.analysis.statistics import Difference, compare
+from arabic_llm.analysis.statistics import Difference, compare_each
 
 TRAITS = ("language", "skill")
 
@@ -32,16 +32,32 @@ class Forgetting:
 
 def find(base: Evaluation, tuned: Evaluation, seed: int) -> Forgetting:
     """Return what became of each task, language and skill; p-values are corrected for all of them."""
+    return find_each([(base, tuned)], seed)[0]
+
+
+def find_each(sides: Sequence[tuple[Evaluation, Evaluation]], seed: int) -> list[Forgetting]:
+    """Return what became of each in several comparisons; p-values are corrected for all of all of them."""
+    means = [_of_traits(*pair) for pair in sides]
+    compared = compare_each(
+        [(*pair, [scores for _, scores in own]) for pair, own in zip(sides, means, strict=True)], seed
+    )
+    found = []
+    for (base, tuned), own, rows in zip(sides, means, compared, strict=True):
+        by_trait: dict[str, list[Difference]] = {trait: [] for trait in TRAITS}
+        for (trait, _), row in zip(own, rows[len(base.scores) :], strict=True):
+            by_trait[trait].append(row)
+        found.append(Forgetting(by_trait, rows[: len(base.scores)], tuned.traits or base.traits))
+    return found
+
+
+def _of_traits(base: Evaluation, tuned: Evaluation) -> list[tuple[str, tuple[Score, Score]]]:
+    """Return (trait, its mean before and after) of each language and skill."""
     traits = tuned.traits or base.traits
     means = []
     for trait in TRAITS:
         after = {mean.name: mean for mean in _means(tuned, traits, trait)}
         means += [(trait, (mean, after[mean.name])) for mean in _means(base, traits, trait)]
-    rows = compare(base, tuned, seed, [pair for _, pair in means])
-    by_trait: dict[str, list[Difference]] = {trait: [] for trait in TRAITS}
-    for (trait, _), row in zip(means, rows[len(base.scores) :], strict=True):
-        by_trait[trait].append(row)
-    return Forgetting(by_trait, rows[: len(base.scores)], traits)
+    return means
 
 
 def _means(evaluation: Evaluation, traits: dict[str, dict[str, str | None]], trait: str) -> list[Score]:

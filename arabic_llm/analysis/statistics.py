@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Self
 
 import numpy as np
@@ -19,6 +20,7 @@ from arabic_llm.errors import ConfigError
 NOTHING = "no item changed"
 _MAX_NAMED = 4  # differences named when two evaluations are refused
 _SAME = 12  # decimals of an item's weight
+Means = Sequence[tuple[Score, Score]]  # of several tasks: before and after
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,7 @@ def verdict(low: float, high: float, holm_p: float) -> str:
     return "worse" if holm_p < ALPHA and high < 0 else "within noise"
 
 
-def compare(
-    base: Evaluation, tuned: Evaluation, seed: int, means: Sequence[tuple[Score, Score]] = ()
-) -> list[Difference]:
+def compare(base: Evaluation, tuned: Evaluation, seed: int, means: Means = ()) -> list[Difference]:
     """Return the difference of every score, and then of every mean of them, corrected for each other.
 
     All that stands by itself is one family of tests, with the means; the parts of groups are another, and
@@ -72,21 +72,35 @@ def compare(
     are called. Raises ConfigError when the two were not judged alike: other prompts, templates, scoring,
     items, quantisation or base model.
     """
-    _refuse_unlike(base, tuned)
-    pairs = [*_pairs(base, tuned), *means]
-    cases = [_Case.of(base, tuned, *pair) for pair in pairs]
-    is_part = [not base.is_whole(score) for score, _ in pairs[: len(pairs) - len(means)]]
-    is_part += [False] * len(means)
+    return compare_each([(base, tuned, means)], seed)[0]
+
+
+def compare_each(
+    comparisons: Sequence[tuple[Evaluation, Evaluation, Means]], seed: int
+) -> list[list[Difference]]:
+    """Return what `compare` returns of each comparison, corrected for all that stands in any of them."""
+    pairs: list[list[tuple[Score, Score]]] = []
+    cases: list[list[_Case]] = []
+    is_part: list[bool] = []
+    for base, tuned, means in comparisons:
+        _refuse_unlike(base, tuned)
+        own = _pairs(base, tuned)
+        pairs.append([*own, *means])
+        cases.append([_Case.of(base, tuned, *pair) for pair in pairs[-1]])
+        is_part += [*(not base.is_whole(score) for score, _ in own), *(False for _ in means)]
     tests: dict[_Case, Difference] = {}
     for parts in (False, True):
-        own = [case for case, part in zip(cases, is_part, strict=True) if part == parts]
-        rows = {case: _difference(case, seed) for case in dict.fromkeys(own) if case not in tests}
+        family = [case for case, part in zip(chain(*cases), is_part, strict=True) if part == parts]
+        rows = {case: _difference(case, seed) for case in dict.fromkeys(family) if case not in tests}
         corrected = holm([row.sign_p for row in rows.values()])
         for (case, row), p in zip(rows.items(), corrected, strict=True):
             tests[case] = replace(row, holm_p=p)
     return [
-        replace(tests[case], base=before, tuned=after)
-        for case, (before, after) in zip(cases, pairs, strict=True)
+        [
+            replace(tests[case], base=before, tuned=after)
+            for case, (before, after) in zip(own_cases, own_pairs, strict=True)
+        ]
+        for own_cases, own_pairs in zip(cases, pairs, strict=True)
     ]
 
 

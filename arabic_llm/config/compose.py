@@ -35,7 +35,9 @@ _SWEEP = ("-m", "--multirun")
 _MEANT = (  # what is chosen; where these are typed; and none of these, which are of the default option
     ("model=auto", {"model.path", "model.hub_id"}, {"model.builtin", "model.name"}),
     ("data=local", {"data.path"}, {"data.builtin", "data.name", "data.sources"}),
+    ("data@task.pairs=local", {"task.pairs.path"}, {"task.pairs.builtin", "task.pairs.name"}),
 )
+_PAIRS = re.compile(r"^task\.pairs=(?=[\w,]+$)", re.ASCII)
 _JUDGE = re.compile(r"\+*judge(\.endpoint)?\s*=")
 
 
@@ -103,7 +105,9 @@ def meant(arguments: list[str]) -> list[str]:
     """Return what was typed, with the option of a group that a place of yours can only mean.
 
     A model's folder or repository given alone is of model=auto, rows given alone are data=local.
+    A study's pairs are a choice of data, whose group Hydra wants to be told.
     """
+    arguments = [_PAIRS.sub("data@task.pairs=", argument) for argument in arguments]
     keys = {argument.lstrip("+~").partition("=")[0] for argument in arguments}
     if any(key.startswith("-") and key not in _SWEEP for key in keys) or "experiment" in keys:
         return arguments  # a recipe chooses its own

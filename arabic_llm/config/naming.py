@@ -13,7 +13,8 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.fingerprint import fingerprint, plain
+from arabic_llm.config.study_task import Stage
 
 # Keys that say how or where a run is done, not what it does: they may differ when it is resumed.
 HOW = ("hw", "resume", "dry_run", "tracking", "data_root", "cache_dir", "output_dir", "data.engine")
@@ -31,7 +32,25 @@ def without_how(config: dict[str, Any]) -> dict[str, Any]:
         kept["precision"] = precision
     for group, name in inner:
         kept[group] = {key: value for key, value in kept[group].items() if key != name}
+    if "stages" in (kept.get("task") or {}):
+        unread = of_no_stage(kept["task"]["stages"])
+        task = {key: value for key, value in kept["task"].items() if key not in unread}
+        if "starts_from" in task:
+            task["starts_from"] = {stage: start for stage, start in task["starts_from"].items() if start}
+        kept["task"] = task
     return kept
+
+
+def of_no_stage(stages: Iterable[Any]) -> set[str]:
+    """Return the settings of a study that decide nothing, of which stages it has; without any, all theirs.
+
+    So it is the study that it was, whatever stages there come to be.
+    """
+    trained = set(plain(list(stages or ())))
+    unread = {stage.name for stage in Stage} - trained
+    if not trained - {Stage.sft.name}:
+        unread.add("pairs")
+    return unread if trained else unread | {"stages", "starts_from", "prompts"}
 
 
 def values(overrides: Iterable[str]) -> dict[str, str]:

@@ -28,6 +28,7 @@ from arabic_llm.config.preference_task import (
     PreferenceConfig,
 )
 from arabic_llm.config.run import RunConfig
+from arabic_llm.config.study_task import StudyConfig
 from arabic_llm.config.suite import JudgeConfig, SuiteConfig, SuiteTask
 from arabic_llm.config.task import Area, TaskConfig
 from arabic_llm.errors import ConfigError
@@ -140,6 +141,7 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("early_stopping_patience"),
         **_read("epochs", why_not=unread.epochs),
     },
+    StudyConfig: _read("stages starts_from prompts"),
     PreferenceConfig: _read("beta"),
     PairConfig: _read("length_penalty"),
     DpoConfig: {
@@ -182,7 +184,7 @@ READ: dict[type, dict[str, Rule]] = {
 def refuse_unread(config: RunConfig, overrides: Iterable[str]) -> None:
     """Refuse what was typed and nothing would read. Raises ConfigError."""
     for key, value in _settings(overrides):
-        if (why := unread.beside_a_run(config, key)) is not None:
+        if (why := unread.beside_a_run(config, key) or unread.of_stages(config, key)) is not None:
             raise ConfigError(f"{key}={spelled(value)} has no meaning {why}")
         if (found := _rule(config, key)) is None:
             continue
@@ -213,7 +215,8 @@ def _settings(overrides: Iterable[str]) -> Iterator[tuple[str, Any]]:
     """Yield full key and value of what was typed, of mappings what is in them."""
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         if not override.is_delete() and not override.is_sweep_override():
-            yield from _leaves(override.get_key_element().lstrip("+"), override.value())
+            key = override.get_key_element().lstrip("+").rpartition("@")[2]  # a group's choice: its place
+            yield from _leaves(key, override.value())
 
 
 def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -55,7 +55,7 @@ class HeldOutConfig:
 
 ROWS = frozenset({Area.model, Area.template, Area.rows})
 TUNING = ROWS | {Area.tokens, Area.items, Area.training, Area.tuning}
-_ASKING = frozenset({Area.model, Area.template, Area.asking, Area.judge})
+ASKING = frozenset({Area.model, Area.template, Area.asking, Area.judge})
 
 
 @dataclass
@@ -123,7 +123,7 @@ class FineTuningConfig(TrainingConfig):
 class EvaluateConfig(TaskConfig):
     """Schema of conf/task/evaluate.yaml."""
 
-    reads = _ASKING
+    reads = ASKING
 
 
 @dataclass
@@ -140,7 +140,7 @@ class CompareConfig(TaskConfig):
 class RobustnessConfig(TaskConfig):
     """Schema of conf/task/robustness.yaml."""
 
-    reads = _ASKING
+    reads = ASKING
 
     perturbations: list[str] = MISSING  # names of text/perturb.py
     rates: list[float] = MISSING  # shares of what can be changed
@@ -169,13 +169,6 @@ class SftConfig(FineTuningConfig):
     """Schema of conf/task/sft.yaml."""
 
     reads = TUNING
-
-
-@dataclass
-class StudyConfig(FineTuningConfig):
-    """Schema of conf/task/study.yaml."""
-
-    reads = TUNING | _ASKING
 
 
 @dataclass

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from arabic_llm.config import naming
 from arabic_llm.config.adapter import AdapterConfig, Method
 from arabic_llm.config.chat_task import ChatConfig, ServeConfig, SpeakingConfig
 from arabic_llm.config.data import CleaningConfig, DataConfig, Engine, SourceConfig
@@ -14,11 +15,13 @@ from arabic_llm.config.hw import Device, ExecutorConfig, ExecutorKind, HardwareC
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.preference_task import DpoConfig, PreferenceConfig
 from arabic_llm.config.run import RunConfig
+from arabic_llm.config.study_task import Stage, StudyConfig
 from arabic_llm.config.suite import SuiteTask
 from arabic_llm.config.task import (
     Area,
     ExportConfig,
     ExportFormat,
+    FineTuningConfig,
     HeldOutConfig,
     InspectConfig,
     Planned,
@@ -26,6 +29,27 @@ from arabic_llm.config.task import (
 )
 
 _OF_A_RUN = ("model", "adapter")
+
+
+def of_stages(config: RunConfig, key: str) -> str | None:
+    """Return why a study reads nothing of a key: it has no stages, or none that would."""
+    task = config.task
+    if not isinstance(task, StudyConfig):
+        return None
+    group, _, rest = key.partition(".")
+    name = rest.partition(".")[0]
+    if not task.stages:
+        is_of_stages = group == "task" and name in naming.of_no_stage([]) - {"stages"}
+        return "without task.stages ('task.stages=[sft,dpo]')" if is_of_stages else None
+    unread = naming.of_no_stage(task.stages)
+    if group == "task" and name in unread:
+        return f"without {'a stage that learns from pairs' if name == 'pairs' else name} in task.stages"
+    is_of_sft = group == "data" or (group == "task" and name in FineTuningConfig.__dataclass_fields__)
+    if Stage.sft in task.stages or not is_of_sft or name == "name":
+        return None
+    first = task.stages[0].name
+    own = "task.pairs" if group == "data" else f"task.{first}{rest and '.'}{rest}"
+    return f"without sft in task.stages: {own} is what {first} reads"
 
 
 def place_of_model(config: RunConfig, model: ModelConfig) -> str | None:
@@ -201,7 +225,7 @@ def held_out(config: RunConfig, held_out: HeldOutConfig) -> str | None:
 
 def cut(config: RunConfig, data: DataConfig) -> str | None:
     """Refuse to cut pairs."""
-    is_paired = isinstance(config.task, PreferenceConfig)
+    is_paired = isinstance(config.task, PreferenceConfig) or data is getattr(config.task, "pairs", None)
     return (
         f"with task={config.task.name}: an answer that is cut would be likelier for it"
         if is_paired

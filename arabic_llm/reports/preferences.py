@@ -14,6 +14,7 @@ _PANELS = (  # title, the figures in it, what stands beside the axis
     ("reward", ("reward_chosen", "reward_rejected", "reward_margin"), "nats"),
     ("pairs whose better answer has the higher reward", ("reward_accuracy",), "share"),
     ("log-probability of an answer", ("log_prob_chosen", "log_prob_rejected"), "nats"),
+    ("length of an answer", ("tokens_chosen", "tokens_rejected"), "tokens"),
 )
 _COLORS = {"chosen": "#0f7b6c", "rejected": "#b3261e", "margin": "#2f5fb3", "accuracy": "#4e5b73"}
 _SHARE = 0.1  # of the steps at either end, of which the means are compared
@@ -59,7 +60,9 @@ def lines(metrics: Sequence[dict[str, Any]], *, are_pairs: bool = True) -> list[
 def curves(metrics: Sequence[dict[str, Any]]) -> str:
     """Return rewards, accuracy and log-probabilities by step as SVG: lines of training, points of dev."""
     with figures.drawing():
-        figure, panels = plt.subplots(1, len(_PANELS), figsize=(12, 3.2), layout="constrained")
+        figure, panels = plt.subplots(
+            1, len(_PANELS), figsize=(4 * len(_PANELS), 3.2), layout="constrained"
+        )
         for axes, (title, names, unit) in zip(panels, _PANELS, strict=True):
             for name in names:
                 side = name.rpartition("_")[2]
@@ -71,5 +74,6 @@ def curves(metrics: Sequence[dict[str, Any]]) -> str:
             axes.set_title(title, fontsize=10)
             axes.set_xlabel("step")
             axes.set_ylabel(unit)
-            axes.legend(frameon=False, fontsize=8)
+            if axes.lines:
+                axes.legend(frameon=False, fontsize=8)
         return figures.svg(figure)

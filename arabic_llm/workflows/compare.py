@@ -34,7 +34,7 @@ def report(
     base, tuned = sides
     found = forgetting.find(base, tuned, seed)
     rows = found.tasks
-    training = _training(directory, trained) if trained else {}
+    training = training_of(directory, trained) if trained else {}
     followed = (
         held_out_loss.courses(training["metrics"], training["outcome"]["kept_step"]) if trained else []
     )
@@ -83,7 +83,8 @@ def measured(memory: Path) -> dict[str, Any]:
     return files.kept(memory, files.read_state, "the report does without it") or {}
 
 
-def _training(directory: Path, trained: Path) -> dict[str, Any]:
+def training_of(directory: Path, trained: Path) -> dict[str, Any]:
+    """Return what a training has left in its run's folder and in that of what it trained."""
     return {
         "memory": measured(directory / "training" / "memory.json"),
         "lint": files.read_json(trained / "lint.json"),

@@ -68,6 +68,9 @@ def opened(directory: Path, base: str | None) -> TrainedRun:
             f"task.run: {directory} is a run of task={name}, which leaves no model that talks; give one of"
             " task=sft or task=study"
         )
+    if stages := told["task"].get("stages"):
+        each = ", ".join(str(directory / stage) for stage in stages)
+        raise ConfigError(f"task.run: {directory} was trained in stages; give one of them: {each}")
     if not (directory / _RESULT).is_file():
         raise CheckpointError(
             f"task.run: {directory} never finished (no {_RESULT}); finish it first:"

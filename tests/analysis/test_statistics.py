@@ -11,6 +11,7 @@ from arabic_llm.analysis.aggregate import Benchmark
 from arabic_llm.analysis.scores import Evaluation, Item, Score
 from arabic_llm.analysis.statistics import (
     compare,
+    compare_each,
     holm,
     sign_flips,
     sign_test,
@@ -142,6 +143,18 @@ def test_parts_of_a_group_do_not_weaken_what_is_said_of_it():
     )
     assert whole.holm_p == whole.sign_p == pytest.approx(first.sign_p, abs=0.005)  # of drawn signs
     assert first.holm_p == pytest.approx(6 * first.sign_p)
+
+
+def test_several_comparisons_are_corrected_for_each_other():
+    sides = [
+        evaluation(values, trained=str(sum(values))) for values in ([0] * 8, [1] * 6 + [0] * 2, [1] * 8)
+    ]
+    pairs = [(sides[0], sides[1]), (sides[0], sides[2]), (sides[1], sides[2])]
+    rows = [row for (row,) in compare_each([(*pair, ()) for pair in pairs], seed=1)]
+    alone = [compare(*pair, seed=1)[0] for pair in pairs]
+    assert [row.holm_p for row in rows] == holm([row.holm_p for row in alone])
+    assert [row.verdict for row in alone] == ["better", "better", "within noise"]
+    assert [row.verdict for row in rows] == ["within noise", "better", "within noise"]  # 2^-5, twice
 
 
 def test_a_weighted_mean_is_compared_as_one():

@@ -10,8 +10,8 @@ from typing import Any
 
 from arabic_llm.config.data import ColumnsConfig
 from arabic_llm.data.reading.column_names import KEYS, spelling
-from arabic_llm.data.reading.records import Record, listed, shown
 from arabic_llm.data.reading.rating_words import rating_of
+from arabic_llm.data.reading.records import Record, listed, shown
 from arabic_llm.data.reading.turns import UnusableError, as_list, role_of
 from arabic_llm.errors import DataError
 

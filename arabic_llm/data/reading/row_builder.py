@@ -8,8 +8,8 @@ from typing import Any
 
 from arabic_llm.config.data import ColumnsConfig
 from arabic_llm.data.reading import turns
-from arabic_llm.data.reading.records import Broken, Record, as_text, shown
 from arabic_llm.data.reading.rating_words import rating_of
+from arabic_llm.data.reading.records import Broken, Record, as_text, shown
 from arabic_llm.data.reading.turns import UnusableError
 from arabic_llm.data.rows import Message, Row
 

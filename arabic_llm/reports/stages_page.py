@@ -1,0 +1,242 @@
+"""The report of a study in stages: every two compared, how each was trained, what each says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from arabic_llm import files
+from arabic_llm.analysis.forgetting import Forgetting
+from arabic_llm.analysis.scores import Evaluation, Score
+from arabic_llm.analysis.statistics import Difference
+from arabic_llm.config.fingerprint import plain
+from arabic_llm.config.task import TaskConfig
+from arabic_llm.reports import figures, held_out_loss, html, memory_section, preferences, tables
+from arabic_llm.reports.markdown import escaped, table
+
+_COLORS = ("#8a94a6", "#0f7b6c", "#2f5fb3", "#b06a00", "#7a4fb5", "#b3261e")
+_NATS = "nats a supervised token"
+_CSV_HEADER = (
+    *("from", "to", "kind", "name", "metric", "n", "before", "after", "difference", "low", "high"),
+    *("holm_p", "verdict"),
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What became of the scores between two sides of a study."""
+
+    before: str
+    after: str
+    found: Forgetting
+
+    def rows(self) -> Iterator[tuple[str, Difference]]:
+        """Yield (task, language or skill; row) of all that was compared."""
+        yield from (("task", row) for row in self.found.tasks)
+        yield from ((kind, row) for kind, own in self.found.by_trait.items() for row in own)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a stage was told, and what its training has left."""
+
+    name: str
+    start: str
+    data: str
+    settings: TaskConfig
+    memory: dict[str, Any]
+    lint: dict[str, Any]
+    ledgers: Sequence[dict[str, Any]]
+    outcome: dict[str, Any]
+    metrics: Sequence[dict[str, Any]]
+
+    @property
+    def is_of_pairs(self) -> bool:
+        """Return whether it learned from better and worse answers."""
+        return any("reward_margin" in line for line in self.metrics)
+
+    @property
+    def said(self) -> str:
+        """Return its settings as they are typed."""
+        told = plain(asdict(self.settings))
+        return ", ".join(
+            f"{name}={value}"
+            for name, value in told.items()
+            if value is not None and name not in ("name", "held_out")
+        )
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything the report of a study in stages says. Its sides are the base and each stage, by name."""
+
+    title: str
+    sides: Mapping[str, Evaluation]
+    comparisons: Sequence[Comparison]
+    trained: Sequence[Trained]
+    prompts: Sequence[str]
+    answers: Mapping[str, Sequence[str]]
+    manifest: dict[str, Any]
+    hardware: str
+    evaluation_memory: dict[str, dict[str, Any]]
+
+    @property
+    def base(self) -> Evaluation:
+        """Return the evaluation of the base model."""
+        return next(iter(self.sides.values()))
+
+    @property
+    def num_compared(self) -> int:
+        """Return for how many differences the p-values are corrected, at most: those of wholes."""
+        return sum(self._is_whole(kind, row) for one in self.comparisons for kind, row in one.rows())
+
+    def wholes(self, comparison: Comparison) -> list[tuple[str, Difference]]:
+        """Return the rows of a comparison that stand by themselves."""
+        return [(kind, row) for kind, row in comparison.rows() if self._is_whole(kind, row)]
+
+    def _is_whole(self, kind: str, row: Difference) -> bool:
+        return kind != "task" or self.base.is_whole(row.base)
+
+    def scores(self) -> list[list[Score]]:
+        """Return for each task or group that stands by itself its score on every side."""
+        wanted = [(s.name, s.metric) for s in self.base.scores if self.base.is_whole(s)]
+        known = [{(s.name, s.metric): s for s in one.scores} for one in self.sides.values()]
+        return [[side[key] for side in known] for key in wanted]
+
+
+def terminal(page: Page) -> str:
+    """Return every side's scores in line, and what is beyond noise between any two."""
+    rows = [_score_cells(scores) for scores in page.scores()]
+    return "\n".join([tables.in_line([_score_header(page), *rows], left=(0,)), "", *_verdicts(page)])
+
+
+def markdown(page: Page) -> str:
+    """Return the scores of every side, and every comparison, as tables."""
+    rows = [list(map(escaped, _score_cells(scores))) for scores in page.scores()]
+    parts = [table(_score_header(page), rows, numeric=range(1, 3 + len(page.sides)))]
+    for one in page.comparisons:
+        body = [list(map(escaped, _cells(kind, row))) for kind, row in page.wholes(one)]
+        parts.append(f"## {one.before} to {one.after}\n\n{table(_header(one), body, numeric=(2, 3, 4))}")
+    parts.append(f"{_note(page)}\n")
+    return "\n".join(parts)
+
+
+def comma_separated(page: Page) -> str:
+    """Return every comparison, parts of groups too, in fractions and at full precision."""
+    rows = [
+        (
+            *(one.before, one.after, kind, row.base.name, row.base.metric, row.base.n, row.base.value),
+            *(row.tuned.value, row.difference, row.low, row.high, row.holm_p, row.verdict),
+        )
+        for one in page.comparisons
+        for kind, row in one.rows()
+    ]
+    return files.csv_text(_CSV_HEADER, rows)
+
+
+def html_of(page: Page) -> str:
+    """Return the report as a page of one file."""
+    with figures.drawing():
+        bars = figures.svg(_bars(page))
+    return html.render(
+        "stages.html.jinja",
+        page=page,
+        bars=Markup(bars),  # noqa: S704 (our own SVG)
+        score_header=_score_header(page),
+        scores=[_score_cells(scores) for scores in page.scores()],
+        verdicts=_verdicts(page),
+        note=_note(page),
+        comparisons=[
+            (one, _header(one), [_cells(kind, row) for kind, row in page.wholes(one)])
+            for one in page.comparisons
+        ],
+        left_out=[*tables.left_out(page.base.judged), *tables.shortened(page.base.scores)],
+        trained=[(one, _charts(one), preferences.lines(one.metrics)) for one in page.trained],
+        transcripts=[
+            (prompt, [said[number] for said in page.answers.values()])
+            for number, prompt in enumerate(page.prompts)
+        ],
+        memory={one.name: memory_section.section(one.memory) for one in page.trained},
+        evaluating=memory_section.of_evaluations(page.evaluation_memory),
+    )
+
+
+def _charts(one: Trained) -> list[Markup]:
+    """Return how a stage was trained: its loss, of pairs what became of them, and what was forgotten."""
+    drawn = [figures.training_curve(one.metrics, "loss of a pair" if one.is_of_pairs else _NATS)]
+    if one.is_of_pairs:
+        drawn.append(preferences.curves(one.metrics))
+    if followed := held_out_loss.courses(one.metrics, one.outcome["kept_step"]):
+        with figures.drawing():
+            drawn.append(figures.svg(held_out_loss.draw(followed)))
+    return [Markup(svg) for svg in drawn]  # noqa: S704 (our own SVG)
+
+
+def _bars(page: Page) -> Figure:
+    """Draw the score of each side as bars with 95% intervals, and the random baseline as a mark."""
+    rows, names = page.scores(), list(page.sides)
+    height = 0.8 / len(names)
+    figure, axes = plt.subplots(figsize=(8, (0.2 * len(names) + 0.2) * len(rows) + 1.1))
+    at = np.arange(len(rows))[::-1]
+    for index, name in enumerate(names):
+        own = [scores[index] for scores in rows]
+        shift = ((len(names) - 1) / 2 - index) * height
+        look: Any = {"color": _COLORS[index % len(_COLORS)], "label": name, "ecolor": "#444"}
+        axes.barh(at + shift, [100 * s.value for s in own], 0.9 * height, xerr=figures.reach(own), **look)
+    for position, scores in zip(at, rows, strict=True):
+        axes.plot([100 * scores[0].random] * 2, [position - 0.42, position + 0.42], color="#b3261e", lw=1.4)
+    axes.plot([], [], color="#b3261e", lw=1.4, label="random answers")
+    axes.set_yticks(at, [scores[0].label for scores in rows])
+    axes.set(xlim=(0, 104), xlabel="score, percent (bars: 95% interval)")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(names) + 1, frameon=False)
+    return figure
+
+
+def _score_header(page: Page) -> list[str]:
+    return ["task", "n", "random", *page.sides]
+
+
+def _score_cells(scores: Sequence[Score]) -> list[str]:
+    first = scores[0]
+    values = (tables.percent(score.value) for score in scores)
+    return [first.label, f"{first.n:,}", tables.percent(first.random), *values]
+
+
+def _header(one: Comparison) -> tuple[str, ...]:
+    return ("score", "mean by", "n", one.before, one.after, "difference (95% interval)", "verdict")
+
+
+def _cells(kind: str, row: Difference) -> tuple[str, ...]:
+    label, *rest = tables.cells(row)
+    is_language = kind == "language"
+    name = held_out_loss.name_of(row.base.name) if is_language else label
+    return (name, "" if kind == "task" else kind, *rest)
+
+
+def _verdicts(page: Page) -> list[str]:
+    """Return a line for each two sides between which anything is beyond noise; one line for none."""
+    said = []
+    for one in page.comparisons:
+        changes = [
+            f"{_cells(kind, row)[0]} {row.verdict} by {100 * abs(row.difference):.1f}"
+            for kind, row in page.wholes(one)
+            if row.verdict in ("better", "worse")
+        ]
+        said += [f"{one.before} to {one.after}: {', '.join(changes)}"] if changes else []
+    return said or ["between no two of them is any score beyond noise"]
+
+
+def _note(page: Page) -> str:
+    names = [f"{one.before} to {one.after}" for one in page.comparisons]
+    return (
+        f"Scores in percent, differences in points, paired item by item on the same items. {len(names)}"
+        f" comparisons ({', '.join(names)}) with {page.num_compared} differences stand here, and every"
+        " p-value is corrected for all of them (Holm); where the paired interval holds 0, or the corrected"
+        " test does not tell it from chance, a difference is within noise."
+    )
