@@ -277,10 +277,11 @@ class Typist:
         if self.pid == 0:
             sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, mode) for n, mode in enumerate("rww"))
             os.environ["VTE_VERSION"] = "7600"
+            status = 1
             try:
                 status = _run_here(folder, overrides)
             finally:
-                os._exit(status)
+                os._exit(status)  # whatever happened: the rest of the tests is the parent's
         self.seen = ""
 
     def reads(self, pattern, again=""):
