@@ -277,20 +277,19 @@ class Typist:
         if self.pid == 0:
             sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, mode) for n, mode in enumerate("rww"))
             os.environ["VTE_VERSION"] = "7600"
+            status = 1
             try:
                 status = _run_here(folder, overrides)
             finally:
-                os._exit(status)
+                os._exit(status)  # whatever happened: the rest of the tests is the parent's
         self.seen = ""
 
-    def reads(self, pattern, again=""):
-        """Wait until the terminal shows it, behind what was read before; type again while it does not."""
+    def reads(self, pattern):
+        """Wait until the terminal shows it, behind what was read before."""
         end = time.monotonic() + 60
         while not (found := re.search(pattern, self.seen)):
             assert time.monotonic() < end, self.seen
-            if not select.select([self.terminal], [], [], 1)[0]:
-                self.types(again)
-            else:
+            if select.select([self.terminal], [], [], 1)[0]:
                 try:
                     self.seen += os.read(self.terminal, 4096).decode(errors="replace")
                 except OSError:  # it has ended
@@ -339,17 +338,3 @@ def test_a_person_talks_until_ctrl_d_and_arabic_stands_between_marks(typist, tal
     person.types("\x04")
     assert person.status() == 0
     assert len((tmp_path / "out" / "talk-1.jsonl").read_text().splitlines()) == 2
-
-
-def test_ctrl_c_cuts_an_answer_short_and_at_the_prompt_ends_the_talk(typist):
-    person = typist("task.temperature=5", "task.max_new_tokens=1500")
-    person.reads("> ")
-    person.types(f"{EGYPT}\n")
-    person.reads(r"\?*\r\n.*\w{2}")
-    time.sleep(0.3)
-    person.types("\x03")
-    person.reads("cut short: nothing of it is remembered")
-    person.reads("> ")
-    person.types("\x03")
-    person.reads("the talk is over", again="\x03")  # readline misses a signal before it listens
-    assert person.status() == 130
