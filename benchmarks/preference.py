@@ -77,7 +77,8 @@ def material(*overrides: str) -> Any:
     base = bases.locate(config.model, None)
     codec = chat.prepare(tokenization.load(base), config.model)
     rows = sources.load(config.data, Path(), SEED).train[: int(sys.argv[3])]
-    return (
+    encoded = token_rows.encode(codec, rows, config.data, 512, None, form=Form.pairs)
+    return config, base, codec, rows, encoded
         config,
         base,
         codec,
