@@ -79,12 +79,6 @@ def material(*overrides: str) -> Any:
     rows = sources.load(config.data, Path(), SEED).train[: int(sys.argv[3])]
     encoded = token_rows.encode(codec, rows, config.data, 512, None, form=Form.pairs)
     return config, base, codec, rows, encoded
-        config,
-        base,
-        codec,
-        rows,
-        token_rows.encode(codec, rows, config.data, 512, None, form=Form.pairs),
-    )
 
 
 def ours(folder: Path, steps: int) -> dict[str, Any]:
