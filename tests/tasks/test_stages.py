@@ -171,7 +171,7 @@ def steps_in(metrics):
 def test_a_study_without_stages_is_what_it_was():
     plain = compose.identity(compose_config("task=study"))["task"]
     assert plain.keys() == {one.name for one in fields(SftConfig)}
-    assert of_no_stage([Stage.sft, Stage.dpo]) == {"orpo"}
+    assert of_no_stage([Stage.sft, Stage.dpo]) == {"orpo", "kto"}
 
 
 def test_whole_weights_are_trained_further_on_the_stage_before(tmp_path):
