@@ -71,6 +71,14 @@ def remove_partial(path: Path) -> None:
         partial.unlink()
 
 
+def remove_all_partial(folder: Path) -> None:
+    """Remove what killed processes had begun to write anywhere in a folder; nobody else may write there."""
+    for partial in folder.rglob(f".*{_PARTIAL}"):
+        number = partial.name.removesuffix(_PARTIAL).rpartition(".")[2]
+        if number.isdecimal() and partial.is_file() and not partial.is_symlink():
+            partial.unlink()
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write the file whole or not at all."""
     with writing(path) as file:

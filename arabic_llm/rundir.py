@@ -64,6 +64,7 @@ def claim(config: RunConfig, inputs: dict[str, str | None]) -> Iterator[Path]:
             _set_aside(path)
         before = _begun_before(path)
         _refuse_another(path, before, config, inputs)
+        files.remove_all_partial(path)
         if not _is_done(path, before, Path(config.cache_dir)):
             now = manifest(config) | {"inputs": inputs}
             starts = [*_earlier_starts(before, now), _start(now)]

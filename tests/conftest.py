@@ -57,6 +57,14 @@ def program(tmp_path: Path) -> Program:
     return functools.partial(run_in, tmp_path)
 
 
+@pytest.fixture
+def offline(monkeypatch):
+    """Ask the hub nothing: where there is no network it would be asked again and again."""
+    import datasets.config
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+
+
 def model_config(name: str) -> ModelConfig:
     """Return conf/model/<name>.yaml as the program reads it."""
     return compose_config(f"model={name}", "task=evaluate").model

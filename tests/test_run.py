@@ -327,7 +327,7 @@ def test_our_own_bug_keeps_its_traceback(program, monkeypatch):
         run.main()
 
 
-def test_items_of_a_suite_that_is_not_here_cannot_be_left_out(program):
+def test_items_of_a_suite_that_is_not_here_cannot_be_left_out(program, offline):
     status, said = program("data.cleaning.drop_test_items=true", "suite=exams", "dry_run=true")
     assert status == 2
     assert (

@@ -61,6 +61,18 @@ def test_a_run_killed_in_the_midst_of_its_manifest_begins_anew(config):
     assert not list(folder.glob(".*.partial"))
 
 
+def test_what_a_killed_process_had_begun_to_write_is_gone_when_the_run_is_done(config):
+    folder = Path(config.output_dir)
+    with rundir.claim(config, {}):
+        pass
+    for left in (folder / ".dev.jsonl.vm.32513.partial", folder / "deep" / ".a.bin.vm.7.partial"):
+        left.parent.mkdir(exist_ok=True)
+        left.write_bytes(b"half")
+    with rundir.claim(config, {}):
+        pass
+    assert not list(folder.rglob(".*.partial"))
+
+
 def test_what_others_have_begun_to_write_in_a_folder_is_not_ours_to_remove(config):
     folder = Path(config.output_dir)
     folder.mkdir(parents=True)

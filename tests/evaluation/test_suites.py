@@ -26,13 +26,6 @@ from arabic_llm.models import bases, load, placement
 LEAVES = 2  # of a benchmark's, where it has more: the others are asked in the same way
 
 
-@pytest.fixture
-def offline(monkeypatch):
-    import datasets.config
-
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-
-
 @needs_data
 def test_what_a_run_leaves_out_is_an_input_of_it_so_it_is_not_done_when_the_rest_has_come(
     offline, tmp_path

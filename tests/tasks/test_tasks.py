@@ -172,7 +172,7 @@ def test_evaluations_and_token_rows_are_shared_between_runs(beside):
     assert said.count("plan: judging") == said.count("memory of evaluating") == 1  # nothing of the base's
 
 
-def test_a_benchmark_that_is_not_here_ends_the_run_unless_it_may_be_missing(program, tmp_path):
+def test_a_benchmark_that_is_not_here_ends_the_run_unless_it_may_be_missing(program, tmp_path, offline):
     typed = ("task=evaluate", "suite=generation", "~suite.tasks.cidar", "suite.limit=3", "hw=cpu")
     status, said = program(*typed, "hydra.run.dir=mine")
     last = said.strip().splitlines()[-1]
