@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import compose_config
 from lab import learned
-from preference_lab import Lab, metrics, rows
+from preference_lab import Lab, ending, metrics, rows
 from trl import DPOTrainer
 from trl.experimental.orpo import ORPOTrainer
 
@@ -251,7 +251,7 @@ def test_the_reference_knows_nothing_of_what_is_trained(preferred):
 def test_a_run_that_was_cut_goes_on_to_the_same_bits(preferred, tmp_path):
     folder, weights, _ = preferred
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preference_losses, "rewards", _ending(preference_losses.rewards, 9))
+        patch.setattr(preference_losses, "rewards", ending(preference_losses.rewards, 9))
         with pytest.raises(KeyboardInterrupt):
             Lab("task.max_steps=12", "task.eval_steps=12").train(tmp_path)
     model, outcome = Lab("task.max_steps=12", "task.eval_steps=12").train(tmp_path)
@@ -267,18 +267,6 @@ def test_a_step_takes_the_memory_that_twice_as_many_rows_take(preferred, tmp_pat
     Lab("task.max_steps=2").train(tmp_path, kept, training_memory.watch(tmp_path / "training"))
     (line,) = [line for line in metrics(tmp_path) if line["step"] == 2 and "loss" in line]
     assert line["measured_mib"] == pytest.approx(line["predicted_mib"], rel=0.02)
-
-
-def _ending(work, after: int):
-    """Return work that is cut off in its so many-th call, as by a kill."""
-    calls = iter(range(after))
-
-    def cut(*args):
-        if next(calls, None) is None:
-            raise KeyboardInterrupt
-        return work(*args)
-
-    return cut
 
 
 def test_orpo_learns_it_too_and_its_likelihood_may_be_of_the_prompt(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import compose_config
 from lab import learned
-from preference_lab import Lab, metrics, rows
+from preference_lab import Lab, ending, metrics, rows
 from trl.trainer.kto_trainer import KTOTrainer
 
 from arabic_llm.config.preference_task import KtoLoss
@@ -241,7 +241,7 @@ def test_micro_batches_change_nothing_and_the_references_are_read_again(rated, t
 def test_a_run_that_was_cut_goes_on_to_the_same_bits(rated, tmp_path):
     folder, weights, _ = rated
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preference_losses, "kto", _ending(preference_losses.kto, 9))
+        patch.setattr(preference_losses, "kto", ending(preference_losses.kto, 9))
         with pytest.raises(KeyboardInterrupt):
             Lab(*SHORT).train(tmp_path)
     model, outcome = Lab(*SHORT).train(tmp_path)
@@ -261,15 +261,3 @@ def test_without_other_answers_it_learns_too_and_a_step_takes_the_memory_of_its_
     lines = [line for line in metrics(tmp_path) if "loss" in line]
     assert all("kl" not in line for line in lines)
     assert lines[1]["measured_mib"] == pytest.approx(lines[1]["predicted_mib"], rel=0.02)
-
-
-def _ending(work, after: int):
-    """Return work that is cut off in its so many-th call, as by a kill."""
-    calls = iter(range(after))
-
-    def cut(*args):
-        if next(calls, None) is None:
-            raise KeyboardInterrupt
-        return work(*args)
-
-    return cut
