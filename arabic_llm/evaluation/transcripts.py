@@ -24,16 +24,15 @@ def answers(model: PreTrainedModel, codec: Codec, prompts: Sequence[str]) -> lis
 
 
 def _answer(model: PreTrainedModel, codec: Codec, prompt: str) -> str:
-    text = chat.render(codec, [Message("user", prompt)], add_generation_prompt=True)
-    asked = codec.tokenizer(text, add_special_tokens=False, return_tensors="pt").to(model.device)
+    asked = torch.tensor([chat.encode_prompt(codec, [Message("user", prompt)])], device=model.device)
     said = model.generate(
-        input_ids=asked["input_ids"],
-        attention_mask=asked["attention_mask"],
+        input_ids=asked,
+        attention_mask=torch.ones_like(asked),
         do_sample=False,
         max_new_tokens=MOST,
         eos_token_id=[codec.stop_id, codec.end_of_text_id],
         pad_token_id=codec.tokenizer.pad_token_id,
-    )[0, asked["input_ids"].shape[1] :].tolist()
+    )[0, asked.shape[1] :].tolist()
     has_ended = {codec.stop_id, codec.end_of_text_id} & {*said}
     words: str = codec.tokenizer.decode(said, skip_special_tokens=True).strip()
     return words if has_ended else words + CUT
