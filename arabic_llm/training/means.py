@@ -8,6 +8,8 @@ import torch
 
 from arabic_llm import processes
 
+_TIE = 1e-3  # nats: what rounding makes of two rewards that are one, as all are before the first step
+
 
 class Means:
     """Sums of figures and how many values are in each, of training and of dev apart."""
@@ -33,3 +35,8 @@ class Means:
             sums[name] += total
             counts[name] += count
         return {name: sums[name] / count for name, count in counts.items() if count}
+
+
+def won(margin: torch.Tensor) -> torch.Tensor:
+    """Return 1 where a reward lies on its side of what it is compared with, 0 where not, 0.5 at a tie."""
+    return (margin > 0).float().where(margin.abs() > _TIE, 0.5)

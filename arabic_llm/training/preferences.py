@@ -10,11 +10,9 @@ from arabic_llm import processes
 from arabic_llm.config.preference_task import PairConfig
 from arabic_llm.data.tokens.chat import IGNORED
 from arabic_llm.training import preference_losses
-from arabic_llm.training.means import Means
+from arabic_llm.training.means import Means, won
 from arabic_llm.training.preference_losses import Pairs
 from arabic_llm.training.trainer import GuardedTrainer
-
-_TIE = 1e-3  # nats: what rounding makes of two rewards that are one
 
 
 class GuardedPreferences(GuardedTrainer):
@@ -75,12 +73,11 @@ class GuardedPreferences(GuardedTrainer):
         """Add up what a line of metrics says of these pairs."""
         better, worse = preference_losses.rewards(pairs, self._task)
         margin = better - worse
-        is_won = (margin > 0).float().where(margin.abs() > _TIE, 0.5)  # before the first step none is
         found = {
             "reward_chosen": better,
             "reward_rejected": worse,
             "reward_margin": margin,
-            "reward_accuracy": is_won,
+            "reward_accuracy": won(margin),
             "log_prob_chosen": pairs.chosen_P,
             "log_prob_rejected": pairs.rejected_P,
             "tokens_chosen": pairs.chosen_tokens_P,

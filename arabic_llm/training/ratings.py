@@ -13,12 +13,11 @@ from arabic_llm import processes
 from arabic_llm.config.preference_task import KtoConfig
 from arabic_llm.data.tokens.chat import IGNORED, TokenRow, prompt_length
 from arabic_llm.training import preference_losses
-from arabic_llm.training.means import Means
+from arabic_llm.training.means import Means, won
 from arabic_llm.training.preference_losses import Rated
 from arabic_llm.training.trainer import GuardedTrainer
 
 _OTHERS = "the loss of answers to other prompts"
-_TIE = 1e-3  # nats: what rounding makes of nothing
 _MOST_TURNS = 64  # of the answers of a step, looked at for one in which none meets its own prompt
 
 Other = tuple[list[TokenRow], list[float]]  # answers to other prompts, and what the reference says
@@ -67,9 +66,8 @@ class GuardedRatings(GuardedTrainer):
         rated = Rated(log_prob, reference, is_desirable, self._moved[self.model.training], tokens)
         self._count(rated)
         total = preference_losses.kto(rated, self.task).sum()
-        loss = (
-            total * processes.count() / counted["num_items_in_batch"]
-        )  # the mean over processes comes after
+        # The mean over processes comes after it.
+        loss = total * processes.count() / counted["num_items_in_batch"]
         return (loss, None) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
@@ -101,8 +99,7 @@ class GuardedRatings(GuardedTrainer):
         """Add up what a line of metrics says of these answers."""
         task, is_up = self.task, rated.is_desirable_R
         over = preference_losses.rated_margin(rated, task).detach()
-        is_right = ((over > 0) == is_up).float().where(over.abs() > _TIE, 0.5)
-        found = {"reward_accuracy": is_right}
+        found = {"reward_accuracy": won(torch.where(is_up, over, -over))}
         for name, of_side in (("chosen", is_up), ("rejected", ~is_up)):
             reward = task.beta * (rated.log_prob_R - rated.reference_R)
             found[f"reward_{name}"] = reward[of_side]
