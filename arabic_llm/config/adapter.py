@@ -19,6 +19,11 @@ class Method(Enum):
     full = "full"  # every weight
     none = "none"  # nothing: the base model is evaluated
 
+    @property
+    def folder(self) -> str:
+        """Return what the folder of a run is called that holds what it has trained."""
+        return "model" if self is Method.full else "adapter"
+
 
 class Quantization(Enum):
     """How the frozen weights are held."""

@@ -120,18 +120,19 @@ def shortened(scores: Sequence[Score]) -> list[str]:
 
 def knows_nothing(scores: Sequence[Score]) -> str:
     """Return the tasks where one answer for all, or chance, would score as much; "" where there is none."""
-    first = {score.name: score for score in reversed(scores)}.values()  # of each task its first metric
-    blindly = {s.label: (s.value, max(s.random or 0.0, s.constant or 0.0)) for s in reversed([*first])}
+    first: dict[str, Score] = {}  # of each task its first metric
+    for score in scores:
+        first.setdefault(score.name, score)
     poor = [
-        f"{label} ({percent(value)}, blindly {percent(blind)})"
-        for label, (value, blind) in blindly.items()
-        if value <= blind and blind
+        f"{score.label} ({percent(score.value)}, blindly {percent(blind)})"
+        for score in first.values()
+        if (blind := max(score.random or 0.0, score.constant or 0.0)) and score.value <= blind
     ]
+    if not poor:
+        return ""
     named, others = ", ".join(poor[:_NAMED]), len(poor) - _NAMED
     more = f" and {others} more" if others > 0 else ""
-    return (
-        f"{len(poor)} of {len(blindly)} scores no better than blind answers: {named}{more}" if poor else ""
-    )
+    return f"{len(poor)} of {len(first)} scores no better than blind answers: {named}{more}"
 
 
 def scores_csv(scores: Sequence[Score]) -> str:

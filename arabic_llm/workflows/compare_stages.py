@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def report(judged: Sequence[Judged], config: RunConfig, directory: Path, hardware: str) -> None:
-    """Write comparison.{md,csv}, scores.md, report.html and summary.txt."""
+    """Write comparison.{md,csv}, report.html and summary.txt."""
     pairs = list(combinations(judged, 2))
     found = forgetting.find_each([(a.evaluation, b.evaluation) for a, b in pairs], config.seed)
     study = Page(

@@ -154,7 +154,7 @@ def observed(folder: Path, seed: int, tracker: Tracker, fitted: TrainingFit) -> 
 
 def trained_before(method: Method, directory: Path) -> tuple[Path, bool]:
     """Return the folder of a run's adapter (or weights), and whether a finished training has left it."""
-    trained = directory / ("model" if method is Method.full else "adapter")
+    trained = directory / method.folder
     is_done = processes.from_main(lambda: files.is_whole(trained))
     if is_done:
         log.info("already trained: %s", trained)

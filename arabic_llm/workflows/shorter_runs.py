@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm import files, processes
-from arabic_llm.config.adapter import Method
 from arabic_llm.config.compose import identity
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import DamagedError
-from arabic_llm.training import checkpoint
 
 log = logging.getLogger(__name__)
 _LENGTH = ("epochs", "max_steps")  # settings of a task; its schedule of learning rates follows them
@@ -19,15 +17,15 @@ _LENGTH = ("epochs", "max_steps")  # settings of a task; its schedule of learnin
 
 def say(config: RunConfig, directory: Path) -> None:
     """Say that a run begins anew although a like one has ended, and what goes on from that one instead."""
-    if not processes.is_main() or checkpoint.newest_whole(directory / "training"):
+    if not processes.is_main() or (directory / "training").exists():  # it is carried on
         return
-    trained = "model" if config.adapter.method is Method.full else "adapter"
+    own, trained = _but_length(identity(config)), config.adapter.method.folder
     like = [
         (result.stat().st_mtime, result.parent / trained, told)
         for result in directory.parent.glob("*/result.json")
         if result.parent != directory
         and (told := _told(result.parent))
-        and _but_length(told) == _but_length(identity(config))
+        and _but_length(told) == own
         and files.is_whole(result.parent / trained)
     ]
     if like:

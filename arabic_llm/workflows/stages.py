@@ -43,7 +43,7 @@ class Step:
     @property
     def trained(self) -> Path:
         """Return the folder of what it trains."""
-        return self.directory / _name_of_trained(self.config)
+        return self.directory / self.config.adapter.method.folder
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,14 @@ def _step(config: RunConfig, stage: Stage, *, planned: bool) -> Step:
         return Step(stage, start, alone, alone)
     fresh = replace(config.adapter, extend_vocabulary=0)  # an adapter that is there keeps its own
     if config.adapter.method is Method.full:
-        weights = str((folder / start / _name_of_trained(config)).absolute())
+        weights = str((folder / start / config.adapter.method.folder).absolute())
         model = config.model if planned else replace(config.model, path=weights, builtin=False)
         return Step(stage, start, replace(alone, model=model), alone)
     if planned:
         planned_one = replace(alone, adapter=fresh)
         return Step(stage, start, planned_one, planned_one)
     real, said = (
-        replace(alone, adapter=replace(fresh, path=str(place / start / _name_of_trained(config))))
+        replace(alone, adapter=replace(fresh, path=str(place / start / config.adapter.method.folder)))
         for place in (folder, Path(".."))
     )
     return Step(stage, start, real, said)
@@ -104,10 +104,6 @@ def _step(config: RunConfig, stage: Stage, *, planned: bool) -> Step:
 def _sft(task: StudyConfig) -> SftConfig:
     own = {one.name: getattr(task, one.name) for one in fields(SftConfig)}
     return SftConfig(**own | {"name": Stage.sft.name})
-
-
-def _name_of_trained(config: RunConfig) -> str:
-    return "model" if config.adapter.method is Method.full else "adapter"
 
 
 def refuse_early(step: Step) -> None:

@@ -77,7 +77,7 @@ def opened(directory: Path, base: str | None) -> TrainedRun:
             f" {manifest.get('command', 'type its command again')}"
         )
     model, adapter = _typed(ModelConfig, told["model"]), _typed(AdapterConfig, told["adapter"])
-    trained = directory / ("adapter" if adapter.method is Method.lora else "model")
+    trained = directory / adapter.method.folder
     if not files.is_whole(trained):
         raise CheckpointError(f"task.run: {trained} is missing, or a file of it was changed after training")
     if base is not None:

@@ -35,6 +35,11 @@ def test_more_epochs_than_those_of_a_finished_run_begin_anew_and_say_so(finished
     assert "task.epochs=2" in line
 
 
+def test_a_run_that_is_carried_on_does_not_begin_anew(finished, caplog):
+    (finished.with_name("long") / "training").mkdir(parents=True)
+    assert said(caplog, finished.with_name("long"), "task.epochs=4") == ""
+
+
 @pytest.mark.parametrize("overrides", [("task.epochs=4", "adapter.rank=8"), ("task.epochs=4", "seed=1")])
 def test_a_run_that_learns_otherwise_is_no_longer_one(finished, caplog, overrides):
     assert said(caplog, finished.with_name("long"), *overrides) == ""
