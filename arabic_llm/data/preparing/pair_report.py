@@ -32,7 +32,8 @@ def _of_pairs(pairs: Sequence[Row]) -> str:
         f" {worse:,.0f} ({skew:+.0%}), and is the longer one in {is_longer:.0%} of them"
     )
     if abs(skew) > _SKEW:
-        said += f": to be {'longer' if skew > 0 else 'shorter'} is learned too (see task.length_penalty)"
+        more = "longer" if skew > 0 else "shorter"
+        said += f": to be {more} is learned too (length_penalty of task=dpo and task=orpo)"
     if refused:
         said += (
             f"; {refused:,} of the worse ones refuse to answer (data.cleaning.drop_refused leaves them out)"
