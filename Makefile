@@ -50,7 +50,7 @@ evaluation_real: $(VENV)/.ready ## the tiny model on every real benchmark, befor
 	$(RUN) +experiment=evaluation_real
 	$(RUN) task=report
 
-alignment_real: $(VENV)/.ready ## SFT, then DPO and ORPO on real pairs, every form exported and reloaded, 20 minutes; needs ARABIC_LLM_DATA
+alignment_real: $(VENV)/.ready ## SFT, then DPO and ORPO on real pairs, every form exported and reloaded, 10 minutes; needs ARABIC_LLM_DATA
 	$(RUN) +experiment=alignment_real hydra.run.dir=outputs/alignment_real $(ARGS)
 	for stage in sft dpo orpo; do \
 		$(RUN) task=export task.run=outputs/alignment_real/$$stage 'task.formats=[adapter,merged,gguf,ollama]' \
