@@ -22,11 +22,12 @@ from arabic_llm.errors import CheckpointError, DamagedError
 
 RESULT = "result.json"
 Part = tuple[float, npt.NDArray[np.float64]]  # weight of a task's mean, and the values of its items
-_LOSSES = ("sft", "dpo", "orpo", "pretrain")  # tasks whose metric is one: less is better
+_OF_TOKENS = ("sft", "pretrain")  # tasks whose loss is in nats a token
+_LOSSES = (*_OF_TOKENS, "dpo", "orpo", "kto")  # whose metric is a loss: less is better
 # Settings of a task that say what its loss is, and on which rows.
 _OF_A_LOSS = (
     *("max_length", "beta", "loss_type", "length_penalty", "reference_free", "label_smoothing"),
-    *("sft_weight", "nll_on"),
+    *("sft_weight", "nll_on", "desirable_weight", "undesirable_weight"),
 )
 _COMPARED = ("study", "evaluate", "classify", *_LOSSES)
 
@@ -72,7 +73,8 @@ def read(folder: Path, manifest: dict[str, Any]) -> Found | None:
         found = _judged(found, sides, identity, common)
     elif task in _LOSSES:
         bits = outcome.get("dev_bits_per_byte")
-        name = "loss on dev, nats a token" if bits is None else "loss on dev, bits a byte"
+        unit = ", nats a token" if task in _OF_TOKENS else ""
+        name = f"loss on dev{unit}" if bits is None else "loss on dev, bits a byte"
         common["loss"] = {key: identity["task"].get(key) for key in _OF_A_LOSS}
         if bits is None:  # a token is another thing to each model
             common["model"] = identity["model"]["name"]
@@ -80,6 +82,8 @@ def read(folder: Path, manifest: dict[str, Any]) -> Found | None:
         found = replace(found, value=value, name=name, kind=fingerprint(common))
     elif task not in _COMPARED:  # who knows which of two is better
         found = replace(found, kind=f"{found.kind} {folder.name}")
+    elif task == "study":  # in stages: a mean score, of evaluations that lie in their folders
+        found = replace(found, name="mean score", kind=fingerprint([common, identity["suite"]]))
     return _with_costs(found, folder, outcome, identity)
 
 

@@ -12,7 +12,7 @@ from arabic_llm.reports import figures
 
 _PANELS = (  # title, the figures in it, what stands beside the axis
     ("reward", ("reward_chosen", "reward_rejected", "reward_margin"), "nats"),
-    ("pairs whose better answer has the higher reward", ("reward_accuracy",), "share"),
+    ("answers told apart by their rewards", ("reward_accuracy",), "share"),  # or from other ones, as rated
     ("log-probability of an answer", ("log_prob_chosen", "log_prob_rejected"), "nats"),
     ("length of an answer", ("tokens_chosen", "tokens_rejected"), "tokens"),
 )

@@ -16,12 +16,12 @@ from arabic_llm.analysis.forgetting import Forgetting
 from arabic_llm.analysis.scores import Evaluation, Score
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.config.fingerprint import plain
+from arabic_llm.config.preference_task import PairConfig, PreferenceConfig
 from arabic_llm.config.task import TaskConfig
 from arabic_llm.reports import figures, held_out_loss, html, memory_section, preferences, tables
 from arabic_llm.reports.markdown import escaped, table
 
 _COLORS = ("#8a94a6", "#0f7b6c", "#2f5fb3", "#b06a00", "#7a4fb5", "#b3261e")
-_NATS = "nats a supervised token"
 _CSV_HEADER = (
     *("from", "to", "kind", "name", "metric", "n", "before", "after", "difference", "low", "high"),
     *("holm_p", "verdict"),
@@ -58,8 +58,15 @@ class Trained:
 
     @property
     def is_of_pairs(self) -> bool:
-        """Return whether it learned from better and worse answers."""
-        return any("reward_margin" in line for line in self.metrics)
+        """Return whether it learned from better and worse answers, each pair at once."""
+        return isinstance(self.settings, PairConfig)
+
+    @property
+    def unit(self) -> str:
+        """Return what its loss is of."""
+        if not isinstance(self.settings, PreferenceConfig):
+            return "nats a supervised token"
+        return "loss of a pair" if self.is_of_pairs else "loss of a rated answer"
 
     @property
     def said(self) -> str:
@@ -157,7 +164,10 @@ def html_of(page: Page) -> str:
             for one in page.comparisons
         ],
         left_out=[*tables.left_out(page.base.judged), *tables.shortened(page.base.scores)],
-        trained=[(one, _charts(one), preferences.lines(one.metrics)) for one in page.trained],
+        trained=[
+            (one, _charts(one), preferences.lines(one.metrics, are_pairs=one.is_of_pairs))
+            for one in page.trained
+        ],
         transcripts=[
             (prompt, [said[number] for said in page.answers.values()])
             for number, prompt in enumerate(page.prompts)
@@ -169,8 +179,8 @@ def html_of(page: Page) -> str:
 
 def _charts(one: Trained) -> list[Markup]:
     """Return how a stage was trained: its loss, of pairs what became of them, and what was forgotten."""
-    drawn = [figures.training_curve(one.metrics, "loss of a pair" if one.is_of_pairs else _NATS)]
-    if one.is_of_pairs:
+    drawn = [figures.training_curve(one.metrics, one.unit)]
+    if isinstance(one.settings, PreferenceConfig):
         drawn.append(preferences.curves(one.metrics))
     if followed := held_out_loss.courses(one.metrics, one.outcome["kept_step"]):
         with figures.drawing():

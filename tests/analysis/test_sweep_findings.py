@@ -105,6 +105,25 @@ def test_jobs_on_other_data_or_of_another_loss_are_never_compared(change, tmp_pa
     assert [[job.name for job in jobs] for jobs in groups] == [["a", "b"], ["c"]]
 
 
+def test_jobs_of_rated_answers_are_compared_by_their_loss_unless_it_is_another_one(tmp_path):
+    weight = "task.desirable_weight"
+    for rank, levels in ((4, {}), (8, {}), (16, {weight: 2.0})):
+        sweeps.finished(tmp_path / f"{rank}", {"adapter.rank": rank, **levels}, rank / 8, task="kto")
+        files.write_state(tmp_path / f"{rank}" / "result.json", {"metric": rank / 8, "fingerprint": "f"})
+    sweep = sweep_jobs.read(tmp_path)
+    assert sorted(len(jobs) for jobs in sweep.alike()) == [1, 2]
+    assert all(job.found.is_loss for job in sweep.jobs)
+
+
+def test_studies_in_stages_on_other_suites_are_never_compared(tmp_path):
+    for name, suite in (("a", "exams"), ("b", "exams"), ("c", "oall")):
+        levels = {"adapter.rank": len(tmp_path.parts), "suite": {"name": suite, "tasks": {}}}
+        sweeps.finished(tmp_path / name, levels, 1.0, task="study")
+    sweep = sweep_jobs.read(tmp_path)
+    assert [len(jobs) for jobs in sweep.alike()] == [2, 1]
+    assert {job.found.name for job in sweep.jobs} == {"mean score"}
+
+
 def test_jobs_that_were_judged_otherwise_are_never_compared(tmp_path):
     sweeps.judged(tmp_path / "a", {"adapter.rank": 4}, np.ones(5))
     sweeps.judged(tmp_path / "b", {"adapter.rank": 8}, np.ones(5), suite="other")
