@@ -1,5 +1,6 @@
 """Tokenizers without torch: those that AutoTokenizer would give, for every family we name."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -39,7 +40,9 @@ TEXT = "السَّلامُ عليكم، 2026 و٣ don't\n\n  <|im_end|> Hello �
 def _folder(name, tmp_path):
     """Write the tokenizer of a family as its hub repository holds it."""
     config, named = FILES[name]
-    codec_of(name).tokenizer.save_pretrained(tmp_path)
+    tokenizer = copy.deepcopy(codec_of(name).tokenizer)
+    tokenizer.backend_tokenizer.no_padding()  # which another test of this process may have asked for
+    tokenizer.save_pretrained(tmp_path)
     config().save_pretrained(tmp_path)
     path = tmp_path / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "tokenizer_class": named}), "utf-8")
