@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from dataclasses import replace
 
+import jinja2
 import pyarrow
 import pytest
 from conftest import DATA, compose_config, needs_data
@@ -161,6 +162,21 @@ def gsm8k_alone(tmp_path):
     """Make a folder of data in which the English suite finds one of its benchmarks."""
     (tmp_path / "gsm8k").symlink_to(DATA / "gsm8k")
     return tmp_path
+
+
+@needs_data
+def test_a_template_is_compiled_once_however_many_documents_it_renders(offline, monkeypatch, gsm8k_alone):
+    compiled, compile_one = [], jinja2.Environment.compile
+
+    def counted(self, source, *args, **options):
+        compiled.append(source)
+        return compile_one(self, source, *args, **options)
+
+    monkeypatch.setattr(jinja2.Environment, "compile", counted)
+    suite = compose_config("suite=english", "suite.allow_missing=true").suite
+    (entry,) = suites.load(replace(suite, tasks={"gsm8k": suite.tasks["gsm8k"]}), gsm8k_alone)
+    assert entry.prompts
+    assert len(compiled) == len(set(compiled))
 
 
 @needs_data
