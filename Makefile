@@ -71,8 +71,8 @@ real_model_short: $(VENV)/.real ## the same with LoRA alone, 15 minutes; needs A
 	$(RUN) task=download model=smollm2_135m
 	$(RUN) +experiment=smollm2_arabic_short hydra.run.dir=outputs/real_model/short $(ARGS)
 
-sync: $(VENV)/.ready ## upload the offline W&B runs
-	find outputs multirun -type d -name 'offline-run-*' -exec $(VENV)/bin/wandb sync {} +
+sync: $(VENV)/.ready ## upload the W&B runs that are done and were not yet; again does no harm: make sync ARGS="my/runs"
+	$(VENV)/bin/python -m arabic_llm.tracking.sync $(ARGS)
 
 clean: ## remove .venv and caches, never results
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
