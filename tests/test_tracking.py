@@ -3,15 +3,18 @@
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import dashboards
 import offline
 import pytest
 import wandb_server
 import yaml
 from wandb_server import Received
+from wandb_workspaces.workspaces import internal
 
 from arabic_llm import files, tracking
 from arabic_llm.config import paths
@@ -49,8 +52,14 @@ def sent(tracked) -> tuple[Received, list[subprocess.CompletedProcess[str]]]:
 
 
 def sync(folder: Path, url: str, key: str = KEY) -> subprocess.CompletedProcess[str]:
+    return command("sync", folder, url, key, str(folder))
+
+
+def command(
+    name: str, folder: Path, url: str, key: str = KEY, *typed: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "arabic_llm.tracking.sync", str(folder)],
+        [sys.executable, "-m", f"arabic_llm.tracking.{name}", *typed],
         env={**os.environ, "WANDB_BASE_URL": url, "WANDB_API_KEY": key, "HOME": str(folder)},
         cwd=folder,
         capture_output=True,
@@ -155,6 +164,65 @@ def test_without_login_or_network_one_line_says_so_and_nothing_is_marked(tmp_pat
     with (tmp_path / ".lock").open("w") as lock:  # as a live process holds it
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert uploads.sync([str(tmp_path)]) == "1 W&B runs: 0 uploaded, 0 were before, 1 not done"
+
+
+def test_the_dashboards_are_built_offline_as_they_were():
+    assert dashboards.built() == json.loads(dashboards.GOLDEN.read_text(encoding="utf-8"))
+    for one in dashboards.built():
+        internal.View.model_validate(one)  # strictly, as W&B's own form
+
+
+def test_the_training_has_its_curves_and_a_sweep_its_comparisons():
+    training, sweeps = (
+        [panel["config"].get("chartTitle") or panel["viewType"] for panel in dashboards.panels(one)]
+        for one in dashboards.built()
+    )
+    assert len(training) == 9
+    assert sweeps == [
+        "Settings and what they came to",
+        "Parameter Importance",
+        "Score against memory of a step, MiB",
+    ]
+
+
+def test_every_metric_they_name_was_logged_by_a_real_run(tracked):
+    history = {key for line in offline.history(tracked) for key in line}
+    summary, config = offline.summary(tracked), offline.config(tracked)
+    for name in dashboards.named("metrics"):
+        assert name in history
+    for pattern in dashboards.named("metricRegex"):
+        assert any(re.fullmatch(pattern, key) for key in history), pattern
+    accessors = [
+        *dashboards.named("accessor"),
+        *dashboards.named("xAxis"),
+        *dashboards.named("yAxis"),
+        *dashboards.named("targetKey"),
+        *dashboards.columns(),
+    ]
+    of_runs = [name for name in accessors if name not in ("_step", "run:displayName")]
+    assert len(of_runs) > 15
+    for name in of_runs:
+        kind, _, key = name.rpartition(":")
+        if kind == "config":
+            group, _, setting = key.replace(".value", "", 1).partition(".")
+            assert setting in config[group] if setting else group in config, name
+        else:
+            assert isinstance(summary[key], int | float), name
+
+
+def test_saved_again_they_are_the_same_two_and_where_they_cannot_be_a_line_says_so(tmp_path):
+    with wandb_server.serving() as server:
+        server.views["nw-arabicllmtraining-v"] = {"id": "known", "spec": "{}"}
+        saved = command("dashboards", tmp_path, server.url)
+        assert saved.returncode == 0, saved.stdout + saved.stderr
+        assert "/me/arabic-llm?nw=arabicllmtraining" in saved.stdout
+        assert [view["displayName"] for view in server.views.values()] == ["Training", "Sweeps"]
+        assert [given.get("id") for given in server.asked["UpsertView2"]] == ["known", None]
+        server.has_project = False
+        refused = command("dashboards", tmp_path, server.url)
+    assert refused.returncode == 2
+    assert refused.stdout.count("\n") == 1
+    assert "Project `me/arabic-llm` not found" in refused.stdout
 
 
 def test_names_of_folders_do_not_tell_where_the_home_is(monkeypatch, tmp_path):

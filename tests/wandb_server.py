@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ class Received:
         self.url = ""
         self.requests: list[tuple[str, bytes]] = []
         self.asked: dict[str, list[dict[str, Any]]] = {}
+        self.views: dict[str, dict[str, Any]] = {}  # of dashboards, by their names
+        self.has_project = True
 
     def everything(self) -> bytes:
         return b"\n".join(path.encode() + b" " + body for path, body in self.requests)
@@ -48,6 +51,11 @@ class Received:
             "CreateArtifactFiles": lambda: {
                 "createArtifactFiles": {"files": {"edges": self._files(given)}}
             },
+            **dict.fromkeys(
+                ("Viewer", "GetDefaultEntity"), lambda: {"viewer": {"id": "u", "entity": "me"}}
+            ),
+            "View": lambda: {"project": self._view(given["viewName"]) if self.has_project else None},
+            "UpsertView2": lambda: {"upsertView": self._keep(given)},
             "CommitArtifact": lambda: {"commitArtifact": {"artifact": {"id": "a", "digest": "d"}}},
             "CreateRunFiles": lambda: {
                 "createRunFiles": {
@@ -57,6 +65,16 @@ class Received:
                 }
             },
         }.get(question, dict)()
+
+    def _view(self, name: str) -> dict[str, Any]:
+        found = [self.views[name]] if name in self.views else []
+        return {"allViews": {"edges": [{"node": view} for view in found]}}
+
+    def _keep(self, given: dict[str, Any]) -> dict[str, Any]:
+        is_new = "id" not in given
+        view = {"id": given.get("id", f"id-{given['name']}"), "name": given["name"]}
+        self.views[given["name"]] = view | {"spec": given["spec"], "displayName": given["displayName"]}
+        return {"view": view, "inserted": is_new}
 
     def _place(self, name: str) -> str:
         return f"{self.url}/put/{name}"
@@ -113,7 +131,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/graphql":
             return self._say({})
         asked = json.loads(body)
-        answer = self.received.answer(asked.get("operationName", ""), asked.get("variables") or {})
+        question = re.search(r"(?:query|mutation) +(\w+)", asked["query"])
+        answer = self.received.answer(question[1] if question else "", asked.get("variables") or {})
         return self._say({"data": answer})
 
     def _body(self) -> bytes:

@@ -59,7 +59,7 @@ class WandbRun:
                 columns=list(header), data=[list(row) for row in rows], allow_mixed_types=True
             )
             # Bound by hand: else W&B would keep a second copy in the user's home until it is uploaded.
-            table.bind_to_run(self._run, name, self._run.step)
+            table.bind_to_run(self._run, name, self._run.step)  # type: ignore[no-untyped-call]
             self._run.log({name: table})
             self._add(
                 artifact, self._own / "files" / table.to_json(self._run)["path"], f"{name}.table.json"
