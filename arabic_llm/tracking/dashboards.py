@@ -26,7 +26,7 @@ def save(typed: Sequence[str]) -> str:
 
     account.require(_WHAT)
     try:
-        addresses = workspaces.save(typed[0] if typed else wandb.Api().default_entity)
+        addresses = workspaces.save(typed[0] if typed else str(wandb.Api().default_entity))
     except (ValueError, wandb.errors.Error) as error:
         said = " ".join(str(error).split())[:_LONGEST]
         raise HardwareError(f"{_WHAT}: {said}; the first `make sync` makes the project") from error
