@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m arabic_llm.run
 
-.PHONY: help demo run test faults check docs sweep bench real_input evaluation_real alignment_real real_model real_model_short sync clean
+.PHONY: help demo run test faults check docs sweep bench real_input evaluation_real alignment_real real_model real_model_short sync dashboards clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -71,8 +71,11 @@ real_model_short: $(VENV)/.real ## the same with LoRA alone, 15 minutes; needs A
 	$(RUN) task=download model=smollm2_135m
 	$(RUN) +experiment=smollm2_arabic_short hydra.run.dir=outputs/real_model/short $(ARGS)
 
-sync: $(VENV)/.ready ## upload the offline W&B runs
-	find outputs multirun -type d -name 'offline-run-*' -exec $(VENV)/bin/wandb sync {} +
+sync: $(VENV)/.ready ## upload the W&B runs that are done and were not yet; again does no harm: make sync ARGS="my/runs"
+	$(VENV)/bin/python -m arabic_llm.tracking.sync $(ARGS)
+
+dashboards: $(VENV)/.ready ## save W&B's two workspaces, of a training and of sweeps: make dashboards ARGS="my-team"
+	$(VENV)/bin/python -m arabic_llm.tracking.dashboards $(ARGS)
 
 clean: ## remove .venv and caches, never results
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -56,6 +56,7 @@ COMMON = {"errors", "files", "disk", "config", "processes", "limits"}
 DOORS = {
     "bitsandbytes": {"models", "profiling"},
     "wandb": {"tracking"},
+    "wandb_workspaces": {"tracking"},
     "huggingface_hub": {"hub"},
     "lm_eval": {"evaluation"},
     "trl": {"training", "profiling"},

@@ -24,16 +24,20 @@ class Nursery:
             text=True,
         )
 
-    def start(self, cwd: Path, arguments: tuple[str, ...]) -> int:
-        (pid,) = self._start(cwd, [({}, arguments)])
+    def start(
+        self, cwd: Path, arguments: tuple[str, ...], environment: dict[str, str] | None = None
+    ) -> int:
+        (pid,) = self._start(cwd, [(environment or {}, arguments)])
         return pid
 
     def wait(self) -> int:
         (status,) = self._wait()
         return status
 
-    def finish(self, cwd: Path, arguments: tuple[str, ...]) -> None:
-        self.start(cwd, arguments)
+    def finish(
+        self, cwd: Path, arguments: tuple[str, ...], environment: dict[str, str] | None = None
+    ) -> None:
+        self.start(cwd, arguments, environment)
         status = self.wait()
         assert status == 0, (cwd / "log.txt").read_text()[-3000:]
 

@@ -118,6 +118,16 @@ def how_much(found: Sequence[Course]) -> str:
     return f"{cut}: more would have taken over a fiftieth of the training." if cut else ""
 
 
+def table(found: Sequence[Course]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Return what became of each language as a header and rows, in nats a token and bits a byte."""
+    header = ("language", "loss before", "loss after", "bits a byte before", "bits a byte after", "verdict")
+    ends = ((course, course.first, course.last) for course in found)
+    return header, [
+        (c.language, first.loss, last.loss, first.bits_per_byte, last.bits_per_byte, c.verdict)
+        for c, first, last in ends
+    ]
+
+
 def line(found: Sequence[Course]) -> str:
     """Return what became of each language in one line; empty where none was followed."""
     told = []

@@ -12,6 +12,7 @@ from arabic_llm.analysis.scores import Score
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports.markdown import escaped, table
 
+Table = tuple[Sequence[str], Sequence[Sequence[Any]]]  # its header and its rows
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 HEADER = ("task", "n", "base", "tuned", "difference (95% interval)", "verdict")
 _CSV_HEADER = (
@@ -137,6 +138,11 @@ def knows_nothing(scores: Sequence[Score]) -> str:
 
 def scores_csv(scores: Sequence[Score]) -> str:
     """Return scores in CSV, in fractions and at full precision."""
+    return files.csv_text(*scores_table(scores))
+
+
+def scores_table(scores: Sequence[Score]) -> Table:
+    """Return scores as a header and rows, in fractions and at full precision."""
     rows = [
         (
             *(s.name, s.metric, s.n, s.value, s.stderr, s.low, s.high, s.smallest_difference),
@@ -145,11 +151,16 @@ def scores_csv(scores: Sequence[Score]) -> str:
         )
         for s in scores
     ]
-    return files.csv_text(_SCORES_CSV_HEADER, rows)
+    return _SCORES_CSV_HEADER, rows
 
 
 def comma_separated(rows: Sequence[Difference]) -> str:
     """Return a comparison in CSV, in fractions and at full precision."""
+    return files.csv_text(*table_of(rows))
+
+
+def table_of(rows: Sequence[Difference]) -> Table:
+    """Return a comparison as a header and rows, in fractions and at full precision."""
     table = [
         (
             *(row.base.name, row.base.metric, row.base.n, row.base.value, row.base.stderr),
@@ -159,7 +170,7 @@ def comma_separated(rows: Sequence[Difference]) -> str:
         )
         for row in rows
     ]
-    return files.csv_text(_CSV_HEADER, table)
+    return _CSV_HEADER, table
 
 
 def points(difference: float, low: float, high: float, note: str = "") -> str:

@@ -12,6 +12,7 @@ from arabic_llm.errors import ConfigError
 from arabic_llm.memory import disk_room
 from arabic_llm.reports import classification
 from arabic_llm.tasks import Inputs
+from arabic_llm.tracking import Results
 from arabic_llm.workflows import classify, fine_tune, settings
 
 log = logging.getLogger(__name__)
@@ -51,5 +52,8 @@ def run(config: RunConfig, directory: Path) -> float:
     summary = f"\n{classification.terminal(report)}\n\nreport: {directory / 'report.html'}"
     files.write_text(directory / "summary.txt", summary)
     log.info("%s", summary)
-    tracker.finish({f"{m.system} {m.metric}": m.value for m in report.measures})
-    return next(m.value for m in report.measures if m.metric == "macro F1")
+    score = next(m.value for m in report.measures if m.metric == "macro F1")
+    found = dict(report.outcome) | {f"{m.system} {m.metric}": m.value for m in report.measures}
+    shown = {"scores": (report.header, list(report.rows()))}
+    tracker.finish(Results(score, found, shown, directory / "report.html"))
+    return score

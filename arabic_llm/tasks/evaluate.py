@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from arabic_llm import machine, processes
+from arabic_llm import machine, processes, tracking
+from arabic_llm.config.compose import identity
 from arabic_llm.config.run import RunConfig
 from arabic_llm.reports import tables
 from arabic_llm.tasks import Inputs
+from arabic_llm.tracking import Results
 from arabic_llm.workflows import evaluate
 
 log = logging.getLogger(__name__)
@@ -28,9 +30,14 @@ def dry_run(config: RunConfig) -> None:
 def run(config: RunConfig, directory: Path) -> float:
     """Return the mean of the first score of each of the suite's tasks, a share of 1."""
     config = machine.settled(config, whole=True)
+    tracker = tracking.start(config.tracking, directory, identity(config))
     trained = Path(config.adapter.path) if config.adapter.path else None
     evaluation = evaluate.evaluate(config, trained, directory / "evaluation")
     processes.from_main(lambda: evaluate.leave(config, evaluation, directory / "evaluation"))
     lines = [*tables.left_out(evaluation.judged), *tables.shortened(evaluation.scores)]
     log.info("\n%s", "\n".join([tables.scores_terminal(evaluation.scores), *lines]))
-    return evaluate.mean_score(config.suite, evaluation)
+    score = evaluate.mean_score(config.suite, evaluation)
+    found = {one.label: one.value for one in evaluation.scores}
+    shown = {"scores": tables.scores_table(evaluation.scores)}
+    tracker.finish(Results(score, found, shown, directory / "evaluation" / "scores.md"))
+    return score

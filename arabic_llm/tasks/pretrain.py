@@ -46,6 +46,7 @@ def run(config: RunConfig, directory: Path) -> float:
     from arabic_llm.data.tokens import chat, token_rows
     from arabic_llm.models import adapter, fresh, placement
     from arabic_llm.profiling import training_memory
+    from arabic_llm.tracking import Results
     from arabic_llm.training import sft
 
     config = machine.settled(config)
@@ -74,9 +75,9 @@ def run(config: RunConfig, directory: Path) -> float:
     )
     folder = Path(task.export_to) if task.export_to else directory / "model"
     about = {"rows": material.hash, "steps": outcome.steps, "dev_loss": outcome.dev_loss}
-    tracker.finish(about)
-    adapter.save(model.half(), tokenizer, folder, {"pretraining.json": about})
     loss = outcome.train_loss if outcome.dev_loss is None else outcome.dev_loss
+    tracker.finish(Results(loss, about))
+    adapter.save(model.half(), tokenizer, folder, {"pretraining.json": about})
     log.info(
         "trained %s steps, loss %.3f nats a token%s%s; %s",
         *(outcome.steps, loss, outcome.bits, outcome.memory, folder),

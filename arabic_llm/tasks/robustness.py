@@ -8,16 +8,19 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
-from arabic_llm import files, machine
+from arabic_llm import files, machine, tracking
 from arabic_llm.analysis import robustness as drops_of
+from arabic_llm.config.compose import identity
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.suite import JudgeConfig
 from arabic_llm.config.task import RobustnessConfig
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.evaluation import perturbed, suites
 from arabic_llm.models import adapter, bases, placement, tokenization
-from arabic_llm.reports.robustness import NUM_ANSWERS, Report
+from arabic_llm.reports import tables
+from arabic_llm.reports.robustness import HEADER, NUM_ANSWERS, Report, cells
 from arabic_llm.tasks import Inputs
+from arabic_llm.tracking import Results
 from arabic_llm.workflows import evaluate, robustness
 from arabic_llm.workflows.evaluate import Asked
 
@@ -46,6 +49,7 @@ def dry_run(config: RunConfig) -> None:
 def run(config: RunConfig, directory: Path) -> float:
     """Return the mean drop of the suite's first scores over all perturbations and rates, a share of 1."""
     config, task, root = machine.settled(config, whole=True), _settings(config), Path(config.data_root)
+    tracker = tracking.start(config.tracking, directory, identity(config))
     known, left_out = robustness.perturbations(task, root)
     trained = Path(config.adapter.path) if config.adapter.path else None
     base, place = bases.locate(config.model, Path(config.cache_dir)), placement.resolve(config.hw)
@@ -74,17 +78,19 @@ def run(config: RunConfig, directory: Path) -> float:
         answers.append((condition, list(islice(changed, NUM_ANSWERS))))
     if not drops:
         raise DataError(f"suite={config.suite.name} has no question that can be perturbed")
-    return robustness.write(
-        Report(
-            clean=clean,
-            drops=drops_of.gathered(drops),
-            answers=answers,
-            left_out=left_out,
-            manifest=files.read_state(directory / "manifest.json"),
-            hardware=place.description,
-        ),
-        directory,
+    report = Report(
+        clean=clean,
+        drops=drops_of.gathered(drops),
+        answers=answers,
+        left_out=left_out,
+        manifest=files.read_state(directory / "manifest.json"),
+        hardware=place.description,
     )
+    lost = robustness.write(report, directory)
+    scored = {one.label: one.value for one in clean.scores}
+    lists = {"scores": tables.scores_table(clean.scores), "drops": (HEADER, list(map(cells, report.drops)))}
+    tracker.finish(Results(lost, scored, lists, directory / "report.html"))
+    return lost
 
 
 def _settings(config: RunConfig) -> RobustnessConfig:

@@ -17,6 +17,7 @@ from arabic_llm.memory import disk_room
 from arabic_llm.models import bases, folders
 from arabic_llm.profiling import training_fit
 from arabic_llm.tasks import Inputs
+from arabic_llm.tracking import Results
 from arabic_llm.training import checkpoint
 from arabic_llm.workflows import new_tokens, settings, shorter_runs, training_rows
 
@@ -76,9 +77,11 @@ def run(config: RunConfig, directory: Path) -> float:
     tracker = tracking.start(config.tracking, directory, identity(config))
     trained = fine_tune.fine_tune(config, directory, tracker)
     outcome = files.read_json(trained / "outcome.json")
-    tracker.finish(outcome)
+    loss = float(outcome["train_loss"] if outcome["dev_loss"] is None else outcome["dev_loss"])
     metrics = checkpoint.metrics(directory / "training")
-    if line := held_out_loss.line(held_out_loss.courses(metrics, outcome["kept_step"])):
+    courses = held_out_loss.courses(metrics, outcome["kept_step"])
+    tracker.finish(Results(loss, outcome, {"held_out": held_out_loss.table(courses)} if courses else {}))
+    if line := held_out_loss.line(courses):
         log.info("%s", line)
     for line in preferences.lines(metrics, are_pairs=isinstance(task, PairConfig)):
         log.info("%s", line)
@@ -88,4 +91,4 @@ def run(config: RunConfig, directory: Path) -> float:
         log.info("figure: %s", figure)
     log.info("adapter: %s", trained)
     log.info("talk to it: python -m arabic_llm.run task=chat %s", shlex.quote(f"task.run={directory}"))
-    return float(outcome["train_loss"] if outcome["dev_loss"] is None else outcome["dev_loss"])
+    return loss

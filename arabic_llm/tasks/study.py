@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from arabic_llm import machine, processes, tasks, tracking
+from arabic_llm import files, machine, processes, tasks, tracking
 from arabic_llm.config.compose import identity
 from arabic_llm.config.run import RunConfig
 from arabic_llm.memory import disk_room
 from arabic_llm.models import placement
+from arabic_llm.reports import tables
 from arabic_llm.tasks import Inputs
 from arabic_llm.tasks.sft import dry_run as dry_run_of_training
+from arabic_llm.tracking import Results
 from arabic_llm.workflows import compare, compare_stages, evaluate, fine_tune, settings, stages
 
 log = logging.getLogger(__name__)
@@ -58,10 +60,12 @@ def run(config: RunConfig, directory: Path) -> float:
     rows = processes.from_main(
         lambda: compare.report((base, tuned), (before, after), directory, trained, config.seed, hardware)
     )
-    tracker.finish(
-        {f"{row.base.label} {name}": getattr(row, name).value for row in rows for name in _SIDES}
-    )
-    return evaluate.mean_score(config.suite, tuned)
+    score = evaluate.mean_score(config.suite, tuned)
+    outcome = files.read_json(trained / "outcome.json")
+    scored = {f"{row.base.label} {name}": getattr(row, name).value for row in rows for name in _SIDES}
+    compared = {"comparison": tables.table_of(rows)}
+    tracker.finish(Results(score, outcome | scored, compared, directory / "report.html"))
+    return score
 
 
 def _run_stages(config: RunConfig, directory: Path) -> float:
@@ -78,7 +82,8 @@ def _run_stages(config: RunConfig, directory: Path) -> float:
     hardware = placement.resolve(machine.settled(config).hw).description
     processes.from_main(lambda: compare_stages.report(judged, config, directory, hardware))
     tracker = tracking.start(config.tracking, directory, identity(config))
-    tracker.finish(
-        {f"{score.label} {one.name}": score.value for one in judged for score in one.evaluation.scores}
-    )
-    return evaluate.mean_score(config.suite, judged[-1].evaluation)
+    found = {f"{score.label} {one.name}": score.value for one in judged for score in one.evaluation.scores}
+    score = evaluate.mean_score(config.suite, judged[-1].evaluation)
+    scores = {f"scores_{one.name}": tables.scores_table(one.evaluation.scores) for one in judged}
+    tracker.finish(Results(score, found, scores, directory / "report.html"))
+    return score
