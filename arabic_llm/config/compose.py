@@ -19,7 +19,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from arabic_llm.config import naming, paths, schemas, suite
+from arabic_llm.config import naming, paths, quoting, schemas, suite
 from arabic_llm.config.complaints import did_you_mean
 from arabic_llm.config.fingerprint import plain
 from arabic_llm.config.model import ModelConfig
@@ -105,8 +105,10 @@ def meant(arguments: list[str]) -> list[str]:
     """Return what was typed, with the option of a group that a place of yours can only mean.
 
     A model's folder or repository given alone is of model=auto, rows given alone are data=local.
-    A study's pairs are a choice of data, whose group Hydra wants to be told.
+    A study's pairs are a choice of data, whose group Hydra wants to be told. Texts are quoted for it.
     """
+    is_sweep = any(argument in _SWEEP for argument in arguments)
+    arguments = [quoting.quoted(argument, is_sweep=is_sweep) for argument in arguments]
     arguments = [_PAIRS.sub("data@task.pairs=", argument) for argument in arguments]
     keys = {argument.lstrip("+~").partition("=")[0] for argument in arguments}
     if any(key.startswith("-") and key not in _SWEEP for key in keys) or "experiment" in keys:
