@@ -6,10 +6,10 @@ import csv
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from arabic_llm import files
 from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.naming import of_data
 from arabic_llm.errors import DamagedError
 
 SCORES = "scores.csv"
@@ -60,7 +60,7 @@ def read(folder: Path) -> ClassifiedRun:
                 baselines.setdefault(row["system"], {})[row["metric"]] = float(row["value"])
         return ClassifiedRun(
             folder,
-            data=data_name(identity["data"]),
+            data=of_data(identity["data"]["name"], identity["data"]["path"]),
             model=identity["model"]["name"],
             adapter=identity["adapter"]["name"],
             n=int(rows[0]["n"]),
@@ -72,8 +72,3 @@ def read(folder: Path) -> ClassifiedRun:
         raise DamagedError(f"{folder} lacks {Path(str(error.filename)).name}") from error
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"{path} or what is beside it is damaged ({type(error).__name__})") from error
-
-
-def data_name(data: dict[str, Any]) -> str:
-    """Return what people call the data of a run: their own file by its name."""
-    return Path(data["path"]).stem if data["name"] == "local" else str(data["name"])

@@ -58,6 +58,7 @@ def register() -> None:
         store.store(group="task", name=f"{name}_schema", node=node)
     Plugins.instance().register(ExperimentRecipes)
     OmegaConf.register_new_resolver("run_name", naming.run_name, replace=True)
+    OmegaConf.register_new_resolver("data_name", naming.data_name, replace=True)
     OmegaConf.register_new_resolver("job_name", naming.job_name, replace=True)
     OmegaConf.register_new_resolver("sweep_name", naming.sweep_name, replace=True)
     OmegaConf.register_new_resolver("model_name", naming.model_name, replace=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from arabic_llm import files
 from arabic_llm.analysis import classified_runs
 from arabic_llm.analysis.classified_runs import ClassifiedRun
+from arabic_llm.config.naming import of_data
 from arabic_llm.errors import DamagedError
 
 if TYPE_CHECKING:
@@ -96,10 +97,10 @@ def _learned_from(judged: Path) -> str:
             continue
         try:
             identity = files.read_state(folder / "manifest.json", is_old_too=True)["identity"]
-            adapter = identity["adapter"]
+            adapter, data = identity["adapter"], identity["data"]
             if identity["task"]["name"] == "evaluate":  # of what an earlier run has trained
                 return _learned_from(Path(adapter["path"]) / "evaluation") if adapter["path"] else ""
-            return f"{adapter['name']} on {classified_runs.data_name(identity['data'])}"
+            return f"{adapter['name']} on {of_data(data['name'], data['path'])}"
         except (DamagedError, KeyError, TypeError) as error:  # or another program's
             log.info("not known what was learned: %s", error)
             return ""

@@ -10,6 +10,7 @@ from arabic_llm import machine
 from arabic_llm.config.compose import identity
 from arabic_llm.config.hw import GIB, MIB, Device, HardwareConfig, Precision
 from arabic_llm.config.model import ModelKind
+from arabic_llm.config.naming import of_data
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import Optimizer, PlanConfig
 from arabic_llm.errors import ConfigError, DataError
@@ -206,7 +207,7 @@ def steps(config: RunConfig, a_step: int) -> str:
     """Return the steps of a run and its tokens, `a_step` each, as far as a glance at its data says."""
     from arabic_llm.data.reading import row_count  # numpy, for what reads files
 
-    task, made = settings.training(config), Path("data_proc") / config.data.name
+    task, made = settings.training(config), Path("data_proc") / of_data(config.data.name, config.data.path)
     if task.max_steps is not None:
         return f"steps: {task.max_steps:,}, up to {task.max_steps * a_step:,} tokens"
     try:
