@@ -123,6 +123,16 @@ def meant(arguments: list[str]) -> list[str]:
     return [*arguments, *own]
 
 
+def without_meant(overrides: list[str]) -> list[str]:
+    """Return overrides as a person types them: without the choices and quotes that `meant` puts back."""
+    bare = [quoting.plain(override) for override in overrides]
+    for choice, _, _ in _MEANT:
+        others = [override for override in bare if override != choice]
+        if choice in bare and choice in meant(others):
+            bare = others
+    return bare
+
+
 def to_config(
     cfg: DictConfig,
     overrides: Iterable[str] = (),

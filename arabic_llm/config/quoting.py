@@ -30,6 +30,13 @@ def quoted(argument: str, *, is_sweep: bool) -> str:
     return argument
 
 
+def plain(override: str) -> str:
+    """Return an override without the quotes that `quoted` would put back, as a person types it."""
+    key, _, value = override.partition("=")
+    bare = f"{key}={value[1:-1]}"
+    return bare if value[:1] == '"' and quoted(bare, is_sweep=False) == override else override
+
+
 def _each(value: str, *, is_sweep: bool) -> str:
     """Return a value with each of its foreign texts in quotes; what parts them depends on what it is."""
     parting = "," if is_sweep else ""

@@ -128,12 +128,12 @@ def verdict(chosen: Plan, wanted: Ask, typed: Sequence[str]) -> list[str]:
     if planning.fits(chosen, wanted.hw):
         return _fitting(chosen.total, wanted.hw)
     over = chosen.total / GIB - (wanted.hw.usable_gib or 0)
-    lines = [f"it does not fit: {over:.2f} GiB are missing. Runs that do:"]
+    lines = [f"it does not fit: {over:.2f} GiB are missing. Commands that train and fit:"]
     if planning.is_open(chosen, wanted.hw):
         why = "an upper bound does not fit"
         if not training_peak.is_upper_bound(chosen.work):
             why = "its tensors fit, the holes between them may not"
-        lines = [f"{why}; task.exact=true decides. Runs that surely fit:"]
+        lines = [f"{why}; task.exact=true decides. Commands that train and surely fit:"]
     return [*lines, *(f"  {command}" for command in suggestions.ways_out(wanted, typed, chosen.total))]
 
 

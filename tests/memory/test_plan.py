@@ -293,14 +293,14 @@ def test_judging_is_planned_with_its_table_and_with_a_command_that_fits(program)
     total = sizes.pop("total")
     del sizes["CUDA context, outside the budget"]
     assert total == pytest.approx(sum(sizes.values()), abs=len(sizes))
-    assert printed.endswith("it fits\n")
+    assert "\nit fits\nnext:\n" in printed
     _, printed = program(*asked[:-1], "hw=8gb", "adapter=lora")
     assert "it does not fit, not even one question at a time. Evaluations that do:\n" in printed
     commands = re.findall(r"arabic_llm.run (.*)", printed)
     assert commands
     for command in commands:
         _, printed = program(*command.replace("task=evaluate", "task=plan task.of=evaluate").split())
-        assert printed.endswith("it fits\n")
+        assert "\nit fits\nnext:\n" in printed
 
 
 def test_a_rank_counts_against_the_layers_it_is_for():

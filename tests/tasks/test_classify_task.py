@@ -28,7 +28,7 @@ def beside(classified):
 
 def test_it_ends_with_its_table_and_the_path_of_its_report(classified):
     said, _ = classified
-    lines = said.strip().splitlines()
+    lines = said.partition("\n\nnext:\n")[0].strip().splitlines()
     assert lines[-1].endswith("mine/report.html")
     at = next(n for n, line in enumerate(lines) if line.startswith("system "))
     assert lines[at].split("  ")[0] == "system"
