@@ -89,6 +89,8 @@ def _config(cfg: DictConfig) -> RunConfig:
 
 
 def _run(config: RunConfig) -> float | None:
+    from arabic_llm.workflows import next_steps
+
     task = tasks.load(config.task.name)
     if not task.shares_work:
         _refuse_several(f"task={config.task.name}")
@@ -97,8 +99,12 @@ def _run(config: RunConfig) -> float | None:
         return None
     with processes.together():  # who fails from here on ends the others too
         if (inputs := task.inputs(config)) is None:  # it keeps no directory, and is never done for good
-            return task.run(config, Path(config.output_dir))
-        return tasks.carry_out(task, config, inputs)
+            metric = task.run(config, Path(config.output_dir))
+        else:
+            metric = tasks.carry_out(task, config, inputs)
+    if "hydra.mode=RUN" not in sys.argv:  # a sweep's job: the sweep says what comes after it
+        next_steps.say(config)
+    return metric
 
 
 def _refuse_several(what: str) -> None:
@@ -189,10 +195,11 @@ def _help_or_run() -> None:
 
 def _report_on(folder: Path) -> None:
     """Write the report of a sweep that has ended; where that fails, its jobs' own failures still count."""
-    from arabic_llm.workflows import sweep_report
+    from arabic_llm.workflows import next_steps, sweep_report
 
     try:
         sweep_report.write(folder)
+        next_steps.after_sweep(folder)
     except UserError as error:
         log.error("no report of the sweep: %s", error)
 

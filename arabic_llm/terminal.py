@@ -6,9 +6,12 @@ import io
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from arabic_llm.errors import UserError
 
 _OURS = "arabic_llm"
 
@@ -62,7 +65,10 @@ def aside() -> None:
 
 @contextmanager
 def copied_to(path: Path) -> Iterator[None]:
-    """Copy every line that the user sees to a file, and what libraries remark: only there."""
+    """Copy every line that the user sees to a file, and what libraries remark: only there.
+
+    So is why the block ended, where it did not end well: the terminal is told by who catches it.
+    """
     handler = _Log(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     others = _Log(path, encoding="utf-8", errors="backslashreplace")
@@ -79,6 +85,10 @@ def copied_to(path: Path) -> Iterator[None]:
         logger.addHandler(others)
     try:
         yield
+    except BaseException as error:
+        with suppress(OSError):  # a full disk, which may be that very error
+            handler.emit(_of_an_end(error))
+        raise
     finally:
         logging.getLogger(_OURS).removeHandler(handler)
         logging.getLogger().removeHandler(others)
@@ -87,6 +97,17 @@ def copied_to(path: Path) -> Iterator[None]:
             logger.setLevel(level)
         handler.close()
         others.close()
+
+
+def _of_an_end(error: BaseException) -> logging.LogRecord:
+    """Return the line that the user reads in the end; of a bug of ours, where it is."""
+    if isinstance(error, UserError):
+        said = f"error: {error}"
+    elif isinstance(error, KeyboardInterrupt):
+        said = str(error) or "interrupted"
+    else:
+        said = "".join(traceback.format_exception(error)).rstrip()
+    return logging.makeLogRecord({"name": _OURS, "levelno": logging.ERROR, "msg": "%s", "args": (said,)})
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

@@ -1,5 +1,6 @@
 """Directories are named by what is done: hardware does not rename them, and a sweep's jobs stay apart."""
 
+import re
 import sys
 
 import pytest
@@ -86,6 +87,27 @@ def test_a_sweep_lies_where_the_same_command_finds_it_again(typed, name, monkeyp
             hydra_compose("config", chosen, return_hydra_config=True), "hydra.sweep.dir"
         )
     assert found.startswith(f"multirun/{name}") if name.endswith("-") else found == f"multirun/{name}"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("my_questions.jsonl", "my_questions"),
+        ("~/data/My Questions (final).v2.xlsx", "My_Questions_final_.v2"),
+        ("بيانات/أسئلتي.xlsx", "أسئلتي"),
+        ("أَسْئِلَةُ الطُّلّاب ٢٠٢٦.csv", "أسئلة_الطلاب_٢٠٢٦"),
+        ("كتـــاب\u200f.jsonl", "كتاب"),
+        ("folder/", "folder"),
+        ("?.csv", "local"),
+        ("م" * 90 + ".csv", "م" * 40),
+    ],
+)
+def test_a_run_on_a_file_of_ones_own_carries_its_name(names, path, name):
+    quoted = f"data.path='{path}'"
+    jobs = [("data=local", quoted), ("task=prepare", "data=local", quoted)]
+    (run, _), (prepared, _) = names(jobs=jobs)
+    assert re.fullmatch(rf"outputs/sft/tiny-{re.escape(name)}-lora-[0-9a-f]{{8}}", run)
+    assert prepared == f"data_proc/{name}"
 
 
 def test_keys_with_the_same_last_part_keep_what_tells_them_apart(names):

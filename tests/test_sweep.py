@@ -76,6 +76,8 @@ def test_jobs_fail_alone_and_the_rest_is_done_once(tmp_path):
     page = (tmp_path / "sweep" / "sweep.html").read_text()
     assert "error: adapter.rank must be at least 1, not 0" in page
     assert again.stdout.count("report: sweep/sweep.html") == 1
+    assert again.stdout.count("\nnext:\n") == 1  # the sweep's, none of its jobs'
+    assert "python -m arabic_llm.run task=report 'task.folders=[sweep]'\n" in again.stdout
     assert "Error" not in again.stderr
 
 

@@ -11,6 +11,7 @@ import pytest
 from conftest import run_in
 
 from arabic_llm import terminal
+from arabic_llm.errors import DataError
 
 
 @pytest.fixture
@@ -46,6 +47,29 @@ def test_what_libraries_remark_reaches_the_log_and_not_the_terminal(tmp_path, ca
     assert "another: a remark" in written
     assert "FutureWarning: deprecated" in written
     assert (library.handlers, library.level) == (own, level)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (DataError("my.csv:2: no text"), " error: my.csv:2: no text\n"),
+        (ZeroDivisionError(), "ZeroDivisionError\n"),
+    ],
+)
+def test_the_log_holds_why_a_run_did_not_end_well(tmp_path, error, line):
+    with pytest.raises(type(error)), terminal.copied_to(tmp_path / "run.log"):
+        raise error
+    assert (tmp_path / "run.log").read_text(encoding="utf-8").endswith(line)
+
+
+def test_a_run_that_is_refused_late_leaves_its_error_in_its_log(tmp_path):
+    (tmp_path / "bad.jsonl").write_text(
+        '{"prompt": "a", "response": "b"}\n{"prompt": 1\n', encoding="utf-8"
+    )
+    status, said = run_in(tmp_path, "task=inspect", "data.path=bad.jsonl", "task.ids=[nothing]")
+    assert status == 2
+    (log,) = tmp_path.glob("outputs/inspect/*/run.log")
+    assert said.splitlines()[-1] in log.read_text(encoding="utf-8").splitlines()[-1]
 
 
 def test_a_request_to_end_is_heeded_outside_of_training_too_and_said(tmp_path, monkeypatch):

@@ -90,7 +90,7 @@ def _unreadable(error: OverrideParseException) -> str:
     key, equals, value = str(error.override).partition("=")
     if not equals:
         return f"'{key}' is no setting: write key=value"
-    return f"{key}: cannot read the value; quote what is not plain ASCII letters: '{key}=\"{value}\"'"
+    return f"{key}: cannot read the value; quote it: '{key}=\"{value}\"'"
 
 
 def _no_option(error: MissingConfigException) -> str:

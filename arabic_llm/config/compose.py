@@ -19,7 +19,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from arabic_llm.config import naming, paths, schemas, suite
+from arabic_llm.config import naming, paths, quoting, schemas, suite
 from arabic_llm.config.complaints import did_you_mean
 from arabic_llm.config.fingerprint import plain
 from arabic_llm.config.model import ModelConfig
@@ -58,6 +58,7 @@ def register() -> None:
         store.store(group="task", name=f"{name}_schema", node=node)
     Plugins.instance().register(ExperimentRecipes)
     OmegaConf.register_new_resolver("run_name", naming.run_name, replace=True)
+    OmegaConf.register_new_resolver("data_name", naming.data_name, replace=True)
     OmegaConf.register_new_resolver("job_name", naming.job_name, replace=True)
     OmegaConf.register_new_resolver("sweep_name", naming.sweep_name, replace=True)
     OmegaConf.register_new_resolver("model_name", naming.model_name, replace=True)
@@ -105,8 +106,10 @@ def meant(arguments: list[str]) -> list[str]:
     """Return what was typed, with the option of a group that a place of yours can only mean.
 
     A model's folder or repository given alone is of model=auto, rows given alone are data=local.
-    A study's pairs are a choice of data, whose group Hydra wants to be told.
+    A study's pairs are a choice of data, whose group Hydra wants to be told. Texts are quoted for it.
     """
+    is_sweep = any(argument in _SWEEP for argument in arguments)
+    arguments = [quoting.quoted(argument, is_sweep=is_sweep) for argument in arguments]
     arguments = [_PAIRS.sub("data@task.pairs=", argument) for argument in arguments]
     keys = {argument.lstrip("+~").partition("=")[0] for argument in arguments}
     if any(key.startswith("-") and key not in _SWEEP for key in keys) or "experiment" in keys:
@@ -118,6 +121,16 @@ def meant(arguments: list[str]) -> list[str]:
         if typed and group not in keys and not keys & others:
             own.append(choice)
     return [*arguments, *own]
+
+
+def without_meant(overrides: list[str]) -> list[str]:
+    """Return overrides as a person types them: without the choices and quotes that `meant` puts back."""
+    bare = [quoting.plain(override) for override in overrides]
+    for choice, _, _ in _MEANT:
+        others = [override for override in bare if override != choice]
+        if choice in bare and choice in meant(others):
+            bare = others
+    return bare
 
 
 def to_config(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
@@ -18,6 +19,9 @@ from arabic_llm.config.study_task import Stage
 
 # Keys that say how or where a run is done, not what it does: they may differ when it is resumed.
 HOW = ("hw", "resume", "dry_run", "tracking", "data_root", "cache_dir", "output_dir", "data.engine")
+_OWN = "local"  # data=local: a file of the user's
+_MARKS = ("Mn", "Cf")  # vowel signs; tatweel is a letter to Unicode, and is none
+_MOST_OF_A_FILE = 40  # characters
 _NAME_BYTES = 160  # file systems allow 255 bytes; what is set aside or half written adds to it
 
 
@@ -123,11 +127,32 @@ def model_name(path: str | None, hub_id: str | None) -> str:
     return folder.name if folder.name.strip(".") else "auto"
 
 
+def of_data(name: str, path: str | None) -> str:
+    """Return what data are called: their own name, those of a file of the user's as the file.
+
+    Of the file's name letters and digits of any script are kept, no vowel signs, and no sign that a shell
+    or a file system minds.
+    """
+    if name != _OWN or not path:
+        return name
+    stem = unicodedata.normalize("NFC", Path(path).expanduser().stem).replace("\u0640", "")
+    letters = "".join(sign for sign in stem if unicodedata.category(sign) not in _MARKS)
+    return re.sub(r"[^\w.+-]+", "_", letters)[:_MOST_OF_A_FILE].strip("_.-") or name
+
+
+def data_name(*, _root_: DictConfig) -> str:
+    """Return what the data of a run are called, as a part of a path."""
+    own = _root_.data
+    path = None if OmegaConf.is_missing(own, "path") else own.get("path")
+    return of_data(own.get("name", "none"), None if path is None else str(path))
+
+
 def run_name(*, _root_: DictConfig) -> str:
     """Return the directory name of a run: the same command gives the same name, so it can carry on."""
     own = cast(dict[str, Any], OmegaConf.to_container(_root_, resolve=False, enum_to_str=True))
     chosen = {key: value for key, value in without_how(own).items() if key != "hydra"}
-    names = [_root_[group].get("name", "none") for group in ("model", "data", "adapter")]
+    model, adapter = (_root_[group].get("name", "none") for group in ("model", "adapter"))
+    names = (model, data_name(_root_=_root_), adapter)
     return f"{_path_name('-'.join(names))}-{fingerprint(chosen)[:8]}"
 
 

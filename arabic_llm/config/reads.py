@@ -61,6 +61,7 @@ _SOURCE = {
     **_read("weight", Area.rows, why_not=unread.weight),
 }
 # Files of conf/ that a task reads or does not; hw is typed by habit, and changes nothing.
+_OF_THIS_RUN = ("task", "experiment", "resume", "dry_run", "output_dir")
 _CHOICES = ("model", "adapter", "data", "suite")
 READ: dict[type, dict[str, Rule]] = {
     RunConfig: _read("seed resume dry_run tracking data_root cache_dir output_dir"),
@@ -197,13 +198,34 @@ def refuse_unread(config: RunConfig, overrides: Iterable[str]) -> None:
             raise ConfigError(f"{key}={spelled(value)} has no meaning {why}")
 
 
+def kept_for(name: str, config: RunConfig, overrides: Iterable[str]) -> list[str]:
+    """Return what was typed for this run and another task reads as well, but for the settings of a task."""
+    reads = next(node for node in schemas.TASKS if _task_of(node) == name).reads
+    kept = []
+    for override in overrides:
+        leaves = [key for key, _ in _settings([override])]
+        rules = [found[1] for key in leaves if (found := _rule(config, key)) is not None]
+        is_read = all(not rule.parts or rule.parts & reads for rule in rules)
+        if leaves and is_read and not any(key.partition(".")[0] in _OF_THIS_RUN for key in leaves):
+            kept.append(override)
+    return kept
+
+
 def readers(parts: frozenset[Area]) -> list[str]:
     """Return the tasks that read one of some parts, by name."""
     return sorted(
-        node.__name__.removesuffix("Config").lower()
-        for node in schemas.TASKS
-        if node.reads & parts and node.reads != frozenset(Area)
+        _task_of(node) for node in schemas.TASKS if node.reads & parts and node.reads != frozenset(Area)
     )
+
+
+def is_of(name: str, key: str) -> bool:
+    """Return whether a task has a setting: `task.max_steps` of task=sft."""
+    node = next(node for node in schemas.TASKS if _task_of(node) == name)
+    return key.partition(".")[2].partition(".")[0] in node.__dataclass_fields__
+
+
+def _task_of(node: type) -> str:
+    return node.__name__.removesuffix("Config").lower()
 
 
 def rule_of(owner: type, name: str) -> Rule | None:

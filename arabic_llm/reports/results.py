@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm import files
+from arabic_llm.analysis.classified_runs import ClassifiedRun
 from arabic_llm.analysis.scores import Evaluation, Score
 from arabic_llm.config.fingerprint import differences, fingerprint
-from arabic_llm.reports import html, markdown, tables
+from arabic_llm.reports import classifications, html, markdown, tables
 
 PUBLISHED = Path(__file__).parent / "published.csv"
 HEADER = ("data set", "model", "learned from", "n", "accuracy", "95% interval", "F1", "ROUGE-L", "judged")
@@ -110,10 +111,18 @@ def as_csv(table: Sequence[ResultRow]) -> str:
     return files.csv_text((*header, "judged", "published", "evaluation", "notes"), body)
 
 
-def as_html(table: Sequence[ResultRow]) -> str:
-    """Return the table as a page of one file."""
+def as_html(table: Sequence[ResultRow], classified: Sequence[ClassifiedRun] = ()) -> str:
+    """Return the table as a page of one file, that of classifiers after it."""
     here, elsewhere = ([(row, cells(row), note(row)) for row in part] for part in _evaluated_here(table))
-    return html.render("results.html.jinja", header=HEADER, here=here, elsewhere=elsewhere, notes=NOTES)
+    return html.render(
+        "results.html.jinja",
+        header=HEADER,
+        here=here,
+        elsewhere=elsewhere,
+        notes=NOTES,
+        of_classes=classifications,
+        classified=classifications.rows(classified),
+    )
 
 
 def cells(row: ResultRow) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from arabic_llm.memory import training_plan as planning
 from arabic_llm.models import adapter_files
 from arabic_llm.profiling import kept
 from arabic_llm.tasks import Inputs
-from arabic_llm.workflows import plan
+from arabic_llm.workflows import next_steps, plan
 
 log = logging.getLogger(__name__)
 shares_work = False
@@ -47,12 +47,14 @@ def dry_run(config: RunConfig) -> None:
                 "task.exact=true rehearses a training step; leave it out with task.of=evaluate"
             )
         config = machine.settled(config, whole=True)
-        _say(eval_plan.plan(config.model, config.adapter, config.hw, typed()))
+        said = list(eval_plan.plan(config.model, config.adapter, config.hw, typed()))
+        _say([*said, *(next_steps.after_plan(config) if "it fits" in said else [])])
         return
     config = machine.settled(config)
     wanted, cache = plan.checked(config), Path(config.cache_dir)
     if plan.is_of_host(config.hw):
-        _say(plan.on_host(wanted, config))
+        said = plan.on_host(wanted, config)
+        _say([*said, *(next_steps.after_plan(config) if "it fits" in said else [])])
         return
     chosen = kept.best(wanted, cache)
     _say((*plan.table(chosen, wanted.hw), *plan.of_a_step(chosen, config)))
@@ -61,6 +63,7 @@ def dry_run(config: RunConfig) -> None:
         log.info("%s", plan.exact(chosen, wanted.hw, cache))
     if planning.fits(chosen, wanted.hw):
         machine.refuse_busy(chosen.total / GIB, is_planned=True)
+        _say(next_steps.after_plan(config))
 
 
 def _say(lines: Iterable[str]) -> None:

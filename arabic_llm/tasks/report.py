@@ -1,21 +1,17 @@
-"""All evaluations of some folders in one table, published figures beside them; each sweep's own report."""
+"""All evaluations of some folders in one table, classifiers in another; each sweep's own report."""
 
 from __future__ import annotations
 
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from arabic_llm import files
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import ReportConfig
-from arabic_llm.errors import ConfigError, DamagedError, DataError
+from arabic_llm.errors import ConfigError, DataError, UserError
 from arabic_llm.tasks import Inputs
-
-if TYPE_CHECKING:
-    from arabic_llm.analysis.scores import Evaluation
-    from arabic_llm.reports.results import ReportedEvaluation
+from arabic_llm.workflows import found_runs
 
 log = logging.getLogger(__name__)
 shares_work = False
@@ -27,82 +23,65 @@ def inputs(config: RunConfig) -> Inputs | None:
 
 def dry_run(config: RunConfig) -> None:
     """Say what would be written. Writes nothing."""
-    if sweeps := _sweeps(config):
+    folders = _folders(config)
+    if sweeps := found_runs.sweeps(folders):
         log.info("plan: sweep.{csv,html} in each of %s", ", ".join(map(str, sweeps)))
-    if (found := find(config)) or not sweeps:
-        log.info("plan: %s evaluations in %s/results.{md,csv,html}", len(found), config.output_dir)
+    found, classified = found_runs.evaluations(folders), found_runs.classifications(folders)
+    _refuse_nothing(folders, found or classified or sweeps)
+    if found or classified:
+        what = f"{len(found)} evaluations and {len(classified)} classifications"
+        log.info("plan: %s in %s/results.{md,csv,html}", what, config.output_dir)
 
 
 def run(config: RunConfig, directory: Path) -> None:
-    """Write results.{md,csv,html} and leaderboard.html, and of sweeps their reports.
+    """Write results.{md,csv,html}, leaderboard.html, the table of classifiers, and the reports of sweeps.
 
-    Raises DataError when there is neither.
+    Raises DataError when there is none of them. What cannot be read is named, and hides nothing else.
     """
-    from arabic_llm.reports import leaderboard, results
-    from arabic_llm.workflows import sweep_report
+    from arabic_llm.reports import classifications, leaderboard, results
 
-    for folder in _sweeps(config):
-        sweep_report.write(folder)
-    if not (found := find(config)):
+    folders = _folders(config)
+    reported = _sweeps(folders)
+    found, classified = found_runs.evaluations(folders), found_runs.classifications(folders)
+    _refuse_nothing(folders, found or classified or reported)
+    if not (found or classified):
         return
     table = results.rows(found)
-    files.write_text(directory / "results.md", results.as_markdown(table))
+    own = classifications.as_markdown(classified) if classified else ""
+    files.write_text(directory / "results.md", results.as_markdown(table) + own)
     files.write_text(directory / "results.csv", results.as_csv(table))
-    files.write_text(directory / "results.html", results.as_html(table))
+    files.write_text(directory / "results.html", results.as_html(table, classified))
+    if classified:
+        files.write_text(directory / "classifications.csv", classifications.as_csv(classified))
     reports = {
         one.evaluation.fingerprint: os.path.relpath(one.report, directory) for one in found if one.report
     }
     files.write_text(directory / "leaderboard.html", leaderboard.page(table, reports))
-    log.info("%s\n\nreport: %s", results.terminal(table), directory / "results.html")
+    said = [results.terminal(table)] if found else []
+    said += [classifications.terminal(classified)] if classified else []
+    log.info("%s\n\nreport: %s", "\n\n".join(said), directory / "results.html")
 
 
-def find(config: RunConfig) -> list[ReportedEvaluation]:
-    """Return each evaluation once, with what its model learned from where a run of ours says so."""
-    from arabic_llm.analysis import scores
-    from arabic_llm.reports.results import ReportedEvaluation
-
-    found: dict[str, Evaluation] = {}
-    names: dict[str, str] = {}  # of trained weights, by their hash
-    reports: dict[str, Path | None] = {}  # of a fingerprint
-    for folder in _folders(config):
-        for path in sorted(Path(folder).rglob("items.jsonl")):
-            if not scores.holds(path.parent):
-                continue
-            try:
-                evaluation = scores.read(path.parent)
-            except DamagedError as error:
-                log.info("left out: %s", error)
-                continue
-            trained = evaluation.model["trained"]
-            if trained and (said := _learned_from(path.parent)):
-                names.setdefault(trained, said)
-            found.setdefault(evaluation.fingerprint, evaluation)
-            if reports.get(evaluation.fingerprint) is None:
-                reports[evaluation.fingerprint] = _report_of(path.parent)
-    if not found and not _sweeps(config):
-        looked = ", ".join(_folders(config))
-        raise DataError(f"task.folders: no evaluation in {looked}; task=evaluate makes one")
-    return [
-        ReportedEvaluation(
-            one,
-            names.get(trained, trained) if (trained := one.model["trained"]) else "",
-            reports[one.fingerprint],
-        )
-        for one in found.values()
-    ]
-
-
-def _report_of(judged: Path) -> Path | None:
-    """Return the page about a run, where it has one: of a study its report, else the answers' table."""
-    pages = (folder / "report.html" for folder in judged.parents[:2])
-    return next((page for page in (*pages, judged / "scores.md") if page.is_file()), None)
-
-
-def _sweeps(config: RunConfig) -> list[Path]:
-    """Return the folders of sweeps that were asked about."""
+def _sweeps(folders: list[str]) -> list[Path]:
+    """Write the reports of sweeps, and return where; one that cannot be read is named."""
     from arabic_llm.workflows import sweep_report
 
-    return [found for folder in _folders(config) for found in sweep_report.folders(Path(folder))]
+    written = []
+    for folder in found_runs.sweeps(folders):
+        try:
+            sweep_report.write(folder)
+            written.append(folder)
+        except UserError as error:
+            log.info("left out: %s", error)
+    return written
+
+
+def _refuse_nothing(folders: list[str], found: object) -> None:
+    if found:
+        return
+    missing = [folder for folder in folders if not Path(folder).is_dir()]
+    gone = f" ({', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there)" if missing else ""
+    raise DataError(f"task.folders: no evaluation in {', '.join(folders)}{gone}; task=evaluate makes one")
 
 
 def _folders(config: RunConfig) -> list[str]:
@@ -110,21 +89,3 @@ def _folders(config: RunConfig) -> list[str]:
     if not isinstance(config.task, ReportConfig):
         raise ConfigError("task=report is needed here")
     return config.task.folders
-
-
-def _learned_from(judged: Path) -> str:
-    """Return adapter and data of the run that trained what was judged; nothing where none says so."""
-    for folder in judged.parents:
-        if not (folder / "manifest.json").is_file():
-            continue
-        try:
-            identity = files.read_state(folder / "manifest.json", is_old_too=True)["identity"]
-        except (DamagedError, KeyError) as error:  # or another program's
-            log.info("not known what was learned: %s", error)
-            return ""
-        data, adapter = identity["data"], identity["adapter"]
-        if identity["task"]["name"] == "evaluate":  # of what an earlier run has trained
-            return _learned_from(Path(adapter["path"]) / "evaluation") if adapter["path"] else ""
-        name = Path(data["path"]).stem if data["name"] == "local" else data["name"]
-        return f"{adapter['name']} on {name}"
-    return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from pathlib import Path
 
 from arabic_llm import files, machine, tracking
@@ -90,5 +89,4 @@ def run(config: RunConfig, directory: Path) -> float:
         files.write_text(figure, preferences.curves(metrics))
         log.info("figure: %s", figure)
     log.info("adapter: %s", trained)
-    log.info("talk to it: python -m arabic_llm.run task=chat %s", shlex.quote(f"task.run={directory}"))
     return loss

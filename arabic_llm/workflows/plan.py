@@ -10,6 +10,7 @@ from arabic_llm import machine
 from arabic_llm.config.compose import identity
 from arabic_llm.config.hw import GIB, MIB, Device, HardwareConfig, Precision
 from arabic_llm.config.model import ModelKind
+from arabic_llm.config.naming import of_data
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import Optimizer, PlanConfig
 from arabic_llm.errors import ConfigError, DataError
@@ -127,12 +128,12 @@ def verdict(chosen: Plan, wanted: Ask, typed: Sequence[str]) -> list[str]:
     if planning.fits(chosen, wanted.hw):
         return _fitting(chosen.total, wanted.hw)
     over = chosen.total / GIB - (wanted.hw.usable_gib or 0)
-    lines = [f"it does not fit: {over:.2f} GiB are missing. Runs that do:"]
+    lines = [f"it does not fit: {over:.2f} GiB are missing. Commands that train and fit:"]
     if planning.is_open(chosen, wanted.hw):
         why = "an upper bound does not fit"
         if not training_peak.is_upper_bound(chosen.work):
             why = "its tensors fit, the holes between them may not"
-        lines = [f"{why}; task.exact=true decides. Runs that surely fit:"]
+        lines = [f"{why}; task.exact=true decides. Commands that train and surely fit:"]
     return [*lines, *(f"  {command}" for command in suggestions.ways_out(wanted, typed, chosen.total))]
 
 
@@ -206,7 +207,7 @@ def steps(config: RunConfig, a_step: int) -> str:
     """Return the steps of a run and its tokens, `a_step` each, as far as a glance at its data says."""
     from arabic_llm.data.reading import row_count  # numpy, for what reads files
 
-    task, made = settings.training(config), Path("data_proc") / config.data.name
+    task, made = settings.training(config), Path("data_proc") / of_data(config.data.name, config.data.path)
     if task.max_steps is not None:
         return f"steps: {task.max_steps:,}, up to {task.max_steps * a_step:,} tokens"
     try:

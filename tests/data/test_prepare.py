@@ -53,7 +53,7 @@ def test_prepared_rows_are_those_that_training_reads(program, tmp_path, raw, mon
     monkeypatch.setattr(sources, "CHUNK_ROWS", 10)  # several chunks, so that two processes share them
     code, said = program("task=prepare", *overrides(raw), "hw.num_processes=2")
     assert code == 0, said
-    folder = tmp_path / "data_proc" / "local"
+    folder = tmp_path / "data_proc" / "raw"
     read = sources.load(compose_config(*overrides(raw)).data, tmp_path, seed=17)
     assert rows_of(folder / "train.jsonl", folder / "pref_train.jsonl") == read.train
     assert rows_of(folder / "dev.jsonl", *folder.glob("pref_dev.jsonl")) == read.dev
@@ -66,7 +66,7 @@ def test_prepared_rows_are_those_that_training_reads(program, tmp_path, raw, mon
 
 def test_a_prepared_folder_is_read_back_as_it_was_split(program, tmp_path, raw):
     assert program("task=prepare", *overrides(raw))[0] == 0
-    folder = tmp_path / "data_proc" / "local"
+    folder = tmp_path / "data_proc" / "raw"
     read = sources.load(compose_config("data=local", f"data.path={folder}").data, tmp_path, seed=99)
     again = rows_of(folder / "train.jsonl", folder / "pref_train.jsonl")
     assert read.train == again
@@ -91,14 +91,14 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(program, tmp_path, raw):
 
 def test_the_same_command_is_done_and_another_configuration_is_refused(program, tmp_path, raw):
     assert program("task=prepare", *overrides(raw))[0] == 0
-    before = written(tmp_path / "data_proc" / "local")
+    before = written(tmp_path / "data_proc" / "raw")
     code, said = program("task=prepare", *overrides(raw))
     assert code == 0
     assert "done before, not run again: " in said
     code, said = program("task=prepare", *overrides(raw), "data.cleaning.min_chars=20")
     assert code == 2
     assert "data.cleaning.min_chars was 8, is 20" in said
-    assert written(tmp_path / "data_proc" / "local") == before
+    assert written(tmp_path / "data_proc" / "raw") == before
 
 
 def test_a_bad_row_stops_it_at_its_line_also_in_another_process(program, raw, monkeypatch):

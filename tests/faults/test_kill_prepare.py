@@ -27,7 +27,7 @@ def raw(folder):
 def made(folder):
     """Return the bytes of all that a run leaves, but for what tells when it ran."""
     dated = {"manifest.json", "run.log", ".lock"}
-    found = folder / "data_proc" / "local"
+    found = folder / "data_proc" / "raw"
     return {path.name: path.read_bytes() for path in found.iterdir() if path.name not in dated}
 
 
@@ -51,4 +51,4 @@ def test_preparing_survives_kills_without_a_different_byte(nursery, tmp_path):
             shutil.rmtree(folder / "data_proc")
     nursery.finish(folder, PREPARE)
     assert made(folder) == made(tmp_path / "whole")
-    assert not (folder / "data_proc" / "local" / ".work").exists()
+    assert not (folder / "data_proc" / "raw" / ".work").exists()

@@ -293,14 +293,14 @@ def test_judging_is_planned_with_its_table_and_with_a_command_that_fits(program)
     total = sizes.pop("total")
     del sizes["CUDA context, outside the budget"]
     assert total == pytest.approx(sum(sizes.values()), abs=len(sizes))
-    assert printed.endswith("it fits\n")
+    assert "\nit fits\nnext:\n" in printed
     _, printed = program(*asked[:-1], "hw=8gb", "adapter=lora")
     assert "it does not fit, not even one question at a time. Evaluations that do:\n" in printed
     commands = re.findall(r"arabic_llm.run (.*)", printed)
     assert commands
     for command in commands:
         _, printed = program(*command.replace("task=evaluate", "task=plan task.of=evaluate").split())
-        assert printed.endswith("it fits\n")
+        assert "\nit fits\nnext:\n" in printed
 
 
 def test_a_rank_counts_against_the_layers_it_is_for():
@@ -354,9 +354,9 @@ def test_steps_are_counted_from_the_rows_that_are_there(program, tmp_path):
     _, said = program("task=plan", *local)
     assert "steps: up to 12 in 2 epochs of up to 90 rows before filters (rows.jsonl), up to 196," in said
     assert program("task=prepare", "data=local", "data.path=rows.jsonl", "data.dedup=false")[0] == 0
-    tokens = files.read_json(tmp_path / "data_proc" / "local" / "prepared.json")["tokens"]["train"]
+    tokens = files.read_json(tmp_path / "data_proc" / "rows" / "prepared.json")["tokens"]["train"]
     _, said = program("task=plan", *local, "data.dedup=false", "task.epochs=3")
-    counted = f"90 rows (data_proc/local/prepared.json), {3 * tokens:,} tokens without the chat template's"
+    counted = f"90 rows (data_proc/rows/prepared.json), {3 * tokens:,} tokens without the chat template's"
     assert f"steps: up to 17 in 3 epochs of {counted}" in said
     _, said = program("task=plan", *local, "task.max_steps=7")
     assert "steps: 7, up to 114,688 tokens" in said

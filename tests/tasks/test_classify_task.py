@@ -4,6 +4,7 @@ import csv
 import functools
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def beside(classified):
 
 def test_it_ends_with_its_table_and_the_path_of_its_report(classified):
     said, _ = classified
-    lines = said.strip().splitlines()
+    lines = said.partition("\n\nnext:\n")[0].strip().splitlines()
     assert lines[-1].endswith("mine/report.html")
     at = next(n for n, line in enumerate(lines) if line.startswith("system "))
     assert lines[at].split("  ")[0] == "system"
@@ -90,6 +91,40 @@ def test_what_was_done_is_not_done_again_and_gives_the_same_bytes(classified, be
     after = {name: (directory / name).read_bytes() for name in before}
     assert after["items.jsonl"] == before["items.jsonl"]
     assert after["scores.csv"] == before["scores.csv"]
+
+
+def test_a_report_has_a_table_of_classifiers_and_names_what_it_cannot_read(classified, beside):
+    _, directory = classified
+    runs = directory.parent / "runs"
+    shutil.copytree(directory, runs / "whole")
+    for name, damaged in (("torn", "manifest.json"), ("empty", "scores.csv"), ("odd", "items.jsonl")):
+        shutil.copytree(directory, runs / name)
+        (runs / name / damaged).write_text("system,metric,n,value,low,high,\n{", encoding="utf-8")
+    (runs / "torn" / "scores.csv").write_bytes((directory / "scores.csv").read_bytes())
+    status, said = beside("task=report", "task.folders=[runs,nowhere]")
+    assert status == 0, said
+    assert sorted(re.findall("left out: runs/([a-z]+)/", said)) == ["empty", "odd", "torn"]
+    folder = directory.parent / "outputs" / "report"
+    with (directory / "scores.csv").open() as file:
+        f1 = {
+            row["system"]: float(row["value"])
+            for row in csv.DictReader(file)
+            if row["metric"] == "macro F1"
+        }
+    (row,) = [
+        line for line in (folder / "results.md").read_text().splitlines() if line.startswith("| sample ")
+    ]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[:4] == ["sample", "tiny", "lora", "273"]
+    assert cells[5].startswith(f"{100 * f1['tiny lora']:.1f} (")
+    assert cells[7:] == [f"{100 * f1['TF-IDF']:.1f}", f"{100 * f1['majority']:.1f}", "A"]
+    assert "Classifications" in (folder / "results.html").read_text(encoding="utf-8")
+    with (folder / "classifications.csv").open() as file:
+        table = {(r["system"], r["metric"]): float(r["value"]) for r in csv.DictReader(file)}
+    assert table["classifier", "macro F1"] == f1["tiny lora"]
+    status, said = beside("task=report", "task.folders=[runs/torn,nowhere]")
+    assert status == 2
+    assert "no evaluation in runs/torn, nowhere (nowhere is not there)" in said
 
 
 def test_a_dry_run_says_rows_classes_and_steps_and_writes_nothing(program, tmp_path):

@@ -1,0 +1,111 @@
+"""What a task says at its end can be copied: each command composes and runs, on what was just made."""
+
+import json
+import re
+import shlex
+
+import pytest
+from conftest import run_in
+
+QUICK = ("task.max_steps=2", "task.effective_batch_size=4", "hw=cpu", "task.held_out.num_bytes=0")
+JUDGED = ("suite.limit=2", "suite.overall=null")
+
+
+def next_of(said):
+    """Return what for -> command, of the lines after `next:`."""
+    lines = said.rpartition("\nnext:\n")[2].splitlines()
+    assert all(re.match(r"  [^:]+(\(.*\))?: (python|accelerate launch)", line) for line in lines), said
+    return {line.strip().partition(": ")[0]: line.partition("arabic_llm.run ")[2] for line in lines}
+
+
+def words(command):
+    """Return what a shell makes of a command's settings; tracking=none is added by the program here."""
+    return [word for word in shlex.split(command) if word != "tracking=none"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Return a folder with a file of forty questions."""
+    home = tmp_path_factory.mktemp("next")
+    rows = [{"السؤال": f"ما عاصمة البلد رقم {n}؟", "الجواب": f"المدينة رقم {n}."} for n in range(40)]
+    text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (home / "أسئلة الصف.jsonl").write_text(text, encoding="utf-8")
+    return home
+
+
+@pytest.fixture(scope="module")
+def typed(home):
+    """Return the program in that folder, which must end well, and say what comes next."""
+
+    def run(*overrides):
+        status, said = run_in(home, *overrides)
+        assert status == 0, said
+        return next_of(said)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(typed):
+    """Return what a training on the file says at its end."""
+    return typed("data.path=أسئلة الصف.jsonl", "adapter.rank=4", "seed=3", *QUICK)
+
+
+def dry(home, command):
+    status, said = run_in(home, *words(command), "dry_run=true")
+    assert status == 0, f"{command}\n{said}"
+    return said
+
+
+def test_after_training_one_talks_judges_trains_on_and_hands_on(home, trained):
+    assert [what.partition(",")[0] for what in trained] == [
+        "talk to it",
+        "judge it",
+        "train it on",
+        "hand it on",
+    ]
+    for command in trained.values():
+        dry(home, command)
+    (further,) = (command for what, command in trained.items() if what.startswith("train it on"))
+    assert "adapter.path=outputs/sft/tiny-أسئلة_الصف-lora-" in further
+    assert "rank" not in further  # the adapter has one
+    assert "'data.path=أسئلة الصف.jsonl'" in further  # quoted once, for the shell
+
+
+def test_a_run_that_was_done_before_says_the_same(typed, trained):
+    assert typed("data.path=أسئلة الصف.jsonl", "adapter.rank=4", "seed=3", *QUICK) == trained
+
+
+def test_from_judging_to_the_comparison_by_copied_commands_alone(home, typed, trained):
+    judged = typed(*words(trained["judge it"]), *JUDGED)
+    base = typed(*words(judged["judge its base in the same way"]))
+    compared = typed(*words(base["compare it with what was trained"]))
+    assert list(home.glob("outputs/compare/*/report.html"))
+    dry(home, compared["all results in one table"])
+    again = typed(*words(trained["judge it"]), *JUDGED)
+    assert words(again["compare it with its base"]) == words(base["compare it with what was trained"])
+
+
+def test_rows_are_looked_at_planned_prepared_and_trained_on(home, typed):
+    seen = typed("task=inspect", "data.path=أسئلة الصف.jsonl", "task.rows=1", "data.max_rows=9")
+    assert "on 9 rows: " in dry(home, seen["train on these rows"])
+    planned = next_of(dry(home, f"{seen['will it fit']} hw=4gb task.max_steps=2"))
+    assert planned.keys() == {"train it", "judge, train, judge again"}
+    for command in planned.values():
+        assert ": 2 steps of " in dry(home, command)
+    prepared = typed("task=prepare", "data.path=أسئلة الصف.jsonl", "data.dedup=false")
+    assert "on 36 rows: " in dry(home, prepared["train on them"])
+
+
+def test_a_plan_of_judging_or_of_classes_leads_to_that_task(home):
+    status, said = run_in(home, "task=plan", "task.of=evaluate", "hw=4gb", "model=qwen2_0_5b")
+    assert status == 0, said
+    (command,) = next_of(said).values()
+    assert words(command) == ["task=evaluate", "hw=4gb", "model=qwen2_0_5b"]
+
+
+def test_after_an_export_one_talks_and_serves(home, typed, trained):
+    exported = typed(*words(trained["hand it on"]), "task.formats=[adapter]")
+    assert exported.keys() == {"talk to it", "serve it"}
+    for command in exported.values():
+        dry(home, command)
