@@ -112,7 +112,7 @@ class Child:
 
     def __init__(self, start: Start, mark: str | None = "") -> None:
         """Start it."""
-        self._files = TemporaryFile(), TemporaryFile()
+        self._files = TemporaryFile(), TemporaryFile()  # noqa: SIM115 (closed once it has ended)
         self._last: deque[str] = deque(maxlen=_LAST)
         self._kills, self._was_told = machine.oom_kills(), False
         self._process = start(*self._files)

@@ -18,6 +18,7 @@ from arabic_llm.rundir import MANIFEST
 log = logging.getLogger(__name__)
 _TABLE = "results.csv"
 STATE = "sweep.json"  # the jobs of the grid that ran here last, and how those ended that made no result
+_KEPT = ("jobs", "swept", "typed", "ended", "stopped", "seconds")
 _NAMED = 4  # jobs, in a line
 Row = tuple[str, dict[str, str], float | str, str]  # name, what was typed, metric, how it ended
 _DONE, _LEFT = "done", "of another grid"
@@ -49,8 +50,7 @@ class Grid:
         """Write down which jobs there are, and what became of them so far; of a dry run nothing."""
         if self.is_dry:
             return
-        kept = {key: getattr(self, key) for key in ("jobs", "swept", "typed", "ended", "stopped", "seconds")}
-        files.write_state(self.folder / STATE, kept)
+        files.write_state(self.folder / STATE, {key: getattr(self, key) for key in _KEPT})
 
     def end(self, name: str, ended: Ended, seconds: float, stopped: int | None = None) -> None:
         """Keep how a job ended, or after which step it was stopped, and write the table."""

@@ -38,6 +38,7 @@ from arabic_llm import disk, processes, rundir, sweep, tasks, terminal
 from arabic_llm.config import complaints, compose, help, paths
 from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError, StoppedError, UserError, modules_of
+from arabic_llm.sweeping.pool import JobDiedError
 
 log = logging.getLogger("arabic_llm")
 USERS_TO_FIX = 2
@@ -122,7 +123,7 @@ def _status() -> int:
         _help_or_run()
     except StoppedError as error:
         _say(str(error))
-    except sweep.JobDiedError as error:
+    except JobDiedError as error:
         log.error("error: %s", error)
         status = 1
     except KeyboardInterrupt as error:

@@ -16,15 +16,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from arabic_llm import grid as grids
 from arabic_llm import processes
 from arabic_llm.config import naming
-from arabic_llm.config.sweep import SweepConfig
+from arabic_llm.config.sweep_settings import SweepConfig
 from arabic_llm.config.task import Area, TaskConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.grid import Grid
-from arabic_llm.sweeping import pool
+from arabic_llm.sweeping import launched, pool, ranges, trials
 from arabic_llm.sweeping.forks import Warm
-from arabic_llm.sweeping.pool import Job, JobDiedError, JobError, Pool
+from arabic_llm.sweeping.halving import Halving
+from arabic_llm.sweeping.pool import NOT_TOLD, JobDiedError, JobError, Order, Pool
 
-_OURS = "sweep."  # settings that say how a sweep is run: no job is told
 _SUBDIR = "${job_name:}"  # as conf/config.yaml has it
 _BASIC = "hydra._internal.core_plugins.basic_"  # Hydra's own sweeper and launcher, which ours stands for
 
@@ -51,14 +51,16 @@ def ours() -> Iterator[Swept]:
     """
     theirs, swept = Hydra.multirun, Swept()
 
-    def multirun(hydra: Hydra, config_name: str, task_function: Any, overrides: list[str], **_: Any) -> None:
+    def multirun(
+        hydra: Hydra, config_name: str, _task: Any, overrides: list[str], **_settings: Any
+    ) -> None:
         if processes.count() > 1:
             raise ConfigError("a sweep runs in one process; start it without accelerate launch or torchrun")
         cfg = hydra.compose_config(config_name, overrides, run_mode=RunMode.MULTIRUN)
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(cfg))
         _Command(cfg, context, swept).run()
 
-    Hydra.multirun = multirun  # type: ignore[method-assign]
+    Hydra.multirun = multirun  # type: ignore[method-assign, assignment]
     try:
         yield swept
     finally:
@@ -78,42 +80,94 @@ class _Command:
 
     def run(self) -> None:
         """Run it."""
-        jobs = self._jobs(naming.of_jobs(self._cfg.hydra, self._loader))
-        _refuse_shared(jobs)
-        typed = {job.name: list(job.typed) for job in jobs}
-        grid = grids.begin(self._folder, typed, naming.of_sweep(self._cfg.hydra))
+        halving, search = self._settings.halving, self._settings.search
+        self._refuse_others()
+        if search.trials is not None:
+            space = ranges.of(self._cfg.hydra, self._loader)
+            asked = trials.Search(self._folder, space, self._cfg.task.name, self._cfg.seed)
+            grid = self._begin([])
+            with self._pool(grid, search.trials) as own:
+                asked.run(own, search.trials, self._orders)
+            return
+        ranges.refuse_endless(self._cfg.hydra, self._loader)
+        orders = self._orders(naming.of_jobs(self._cfg.hydra, self._loader))
+        _refuse_shared(orders)
+        rungs = None
+        if halving.eta is not None:
+            rungs = Halving.of(self._folder, halving.eta, self._composed(0, orders[0].typed), self._keys)
+        grid = self._begin(orders)
+        if not self._is_here:
+            self._swept.failures += launched.run(grid, orders, self._cfg, self._context)
+            return
+        with self._pool(grid, len(orders)) as own:
+            own.run(orders) if rungs is None else rungs.run(own, orders)
+
+    def _refuse_others(self) -> None:
+        """Refuse what would run jobs elsewhere where this is to choose them. Raises ConfigError."""
+        if not self._cfg.hydra.sweeper._target_.startswith(_BASIC):
+            raise ConfigError("hydra/sweeper: leave it out; sweep.search.trials=20 searches over ranges")
+        settings = self._settings
+        named = {
+            "sweep.jobs": settings.jobs > 1,
+            "sweep.halving.eta": settings.halving.eta is not None,
+            "sweep.search.trials": settings.search.trials is not None,
+        }
+        if not self._is_here and (typed := [key for key, is_set in named.items() if is_set]):
+            raise ConfigError(
+                f"{', '.join(typed)}: hydra/launcher runs the jobs where it will, all of them; leave one of"
+                " the two out (how many at a time is a setting of the launcher, e.g. hydra.launcher.n_jobs)"
+            )
+
+    @property
+    def _is_here(self) -> bool:
+        """Return whether no launcher runs the jobs elsewhere."""
+        return bool(self._cfg.hydra.launcher._target_.startswith(_BASIC))
+
+    @property
+    def _keys(self) -> list[str]:
+        return naming.of_sweep(self._cfg.hydra)
+
+    def _begin(self, orders: Sequence[Order]) -> Grid:
+        typed = {order.name: list(order.typed) for order in orders}
+        grid = grids.begin(self._folder, typed, self._keys)
         grid.is_dry = bool(self._cfg.dry_run)
         grid.write()
         self._swept.grids.append(grid)
-        warm = self._warm(len(jobs))
+        return grid
+
+    @contextmanager
+    def _pool(self, grid: Grid, num_jobs: int) -> Iterator[Pool]:
+        """Yield what runs jobs; what failed is kept."""
+        warm = self._warm(num_jobs)
         with closing(warm) if warm else nullcontext():
             own = Pool(grid, self._settings.jobs, warm)
             try:
-                own.run(jobs)
+                yield own
             finally:
-                self._swept.failures += own.failures
+                self._swept.failures += own.failed.values()
 
     @property
     def _loader(self) -> ConfigLoader:
         return self._context.config_loader
 
-    def _jobs(self, named: Sequence[tuple[str, list[str]]], first: int = 0) -> list[Job]:
+    def _orders(self, named: Sequence[tuple[str, list[str]]], first: int = 0) -> list[Order]:
         """Return jobs with their folders, numbered from `first`; one of each choice of files is composed.
 
         All are, where hydra.sweep.subdir names their folders. Raises what Hydra says of a job it refuses.
         """
-        is_ours = OmegaConf.to_container(self._cfg.hydra.sweep, resolve=False)["subdir"] == _SUBDIR
-        jobs, composed = [], set[tuple[str, ...]]()
+        subdir = OmegaConf.to_container(self._cfg.hydra.sweep, resolve=False)
+        is_ours = isinstance(subdir, dict) and subdir["subdir"] == _SUBDIR
+        orders, composed = [], set[tuple[str, ...]]()
         for number, (name, words) in enumerate(named, first):
-            typed = tuple(w for w in words if not w.lstrip("+~").startswith(("hydra.", "hydra/", _OURS)))
+            typed = tuple(w for w in words if not w.lstrip("+~").startswith(NOT_TOLD))
             choices = tuple(word for word in typed if "." not in word.partition("=")[0])
             folder = (self._folder / name).absolute()
             if not is_ours or choices not in composed:
                 composed.add(choices)
                 found = self._composed(number, words)
                 folder = folder if is_ours else (self._folder / found.hydra.sweep.subdir).absolute()
-            jobs.append(Job(number, folder.name, folder, typed))
-        return jobs
+            orders.append(Order(number, folder.name, folder, typed))
+        return orders
 
     def _composed(self, number: int, words: Sequence[str]) -> DictConfig:
         """Return the configuration of a job, as Hydra's launcher composes it."""
@@ -130,9 +184,9 @@ class _Command:
         return Warm(self._cfg.task.name) if is_slow and num_jobs > 1 and pool.can_fork() else None
 
 
-def _refuse_shared(jobs: Sequence[Job]) -> None:
+def _refuse_shared(jobs: Sequence[Order]) -> None:
     """Refuse a directory that two jobs would have: the result of one would be taken for the other's."""
-    taken: dict[Path, Job] = {}
+    taken: dict[Path, Order] = {}
     for job in jobs:
         first = taken.setdefault(job.folder, job)
         if first.typed != job.typed:

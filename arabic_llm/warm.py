@@ -17,6 +17,7 @@ import sys
 import threading
 from contextlib import suppress
 from importlib import import_module
+from typing import Any
 
 from arabic_llm import child
 
@@ -49,7 +50,7 @@ def _unsafe() -> str | None:
     """Return why no job may be a fork of this process; None: it may."""
     import torch
 
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return "a card is open"
     if threading.active_count() > 1:
         return f"threads run: {', '.join(thread.name for thread in threading.enumerate())}"
@@ -67,21 +68,17 @@ def _serve(sweep: socket.socket) -> bool:
     while True:
         ready, _, _ = select.select([sweep, awake], [], [])
         if awake in ready:
-            with suppress(BlockingIOError):
-                awake.recv(_LARGEST)
+            awake.recv(_LARGEST)
             _tell_ended(sweep)
         if sweep in ready:
             said, files, _, _ = socket.recv_fds(sweep, _LARGEST, 2)
             if not said:
                 return False
-            us = os.getpid()
+            parent = os.getpid()
             if (pid := os.fork()) == 0:
-                for end in (awake, wakes):
-                    end.close()
-                _become(json.loads(said), files, us)
+                _become(json.loads(said), files, parent)
                 return True
-            for file in files:
-                os.close(file)
+            list(map(os.close, files))
             sweep.send(json.dumps({"pid": pid}).encode())
 
 
@@ -93,7 +90,7 @@ def _tell_ended(sweep: socket.socket) -> None:
             sweep.send(json.dumps(ended).encode())
 
 
-def _become(order: dict[str, list[str]], files: list[int], parent: int) -> None:
+def _become(order: dict[str, Any], files: list[int], parent: int) -> None:
     """Become a job: a session, files and arguments of its own, and signals as a program finds them."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

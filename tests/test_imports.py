@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Room -> rooms it may import. Everything may import errors, files and config.
 ALLOWED = {
-    "run": {"sweep", "rundir", "tasks", "workflows", "terminal"},
+    "run": {"sweep", "sweeping", "rundir", "tasks", "workflows", "terminal"},
     "sweep": {"sweeping", "grid"},
     "sweeping": {"result", "grid", "child", "machine", "analysis"},
     "warm": {"run", "tasks", "workflows", "child"},
@@ -68,6 +68,7 @@ DOORS = {
     "matplotlib": {"reports"},
     "hydra": {"config", "run", "sweep", "sweeping"},
     "datatrove": {"data"},
+    "optuna": {"sweeping"},
 }
 LIGHT = {
     *("config", "text", "run", "sweep", "grid", "rundir", "result", "terminal", "disk", "files", "errors"),

@@ -30,7 +30,7 @@ from arabic_llm.config.preference_task import (
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.study_task import StudyConfig
 from arabic_llm.config.suite import JudgeConfig, SuiteConfig, SuiteTask
-from arabic_llm.config.sweep import HalvingConfig, SearchConfig, SweepConfig
+from arabic_llm.config.sweep_settings import HalvingConfig, SearchConfig, SweepConfig
 from arabic_llm.config.task import Area, TaskConfig
 from arabic_llm.errors import ConfigError
 

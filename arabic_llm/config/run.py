@@ -12,7 +12,7 @@ from arabic_llm.config.data import DataConfig
 from arabic_llm.config.hw import HardwareConfig, Precision
 from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.config.suite import JudgeConfig, SuiteConfig
-from arabic_llm.config.sweep import SweepConfig
+from arabic_llm.config.sweep_settings import SweepConfig
 from arabic_llm.config.task import Optimizer, TaskConfig
 
 
@@ -36,7 +36,9 @@ class RunConfig:
     task: TaskConfig = MISSING
     seed: int = MISSING  # of every draw: splits, order of rows, first weights of an adapter
     resume: bool = MISSING  # carry on what an earlier run of this command left; false: begin anew
-    stop_after: int | None = None  # optimiser steps: a checkpoint there, and the end; without it, it goes on
+    stop_after: int | None = (
+        None  # optimiser steps: a checkpoint there, and the end; without it, it goes on
+    )
     sweep: SweepConfig = field(default_factory=SweepConfig)
     dry_run: bool = MISSING  # say what would happen and write nothing
     tracking: Tracking = MISSING

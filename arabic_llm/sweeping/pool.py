@@ -22,6 +22,7 @@ from arabic_llm.sweeping import progress
 from arabic_llm.sweeping.forks import Warm, program
 from arabic_llm.sweeping.view import Shown, View
 
+NOT_TOLD = ("hydra.", "hydra/", "sweep.")  # settings of a sweep, which none of its jobs is told
 _WEIGHED = 1.0  # seconds between two looks at what a job holds
 _MARGIN = 1.1  # of what the largest job held: the next may hold a little more
 _GIB = 1 << 30
@@ -36,8 +37,8 @@ class JobDiedError(Exception):
 
 
 @dataclass(frozen=True)
-class Job:
-    """One job: its number in the sweep, its name there, its folder, and what it is typed with."""
+class Order:
+    """One job that is to run: its number in the sweep, its name and folder there, and what is typed."""
 
     number: int
     name: str
@@ -47,7 +48,7 @@ class Job:
 
 @dataclass
 class _Running:
-    job: Job
+    job: Order
     child: Child
     card: str | None
     was_done: bool
@@ -66,16 +67,28 @@ class Pool:
 
     def __init__(self, grid: Grid, most: int, warm: Warm | None) -> None:
         """Take the grid that keeps what becomes of jobs, how many at a time, and what they are forks of."""
-        self.failures: list[Exception] = []
+        self.failed: dict[str, Exception] = {}  # by name
         self._grid, self._warm = grid, warm
         self._cards = machine.cards() if most > 1 else []
-        self._most = min(most, len(self._cards)) if self._cards else most
+        self.most = min(most, len(self._cards)) if self._cards else most
         self._running: list[_Running] = []
         self._stop_after: int | None = None
         self._peak, self._is_known = 0, False  # bytes that a job held; whether one has trained a step
-        self._view = View(grid, self._most)
+        self._view = View(grid, self.most)
 
-    def run(self, jobs: Sequence[Job], stop_after: int | None = None) -> None:
+    @property
+    def is_dry(self) -> bool:
+        """Return whether jobs only say what they would do."""
+        return self._grid.is_dry
+
+    def add(self, jobs: Sequence[Order]) -> None:
+        """Count jobs that the grid does not know yet."""
+        for job in jobs:
+            if job.name not in self._grid.typed:
+                self._grid.jobs.append(job.name)
+                self._grid.typed[job.name] = list(job.typed)
+
+    def run(self, jobs: Sequence[Order], stop_after: int | None = None) -> None:
         """Run jobs, to a step or to their end. Raises KeyboardInterrupt after a signal."""
         self._stop_after = stop_after
         waiting, told = deque(jobs), list[int]()
@@ -96,7 +109,7 @@ class Pool:
         """Return whether one more job may be started beside those that run."""
         if not self._running:
             return True
-        if len(self._running) >= self._most:
+        if len(self._running) >= self.most:
             return False
         self._weigh()
         if not self._is_known:
@@ -106,7 +119,7 @@ class Pool:
         return machine.free_gib() * _GIB >= largest + to_come
 
     def _weigh(self) -> None:
-        """Look what the running jobs hold, beside what they share with the process that they are forks of."""
+        """Look what the running jobs hold beside what they share with the warm process."""
         now = time.monotonic()
         for one in self._running:
             if now - one.weighed >= _WEIGHED:
@@ -116,7 +129,7 @@ class Pool:
                 self._peak = max(self._peak, one.held)
                 self._is_known |= progress.of(one.job.folder).step > 0
 
-    def _start(self, job: Job) -> None:
+    def _start(self, job: Order) -> None:
         arguments = [*job.typed, f'hydra.run.dir="{job.folder}"', "hydra.mode=RUN"]
         if self._stop_after is not None:
             arguments.append(f"stop_after={self._stop_after}")
@@ -131,7 +144,7 @@ class Pool:
         else:
             start = self._warm.start(arguments, environment)
         was_done = self._grid.is_done(job.name)
-        mark = None if self._view.is_terminal else f"[{job.number}] " if self._most > 1 else ""
+        mark = None if self._view.is_terminal else f"[{job.number}] " if self.most > 1 else ""
         self._running.append(_Running(job, Child(start, mark), card, was_done))
 
     def _end(self, running: _Running, ended: Ended, told: list[int]) -> None:
@@ -151,11 +164,16 @@ class Pool:
         if not self._grid.is_dry:
             self._view.ended(job.number, job.name, ended, seconds)
         if ended.how is not None:
-            raised = JobError if ended.status == child.USERS_TO_FIX else JobDiedError
-            self.failures.append(raised(f"job {job.number} {ended.how} ({job.folder})"))
+            self.failed[job.name] = failure(job, ended)
 
     def _shown(self, one: _Running) -> Shown:
         return Shown(one.job.number, one.job.name, progress.of(one.job.folder), one.began)
+
+
+def failure(job: Order, ended: Ended) -> Exception:
+    """Return what a command ends with for a job that failed."""
+    raised = JobError if ended.status == child.USERS_TO_FIX else JobDiedError
+    return raised(f"job {job.number} {ended.how} ({job.folder})")
 
 
 def can_fork() -> bool:

@@ -1,4 +1,4 @@
-"""What the user sees of a sweep while it goes: a table where there is a terminal, else a line now and then."""
+"""What the user sees of a sweep while it goes: a table on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class View:
             log.info("job %s: %s%s after %s%s", one.number, step, loss, for_people(now - one.began), left)
 
     def ended(self, number: int, name: str, ended: Ended, seconds: float) -> None:
-        """Say what became of a job, how far the sweep is, how long it may take; of a death its last lines."""
+        """Say what became of a job, how far the sweep is, how long it may take; its last lines."""
         score = self._score(name)
         found = "" if score is None else f" ({score:.4g})"
         stopped = self._grid.stopped.get(name)
@@ -91,8 +91,8 @@ class View:
         if ended.how is not None and ended.last_lines:
             line = "\n    ".join((f"{line}; its last lines:", *ended.last_lines))
         state = "failed" if ended.how else "done" if stopped is None else "stopped"
-        step = "" if stopped is None else str(stopped)
-        self._rows.append(_line(str(number), state, step, "", "" if score is None else f"{score:.4g}", "", name))
+        told = "" if score is None else f"{score:.4g}"
+        self._rows.append(_line(str(number), state, str(stopped or ""), "", told, "", name))
         if not self.is_terminal or ended.how is not None:
             self.say(line)
 

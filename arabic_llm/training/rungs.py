@@ -5,8 +5,8 @@ The schedule is that of the whole run, so it has trained as the whole one would 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,33 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from arabic_llm import files, processes
 from arabic_llm.data.tokens.chat import IGNORED, TokenRow
 from arabic_llm.errors import StoppedError
+from arabic_llm.training import checkpoint
 from arabic_llm.training.callbacks import LeftError, StopCalmly
 from arabic_llm.training.held_out_loss import Measure
+from arabic_llm.training.trainer import GuardedTrainer
 
 _PAIRED = ("labelled", "pair", "rated")  # kinds of rows without a loss of their own tokens
 
 
-def of(run: Path, stop_after: int | None, num_steps: int, step: int) -> int | None:
-    """Return the step to stop after; None: the run goes to its end. Raises StoppedError: it is past it."""
-    if stop_after is None or stop_after >= num_steps:
-        return None
-    if step > stop_after or (step == stop_after and path(run, step).is_file()):
-        raise stopped(step)
-    return stop_after
+@contextmanager
+def stopping(
+    trainer: GuardedTrainer, dev: Sequence[TokenRow], stop_after: int | None, calm: StopCalmly
+) -> Iterator[None]:
+    """Have a trainer stop after a step, if that comes before its end. Raises StoppedError then."""
+    if stop_after is None or stop_after >= trainer.args.max_steps:
+        yield
+        return
+    folder = Path(trainer.args.output_dir)
+    if (last := checkpoint.newest_whole(folder)) is not None:
+        step = checkpoint.step_of(last)
+        if step > stop_after or (step == stop_after and path(folder, step).is_file()):
+            raise _stopped(step)
+    trainer.add_callback(Rung(trainer.nats, dev, folder, stop_after, calm))
+    yield
+    raise _stopped(stop_after)
 
 
-def stopped(step: int) -> StoppedError:
-    """Return what a run ends with that has stopped."""
+def _stopped(step: int) -> StoppedError:
     return StoppedError(f"stopped after step {step} with a checkpoint; without stop_after it carries on")
 
 
@@ -55,10 +65,10 @@ class Rung(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Measure a checkpoint of this step, where a signal came before its rows were. Raises StoppedError."""
+        """Measure a checkpoint of this step, where a signal came before. Raises StoppedError."""
         if state.global_step == self._step:
             self._write()
-            raise stopped(self._step)
+            raise _stopped(self._step)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -182,17 +182,13 @@ def train(
     trainer.remove_callback(PrinterCallback)
     if texts := held_out_budget.within(material.held_out, plan, counts, settings.save_steps, directory):
         trainer.add_callback(Drift(trainer.nats, texts, (directory, run.tracker), whole.num_steps, calm))
-    rung = rungs.of(directory, run.stop_after, plan.num_steps, step)
-    if rung is not None:
-        trainer.add_callback(rungs.Rung(trainer.nats, material.dev, directory, rung, calm))
+    stops = rungs.stopping(trainer, material.dev, run.stop_after, calm)
     log.info("training: %s steps, from step %s", f"{plan.num_steps:,}", step)
-    with calm.listening(), closing(run.observer):
+    with stops, calm.listening(), closing(run.observer):
         if material.reference is not None:
             rows = material.train, material.dev
             preference_trainers.ask_reference(trainer, rows, plan, material.reference, calm)
         trainer.train(resume_from_checkpoint=str(last) if last else None)
-    if rung is not None:
-        raise rungs.stopped(rung)
     return trainer.model, _outcome(directory, settings, step)
 
 

@@ -1,4 +1,4 @@
-"""Types of `sweep:` in conf/config.yaml: how the jobs of a command with -m are run, never what they find."""
+"""Types of `sweep:` in conf/config.yaml: how the jobs of a sweep are run, never what they find."""
 
 from __future__ import annotations
 
