@@ -51,9 +51,7 @@ def ours() -> Iterator[Swept]:
     """
     theirs, swept = Hydra.multirun, Swept()
 
-    def multirun(
-        hydra: Hydra, config_name: str, _task: Any, overrides: list[str], **_settings: Any
-    ) -> None:
+    def multirun(hydra: Hydra, config_name: str, overrides: list[str], **_settings: Any) -> None:
         if processes.count() > 1:
             raise ConfigError("a sweep runs in one process; start it without accelerate launch or torchrun")
         cfg = hydra.compose_config(config_name, overrides, run_mode=RunMode.MULTIRUN)
