@@ -8,12 +8,14 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from tempfile import TemporaryFile
 from types import FrameType
-from typing import IO, TextIO
+from typing import IO, Protocol, TextIO
 
 from arabic_llm import machine
 
@@ -21,7 +23,7 @@ USERS_TO_FIX, INTERRUPTED = 2, 130
 _OF_A_SIGNAL = 128  # and its number, as shells count
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h; other systems have none
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None  # loaded before any fork
-_SECONDS = 0.2  # between two looks at what a job has said
+SECONDS = 0.05  # between two looks at what a job has said
 _AT_ONCE = 1 << 16  # bytes
 _LAST, _LONGEST = 8, 500  # lines of a job that are kept, and characters of each
 _BAR = re.compile(r"\d+%\|")
@@ -65,54 +67,116 @@ class Ended:
         return self.status - _OF_A_SIGNAL if self.status > INTERRUPTED else 0
 
 
-def run(command: list[str]) -> Ended:
-    """Run a child to its end.
+class Process(Protocol):
+    """What runs: a program of its own, or a fork of one that has imported what is slow."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Return how it has ended, by a signal negative; None: it has not."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send it a signal, if it has not ended."""
+
+
+Start = Callable[[IO[bytes], IO[bytes]], Process]  # with the files that it writes into
+
+
+def program(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Start:
+    """Return what starts a command as a program.
 
     In a session of its own, a terminal's Ctrl-C comes to it once: from us. It ends when we are killed.
-    It writes into files, which outlive us: what it says last never meets a closed pipe.
     """
-    parent, told, kills = os.getpid(), [], machine.oom_kills()
-    last: deque[str] = deque(maxlen=_LAST)
-    with TemporaryFile() as out, TemporaryFile() as error:
-        child = subprocess.Popen(
+    parent = os.getpid()
+
+    def start(out: IO[bytes], error: IO[bytes]) -> Process:
+        return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=error,
+            env=None if environment is None else {**os.environ, **environment},
             start_new_session=True,
-            preexec_fn=lambda: _end_with(parent),  # noqa: PLW1509 (a sweep has no threads)
+            preexec_fn=lambda: end_with(parent),  # noqa: PLW1509 (a sweep has no threads)
         )
 
-        def pass_on(number: int, _frame: FrameType | None) -> None:
-            told.append(number)
-            child.send_signal(number)
-
-        said = (_Said(out, sys.stdout, last), _Said(error, sys.stderr, last))
-        before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            while (status := _status(child)) is None:
-                for stream in said:
-                    stream.pass_on()
-            for stream in said:
-                stream.end()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-    return Ended(status, bool(told), tuple(last), machine.oom_kills() - kills)
+    return start
 
 
-def _status(child: subprocess.Popen[bytes]) -> int | None:
-    """Return how a child has ended; None: it has not, a moment later."""
-    with suppress(subprocess.TimeoutExpired):
-        return child.wait(_SECONDS)
-    return None
+class Child:
+    """A running child. It writes into files, which outlive us: its last words never meet a closed pipe.
+
+    `mark`: what its lines begin with where those of several children alternate; empty: they are passed on
+    as they come; None: they are kept, and not passed on.
+    """
+
+    def __init__(self, start: Start, mark: str | None = "") -> None:
+        """Start it."""
+        self._files = TemporaryFile(), TemporaryFile()  # noqa: SIM115 (closed once it has ended)
+        self._last: deque[str] = deque(maxlen=_LAST)
+        self._kills, self._was_told = machine.oom_kills(), False
+        self._process = start(*self._files)
+        self._said = [
+            _Said(file, stream, self._last, mark)
+            for file, stream in zip(self._files, (sys.stdout, sys.stderr), strict=True)
+        ]
+
+    @property
+    def pid(self) -> int:
+        """Return its process id."""
+        return self._process.pid
+
+    def tell(self, number: int) -> None:
+        """Pass a signal on to it."""
+        self._was_told = True
+        self._process.send_signal(number)
+
+    def look(self) -> Ended | None:
+        """Pass on what it has said since, and return how it has ended; None: it has not."""
+        status = self._process.poll()
+        for stream in self._said:
+            stream.pass_on()
+        if status is None:
+            return None
+        for stream in self._said:
+            stream.end()
+        for file in self._files:
+            file.close()
+        kills = machine.oom_kills() - self._kills
+        return Ended(status, self._was_told, tuple(self._last), kills)
+
+
+@contextmanager
+def passing_on(children: Callable[[], Iterable[Child]], told: list[int]) -> Iterator[None]:
+    """Tell those children of Ctrl-C and SIGTERM that are running then, and keep its number in `told`."""
+
+    def caught(number: int, _frame: FrameType | None) -> None:
+        told.append(number)
+        for child in children():
+            child.tell(number)
+
+    before = {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run(command: Sequence[str], mark: str | None = "") -> Ended:
+    """Run a command as a child to its end."""
+    child = Child(program(command), mark)
+    with passing_on(lambda: [child], []):
+        while (ended := child.look()) is None:
+            time.sleep(SECONDS)
+    return ended
 
 
 class _Said:
     """What a child writes into a file, passed on to a stream of ours; whole lines are kept."""
 
-    def __init__(self, file: IO[bytes], stream: TextIO, last: deque[str]) -> None:
-        self._file, self._stream, self._last = file.fileno(), stream, last
+    def __init__(self, file: IO[bytes], stream: TextIO, last: deque[str], mark: str | None) -> None:
+        self._file, self._stream, self._last, self._mark = file.fileno(), stream, last, mark
         self._at, self._begun = 0, b""
 
     def pass_on(self) -> None:
@@ -121,13 +185,14 @@ class _Said:
             self._at += len(new)
             *lines, self._begun = (self._begun + new).split(b"\n")
             self._keep(lines)
-            self._write(new)
+            if self._mark == "":
+                self._write(new)
 
     def end(self) -> None:
         """Pass on the rest, and end a last line that has no end: ours is to stand on a line of its own."""
         self.pass_on()
         self._keep([self._begun])
-        if self._begun:
+        if self._begun and self._mark == "":
             self._write(b"\n")
 
     def _write(self, new: bytes) -> None:
@@ -146,9 +211,11 @@ class _Said:
             text = _CONTROL.sub("", seen).rstrip()
             if text.strip() and not _BAR.search(text):
                 self._last.append(text[:_LONGEST])
+                if self._mark:
+                    self._write(f"{self._mark}{text}\n".encode())
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Ask the kernel to end this process when its parent has gone, in the child before it is a program.
 
     By SIGTERM, which leaves a checkpoint.

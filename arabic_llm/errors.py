@@ -42,6 +42,10 @@ class HardwareError(UserError):
     """The machine lacks what the run needs: a device, memory, disk, or an unlocked directory."""
 
 
+class StoppedError(Exception):
+    """A run has come to `stop_after`: a checkpoint is there, and nothing is wrong."""
+
+
 def modules_of(error: BaseException) -> list[str]:
     """Return the names of the modules that an error passed through, outermost first."""
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))

@@ -9,9 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra.conf import HydraConf
-from hydra.core.global_hydra import GlobalHydra
-
 from arabic_llm import files, result
 from arabic_llm.child import Ended
 from arabic_llm.config import naming
@@ -21,6 +18,7 @@ from arabic_llm.rundir import MANIFEST
 log = logging.getLogger(__name__)
 _TABLE = "results.csv"
 STATE = "sweep.json"  # the jobs of the grid that ran here last, and how those ended that made no result
+_KEPT = ("jobs", "swept", "typed", "ended", "stopped", "seconds")
 _NAMED = 4  # jobs, in a line
 Row = tuple[str, dict[str, str], float | str, str]  # name, what was typed, metric, how it ended
 _DONE, _LEFT = "done", "of another grid"
@@ -35,10 +33,10 @@ class Grid:
     swept: list[str] = field(default_factory=list)  # keys
     typed: dict[str, list[str]] = field(default_factory=dict)  # name -> overrides
     ended: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> how, typed, lines
+    stopped: dict[str, int] = field(default_factory=dict)  # name -> the step after which it waits
     seconds: dict[str, float] = field(default_factory=dict)  # name -> of all its starts
     passed: set[str] = field(default_factory=set)  # of this command, tasks that keep no result among them
-    is_dry: bool = True  # until a job has ended that may have written
-    taken: dict[str, tuple[int, list[str]]] = field(default_factory=dict)  # by which job of this command
+    is_dry: bool = False
 
     def is_done(self, name: str) -> bool:
         """Return whether a job has a result."""
@@ -49,35 +47,33 @@ class Grid:
         return any((self.folder / name / MANIFEST).exists() for name in self.jobs)
 
     def write(self) -> None:
-        """Write down which jobs there are, and what became of them so far."""
-        kept = {key: getattr(self, key) for key in ("jobs", "swept", "typed", "ended", "seconds")}
-        files.write_state(self.folder / STATE, kept)
+        """Write down which jobs there are, and what became of them so far; of a dry run nothing."""
+        if self.is_dry:
+            return
+        files.write_state(self.folder / STATE, {key: getattr(self, key) for key in _KEPT})
 
-    def end(self, name: str, ended: Ended, seconds: float, typed: list[str]) -> None:
-        """Keep how a job ended, and write the table."""
-        self.is_dry = False
-        self.ended.pop(name, None)
-        if ended.how is None:
+    def end(self, name: str, ended: Ended, seconds: float, stopped: int | None = None) -> None:
+        """Keep how a job ended, or after which step it was stopped, and write the table."""
+        for known in (self.ended, self.stopped):
+            known.pop(name, None)
+        if stopped is not None:
+            self.stopped[name] = stopped
+        elif ended.how is None:
             self.passed.add(name)
         else:
+            typed = self.typed[name]
             self.ended[name] = {"how": ended.how, "typed": typed, "lines": list(ended.last_lines)}
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
         self.write()
-        if rows := _rows(self):
+        if not self.is_dry and (rows := _rows(self)):
             files.write_text(self.folder / _TABLE, _table(rows, self.swept))
 
 
-def begin(job: HydraConf) -> Grid:
+def begin(folder: Path, typed: dict[str, list[str]], swept: list[str]) -> Grid:
     """Return the grid of a command, after saying which of its jobs are done, begun, new, or left over.
 
-    Writes nothing yet: it may be a dry run.
+    `typed` are the overrides of each job, by its name. Writes nothing yet: it may be a dry run.
     """
-    folder = Path(job.sweep.dir)
-    swept = naming.of_sweep(job)
-    jobs = naming.of_jobs(job, GlobalHydra.instance().config_loader())
-    if job.runtime.output_dir != str((folder / jobs[int(job.job.num)][0]).absolute()):
-        return Grid(folder, [], swept)  # named otherwise, by hydra.sweep.subdir
-    typed = dict(jobs)
     names = list(typed)
     state = files.kept(folder / STATE, files.read_state) or {"jobs": [], "ended": {}}
     before = list(dict.fromkeys([*state["jobs"], *_finished(folder)]))
@@ -97,7 +93,8 @@ def begin(job: HydraConf) -> Grid:
         parts = [f"{what}: {_some(own)}" for what, own in (("added", added), ("left over", left)) if own]
         log.info("another grid ran in %s before; %s", folder, "; ".join(parts))
     ended = {name: how for name, how in state["ended"].items() if name not in done}
-    return Grid(folder, names, swept, typed, ended, state.get("seconds", {}))
+    stopped = {name: step for name, step in state.get("stopped", {}).items() if name not in done}
+    return Grid(folder, names, swept, typed, ended, stopped, state.get("seconds", {}))
 
 
 def _finished(folder: Path) -> dict[str, tuple[dict[str, str], float]]:

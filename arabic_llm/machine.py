@@ -128,6 +128,15 @@ def card() -> Card | None:
     return Card(chosen, name, total / _MIB_OF_GIB, free / _MIB_OF_GIB, capability)
 
 
+def cards() -> list[str]:
+    """Return the GPUs that CUDA would see, each as CUDA_VISIBLE_DEVICES names it alone."""
+    if card() is None:
+        return []
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name.strip() for name in visible.split(",")]
+    return [line.strip() for line in _ask("", "--query-gpu=index")]
+
+
 def refuse_too_large(name: str, weights_gib: float) -> None:
     """Refuse weights that the main memory does not hold, on a CPU. Raises HardwareError."""
     if weights_gib > (free := free_gib()):
@@ -199,7 +208,8 @@ def _ask(chosen: str, query: str) -> list[str]:
     """Return nvidia-smi's lines about a card; none where there is no driver, no such card, or no answer."""
     if (program := shutil.which("nvidia-smi")) is None:
         return []
-    command = [program, "-i", chosen, query, "--format=csv,noheader,nounits"]
+    which = ["-i", chosen] if chosen else []  # none: all of them
+    command = [program, *which, query, "--format=csv,noheader,nounits"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired:

@@ -31,14 +31,14 @@ os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us, and we say them in one 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from arabic_llm import disk, processes, rundir, sweep, tasks, terminal
 from arabic_llm.config import complaints, compose, help, paths
 from arabic_llm.config.run import RunConfig
-from arabic_llm.errors import ConfigError, UserError, modules_of
+from arabic_llm.errors import ConfigError, StoppedError, UserError, modules_of
+from arabic_llm.sweeping.pool import JobDiedError
 
 log = logging.getLogger("arabic_llm")
 USERS_TO_FIX = 2
@@ -58,9 +58,6 @@ def _hydra_main(cfg: DictConfig) -> float | None:
     gc.freeze()
     gc.enable()
     try:
-        if job.mode == RunMode.MULTIRUN:
-            _refuse_several("a sweep")
-            return sweep.run_in_child(job, is_dry=bool(cfg.dry_run))
         if getattr(OmegaConf.get_type(cfg.task), "answers", False) and not cfg.dry_run:
             terminal.aside()
         return _run(_config(cfg))  # dataclasses from here on
@@ -130,7 +127,9 @@ def _status() -> int:
     status = 0
     try:
         _help_or_run()
-    except sweep.JobDiedError as error:
+    except StoppedError as error:
+        _say(str(error))
+    except JobDiedError as error:
         log.error("error: %s", error)
         status = 1
     except KeyboardInterrupt as error:
@@ -180,17 +179,17 @@ def _help_or_run() -> None:
     sys.argv[1:] = compose.meant(sys.argv[1:])
     compose.register()
     try:
-        with compose.once():
+        with compose.once(), sweep.ours() as swept:
             _hydra_main()  # a job's own errors are kept: what is raised, Hydra found in what was typed
     except (ValueError, OverflowError, TypeError, AttributeError, LookupError) as error:
         is_ours = modules_of(error)[-1].startswith("arabic_llm.")  # a resolver's: a bug keeps its traceback
         if is_ours or isinstance(error, OmegaConfBaseException):
             raise
         raise ConfigError(complaints.of_a_value(error)) from error
-    for folder in sweep.folders():
+    for folder in swept.folders:
         _report_on(folder)
-    if _failures:
-        raise sweep.of_all(_failures)
+    if failures := [*_failures, *swept.failures]:
+        raise sweep.of_all(failures)
 
 
 def _report_on(folder: Path) -> None:

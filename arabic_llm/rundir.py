@@ -35,6 +35,7 @@ _LIBRARIES = (
     *("arabic-llm", "torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate"),
     *("datasets", "lm_eval", "scikit-learn", "hydra-core", "wandb"),
 )
+_NOT_NOTED = ("hw", "sweep")  # of HOW: named beside it; of many runs
 _OF_A_START = ("command", "how", "hw", "versions", "machine", "started")
 _READ = {"fingerprint": str, "identity": dict, "inputs": dict}  # of a manifest, at the next start
 _MAX_DIFFERENCES = 5  # in one line: of a refused configuration, of a run's files
@@ -82,7 +83,7 @@ def manifest(config: RunConfig) -> dict[str, Any]:
         "command": command(),
         "fingerprint": fingerprint(compose.identity(config)),
         "identity": compose.identity(config),
-        "how": plain({key: attrgetter(key)(config) for key in HOW if key != "hw"}),
+        "how": plain({key: attrgetter(key)(config) for key in HOW if key not in _NOT_NOTED}),
         "hw": config.hw.name,
         "versions": {"python": platform.python_version(), **{n: _version(n) for n in _LIBRARIES}},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} x {_cpu_name()}",

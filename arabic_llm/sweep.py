@@ -2,120 +2,197 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any, cast
 
-from hydra.conf import HydraConf
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra.core.config_loader import ConfigLoader
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from arabic_llm import child, result
 from arabic_llm import grid as grids
-from arabic_llm.child import Ended
-from arabic_llm.errors import UserError
+from arabic_llm import processes
+from arabic_llm.config import naming
+from arabic_llm.config.sweep_settings import SweepConfig
+from arabic_llm.config.task import Area, TaskConfig
+from arabic_llm.errors import ConfigError
 from arabic_llm.grid import Grid
-from arabic_llm.result import RESULT
+from arabic_llm.sweeping import launched, pool, ranges, trials
+from arabic_llm.sweeping.forks import Warm
+from arabic_llm.sweeping.halving import Halving
+from arabic_llm.sweeping.pool import NOT_TOLD, JobDiedError, JobError, Order, Pool
 
-log = logging.getLogger(__name__)
-_MINUTE, _HOUR = 60, 3600
-
-
-class JobError(UserError):
-    """A job of a sweep could not run; its own lines say why."""
-
-
-class JobDiedError(Exception):
-    """A job of a sweep was killed, or ended with our own bug; the others went on."""
+_SUBDIR = "${job_name:}"  # as conf/config.yaml has it
+_BASIC = "hydra._internal.core_plugins.basic_"  # Hydra's own sweeper and launcher, which ours stands for
 
 
-_grids: dict[str, Grid] = {}  # of this process's sweep, by its folder
-_took: list[float] = []  # seconds, of the jobs that this process has run
+class Swept:
+    """What the sweeps of this process have left: their grids, and the errors of jobs that failed."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.grids: list[Grid] = []
+        self.failures: list[Exception] = []
+
+    @property
+    def folders(self) -> list[Path]:
+        """Return the folders of sweeps where there is something to report."""
+        return [grid.folder for grid in self.grids if not grid.is_dry and grid.has_runs()]
 
 
-def run_in_child(job: HydraConf, *, is_dry: bool) -> float | None:
-    """Run this job's overrides as a single run in a child process and return its metric.
+@contextmanager
+def ours() -> Iterator[Swept]:
+    """Have Hydra hand us a command with -m: its own sweeper runs one job after another, in one process.
 
-    The child finds out by itself that its work was done before, so the sweep's command typed again runs
-    what is missing. Raises JobError or JobDiedError, which run.py keeps until the last job is done, and
-    KeyboardInterrupt, which ends the sweep.
+    Hydra only takes plugins from packages of its own namespace.
     """
-    directory, number = Path(job.runtime.output_dir), int(job.job.num)
-    if (grid := _grids.get(job.sweep.dir)) is None or number == 0:
-        grid = _grids[job.sweep.dir] = grids.begin(job)
-        _took.clear()
-        if not is_dry:
-            grid.write()
-    _refuse_shared(grid, directory, job)
-    log.info("job %s: %s", number, " ".join(job.overrides.task))
-    was_done, began = grid.is_done(directory.name), time.monotonic()
-    command = [sys.executable, "-m", "arabic_llm.run", *job.overrides.task]
-    ended = child.run([*command, f'hydra.run.dir="{directory}"', "hydra.mode=RUN"])
-    seconds = time.monotonic() - began
-    if ended.how is None and not is_dry and not was_done:
-        _took.append(seconds)
-    if not is_dry:
-        grid.end(directory.name, ended, 0.0 if was_done else seconds, list(job.overrides.task))
-    if ended.was_told or ended.status == child.INTERRUPTED:
-        raise KeyboardInterrupt("interrupted; the same command carries on")
-    metric = _metric(directory) if ended.how is None else None
-    if not is_dry:
-        log.info("%s", _change(grid, number, ended, metric, seconds))
-    if ended.how is not None:
-        raised = JobError if ended.status == child.USERS_TO_FIX else JobDiedError
-        raise raised(f"job {number} {ended.how} ({directory})")
-    return metric
+    theirs, swept = Hydra.multirun, Swept()
+
+    def multirun(hydra: Hydra, config_name: str, overrides: list[str], **_settings: Any) -> None:
+        if processes.count() > 1:
+            raise ConfigError("a sweep runs in one process; start it without accelerate launch or torchrun")
+        cfg = hydra.compose_config(config_name, overrides, run_mode=RunMode.MULTIRUN)
+        context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(cfg))
+        _Command(cfg, context, swept).run()
+
+    Hydra.multirun = multirun  # type: ignore[method-assign, assignment]
+    try:
+        yield swept
+    finally:
+        Hydra.multirun = theirs  # type: ignore[method-assign]
 
 
-def folders() -> list[Path]:
-    """Return the folders of the sweep that this process has run, where there is something to report."""
-    return [grid.folder for grid in _grids.values() if not grid.is_dry and grid.has_runs()]
+class _Command:
+    """A command with -m: its settings, its jobs, and what becomes of them."""
+
+    def __init__(self, cfg: DictConfig, context: HydraContext, swept: Swept) -> None:
+        self._cfg, self._context, self._swept = cfg, context, swept
+        self._folder = Path(cfg.hydra.sweep.dir)
+        try:
+            self._settings = cast(SweepConfig, OmegaConf.to_object(cfg.sweep))
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+    def run(self) -> None:
+        """Run it."""
+        halving, search = self._settings.halving, self._settings.search
+        self._refuse_others()
+        if search.trials is not None:
+            space = ranges.of(self._cfg.hydra, self._loader)
+            asked = trials.Search(self._folder, space, self._cfg.task.name, self._cfg.seed)
+            grid = self._begin([])
+            with self._pool(grid, search.trials) as own:
+                asked.run(own, search.trials, self._orders)
+            return
+        ranges.refuse_endless(self._cfg.hydra, self._loader)
+        orders = self._orders(naming.of_jobs(self._cfg.hydra, self._loader))
+        _refuse_shared(orders)
+        rungs = None
+        if halving.eta is not None:
+            rungs = Halving.of(self._folder, halving.eta, self._composed(0, orders[0].typed), self._keys)
+        grid = self._begin(orders)
+        if not self._is_here:
+            self._swept.failures += launched.run(grid, orders, self._cfg, self._context)
+            return
+        with self._pool(grid, len(orders)) as own:
+            own.run(orders) if rungs is None else rungs.run(own, orders)
+
+    def _refuse_others(self) -> None:
+        """Refuse what would run jobs elsewhere where this is to choose them. Raises ConfigError."""
+        if not self._cfg.hydra.sweeper._target_.startswith(_BASIC):
+            raise ConfigError("hydra/sweeper: leave it out; sweep.search.trials=20 searches over ranges")
+        settings = self._settings
+        named = {
+            "sweep.jobs": settings.jobs > 1,
+            "sweep.halving.eta": settings.halving.eta is not None,
+            "sweep.search.trials": settings.search.trials is not None,
+        }
+        if not self._is_here and (typed := [key for key, is_set in named.items() if is_set]):
+            raise ConfigError(
+                f"{', '.join(typed)}: hydra/launcher runs the jobs where it will, all of them; leave one of"
+                " the two out (how many at a time is a setting of the launcher, e.g. hydra.launcher.n_jobs)"
+            )
+
+    @property
+    def _is_here(self) -> bool:
+        """Return whether no launcher runs the jobs elsewhere."""
+        return bool(self._cfg.hydra.launcher._target_.startswith(_BASIC))
+
+    @property
+    def _keys(self) -> list[str]:
+        return naming.of_sweep(self._cfg.hydra)
+
+    def _begin(self, orders: Sequence[Order]) -> Grid:
+        typed = {order.name: list(order.typed) for order in orders}
+        grid = grids.begin(self._folder, typed, self._keys)
+        grid.is_dry = bool(self._cfg.dry_run)
+        grid.write()
+        self._swept.grids.append(grid)
+        return grid
+
+    @contextmanager
+    def _pool(self, grid: Grid, num_jobs: int) -> Iterator[Pool]:
+        """Yield what runs jobs; what failed is kept."""
+        warm = self._warm(num_jobs)
+        with closing(warm) if warm else nullcontext():
+            own = Pool(grid, self._settings.jobs, warm)
+            try:
+                yield own
+            finally:
+                self._swept.failures += own.failed.values()
+
+    @property
+    def _loader(self) -> ConfigLoader:
+        return self._context.config_loader
+
+    def _orders(self, named: Sequence[tuple[str, list[str]]], first: int = 0) -> list[Order]:
+        """Return jobs with their folders, numbered from `first`; one of each choice of files is composed.
+
+        All are, where hydra.sweep.subdir names their folders. Raises what Hydra says of a job it refuses.
+        """
+        subdir = OmegaConf.to_container(self._cfg.hydra.sweep, resolve=False)
+        is_ours = isinstance(subdir, dict) and subdir["subdir"] == _SUBDIR
+        orders, composed = [], set[tuple[str, ...]]()
+        for number, (name, words) in enumerate(named, first):
+            typed = tuple(w for w in words if not w.lstrip("+~").startswith(NOT_TOLD))
+            choices = tuple(word for word in typed if "." not in word.partition("=")[0])
+            folder = (self._folder / name).absolute()
+            if not is_ours or choices not in composed:
+                composed.add(choices)
+                found = self._composed(number, words)
+                folder = folder if is_ours else (self._folder / found.hydra.sweep.subdir).absolute()
+            orders.append(Order(number, folder.name, folder, typed))
+        return orders
+
+    def _composed(self, number: int, words: Sequence[str]) -> DictConfig:
+        """Return the configuration of a job, as Hydra's launcher composes it."""
+        found = self._loader.load_sweep_config(self._cfg, list(words))
+        with open_dict(found):
+            found.hydra.job.id = found.hydra.job.num = number
+        return found
+
+    def _warm(self, num_jobs: int) -> Warm | None:
+        """Return a process that jobs are forks of, where that is worth its start."""
+        task = OmegaConf.get_type(self._cfg.task)
+        reads = task.reads if isinstance(task, type) and issubclass(task, TaskConfig) else frozenset()
+        is_slow = bool(reads & {Area.training, Area.asking}) and not self._cfg.dry_run
+        return Warm(self._cfg.task.name) if is_slow and num_jobs > 1 and pool.can_fork() else None
 
 
-def _metric(directory: Path) -> float | None:
-    """Return what a job has found; None: it was a dry run."""
-    if not (directory / RESULT).exists():
-        return None
-    metric: float = result.read(directory / RESULT)["metric"]
-    return metric
-
-
-def _change(grid: Grid, number: int, ended: Ended, metric: float | None, seconds: float) -> str:
-    """Return what became of a job, how far the sweep is, how long it may take; of a death its last line."""
-    found = "" if metric is None else f" ({metric:.4g})"
-    what = ended.how or f"done in {_for_people(seconds)}{found}"
-    names = grid.jobs
-    done = sum(grid.is_done(name) or name in grid.passed for name in names)
-    failed = sum(name in grid.ended for name in names)
-    parts = [f"{done} of {len(names)} done"] if names else []
-    if failed:
-        parts.append(f"{failed} failed")
-    ahead = sum(not grid.is_done(name) for name in names[number + 1 :])
-    if ahead and _took:
-        parts.append(f"about {_for_people(ahead * sum(_took) / len(_took))} left")
-    line = f"job {number} {what}" + (f"; {', '.join(parts)}" if parts else "")
-    if ended.how is None or not ended.last_lines:
-        return line
-    return "\n    ".join((f"{line}; its last lines:", *ended.last_lines))
-
-
-def _for_people(seconds: float) -> str:
-    """Return a time to the second, or to the minute."""
-    if seconds < _MINUTE:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / _MINUTE), _HOUR // _MINUTE)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
-
-
-def _refuse_shared(grid: Grid, directory: Path, job: HydraConf) -> None:
-    """Refuse a directory that an earlier job had: its result would be taken for this one's."""
-    typed = list(job.overrides.task)
-    first, before = grid.taken.setdefault(str(directory), (int(job.job.num), typed))
-    if before != typed:
-        raise JobError(
-            f"job {job.job.num} ({' '.join(typed)}) would write into the directory of job {first}"
-            f" ({' '.join(before)}): {directory}. Type each key once, and leave hydra.sweep.subdir out"
-        )
+def _refuse_shared(jobs: Sequence[Order]) -> None:
+    """Refuse a directory that two jobs would have: the result of one would be taken for the other's."""
+    taken: dict[Path, Order] = {}
+    for job in jobs:
+        first = taken.setdefault(job.folder, job)
+        if first.typed != job.typed:
+            raise JobError(
+                f"job {job.number} ({' '.join(job.typed)}) would write into the directory of job"
+                f" {first.number} ({' '.join(first.typed)}): {job.folder}. Type each key once, and leave"
+                " hydra.sweep.subdir out"
+            )
 
 
 def of_all(failures: Sequence[Exception]) -> Exception:

@@ -13,8 +13,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Room -> rooms it may import. Everything may import errors, files and config.
 ALLOWED = {
-    "run": {"sweep", "rundir", "tasks", "workflows", "terminal"},
-    "sweep": {"result", "grid", "child"},
+    "run": {"sweep", "sweeping", "rundir", "tasks", "workflows", "terminal"},
+    "sweep": {"sweeping", "grid"},
+    "sweeping": {"result", "grid", "child", "machine", "analysis"},
+    "warm": {"run", "tasks", "workflows", "child"},
     "grid": {"rundir", "result", "child"},
     "child": {"machine"},
     "rundir": {"result", "terminal"},
@@ -65,12 +67,13 @@ DOORS = {
     "gguf": {"export", "models"},
     "xllamacpp": {"export"},
     "matplotlib": {"reports"},
-    "hydra": {"config", "run", "sweep", "grid"},
+    "hydra": {"config", "run", "sweep", "sweeping"},
     "datatrove": {"data"},
+    "optuna": {"sweeping"},
 }
 LIGHT = {
     *("config", "text", "run", "sweep", "grid", "rundir", "result", "terminal", "disk", "files", "errors"),
-    *("child", "processes", "machine", "limits", "tasks", "memory"),
+    *("child", "sweeping", "processes", "machine", "limits", "tasks", "memory"),
 }
 HEAVY = {
     "torch",

@@ -23,13 +23,13 @@ from arabic_llm.errors import CheckpointError, DamagedError
 RESULT = "result.json"
 Part = tuple[float, npt.NDArray[np.float64]]  # weight of a task's mean, and the values of its items
 _OF_TOKENS = ("sft", "pretrain")  # tasks whose loss is in nats a token
-_LOSSES = (*_OF_TOKENS, "dpo", "orpo", "kto")  # whose metric is a loss: less is better
+LOSSES = (*_OF_TOKENS, "dpo", "orpo", "kto")  # whose metric is a loss: less is better
 # Settings of a task that say what its loss is, and on which rows.
 _OF_A_LOSS = (
     *("max_length", "beta", "loss_type", "length_penalty", "reference_free", "label_smoothing"),
     *("sft_weight", "nll_on", "desirable_weight", "undesirable_weight"),
 )
-_COMPARED = ("study", "evaluate", "classify", *_LOSSES)
+COMPARED = ("study", "evaluate", "classify", *LOSSES)
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ def read(folder: Path, manifest: dict[str, Any]) -> Found | None:
     outcome = _outcome(folder)
     sides = _sides(folder)
     common = {"task": task, "data": identity["data"], "inputs": manifest.get("inputs", {}).get("data")}
-    found = Found(float(result["metric"]), task in _LOSSES, "metric", fingerprint(common))
+    found = Found(float(result["metric"]), task in LOSSES, "metric", fingerprint(common))
     if sides:
         found = _judged(found, sides, identity, common)
-    elif task in _LOSSES:
+    elif task in LOSSES:
         bits = outcome.get("dev_bits_per_byte")
         unit = ", nats a token" if task in _OF_TOKENS else ""
         name = f"loss on dev{unit}" if bits is None else "loss on dev, bits a byte"
@@ -80,7 +80,7 @@ def read(folder: Path, manifest: dict[str, Any]) -> Found | None:
             common["model"] = identity["model"]["name"]
         value = found.value if bits is None else float(bits)
         found = replace(found, value=value, name=name, kind=fingerprint(common))
-    elif task not in _COMPARED:  # who knows which of two is better
+    elif task not in COMPARED:  # who knows which of two is better
         found = replace(found, kind=f"{found.kind} {folder.name}")
     elif task == "study":  # in stages: a mean score, of evaluations that lie in their folders
         found = replace(found, name="mean score", kind=fingerprint([common, identity["suite"]]))

@@ -22,7 +22,7 @@ _MANIFEST, _LOCK = "manifest.json", ".lock"
 
 @dataclass(frozen=True)
 class Job:
-    """One job. `state` is done, failed, interrupted, running, begun, or not begun."""
+    """One job. `state` is done, failed, interrupted, running, stopped after a step, begun, or not begun."""
 
     name: str
     folder: Path
@@ -93,10 +93,11 @@ def _job(folder: Path, state: dict[str, Any], *, is_left: bool) -> tuple[Job, di
     ended = state.get("ended", {}).get(name, {})
     found = sweep_found.read(folder, manifest) if (folder / sweep_found.RESULT).is_file() else None
     seconds = state.get("seconds", {}).get(name)
+    stopped = state.get("stopped", {}).get(name)
     job = Job(
         name,
         folder,
-        "done" if found else _unfinished(folder, str(ended.get("how", ""))),
+        "done" if found else _unfinished(folder, str(ended.get("how", "")), stopped),
         {},
         tuple(word for word in typed if not word.startswith("hydra.")),
         found,
@@ -109,11 +110,13 @@ def _job(folder: Path, state: dict[str, Any], *, is_left: bool) -> tuple[Job, di
     return job, identity
 
 
-def _unfinished(folder: Path, how: str) -> str:
+def _unfinished(folder: Path, how: str, stopped: int | None) -> str:
     if _is_locked(folder / _LOCK):
         return "running"
     if how:
         return "interrupted" if "interrupted" in how else "failed"
+    if stopped is not None:
+        return f"stopped after step {stopped}"
     return "begun" if (folder / _MANIFEST).is_file() else "not begun"
 
 

@@ -18,7 +18,10 @@ from arabic_llm.config.fingerprint import fingerprint, plain
 from arabic_llm.config.study_task import Stage
 
 # Keys that say how or where a run is done, not what it does: they may differ when it is resumed.
-HOW = ("hw", "resume", "dry_run", "tracking", "data_root", "cache_dir", "output_dir", "data.engine")
+HOW = (
+    *("hw", "resume", "dry_run", "tracking", "data_root", "cache_dir", "output_dir", "data.engine"),
+    *("stop_after", "sweep"),
+)
 _OWN = "local"  # data=local: a file of the user's
 _MARKS = ("Mn", "Cf")  # vowel signs; tatweel is a letter to Unicode, and is none
 _MOST_OF_A_FILE = 40  # characters
@@ -90,9 +93,14 @@ def _params(hydra: Any) -> list[str]:
     return [f"{key}={value}" for key, value in params.items()]
 
 
+def given(hydra: Any) -> list[str]:
+    """Return what a sweep was given: by its recipe, then on the command line."""
+    return [*_params(hydra), *_given()]
+
+
 def of_jobs(hydra: Any, loader: ConfigLoader) -> list[tuple[str, list[str]]]:
     """Return (directory name, overrides) of every job of a sweep, in their order, as Hydra makes them."""
-    parsed = OverridesParser.create(loader).parse_overrides([*_params(hydra), *_given()])
+    parsed = OverridesParser.create(loader).parse_overrides(given(hydra))
     each = [
         [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
         if o.is_sweep_override()
@@ -100,7 +108,7 @@ def of_jobs(hydra: Any, loader: ConfigLoader) -> list[tuple[str, list[str]]]:
         for o in parsed
     ]
     keys = of_sweep(hydra)
-    return [(_name_of_job(typed, keys), list(typed)) for typed in product(*each)]
+    return [(name_of_job(typed, keys), list(typed)) for typed in product(*each)]
 
 
 def short(keys: Iterable[str]) -> dict[str, str]:
@@ -177,10 +185,11 @@ def job_name(*, _root_: DictConfig) -> str:
 
     How a job is run names it only where that is swept, so that its jobs are told apart.
     """
-    return _name_of_job(_root_.hydra.overrides.task, of_sweep(_root_.hydra))
+    return name_of_job(_root_.hydra.overrides.task, of_sweep(_root_.hydra))
 
 
-def _name_of_job(overrides: Iterable[str], swept_keys: list[str]) -> str:
+def name_of_job(overrides: Iterable[str], swept_keys: list[str]) -> str:
+    """Return the directory name of a job that is typed so."""
     typed = values(overrides)
     naming = {key: value for key, value in typed.items() if key in swept_keys or not _is_how(key)}
     ordered = sorted(naming, key=lambda key: (key not in swept_keys, key))

@@ -30,6 +30,7 @@ from arabic_llm.config.preference_task import (
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.study_task import StudyConfig
 from arabic_llm.config.suite import JudgeConfig, SuiteConfig, SuiteTask
+from arabic_llm.config.sweep_settings import HalvingConfig, SearchConfig, SweepConfig
 from arabic_llm.config.task import Area, TaskConfig
 from arabic_llm.errors import ConfigError
 
@@ -64,7 +65,13 @@ _SOURCE = {
 _OF_THIS_RUN = ("task", "experiment", "resume", "dry_run", "output_dir")
 _CHOICES = ("model", "adapter", "data", "suite")
 READ: dict[type, dict[str, Rule]] = {
-    RunConfig: _read("seed resume dry_run tracking data_root cache_dir output_dir"),
+    RunConfig: {
+        **_read("seed resume dry_run tracking data_root cache_dir output_dir"),
+        **_read("stop_after", Area.training, why_not=unread.of_stop_after),
+    },
+    SweepConfig: _read("jobs", why_not=unread.of_a_sweep),
+    HalvingConfig: _read("eta", why_not=unread.of_a_sweep),
+    SearchConfig: _read("trials", why_not=unread.of_a_sweep),
     ModelConfig: {
         **_read("name kind builtin", Area.model),
         **_read("path hub_id gguf", Area.model, why_not=unread.place_of_model),

@@ -12,6 +12,7 @@ from arabic_llm.config.data import DataConfig
 from arabic_llm.config.hw import HardwareConfig, Precision
 from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.config.suite import JudgeConfig, SuiteConfig
+from arabic_llm.config.sweep_settings import SweepConfig
 from arabic_llm.config.task import Optimizer, TaskConfig
 
 
@@ -35,6 +36,10 @@ class RunConfig:
     task: TaskConfig = MISSING
     seed: int = MISSING  # of every draw: splits, order of rows, first weights of an adapter
     resume: bool = MISSING  # carry on what an earlier run of this command left; false: begin anew
+    stop_after: int | None = (
+        None  # optimiser steps: a checkpoint there, and the end; without it, it goes on
+    )
+    sweep: SweepConfig = field(default_factory=SweepConfig)
     dry_run: bool = MISSING  # say what would happen and write nothing
     tracking: Tracking = MISSING
     data_root: str = MISSING  # <data_root>/<data set>/ is where local copies are looked for
@@ -50,6 +55,8 @@ class RunConfig:
             )
         if isinstance(self.seed, int) and not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be in [0, 2^32), not {self.seed}")
+        if self.stop_after is not None and self.stop_after < 1:
+            raise ValueError(f"stop_after must be at least 1, not {self.stop_after}")
         if self.hw.fsdp and getattr(self.adapter, "quantization", None) is Quantization.nf4:
             raise ValueError("hw.fsdp=true does not share out 4-bit weights, which fit each card")
         in_half = getattr(self.adapter, "dtype", None) is Precision.bfloat16

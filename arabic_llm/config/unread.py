@@ -24,6 +24,7 @@ from arabic_llm.config.task import (
     FineTuningConfig,
     HeldOutConfig,
     InspectConfig,
+    PlanConfig,
     Planned,
     RobustnessConfig,
 )
@@ -50,6 +51,20 @@ def of_stages(config: RunConfig, key: str) -> str | None:
     first = task.stages[0].name
     own = "task.pairs" if group == "data" else f"task.{first}{rest and '.'}{rest}"
     return f"without sft in task.stages: {own} is what {first} reads"
+
+
+def of_a_sweep(_config: RunConfig, _owner: Any) -> str:
+    """Refuse in a single run what says how several are run; a sweep keeps it from its jobs."""
+    return "without -m: a single run is no sweep"
+
+
+def of_stop_after(config: RunConfig, _owner: Any) -> str | None:
+    """Refuse it where a plan trains nothing, and of a study that trains several times."""
+    if isinstance(config.task, PlanConfig):
+        return "with task=plan, which trains nothing"
+    if isinstance(config.task, StudyConfig) and config.task.stages:
+        return "with task.stages, each of which is a training of its own"
+    return None
 
 
 def place_of_model(config: RunConfig, model: ModelConfig) -> str | None:

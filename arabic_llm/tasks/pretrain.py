@@ -70,7 +70,11 @@ def run(config: RunConfig, directory: Path) -> float:
         task,
         placement.resolve(config.hw),
         sft.Run(
-            directory / "training", config.seed, tracker, training_memory.watch(directory / "training")
+            directory / "training",
+            config.seed,
+            tracker,
+            training_memory.watch(directory / "training"),
+            config.stop_after,
         ),
     )
     folder = Path(task.export_to) if task.export_to else directory / "model"

@@ -34,6 +34,7 @@ from arabic_llm.training import (
     checkpoint,
     held_out_budget,
     preference_trainers,
+    rungs,
     schedule,
 )
 from arabic_llm.training.held_out_budget import Texts, no_texts
@@ -87,6 +88,7 @@ class Run:
     seed: int
     tracker: Tracker
     observer: Observer = field(default_factory=Nobody)
+    stop_after: int | None = None  # steps
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ def train(
 
     Raises TrainingError at the first value that is not finite, HardwareError when the disk is full,
     ConfigError when early stopping has no dev rows to look at and for a mix that cannot be,
-    CheckpointError when the directory holds a run on other rows, KeyboardInterrupt after a signal.
+    CheckpointError when the directory holds a run on other rows, KeyboardInterrupt after a signal,
+    StoppedError where it was to stop before its end.
     """
     directory = run.directory
     if settings.early_stopping_patience is not None and not material.dev:
@@ -179,8 +182,9 @@ def train(
     trainer.remove_callback(PrinterCallback)
     if texts := held_out_budget.within(material.held_out, plan, counts, settings.save_steps, directory):
         trainer.add_callback(Drift(trainer.nats, texts, (directory, run.tracker), whole.num_steps, calm))
+    stops = rungs.stopping(trainer, material.dev, run.stop_after, calm)
     log.info("training: %s steps, from step %s", f"{plan.num_steps:,}", step)
-    with calm.listening(), closing(run.observer):
+    with stops, calm.listening(), closing(run.observer):
         if material.reference is not None:
             rows = material.train, material.dev
             preference_trainers.ask_reference(trainer, rows, plan, material.reference, calm)

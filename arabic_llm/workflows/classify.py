@@ -56,7 +56,7 @@ def fine_tune(
         material,
         settings.training(config),
         place,
-        finetuning.observed(directory / "training", config.seed, tracker, fitted),
+        finetuning.observed(config, directory / "training", tracker, fitted),
     )
     notes = {
         "arabic_llm.json": {

@@ -91,7 +91,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         ),
         task,
         place,
-        observed(directory / "training", config.seed, tracker, fitted),
+        observed(config, directory / "training", tracker, fitted),
     )
     notes: dict[str, Any] = {
         "arabic_llm.json": {
@@ -147,9 +147,10 @@ def adapted(
     return adapter.attach(model, config.adapter, base, config.seed, new)
 
 
-def observed(folder: Path, seed: int, tracker: Tracker, fitted: TrainingFit) -> Run:
+def observed(config: RunConfig, folder: Path, tracker: Tracker, fitted: TrainingFit) -> Run:
     """Return a run in a folder whose steps are held against its plan."""
-    return Run(folder, seed, tracker, training_memory.watch(folder, fitted.plan))
+    watched = training_memory.watch(folder, fitted.plan)
+    return Run(folder, config.seed, tracker, watched, config.stop_after)
 
 
 def trained_before(method: Method, directory: Path) -> tuple[Path, bool]:

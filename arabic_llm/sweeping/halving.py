@@ -1,0 +1,111 @@
+"""Successive halving: all jobs are trained for some steps, and what is behind beyond chance no further.
+
+Jamieson and Talwalkar 2015 (1502.07943). A job is stopped, not cut short: its schedule is that of the whole
+run, it keeps its checkpoint, and the same command without halving carries it on.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from arabic_llm import files
+from arabic_llm.errors import ConfigError
+from arabic_llm.sweeping.pool import Order, Pool
+
+if TYPE_CHECKING:
+    from arabic_llm.analysis.sweep_halving import Verdict
+
+log = logging.getLogger(__name__)
+TABLE = "halving.csv"  # what was decided at each rung, with its figures
+_HEAD = ("step", "job", "dev_loss", "behind", "low", "high", "holm_p", "goes_on", "why")
+_TASKS = ("sft", "study")  # whose dev rows have a loss of their tokens
+_STEPS = ("task.max_steps", "task.epochs", "task")
+
+
+@dataclass(frozen=True)
+class Halving:
+    """The rungs of a sweep: after which steps jobs are compared, before the last."""
+
+    folder: Path
+    eta: int
+    rungs: tuple[int, ...]
+
+    @classmethod
+    def of(cls, folder: Path, eta: int, first: DictConfig, swept: Sequence[str]) -> Halving:
+        """Return the rungs of a sweep with this first job. Raises ConfigError where there can be none."""
+        task: Any = first.task
+        if task.name not in _TASKS or task.get("stages"):
+            raise ConfigError(
+                f"sweep.halving.eta: jobs of task={task.name} have no loss on dev to be compared by before"
+                " their end; it is for task=sft and for task=study without stages"
+            )
+        if task.max_steps is None or any(key in swept for key in _STEPS):
+            raise ConfigError(
+                "sweep.halving.eta: rungs are shares of the steps; set task.max_steps, one for all jobs"
+            )
+        if task.early_stopping_patience is not None:
+            raise ConfigError("sweep.halving.eta and task.early_stopping_patience both end jobs; take one")
+        steps = {math.ceil(task.max_steps / eta**power) for power in (2, 1)}
+        return cls(folder, eta, tuple(sorted(step for step in steps if step < task.max_steps)))
+
+    def run(self, pool: Pool, orders: Sequence[Order]) -> None:
+        """Run jobs from rung to rung, those that go on to their end."""
+        rows: list[list[Any]] = []
+        alive = list(orders)
+        for step in self.rungs:
+            pool.run([one for one in alive if not _rung(one, step).is_file()], step)
+            alive = [one for one in alive if one.name not in pool.failed]
+            if pool.is_dry or not alive:
+                return
+            verdicts = self._verdicts(alive, step)
+            rows += [[step, *_cells(one)] for one in verdicts]
+            files.write_text(self.folder / TABLE, files.csv_text(_HEAD, rows))
+            stopped = {one.name for one in verdicts if not one.goes_on}
+            log.info(
+                "after step %s: %s of %s jobs go on; why stands in %s",
+                *(step, len(alive) - len(stopped), len(alive), self.folder / TABLE),
+            )
+            alive = [one for one in alive if one.name not in stopped]
+        pool.run(alive)
+
+    def _verdicts(self, orders: Sequence[Order], step: int) -> list[Verdict]:
+        """Return what becomes of jobs, but for those that were past the rung before: they go on unmeasured.
+
+        Raises ConfigError for jobs whose dev rows are other tokens.
+        """
+        import numpy as np
+
+        from arabic_llm.analysis import sweep_halving
+
+        found = {one.name: files.read_state(path) for one in orders if (path := _rung(one, step)).is_file()}
+        measured = {name: own for name, own in found.items() if own["tokens"]}
+        if not measured:
+            raise ConfigError(
+                "sweep.halving.eta compares losses on dev, and there are no dev rows; raise data.dev_share"
+            )
+        first = next(iter(measured))
+        for name, own in measured.items():
+            if own["tokens"] != measured[first]["tokens"]:
+                raise ConfigError(
+                    f"sweep.halving.eta: jobs {first} and {name} have other dev rows, or other tokens of"
+                    " them: their losses cannot be compared; sweep what differs without halving"
+                )
+        nats = {name: np.array(own["nats"]) for name, own in measured.items()}
+        return sweep_halving.decide(nats, measured[first]["tokens"], self.eta)
+
+
+def _rung(order: Order, step: int) -> Path:
+    """Return where training/rungs.py writes what it measures."""
+    return order.folder / "training" / f"rung-{step}.json"
+
+
+def _cells(verdict: Verdict) -> list[Any]:
+    figures = (verdict.loss, verdict.behind, verdict.low, verdict.high, verdict.holm_p)
+    return [verdict.name, *(f"{value:.6g}" for value in figures), str(verdict.goes_on).lower(), verdict.why]

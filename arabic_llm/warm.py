@@ -1,0 +1,108 @@
+"""A process that has imported what is slow, and whose forks are the jobs of a sweep: one process a job.
+
+It talks with the sweep over a socket, by JSON: {"arguments": [...], "environment": {...}} with the two
+files that a job writes into is answered with {"pid": n}, and once that ends with {"pid": n, "status": n}.
+Nothing is computed here: a fork has no threads but the one that forks, and a card that was opened before
+stays closed to it. Where that cannot be held, {"cannot": why} is all that it says.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+from arabic_llm import child
+
+_LARGEST = 1 << 18  # bytes of a message
+# What a job imports beside its task, and what stands behind that: trl, peft, lm-eval, matplotlib.
+_OF_ALL = ("arabic_llm.workflows.fine_tune", "arabic_llm.workflows.auto", "arabic_llm.evaluation.harness")
+_FOR_PEOPLE = ("arabic_llm.reports.held_out_loss", "arabic_llm.reports.card")
+
+
+def main() -> None:
+    """Import, then fork a job for each order until the sweep hangs up; in a job run it."""
+    number, parent, task = sys.argv[1:]
+    child.end_with(int(parent))
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # counts cards without opening one
+    from arabic_llm import run
+
+    for name in (f"arabic_llm.tasks.{task}", *_OF_ALL, *_FOR_PEOPLE):
+        import_module(name)
+    with socket.socket(fileno=int(number)) as sweep:
+        if (why := _unsafe()) is not None:
+            sweep.send(json.dumps({"cannot": why}).encode())
+            return
+        sweep.send(json.dumps({"ready": os.getpid()}).encode())
+        is_job = _serve(sweep)
+    if is_job:
+        run.main()
+
+
+def _unsafe() -> str | None:
+    """Return why no job may be a fork of this process; None: it may."""
+    import torch
+
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return "a card is open"
+    if threading.active_count() > 1:
+        return f"threads run: {', '.join(thread.name for thread in threading.enumerate())}"
+    return None
+
+
+def _serve(sweep: socket.socket) -> bool:
+    """Fork a job for each order; return True in a job, and False here once the sweep has hung up."""
+    awake, wakes = socket.socketpair()
+    for end in (awake, wakes):
+        end.setblocking(False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep says it to the jobs
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    signal.set_wakeup_fd(wakes.fileno())
+    while True:
+        ready, _, _ = select.select([sweep, awake], [], [])
+        if awake in ready:
+            awake.recv(_LARGEST)
+            _tell_ended(sweep)
+        if sweep in ready:
+            said, files, _, _ = socket.recv_fds(sweep, _LARGEST, 2)
+            if not said:
+                return False
+            parent = os.getpid()
+            if (pid := os.fork()) == 0:
+                _become(json.loads(said), files, parent)
+                return True
+            list(map(os.close, files))
+            sweep.send(json.dumps({"pid": pid}).encode())
+
+
+def _tell_ended(sweep: socket.socket) -> None:
+    """Say which jobs have ended, and how."""
+    with suppress(ChildProcessError):
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            ended = {"pid": found[0], "status": os.waitstatus_to_exitcode(found[1])}
+            sweep.send(json.dumps(ended).encode())
+
+
+def _become(order: dict[str, Any], files: list[int], parent: int) -> None:
+    """Become a job: a session, files and arguments of its own, and signals as a program finds them."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.setsid()
+    child.end_with(parent)
+    for file, stream in zip(files, (sys.stdout, sys.stderr), strict=True):
+        os.dup2(file, stream.fileno())
+        os.close(file)
+    os.environ.update(order["environment"])
+    sys.argv = ["arabic_llm.run", *order["arguments"]]
+
+
+if __name__ == "__main__":
+    main()
