@@ -37,8 +37,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from arabic_llm import disk, processes, rundir, sweep, tasks, terminal
 from arabic_llm.config import complaints, compose, help, paths
-from arabic_llm.config.run import RunConfig
+from arabic_llm.config.run import Language, RunConfig
 from arabic_llm.errors import ConfigError, UserError, modules_of
+from arabic_llm.reports import spoken
 
 log = logging.getLogger("arabic_llm")
 USERS_TO_FIX = 2
@@ -57,6 +58,7 @@ def _hydra_main(cfg: DictConfig) -> float | None:
     job = HydraConfig.get()
     gc.freeze()
     gc.enable()
+    spoken.speak(cfg.lang)  # main forgets it
     try:
         if job.mode == RunMode.MULTIRUN:
             _refuse_several("a sweep")
@@ -112,7 +114,7 @@ def main() -> None:
     _failures.clear()
     gc.disable()
     try:
-        with terminal.ours(), _ended_by_sigterm():
+        with terminal.ours(), _ended_by_sigterm(), spoken.speaking(Language.en):
             status = _status()
     finally:
         gc.enable()

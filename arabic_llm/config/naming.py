@@ -17,7 +17,7 @@ from arabic_llm.config.fingerprint import fingerprint, plain
 from arabic_llm.config.study_task import Stage
 
 # Keys that say how or where a run is done, not what it does: they may differ when it is resumed.
-HOW = ("hw", "resume", "dry_run", "tracking", "data_root", "cache_dir", "output_dir", "data.engine")
+HOW = ("hw", "resume", "dry_run", "tracking", "lang", "data_root", "cache_dir", "output_dir", "data.engine")
 _NAME_BYTES = 160  # file systems allow 255 bytes; what is set aside or half written adds to it
 
 

@@ -63,7 +63,10 @@ _SOURCE = {
 # Files of conf/ that a task reads or does not; hw is typed by habit, and changes nothing.
 _CHOICES = ("model", "adapter", "data", "suite")
 READ: dict[type, dict[str, Rule]] = {
-    RunConfig: _read("seed resume dry_run tracking data_root cache_dir output_dir"),
+    RunConfig: {
+        **_read("seed resume dry_run tracking data_root cache_dir output_dir"),
+        **_read("lang", why_not=unread.of_reports),
+    },
     ModelConfig: {
         **_read("name kind builtin", Area.model),
         **_read("path hub_id gguf", Area.model, why_not=unread.place_of_model),

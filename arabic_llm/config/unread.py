@@ -29,6 +29,8 @@ from arabic_llm.config.task import (
 )
 
 _OF_A_RUN = ("model", "adapter")
+# Tasks whose reports and messages follow lang; the cards of others are English, as the hub wants them.
+_REPORTS = ("study", "compare", "report", "robustness", "classify", "inspect", "evaluate")
 
 
 def of_stages(config: RunConfig, key: str) -> str | None:
@@ -50,6 +52,14 @@ def of_stages(config: RunConfig, key: str) -> str | None:
     first = task.stages[0].name
     own = "task.pairs" if group == "data" else f"task.{first}{rest and '.'}{rest}"
     return f"without sft in task.stages: {own} is what {first} reads"
+
+
+def of_reports(config: RunConfig, _config: RunConfig) -> str | None:
+    """Refuse a language for a task that writes no report in it."""
+    if config.task.name in _REPORTS:
+        return None
+    others = ", ".join(f"task={name}" for name in _REPORTS)
+    return f"with task={config.task.name}; {others} would read it"
 
 
 def place_of_model(config: RunConfig, model: ModelConfig) -> str | None:

@@ -39,6 +39,7 @@ def run(config: RunConfig, directory: Path) -> None:
     Raises DataError when there is neither.
     """
     from arabic_llm.reports import leaderboard, results
+    from arabic_llm.reports.spoken import say
     from arabic_llm.workflows import sweep_report
 
     for folder in _sweeps(config):
@@ -53,7 +54,7 @@ def run(config: RunConfig, directory: Path) -> None:
         one.evaluation.fingerprint: os.path.relpath(one.report, directory) for one in found if one.report
     }
     files.write_text(directory / "leaderboard.html", leaderboard.page(table, reports))
-    log.info("%s\n\nreport: %s", results.terminal(table), directory / "results.html")
+    log.info("%s\n\n%s", results.terminal(table), say("report: {path}", path=directory / "results.html"))
 
 
 def find(config: RunConfig) -> list[ReportedEvaluation]:
