@@ -36,8 +36,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from arabic_llm import disk, processes, rundir, sweep, tasks, terminal
 from arabic_llm.config import complaints, compose, help, paths
-from arabic_llm.config.run import RunConfig
+from arabic_llm.config.run import Language, RunConfig
 from arabic_llm.errors import ConfigError, StoppedError, UserError, modules_of
+from arabic_llm.reports import spoken
 from arabic_llm.sweeping.pool import JobDiedError
 
 log = logging.getLogger("arabic_llm")
@@ -57,6 +58,7 @@ def _hydra_main(cfg: DictConfig) -> float | None:
     job = HydraConfig.get()
     gc.freeze()
     gc.enable()
+    spoken.speak(cfg.lang)  # main forgets it
     try:
         if getattr(OmegaConf.get_type(cfg.task), "answers", False) and not cfg.dry_run:
             terminal.aside()
@@ -115,7 +117,7 @@ def main() -> None:
     _failures.clear()
     gc.disable()
     try:
-        with terminal.ours(), _ended_by_sigterm():
+        with terminal.ours(), _ended_by_sigterm(), spoken.speaking(Language.en):
             status = _status()
     finally:
         gc.enable()

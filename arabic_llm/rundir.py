@@ -21,7 +21,7 @@ from arabic_llm import files, result, terminal
 from arabic_llm.config import compose
 from arabic_llm.config.fingerprint import differences, fingerprint, plain
 from arabic_llm.config.naming import HOW
-from arabic_llm.config.run import RunConfig
+from arabic_llm.config.run import Language, RunConfig
 from arabic_llm.errors import ConfigError, DamagedError, HardwareError
 from arabic_llm.result import RESULT
 
@@ -66,6 +66,7 @@ def claim(config: RunConfig, inputs: dict[str, str | None]) -> Iterator[Path]:
         before = _begun_before(path)
         _refuse_another(path, before, config, inputs)
         files.remove_all_partial(path)
+        _reopen_in_another_language(path, before, config)
         if not _is_done(path, before, Path(config.cache_dir)):
             now = manifest(config) | {"inputs": inputs}
             starts = [*_earlier_starts(before, now), _start(now)]
@@ -165,6 +166,17 @@ def _is_done(path: Path, before: dict[str, Any] | None, cache_dir: Path) -> bool
         if os.path.lexists(path / name):
             files.set_aside(path / name)
     return False
+
+
+def _reopen_in_another_language(path: Path, before: dict[str, Any] | None, config: RunConfig) -> None:
+    """Let a done run write its reports again where they are asked for in another language.
+
+    What it has trained and asked stays: of a run that is not done only what is missing is made.
+    """
+    written = (before or {}).get("how", {}).get("lang", Language.en.name)
+    if written != config.lang.name and os.path.lexists(path / RESULT):
+        log.info("the report is in lang=%s: it is written again, in lang=%s", written, config.lang.name)
+        (path / RESULT).unlink()
 
 
 def finished(path: Path) -> float | None:

@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Room -> rooms it may import. Everything may import errors, files and config.
 ALLOWED = {
-    "run": {"sweep", "sweeping", "rundir", "tasks", "workflows", "terminal"},
+    "run": {"sweep", "sweeping", "rundir", "tasks", "workflows", "terminal", "reports"},
     "sweep": {"sweeping", "grid"},
     "sweeping": {"result", "grid", "child", "machine", "analysis"},
     "warm": {"run", "tasks", "workflows", "child"},

@@ -19,8 +19,8 @@ from arabic_llm.config.study_task import Stage
 
 # Keys that say how or where a run is done, not what it does: they may differ when it is resumed.
 HOW = (
-    *("hw", "resume", "dry_run", "tracking", "data_root", "cache_dir", "output_dir", "data.engine"),
-    *("stop_after", "sweep"),
+    *("hw", "resume", "dry_run", "tracking", "lang", "data_root", "cache_dir", "output_dir"),
+    *("data.engine", "stop_after", "sweep"),
 )
 _OWN = "local"  # data=local: a file of the user's
 _MARKS = ("Mn", "Cf")  # vowel signs; tatweel is a letter to Unicode, and is none

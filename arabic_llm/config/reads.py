@@ -67,6 +67,7 @@ _CHOICES = ("model", "adapter", "data", "suite")
 READ: dict[type, dict[str, Rule]] = {
     RunConfig: {
         **_read("seed resume dry_run tracking data_root cache_dir output_dir"),
+        **_read("lang", why_not=unread.of_reports),
         **_read("stop_after", Area.training, why_not=unread.of_stop_after),
     },
     SweepConfig: _read("jobs", why_not=unread.of_a_sweep),

@@ -23,6 +23,13 @@ class Tracking(Enum):
     none = "none"
 
 
+class Language(Enum):
+    """What reports are written in."""
+
+    en = "en"
+    ar = "ar"
+
+
 @dataclass
 class RunConfig:
     """Everything a run knows; `conf/config.yaml` fills it."""
@@ -42,6 +49,7 @@ class RunConfig:
     sweep: SweepConfig = field(default_factory=SweepConfig)
     dry_run: bool = MISSING  # say what would happen and write nothing
     tracking: Tracking = MISSING
+    lang: Language = MISSING  # of reports: tables, figures, and what is said of them
     data_root: str = MISSING  # <data_root>/<data set>/ is where local copies are looked for
     cache_dir: str = MISSING  # what several runs share: token rows, evaluations
     output_dir: str = MISSING  # of this run: hydra.run.dir=my/folder sets it

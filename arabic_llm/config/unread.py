@@ -30,6 +30,8 @@ from arabic_llm.config.task import (
 )
 
 _OF_A_RUN = ("model", "adapter")
+# Tasks whose reports and messages follow lang; the cards of others are English, as the hub wants them.
+_REPORTS = ("study", "compare", "report", "robustness", "classify", "inspect", "evaluate")
 
 
 def of_stages(config: RunConfig, key: str) -> str | None:
@@ -65,6 +67,14 @@ def of_stop_after(config: RunConfig, _owner: Any) -> str | None:
     if isinstance(config.task, StudyConfig) and config.task.stages:
         return "with task.stages, each of which is a training of its own"
     return None
+
+
+def of_reports(config: RunConfig, _config: RunConfig) -> str | None:
+    """Refuse a language for a task that writes no report in it."""
+    if config.task.name in _REPORTS:
+        return None
+    others = ", ".join(f"task={name}" for name in _REPORTS)
+    return f"with task={config.task.name}; {others} would read it"
 
 
 def place_of_model(config: RunConfig, model: ModelConfig) -> str | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from arabic_llm.data.preparing.summary import LENGTH_BINS, Counts, Summary, word_unit
-from arabic_llm.reports import card_metadata, figures
+from arabic_llm.reports import card_figures, card_metadata
 from arabic_llm.reports.markdown import code, escaped, percent, table
 
 _LENGTHS, _SHARES = "lengths.png", "shares.png"
@@ -17,9 +17,9 @@ _SPLITS = ("train", "dev", "test")
 
 def files(summary: Summary) -> dict[str, bytes]:
     """Return the card and what it shows, by the names of the files that lie beside the rows."""
-    found = {"README.md": card(summary).encode(), _LENGTHS: figures.length_histogram(summary.sources)}
+    found = {"README.md": card(summary).encode(), _LENGTHS: card_figures.length_histogram(summary.sources)}
     if len(summary.sources) > 1:
-        found[_SHARES] = figures.share_chart(summary.sources)
+        found[_SHARES] = card_figures.share_chart(summary.sources)
     if "license_link" in card_metadata.license_of(summary):
         found[card_metadata.MIXED_LICENSES] = _licenses(summary).encode()
     return found

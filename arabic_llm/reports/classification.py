@@ -9,19 +9,19 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from arabic_llm import files
 from arabic_llm.analysis.classification import Array, Gain, Measure, class_scores
 from arabic_llm.reports import figures, memory_section, tables
 from arabic_llm.reports.html import render
-from arabic_llm.reports.markdown import escaped, percent, table
+from arabic_llm.reports.markdown import escaped, percent, right_to_left, table
+from arabic_llm.reports.spoken import count, marked, say, term
 
 _NUM_EXAMPLES = 10
 _FEW = 30  # texts: one more right answer is a difference of 3 points and more
 _DARK = 0.55  # share of a row from which its figure is written in white
-CLASS_HEADER = ("class", "train", "test", "precision", "recall", "F1")
+CLASS_HEADER = marked("class", "train", "test", "precision", "recall", "F1")
 _CSV_HEADER = (
     *("system", "metric", "n", "value", "low", "high"),
     *("gain_over_it", "gain_low", "gain_high", "p", "holm_p", "verdict"),
@@ -53,31 +53,48 @@ class Classified:
     @property
     def header(self) -> tuple[str, ...]:
         """Return the names of the columns of `rows`."""
-        return ("system", *dict.fromkeys(f"{m.metric} (95% interval)" for m in self.measures))
+        metrics = dict.fromkeys(
+            say("{metric} (95% interval)", metric=term(m.metric)) for m in self.measures
+        )
+        return (say("system"), *metrics)
 
     def cautions(self) -> Iterator[str]:
         """Yield why nothing can be concluded from such a test, if that is so."""
         if len(self.items) < _FEW:
-            yield f"only {len(self.items)} test texts: of fewer than {_FEW} nothing can be concluded"
+            yield count(
+                len(self.items),
+                "only {n} test texts: of fewer than {few} nothing can be concluded",
+                "only {n} test texts: of fewer than {few} nothing can be concluded",
+                few=_FEW,
+            )
         if len(there := [label for label, number in self.counts["test"].items() if number]) == 1:
-            yield f"every test text is {there[0]}: how classes are told apart is not tested"
+            yield say(
+                "every test text is {label}: how classes are told apart is not tested", label=there[0]
+            )
 
     def rows(self) -> Iterator[tuple[str, ...]]:
         """Yield a row a system: its scores in hundredths."""
         for system in dict.fromkeys(m.system for m in self.measures):
             own = [m for m in self.measures if m.system == system]
-            yield (system, *(_cell(m.value, m.low, m.high) for m in own))
+            yield (term(system), *(_cell(m.value, m.low, m.high) for m in own))
 
     @property
     def gains_header(self) -> tuple[str, ...]:
         """Return the names of the columns of `gain_rows`."""
-        return (self.measures[0].system, "against", "difference (95% interval)", "p (Holm)", "verdict")
+        names = marked("against", "difference (95% interval)", "p (Holm)", "verdict")
+        return tuple(map(term, (self.measures[0].system, *names)))
 
     def gain_rows(self) -> Iterator[tuple[str, ...]]:
         """Yield a row a difference, in hundredths."""
         for gain in self.gains:
             difference = tables.points(gain.difference, gain.low, gain.high, _note(gain.low))
-            yield gain.metric, gain.against, difference, f"{gain.holm_p:.2g}", gain.verdict
+            yield (
+                term(gain.metric),
+                term(gain.against),
+                difference,
+                f"{gain.holm_p:.2g}",
+                term(gain.verdict),
+            )
 
     def class_rows(self) -> Iterator[tuple[str, ...]]:
         """Yield a row a class: how many rows there are, how well it is told from the others."""
@@ -85,7 +102,7 @@ class Classified:
         for label, *scores in zip(self.labels, *class_scores(self.confusion), strict=True):
             there = ((self.counts["train"][label], train), (self.counts["test"][label], test))
             shares = (f"{count:,} ({percent(count / whole)})" for count, whole in there)
-            yield (label, *shares, *("none" if np.isnan(s) else f"{100 * s:.1f}" for s in scores))
+            yield (label, *shares, *(say("none") if np.isnan(s) else f"{100 * s:.1f}" for s in scores))
 
     def mistakes(self) -> list[dict[str, Any]]:
         """Return ten texts that the classifier mistook, spread over the test."""
@@ -105,9 +122,11 @@ def markdown(report: Classified) -> str:
     parts = (
         table([*map(escaped, report.header)], _escaped(report.rows())),
         table([*map(escaped, report.gains_header)], _escaped(report.gain_rows())),
-        table(CLASS_HEADER, _escaped(report.class_rows()), numeric=range(1, len(CLASS_HEADER))),
+        table(
+            [*map(term, CLASS_HEADER)], _escaped(report.class_rows()), numeric=range(1, len(CLASS_HEADER))
+        ),
     )
-    return "\n".join([*(f"{escaped(line)}.\n" for line in report.cautions()), *parts])
+    return right_to_left("\n".join([*(f"{escaped(line)}.\n" for line in report.cautions()), *parts]))
 
 
 def _escaped(rows: Iterable[Sequence[str]]) -> list[list[str]]:
@@ -135,14 +154,14 @@ def confusion_png(report: Classified) -> bytes:
 def html(report: Classified) -> str:
     """Return the report as HTML."""
     with mpl.rc_context(figures.STYLE):
-        charts = {"confusion": figures.svg(_confusion(report))}
+        charts = {"confusion": figures.chart("confusion", _confusion(report))}
     charts["curve"] = figures.training_curve(report.metrics, "nats a text")
     return render(
         "classify.html.jinja",
         report=report,
-        class_header=CLASS_HEADER,
+        class_header=[*map(term, CLASS_HEADER)],
         memory=memory_section.section(report.memory),
-        charts={name: Markup(drawn) for name, drawn in charts.items()},  # noqa: S704 (our own SVG)
+        charts=charts,
     )
 
 
@@ -153,21 +172,21 @@ def _confusion(report: Classified) -> Figure:
     side = 0.62 * len(names) + 2
     figure, axes = plt.subplots(figsize=(side, side - 0.4))
     axes.imshow(shares, cmap="BuGn", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        color = "white" if shares[row, column] > _DARK else figures.INK if count else "#b8bec9"
-        axes.text(column, row, f"{count:,.0f}", ha="center", va="center", fontsize=8.5, color=color)
+    for (row, column), number in np.ndenumerate(counts):
+        color = "white" if shares[row, column] > _DARK else figures.INK if number else "#b8bec9"
+        axes.text(column, row, f"{number:,.0f}", ha="center", va="center", fontsize=8.5, color=color)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
     axes.set_yticks(range(len(names)), names, parse_math=False)
-    axes.set(xlabel="answer", ylabel="label", title="texts by label and answer")
+    axes.set(xlabel=say("answer"), ylabel=say("label"), title=say("texts by label and answer"))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
 
 
 def _cell(value: float, low: float, high: float) -> str:
-    said = _note(low) or f"{100 * low:.1f} to {100 * high:.1f}"
-    return f"{100 * value:.1f} ({said})"
+    interval = say("{low:.1f} to {high:.1f}", low=100 * low, high=100 * high)
+    return f"{100 * value:.1f} ({_note(low) or interval})"
 
 
 def _note(low: float) -> str:
-    return "no resample varies: the bootstrap cannot tell" if np.isnan(low) else ""
+    return say("no resample varies: the bootstrap cannot tell") if np.isnan(low) else ""

@@ -8,27 +8,44 @@ from collections.abc import Sequence
 from arabic_llm import files
 from arabic_llm.analysis.classified_runs import ClassifiedRun
 from arabic_llm.reports import markdown, tables
+from arabic_llm.reports.spoken import marked, say, term
 
-TITLE = "Classifications"
-HEADER = (
-    "data set",
-    "model",
-    "adapter",
-    "n",
-    "accuracy",
-    "macro F1",
-    "kappa",
-    "TF-IDF",
-    "majority",
-    "test",
+_HEADER = marked(
+    *(
+        "data set",
+        "model",
+        "adapter",
+        "n",
+        "accuracy",
+        "macro F1",
+        "quadratic kappa",
+        "TF-IDF",
+        "majority",
+        "test",
+    )
 )
 NUMERIC = (3, 4, 5, 6, 7, 8)  # columns
-NOTE = (
-    "scores are those of task=classify on its own test rows, with 95% intervals; kappa is the quadratic one"
-    " of ordered classes. TF-IDF and majority are the macro F1 of the two baselines on the same texts."
+(_NOTE,) = marked(
+    "scores are those of task=classify on its own test rows, with 95% intervals; the kappa"
+    " is of ordered classes. TF-IDF and majority are the macro F1 of the two baselines on the same texts."
     " Rows of a data set are comparable under one letter: the same test texts."
 )
 _METRICS = ("accuracy", "macro F1", "quadratic kappa")
+
+
+def title() -> str:
+    """Return what the table is called."""
+    return say("Classifications")
+
+
+def header() -> tuple[str, ...]:
+    """Return what its columns are called."""
+    return tuple(map(term, _HEADER))
+
+
+def note() -> str:
+    """Return how it is to be read."""
+    return term(_NOTE)
 
 
 def rows(runs: Sequence[ClassifiedRun]) -> list[tuple[str, ...]]:
@@ -52,13 +69,14 @@ def rows(runs: Sequence[ClassifiedRun]) -> list[tuple[str, ...]]:
 
 def terminal(runs: Sequence[ClassifiedRun]) -> str:
     """Return the table with its columns in line."""
-    return tables.in_line([HEADER, *rows(runs)], left=(0, 1, 2, 9))
+    return tables.in_line([header(), *rows(runs)], left=(0, 1, 2, 9))
 
 
 def as_markdown(runs: Sequence[ClassifiedRun]) -> str:
     """Return the table in Markdown, under its title."""
     body = [[markdown.escaped(cell) for cell in row] for row in rows(runs)]
-    return f"\n## {TITLE}\n\n{markdown.table(HEADER, body, numeric=NUMERIC)}\n{NOTE}\n"
+    text = f"\n## {title()}\n\n{markdown.table(header(), body, numeric=NUMERIC)}\n{note()}\n"
+    return markdown.right_to_left(text)
 
 
 def as_csv(runs: Sequence[ClassifiedRun]) -> str:
@@ -76,5 +94,5 @@ def as_csv(runs: Sequence[ClassifiedRun]) -> str:
 
 
 def _cell(value: float, low: float, high: float) -> str:
-    said = "" if math.isnan(low) else f" ({100 * low:.1f} to {100 * high:.1f})"
+    said = "" if math.isnan(low) else f" ({say('{low:.1f} to {high:.1f}', low=100 * low, high=100 * high)})"
     return f"{100 * value:.1f}{said}"

@@ -14,9 +14,10 @@ from arabic_llm.analysis.forgetting import Forgetting
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports import figures, held_out_loss, tables
 from arabic_llm.reports.held_out_loss import Course
+from arabic_llm.reports.spoken import isolated, say, term
 
 _COLORS = {"better": "#0f7b6c", "worse": "#b3261e", "within noise": "#8a94a6"}
-_FEWEST_AXES = 3  # of a radar chart
+_FEWEST_AXES = 4  # of a radar chart
 _CSV_HEADER = (
     *("kind", "name", "n", "base", "tuned", "difference", "low", "high", "holm_p", "verdict"),
     "seen_in_training",
@@ -27,10 +28,14 @@ def section(found: Forgetting, followed: Sequence[Course]) -> dict[str, Any]:
     """Return what forgetting.html.jinja says: tables as cells, figures as SVG."""
     rows = [(kind, row) for kind, own in found.by_trait.items() for row in own]
     with figures.drawing():
-        bars = figures.svg(draw_bars(rows)) if rows else ""
-        course = figures.svg(held_out_loss.draw(followed)) if followed else ""
+        bars = figures.chart("means", draw_bars(rows)) if rows else ""
+        course = figures.chart("held_out_loss", held_out_loss.draw(followed)) if followed else ""
     radars = {
-        kind: figures.radar({_label(kind, r): (r.base.value, r.tuned.value) for r in own}, f"by {kind}")
+        kind: figures.radar(
+            {_label(kind, r): (r.base.value, r.tuned.value) for r in own},
+            term(f"by {kind}"),
+            f"by_{kind}",
+        )
         for kind, own in found.by_trait.items()
         if len(own) >= _FEWEST_AXES
     }
@@ -56,8 +61,8 @@ def draw_bars(rows: Sequence[tuple[str, Difference]]) -> Figure:
     colors = [_COLORS[row.verdict] for _, row in rows]
     axes.barh(at, values, 0.6, xerr=reach, color=colors, ecolor="#444")
     axes.axvline(0, color="#1f2430", lw=1)
-    axes.set_yticks(at, [f"{kind}: {_label(kind, row)}" for kind, row in rows])
-    axes.set(xlabel="tuned − base, points (95% interval; green better, red worse, grey within noise)")
+    axes.set_yticks(at, [f"{term(kind)}: {isolated(_label(kind, row))}" for kind, row in rows])
+    axes.set(xlabel=say("tuned − base, points (95% interval; green better, red worse, grey within noise)"))
     return figure
 
 
@@ -89,20 +94,20 @@ def _in_bits(course: Course) -> tuple[object, ...]:
 
 def _cells(kind: str, row: Difference) -> tuple[str, ...]:
     _, *rest = tables.cells(row)
-    return kind, _label(kind, row), *rest
+    return term(kind), _label(kind, row), *rest
 
 
 def _label(kind: str, row: Difference) -> str:
     if kind != "language":
-        return row.base.label
-    seen = " (seen in training)" if row.base.seen_in_training else ""
-    return f"{held_out_loss.name_of(row.base.name)}{seen}"
+        return term(tables.label(row.base))
+    name = held_out_loss.name_of(row.base.name)
+    return say("{name} (seen in training)", name=name) if row.base.seen_in_training else name
 
 
 def _described(found: Forgetting, row: Difference) -> tuple[str, str]:
     """Return the language and the skill of a task of the suite; of a part or a mean nothing."""
     own = found.traits.get(row.base.name, {})
-    return held_out_loss.name_of(own.get("language") or ""), own.get("skill") or ""
+    return held_out_loss.name_of(own.get("language") or ""), term(own.get("skill") or "")
 
 
 def _loss_cells(course: Course) -> tuple[str, ...]:
@@ -110,6 +115,6 @@ def _loss_cells(course: Course) -> tuple[str, ...]:
     low, high = last.interval
     return (
         *(held_out_loss.name_of(course.language), f"{first.loss:.3f}", f"{last.loss:.3f}"),
-        *(f"{last.rise:+.3f} ({low:+.3f} to {high:+.3f})",),
-        *(f"{first.bits_per_byte:.3f}", f"{last.bits_per_byte:.3f}", course.verdict),
+        say("{rise:+.3f} ({low:+.3f} to {high:+.3f})", rise=last.rise, low=low, high=high),
+        *(f"{first.bits_per_byte:.3f}", f"{last.bits_per_byte:.3f}", term(course.verdict)),
     )

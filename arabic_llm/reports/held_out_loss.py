@@ -13,12 +13,13 @@ from scipy.special import stdtr, stdtrit
 
 from arabic_llm.analysis.intervals import ALPHA
 from arabic_llm.analysis.statistics import holm, verdict
+from arabic_llm.reports.spoken import isolated, listed, say, term
 
 _KEY = "held_out_loss/"
 _SHARE = "held_out_share"
 _FEWEST = 2  # texts
 _COLORS = ("#0f7b6c", "#b06a00", "#2f5fb3", "#b3261e", "#7a4fb5", "#5c6675")
-_NAMES = {
+NAMES: dict[str, str] = {
     "ar": "Arabic",
     "arz": "Egyptian Arabic",
     "ary": "Moroccan Arabic",
@@ -87,7 +88,7 @@ class Course:
 
 def name_of(language: str) -> str:
     """Return a language as a reader calls it; a code that we do not know is its own name."""
-    return _NAMES.get(language, language)
+    return term(NAMES.get(language, language))
 
 
 def courses(metrics: Sequence[dict[str, Any]], kept_step: int) -> list[Course]:
@@ -114,8 +115,13 @@ def _num_texts(metrics: dict[str, Any], language: str) -> int:
 def how_much(found: Sequence[Course]) -> str:
     """Return how much of the texts was read, as a sentence; empty where it was all."""
     shares = [course.share for course in found if course.share < 1]
-    cut = f"The first {shares[0]:.1%} of each text was read" if shares else ""
-    return f"{cut}: more would have taken over a fiftieth of the training." if cut else ""
+    if not shares:
+        return ""
+    return say(
+        "The first {share:.1%} of each text was read: more would have taken over a fiftieth of the"
+        " training.",
+        share=shares[0],
+    )
 
 
 def table(found: Sequence[Course]) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
@@ -133,10 +139,20 @@ def line(found: Sequence[Course]) -> str:
     told = []
     for course in found:
         first, last = course.first, course.last
-        risen = f"; {last.rise:+.2f}: forgotten" if course.verdict == "forgotten" else ""
-        bits = f"{first.bits_per_byte:.2f} -> {last.bits_per_byte:.2f} bits a byte"
-        told.append(f"{course.language} {first.loss:.2f} -> {last.loss:.2f} ({bits}{risen})")
-    return f"held-out loss: {', '.join(told)}" if told else ""
+        risen = say("; {rise:+.2f}: forgotten", rise=last.rise) if course.verdict == "forgotten" else ""
+        ends = {"first": first.bits_per_byte, "last": last.bits_per_byte}
+        bits = say("{first:.2f} -> {last:.2f} bits a byte", **ends)
+        told.append(
+            say(
+                "{language} {first:.2f} -> {last:.2f} ({bits}{risen})",
+                language=course.language,
+                first=first.loss,
+                last=last.loss,
+                bits=bits,
+                risen=risen,
+            )
+        )
+    return say("held-out loss: {told}", told=listed(told)) if told else ""
 
 
 def draw(found: Sequence[Course]) -> Figure:
@@ -147,12 +163,12 @@ def draw(found: Sequence[Course]) -> Figure:
         steps = [point.step for point in course.points]
         low, high = np.array([point.interval for point in course.points]).T
         axes.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
-        label = (
-            f"{name_of(course.language)}  {course.first.loss:.2f} → {course.last.loss:.2f}"
-            f"\n{course.first.bits_per_byte:.2f} → {course.last.bits_per_byte:.2f} bits a byte"
-        )
+        first, last = course.first, course.last
+        ends = {"first": first.bits_per_byte, "last": last.bits_per_byte}
+        bits = say("{first:.2f} → {last:.2f} bits a byte", **ends)
+        label = f"{name_of(course.language)}  {isolated(f'{first.loss:.2f} → {last.loss:.2f}')}\n{bits}"
         axes.plot(steps, [point.rise for point in course.points], "o-", ms=4, color=color, label=label)
     axes.axhline(0, color="#888", lw=1, ls=":")
-    axes.set(xlabel="optimiser step", ylabel="change of the loss, nats a token")
+    axes.set(xlabel=say("optimiser step"), ylabel=say("change of the loss, nats a token"))
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

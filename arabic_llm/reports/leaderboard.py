@@ -7,9 +7,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from arabic_llm.reports import html, results
-from arabic_llm.reports.results import HEADER, ResultRow
+from arabic_llm.reports.results import ResultRow
+from arabic_llm.reports.spoken import marked, say, term
 
 _NUMBERS = ("n", "accuracy", "F1", "ROUGE-L")  # columns that sort by size
+(_SHOWN,) = marked("{shown} of {rows} rows")
 
 
 def page(table: Sequence[ResultRow], reports: Mapping[str, str]) -> str:
@@ -26,8 +28,14 @@ def page(table: Sequence[ResultRow], reports: Mapping[str, str]) -> str:
     ]
     return html.render(
         "leaderboard.html.jinja",
-        header=[*HEADER, "run", "notes"],
+        header=[*results.header(), say("run"), say("notes")],
         rows=rows,
-        numbers=_NUMBERS,
-        notes=results.NOTES,
+        numbers=[*map(term, _NUMBERS)],
+        said={
+            "accuracy": say("accuracy"),
+            "all": say("all"),
+            "nothing": say("nothing (base models)"),
+            "shown": term(_SHOWN),  # filled by the page
+        },
+        notes=[*map(term, results.NOTES)],
     )

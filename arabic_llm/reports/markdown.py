@@ -6,15 +6,26 @@ import re
 from collections.abc import Iterable, Sequence
 
 from arabic_llm.data.reading.records import shown
+from arabic_llm.reports import spoken
 
 _LONGEST = 300  # characters of a name, a list of files, or the place of a row
 # What GitHub and the hub act on inside a line; an underscore between letters does nothing there.
 _ACTIVE = re.compile(r"[\\`*\[\]<>|~$&]|(?<!\w)_|_(?!\w)")
 
 
-def escaped(words: object) -> str:
+def escaped(foreign: object) -> str:
     """Return foreign words as they are to be read: on one line, nothing invisible, nothing that formats."""
-    return _ACTIVE.sub(r"\\\g<0>", shown(" ".join(str(words).split()), _LONGEST))
+    text = " ".join(str(foreign).split())
+    parts = re.split(f"([{spoken.ISOLATES}])", text) if spoken.is_arabic() else [text]  # isolates are ours
+    return "".join(
+        part if part and part in spoken.ISOLATES else _ACTIVE.sub(r"\\\g<0>", shown(part, _LONGEST))
+        for part in parts
+    )
+
+
+def right_to_left(text: str) -> str:
+    """Return Markdown, in Arabic from right to left."""
+    return f'<div dir="rtl">\n\n{text}\n</div>\n' if spoken.is_arabic() else text
 
 
 def percent(share: float) -> str:

@@ -11,11 +11,13 @@ from markupsafe import Markup
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from arabic_llm import files
 from arabic_llm.config.hw import MIB
 from arabic_llm.reports import html
-from arabic_llm.reports.figures import STYLE, svg
+from arabic_llm.reports.figures import STYLE, chart
+from arabic_llm.reports.spoken import marked, say, term
 
-_LOOKS = {  # of each kind, from the bottom up
+LOOKS = {  # of each kind, from the bottom up
     "weights": ("frozen weights", "#8a94a6"),
     "trained": ("trained weights", "#0f7b6c"),
     "optimizer": ("optimiser", "#6db3a6"),
@@ -23,8 +25,10 @@ _LOOKS = {  # of each kind, from the bottom up
     "activations": ("activations", "#c9d8ee"),
     "logits": ("logits", "#b3261e"),
 }
-_COLUMNS = ("sequences x tokens of a pass", "in tensors", "taken from the card")
-_OF_THE_CURVES = "The curves are of the pass that held most, and of the optimiser's step after the last."
+_COLUMNS = marked("sequences x tokens of a pass", "in tensors", "taken from the card")
+(_OF_THE_CURVES,) = marked(
+    "The curves are of the pass that held most, and of the optimiser's step after the last."
+)
 _NARROWEST = 0.07  # share of the width that a phase's name needs
 
 
@@ -34,10 +38,10 @@ def section(found: dict[str, Any]) -> Markup:
         return Markup("")
     return html.part(
         "memory.html.jinja",
-        curves=Markup(curves(found)),  # noqa: S704 (our own SVG)
-        columns=_COLUMNS,
+        curves=curves(found),
+        columns=[*map(term, _COLUMNS)],
         rows=_rows(found),
-        remarks=[*_remarks(found), _OF_THE_CURVES],
+        remarks=[*_remarks(found), term(_OF_THE_CURVES)],
     )
 
 
@@ -46,15 +50,20 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     batch, plan, several = found["batch"], found["planned"], found["num_processes"]
     widest = f"{batch['size']} x {batch['tokens']:,}"
     where = "GPU" if found["device"] == "cuda" else "CPU"
-    each = f", the fullest of {several} processes" if several > 1 else ""
+    each = say(", the fullest of {several} processes", several=several) if several > 1 else ""
+    measured = say("measured: step {step}, {where}", step=found["step"], where=where) + each
     rows = [
-        (f"measured: step {found['step']}, {where}{each}", widest, *_sizes(found, "measured")),
-        ("predicted: that step, rehearsed", widest, *_sizes(found, "predicted")),
+        (measured, widest, *_sizes(found, "measured")),
+        (say("predicted: that step, rehearsed"), widest, *_sizes(found, "predicted")),
     ]
     if plan:
         sizes = (_size(plan["allocated"]), _size(plan["total"]))
         rows.append(
-            ("planned: at most, on the card of hw", f"{plan['size']} x up to {plan['tokens']:,}", *sizes)
+            (
+                say("planned: at most, on the card of hw"),
+                say("{size} x up to {tokens:,}", size=plan["size"], tokens=plan["tokens"]),
+                *sizes,
+            )
         )
     return rows[::-1]
 
@@ -62,20 +71,27 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
 def _remarks(found: dict[str, Any]) -> list[str]:
     """Return what the table does not say: how far off, what is not alike, and what else is on the card."""
     measured, predicted, plan, on_card = (found[k] for k in ("measured", "predicted", "planned", "on_card"))
-    said = ["It was not predicted; the log says why."]
+    said = [say("It was not predicted; the log says why.")]
     if predicted is not None:
-        said = [f"The prediction is {100 * (predicted / measured - 1):+.1f}% off what was measured."]
+        off = 100 * (predicted / measured - 1)
+        said = [say("The prediction is {off:+.1f}% off what was measured.", off=off)]
     if not found["has_moments"]:
-        said.append("It is the first step, before the optimiser holds anything.")
+        said.append(say("It is the first step, before the optimiser holds anything."))
     if plan and found["device"] == "cpu":
-        said.append("The plan is of the card that hw names: it is not comparable with this CPU.")
+        said.append(say("The plan is of the card that hw names: it is not comparable with this CPU."))
     elif plan and plan["tokens"] > found["batch"]["tokens"]:
-        said.append("The plan is of the longest sequences that the task allows; this step's are shorter.")
+        said.append(
+            say("The plan is of the longest sequences that the task allows; this step's are shorter.")
+        )
     if on_card is not None:
         besides = on_card - found["measured_reserved"]
         said.append(
-            f"The card held {_size(on_card)} in all (nvidia-smi); {_size(besides)} of it are not torch's:"
-            " the CUDA context, and other programs."
+            say(
+                "The card held {all} in all (nvidia-smi); {besides} of it are not torch's:"
+                " the CUDA context, and other programs.",
+                all=_size(on_card),
+                besides=_size(besides),
+            )
         )
     return said
 
@@ -96,24 +112,32 @@ def of_evaluations(found: dict[str, dict[str, Any]]) -> Markup:
 
 def _evaluated(name: str, found: dict[str, Any]) -> str:
     widest, measured, predicted = found["widest"], found["measured"], found["predicted"]
-    behind = f" behind {widest['cached']:,}" if widest["cached"] else ""
+    behind = say(" behind {cached:,}", cached=widest["cached"]) if widest["cached"] else ""
     where = "GPU" if found["device"] == "cuda" else "CPU"
-    beside = "not predicted"
+    beside = say("not predicted")
     if predicted is not None:
-        beside = f"{predicted / MIB:,.1f} MiB predicted ({100 * (predicted / measured - 1):+.1f}%)"
-    return (
-        f"the {name} model, {where}: {measured / MIB:,.1f} MiB measured, {beside}; its widest pass was"
-        f" {widest['rows']} x {widest['tokens']:,} tokens{behind}"
+        off = 100 * (predicted / measured - 1)
+        beside = say("{mib:,.1f} MiB predicted ({off:+.1f}%)", mib=predicted / MIB, off=off)
+    said = say(
+        "the {name} model, {where}: {measured:,.1f} MiB measured, {beside}; its widest pass was"
+        " {rows} x {tokens:,} tokens",
+        name=term(name),
+        where=where,
+        measured=measured / MIB,
+        beside=beside,
+        rows=widest["rows"],
+        tokens=widest["tokens"],
     )
+    return f"{said}{behind}"
 
 
-def curves(found: dict[str, Any]) -> str:
+def curves(found: dict[str, Any]) -> Markup:
     """Return a panel for what was predicted and one for what was measured, where there is one."""
     panels = [
         (name, found[f"{name}_curve"]) for name in ("predicted", "measured") if found[f"{name}_curve"]
     ]
     if not panels:
-        return ""
+        return Markup("")
     with mpl.rc_context(STYLE):
         width = 4.4 * len(panels)
         figure, axes = plt.subplots(1, len(panels), figsize=(width, 3.4), sharey=True, squeeze=False)
@@ -124,16 +148,26 @@ def curves(found: dict[str, Any]) -> str:
         figure.legend(
             *(handles[::-1], labels[::-1]), loc="center left", bbox_to_anchor=(0.91, 0.5), frameon=False
         )
-        return svg(figure)
+        return chart("memory", figure, _numbers(panels, found["kinds"]))
+
+
+def _numbers(panels: Sequence[tuple[str, Sequence[dict[str, Any]]]], kinds: Sequence[str]) -> str:
+    """Return what is held after each operation as CSV, in bytes."""
+    rows = [
+        (name, number, moment["phase"], *moment["held"])
+        for name, curve in panels
+        for number, moment in enumerate(curve)
+    ]
+    return files.csv_text(("panel", "operation", "phase", *kinds), rows)
 
 
 def _draw(axes: Axes, name: str, curve: Sequence[dict[str, Any]], kinds: Sequence[str]) -> None:
     """Draw what is held after each operation, stacked, with the phases of the step."""
     held = np.array([moment["held"] for moment in curve], dtype=float).T / MIB
-    looks = [_LOOKS[kind] for kind in kinds]
+    looks = [LOOKS[kind] for kind in kinds]
     at = np.arange(held.shape[1])
     axes.stackplot(
-        at, held, labels=[label for label, _ in looks], colors=[color for _, color in looks], lw=0
+        at, held, labels=[term(label) for label, _ in looks], colors=[color for _, color in looks], lw=0
     )
     top = float(held.sum(0).max())
     phases = [moment["phase"] for moment in curve]
@@ -144,10 +178,10 @@ def _draw(axes: Axes, name: str, curve: Sequence[dict[str, Any]], kinds: Sequenc
             axes.text(
                 (first + last) / 2,
                 1.1 * top,
-                phase.replace("z", "s"),
+                term(phase.replace("z", "s")),
                 ha="center",
                 fontsize=8.5,
                 color="#555",
             )
-    axes.set_title(name, pad=6)
-    axes.set(xlim=(0, len(phases) - 1), ylim=(0, 1.18 * top), xticks=[], xlabel="operations, in order")
+    axes.set_title(term(name), pad=6)
+    axes.set(xlim=(0, len(phases) - 1), ylim=(0, 1.18 * top), xticks=[], xlabel=say("operations, in order"))

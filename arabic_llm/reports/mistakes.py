@@ -13,7 +13,8 @@ from arabic_llm import files
 from arabic_llm.analysis.mistakes import KINDS, Change, Mistake, SortedMistakes, changes, explained, labels
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.reports import figures
-from arabic_llm.reports.markdown import escaped, percent, table
+from arabic_llm.reports.markdown import escaped, percent, right_to_left, table
+from arabic_llm.reports.spoken import marked, say, term
 
 _NUM_EXAMPLES = 3  # of each kind
 _HEADER = ("task", "id", "subject", "level", "kind", "judged_by", "reason", "question", "target", "answer")
@@ -42,21 +43,22 @@ def section(base: SortedMistakes, tuned: SortedMistakes, evaluation: Evaluation,
     for score in evaluation.scores:  # the widest group comes first, a suite's own mean last
         for task in score.tasks:
             whole.setdefault(task, score.name)
-    made = labels(base, tuned)
+    made, comma = labels(base, tuned), say(", ")
     looks = {m.label: (KINDS.index(m.kind), bool(m.judged_by)) for s in (base, tuned) for m in s.mistakes}
     sides = [one.counts(lambda item: whole[item.task]) for one in (base, tuned)]
     bars = {
-        f"{name}, {side}": [100 * counts[name][1][label] / counts[name][0] for label in made]
+        f"{name}{comma}{side}": [100 * counts[name][1][label] / counts[name][0] for label in made]
         for name in sides[0]
-        for side, counts in zip(("base", "tuned"), sides, strict=True)
+        for side, counts in zip((say("base"), say("tuned")), sides, strict=True)
     }
     parts: dict[str, Sequence[Sequence[str]]] = {}
     for name, part in _PARTS.items():
         if (before := base.counts(part)) and (after := tuned.counts(part)):
-            parts[name] = [(name, "items", *made), *_rows(made, before, after)]
+            header = (term(name), say("items"), *map(shown_label, made))
+            parts[name] = [header, *_rows(made, before, after)]
     return Section(
-        chart=Markup(figures.stacked(bars, {label: looks[label] for label in made})),  # noqa: S704 (our own SVG)
-        explained=explained(),
+        chart=figures.stacked(bars, {shown_label(label): looks[label] for label in made}),
+        explained={kind: term(what) for kind, what in explained().items()},
         changes=changes(base, tuned, seed),
         parts=parts,
         examples=_examples(tuned, seed),
@@ -69,28 +71,45 @@ def markdown(found: SortedMistakes, seed: int) -> str:
     right = total - len(found.mistakes)
     known = explained()
     kinds = Counter(mistake.label for mistake in found.mistakes)
-    what = {mistake.label: known[mistake.kind] for mistake in found.mistakes}
+    what = {mistake.label: term(known[mistake.kind]) for mistake in found.mistakes}
     lines = [
-        f"{total:,} items = {right:,} right + {len(found.mistakes):,} wrong: each of these stands under the"
-        " first kind that fits it, in this order.\n",
+        say(
+            "{total:,} items = {right:,} right + {wrong:,} wrong: each of these stands under the"
+            " first kind that fits it, in this order.",
+            total=total,
+            right=right,
+            wrong=len(found.mistakes),
+        )
+        + "\n",
         table(
-            ("kind", "items", "share", "what it is"),
-            [(escaped(m), f"{kinds[m]:,}", percent(kinds[m] / total), escaped(what[m])) for m in made],
+            [*map(term, marked("kind", "items", "share", "what it is"))],
+            [
+                *(
+                    (escaped(shown_label(m)), f"{kinds[m]:,}", percent(kinds[m] / total), escaped(what[m]))
+                    for m in made
+                )
+            ],
             (1, 2),
         ),
     ]
     for name, part in {"task": lambda item: item.task, **_PARTS}.items():
         if rows := _rows(made, found.counts(part)):
-            header = (name, "items", *map(escaped, made))
-            lines += [f"## By {name}\n", table(header, rows, range(1, len(header)))]
-    lines.append("## Examples\n")
+            header = (term(name), say("items"), *(escaped(shown_label(label)) for label in made))
+            lines += [f"## {term(f'By {name}')}\n", table(header, rows, range(1, len(header)))]
+    lines.append(f"## {say('Examples')}\n")
     lines.append(
         table(
-            ("kind", "why", "task", "question", "wanted", "said"),
+            [*map(term, marked("kind", "why", "task", "question", "wanted", "said"))],
             [tuple(map(escaped, _example(mistake))) for mistake in _examples(found, seed)],
         )
     )
-    return "# Mistakes by kind\n\n" + "\n".join(lines)
+    return right_to_left(f"# {say('Mistakes by kind')}\n\n" + "\n".join(lines))
+
+
+def shown_label(label: str) -> str:
+    """Return a kind as a reader calls it, with the model that said so, if one did."""
+    kind, _, judge = label.partition(" (judged by ")
+    return say("{kind} (judged by {judge})", kind=term(kind), judge=judge[:-1]) if judge else term(kind)
 
 
 def comma_separated(found: SortedMistakes) -> str:
@@ -129,7 +148,7 @@ def shown(item: Item) -> tuple[str, str]:
 
 def _example(mistake: Mistake) -> tuple[str, ...]:
     item = mistake.item
-    return mistake.label, mistake.reason, item.task, item.question, *shown(item)
+    return shown_label(mistake.label), mistake.reason, item.task, item.question, *shown(item)
 
 
 def _examples(found: SortedMistakes, seed: int) -> list[Mistake]:

@@ -12,11 +12,13 @@ from markupsafe import Markup
 from arabic_llm.analysis.forgetting import Forgetting
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.analysis.statistics import Difference
-from arabic_llm.reports import figures, forgetting, html, memory_section, mistakes, tables
+from arabic_llm.reports import beginning, figures, forgetting, html, memory_section, mistakes, paper, tables
 from arabic_llm.reports.held_out_loss import Course
+from arabic_llm.reports.spoken import marked, say, term
 
 _NUM_EXAMPLES = 6
-_FEWEST_AXES, _MOST_AXES = 3, 16  # of a radar chart
+_FEWEST_AXES, _MOST_AXES = 4, 16  # of a radar chart
+_RIGHT, _WRONG = marked("became right", "became wrong")
 
 
 @dataclass(frozen=True)
@@ -42,26 +44,33 @@ class Study:
 
 def study(report: Study) -> str:
     """Return the report of a study as HTML."""
-    headline = [row for row in report.rows if is_headline(row, report.base)]
+    first = headline(report.rows, report.base)
     charts = {
-        "bars": figures.differences(headline),
-        "radar": _radar(_first_metrics(headline), "by task"),
-        "subjects": _radar(subject_means(report.base, report.tuned), "by subject"),
+        "bars": figures.differences(first),
+        "radar": _radar(_first_metrics(first), say("by task"), "by_task"),
+        "subjects": _radar(subject_means(report.base, report.tuned), say("by subject"), "by_subject"),
         "curve": figures.training_curve(report.metrics) if report.metrics else "",
     }
+    model = str(report.base.model["name"])
     return html.render(
         "study.html.jinja",
         report=report,
         mistakes=report.mistakes,
         shown=mistakes.shown,
+        shown_label=mistakes.shown_label,
         points=tables.points,
-        header=tables.HEADER,
-        baselines_note=tables.BASELINES_NOTE,
-        poor=tables.knows_nothing([row.tuned for row in headline]),
+        header=tables.header(),
+        baselines=tables.baselines(),
+        baselines_note=term(tables.BASELINES_NOTE),
+        learned=beginning.learned(model, report.manifest, report.lint, report.outcome),
+        result=beginning.result(first),
+        latex=paper.latex(first, model),
+        measured=paper.measured(report.base, report.tuned, report.manifest, report.hardware),
+        poor=tables.knows_nothing([row.tuned for row in first]),
         left_out=[*tables.left_out(report.base.judged), *tables.shortened(report.base.scores)],
-        headline=[(tables.cells(r), tables.baseline_cells(r)) for r in headline],
+        headline=[(tables.cells(r), tables.baseline_cells(r)) for r in first],
         all_rows=[(tables.cells(r), tables.baseline_cells(r)) for r in report.rows],
-        charts={name: Markup(svg) for name, svg in charts.items()},  # noqa: S704 (our own SVG)
+        charts=charts,
         forgetting=forgetting.section(report.forgetting, report.followed),
         memory=memory_section.section(report.memory)
         + memory_section.of_evaluations(report.evaluation_memory),
@@ -86,9 +95,9 @@ def changed_items(base: Evaluation, tuned: Evaluation) -> list[tuple[str, Item, 
     gained, lost = [], []
     for before, after in _paired(base, tuned):
         if after.first > before.first:
-            gained.append(("became right", before, after))
+            gained.append((_RIGHT, before, after))
         elif after.first < before.first:
-            lost.append(("became wrong", before, after))
+            lost.append((_WRONG, before, after))
     return [*_spread(gained), *_spread(lost)]
 
 
@@ -102,9 +111,9 @@ def _paired(base: Evaluation, tuned: Evaluation) -> list[tuple[Item, Item]]:
     return [(item, after[item.task, item.id]) for item in base.items]
 
 
-def is_headline(row: Difference, base: Evaluation) -> bool:
-    """Return whether a row stands in the first table: groups, and tasks that are in none."""
-    return base.is_whole(row.base)
+def headline(rows: Sequence[Difference], base: Evaluation) -> list[Difference]:
+    """Return the rows of the first table: groups, and tasks that are in none."""
+    return [row for row in rows if base.is_whole(row.base)]
 
 
 def _first_metrics(rows: Sequence[Difference]) -> dict[str, tuple[float, float]]:
@@ -115,9 +124,9 @@ def _first_metrics(rows: Sequence[Difference]) -> dict[str, tuple[float, float]]
     return values
 
 
-def _radar(values: dict[str, tuple[float, float]], title: str) -> str:
+def _radar(values: dict[str, tuple[float, float]], title: str, name: str) -> Markup:
     if len(values) < _FEWEST_AXES:
-        return ""
+        return Markup("")
     if len(values) > _MOST_AXES:
-        title += f" (the {_MOST_AXES} of most items, of {len(values)})"
-    return figures.radar(dict(list(values.items())[:_MOST_AXES]), title)
+        title += say(" (the {most} of most items, of {all})", most=_MOST_AXES, all=len(values))
+    return figures.radar(dict(list(values.items())[:_MOST_AXES]), title, name)

@@ -15,10 +15,13 @@ from arabic_llm.analysis.classified_runs import ClassifiedRun
 from arabic_llm.analysis.scores import Evaluation, Score
 from arabic_llm.config.fingerprint import differences, fingerprint
 from arabic_llm.reports import classifications, html, markdown, tables
+from arabic_llm.reports.spoken import listed, marked, say, term
 
 PUBLISHED = Path(__file__).parent / "published.csv"
-HEADER = ("data set", "model", "learned from", "n", "accuracy", "95% interval", "F1", "ROUGE-L", "judged")
-NOTES = (
+HEADER = marked(
+    *("data set", "model", "learned from", "n", "accuracy", "95% interval", "F1", "ROUGE-L", "judged")
+)
+NOTES = marked(
     "accuracy is that of choices (acc or acc_norm) or the exact match of written answers; F1 is the mean"
     " over the positions that are right or answered, or that of the words of written answers. Rows of a"
     " data set are comparable where they are judged alike, under one letter.",
@@ -26,6 +29,7 @@ NOTES = (
 )
 _ACCURACIES = ("acc", "acc_norm", "exact_match")
 _MAX_NAMED = 2
+(_PUBLISHED,) = marked("published, not run here")
 
 
 @dataclass(frozen=True)
@@ -72,30 +76,31 @@ def published() -> Iterator[ResultRow]:
     """Yield the figures that others published."""
     with PUBLISHED.open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
-            notes = ("published, not run here", line["setting"], line["source"])
+            notes = (term(_PUBLISHED), line["setting"], line["source"])
             values: dict[str, float] = {line["metric"]: float(line["percent"]) / 100}
             yield ResultRow(
                 *(line["task"], line["model"], line["trained_on"], notes),
                 accuracy=values.get("accuracy"),
                 f1=values.get("f1"),
-                letter="published",
+                letter=say("published"),
             )
 
 
 def terminal(table: Sequence[ResultRow]) -> str:
     """Return the rows of the tasks that were judged here, their columns in line."""
-    return tables.in_line([HEADER, *map(cells, _evaluated_here(table)[0])], left=(0, 1, 2, 8))
+    return tables.in_line([header(), *map(cells, _evaluated_here(table)[0])], left=(0, 1, 2, 8))
 
 
 def as_markdown(table: Sequence[ResultRow]) -> str:
     """Return the table in Markdown, and then what was published of other tasks."""
-    parts = ["# Results\n"]
-    titles = ("", "## Published, of other data sets\n")
+    parts = [f"# {say('Results')}\n"]
+    titles = ("", f"## {say('Published, of other data sets')}\n")
     for title, several in zip(titles, _evaluated_here(table), strict=True):
         if several:
             body = [[*map(markdown.escaped, cells(row)), markdown.escaped(note(row))] for row in several]
-            parts += [title, markdown.table((*HEADER, "notes"), body, numeric=(3, 4, 6, 7))]
-    return "\n".join(part for part in (*parts, *NOTES) if part) + "\n"
+            parts += [title, markdown.table((*header(), say("notes")), body, numeric=(3, 4, 6, 7))]
+    text = "\n".join(part for part in (*parts, *map(term, NOTES)) if part) + "\n"
+    return markdown.right_to_left(text)
 
 
 def as_csv(table: Sequence[ResultRow]) -> str:
@@ -116,10 +121,10 @@ def as_html(table: Sequence[ResultRow], classified: Sequence[ClassifiedRun] = ()
     here, elsewhere = ([(row, cells(row), note(row)) for row in part] for part in _evaluated_here(table))
     return html.render(
         "results.html.jinja",
-        header=HEADER,
+        header=header(),
         here=here,
         elsewhere=elsewhere,
-        notes=NOTES,
+        notes=[*map(term, NOTES)],
         of_classes=classifications,
         classified=classifications.rows(classified),
     )
@@ -128,11 +133,20 @@ def as_html(table: Sequence[ResultRow], classified: Sequence[ClassifiedRun] = ()
 def cells(row: ResultRow) -> tuple[str, ...]:
     """Return a row as the reader sees it, in percent."""
     percent = tables.percent if row.way is not None else _as_published
-    between = "" if row.low is None else f"{percent(row.low)} to {percent(row.high)}"
+    between = "" if row.low is None else _between(percent(row.low), percent(row.high))
     return (
         *(row.task, row.model, row.trained_on or "-", "" if row.n is None else f"{row.n:,}"),
         *(percent(row.accuracy), between, percent(row.f1), percent(row.rouge_l), row.letter),
     )
+
+
+def header() -> tuple[str, ...]:
+    """Return what the columns are called."""
+    return tuple(map(term, HEADER))
+
+
+def _between(low: str, high: str) -> str:
+    return say("{low} to {high}", low=low, high=high)
 
 
 def _as_published(share: float | None) -> str:
@@ -178,13 +192,13 @@ def _rows(found: ReportedEvaluation) -> Iterator[ResultRow]:
 
 def _notes(first: Score, values: dict[str, float]) -> Iterator[str]:
     if first.seen_in_training:
-        yield "seen in training"
+        yield say("seen in training")
     if first.metric not in ("acc", "exact_match"):
         yield first.metric
     if first.num_shortened:
-        yield f"{first.num_shortened:,} of {first.n:,} prompts cut"
+        yield say("{cut:,} of {n:,} prompts cut", cut=first.num_shortened, n=first.n)
     if first.constant is not None:
-        yield f"always one answer: {tables.percent(first.constant)}"
+        yield say("always one answer: {value}", value=tables.percent(first.constant))
     if "chrf" in values:
         yield f"chrF {tables.percent(values['chrf'])}"
 
@@ -225,8 +239,11 @@ def _lettered(several: list[ResultRow]) -> list[ResultRow]:
 
 def _unlike(first: Any, other: Any) -> str:
     named = [(key.removeprefix("tasks."), mine) for key, _, mine in differences(first, other)]
-    said = ", ".join(
-        f"{key} {mine}" if isinstance(mine, int | bool) else f"other {key}"
-        for key, mine in named[:_MAX_NAMED]
+    said = listed(
+        [
+            f"{key} {mine}" if isinstance(mine, int | bool) else say("other {key}", key=key)
+            for key, mine in named[:_MAX_NAMED]
+        ]
     )
-    return f"not comparable with A: {said}" + (" and more" if len(named) > _MAX_NAMED else "")
+    more = say(" and more") if len(named) > _MAX_NAMED else ""
+    return say("not comparable with A: {said}", said=said) + more

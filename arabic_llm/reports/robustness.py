@@ -16,9 +16,10 @@ from arabic_llm import files
 from arabic_llm.analysis.robustness import Condition, Drop
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.reports import figures, html, tables
-from arabic_llm.reports.markdown import escaped, table
+from arabic_llm.reports.markdown import escaped, right_to_left, table
+from arabic_llm.reports.spoken import count, marked, say, term
 
-HEADER = (
+HEADER = marked(
     *("task", "perturbation", "rate", "items changed", "tokens", "clean", "perturbed"),
     *("drop (95% interval)", "over changed items", "verdict"),
 )
@@ -60,15 +61,15 @@ def cells(drop: Drop) -> tuple[str, ...]:
     row, condition = drop.difference, drop.condition
     return (
         *(
-            row.base.label,
-            condition.perturbation,
+            tables.label(row.base),
+            term(condition.perturbation),
             f"{condition.rate:g}",
             f"{100 * drop.changed_share:.0f}%",
         ),
         *(f"{drop.token_ratio:.2f}x", f"{100 * row.base.value:.1f}", f"{100 * row.tuned.value:.1f}"),
         tables.points(*drop.drop, row.note.replace("item", "score")),  # its question did
         tables.points(drop.changed_drop, drop.changed_low, drop.changed_high) if drop.num_changed else "",
-        row.verdict,
+        term(row.verdict),
     )
 
 
@@ -80,32 +81,46 @@ def notes(report: Report) -> list[str]:
         said = {item.answer for item in report.clean.items if item.task in score.tasks}
         if len(said) == 1:
             lines.append(
-                f"{score.label}: every clean question got the same answer ({said.pop()}): no drop can show"
+                say(
+                    "{name}: every clean question got the same answer ({answer}): no drop can show",
+                    name=tables.label(score),
+                    answer=said.pop(),
+                )
             )
         elif score.low is not None and score.low <= guessed:
             lines.append(
-                f"{score.label}: {tables.percent(score.value)} ({tables.bounds(score)}) on clean"
-                f" questions may be no more than one constant or random answer has ({100 * guessed:.1f}):"
-                " there is little to lose"
+                say(
+                    "{name}: {value} ({bounds}) on clean questions may be no more than one constant or"
+                    " random answer has ({guessed:.1f}): there is little to lose",
+                    name=tables.label(score),
+                    value=tables.percent(score.value),
+                    bounds=tables.bounds(score),
+                    guessed=100 * guessed,
+                )
             )
     lines += _shortened(report.drops)
-    return [*lines, *(f"left out: {reason}" for reason in report.left_out)]
+    return [*lines, *(say("left out: {reason}", reason=reason) for reason in report.left_out)]
 
 
 def _shortened(drops: Sequence[Drop]) -> Iterator[str]:
     """Yield a line for each task with prompts that were too long for the model, as typed or clean."""
     by_task: dict[str, list[Drop]] = {}
     for drop in firsts(drops):
-        by_task.setdefault(drop.difference.base.label, []).append(drop)
+        by_task.setdefault(tables.label(drop.difference.base), []).append(drop)
     for name, own in by_task.items():
         worst = max(own, key=lambda drop: drop.difference.tuned.num_shortened)
         clean, most = (score.num_shortened for score in (worst.difference.base, worst.difference.tuned))
         if clean or most:
-            yield (
-                f"{name}: {clean:,} of {worst.difference.base.n:,} clean prompts, and up to {most:,}"
-                f" perturbed ones ({worst.condition.perturbation} at {worst.condition.rate:g}), are longer"
-                " than the model can see and lost their beginning (lost_tokens in items.jsonl;"
-                " model.max_length)"
+            yield say(
+                "{name}: {clean:,} of {n:,} clean prompts, and up to {most:,} perturbed ones"
+                " ({perturbation} at {rate:g}), are longer than the model can see and lost their beginning"
+                " (lost_tokens in items.jsonl; model.max_length)",
+                name=name,
+                clean=clean,
+                n=worst.difference.base.n,
+                most=most,
+                perturbation=term(worst.condition.perturbation),
+                rate=worst.condition.rate,
             )
 
 
@@ -114,9 +129,10 @@ def terminal(report: Report) -> str:
     rates = sorted({drop.condition.rate for drop in report.drops})
     lines: dict[tuple[str, str], dict[float, Drop]] = {}
     for drop in firsts(report.drops):
-        name = (drop.difference.base.label, drop.condition.perturbation)
+        name = (tables.label(drop.difference.base), term(drop.condition.perturbation))
         lines.setdefault(name, {})[drop.condition.rate] = drop
-    header = ("task", "perturbation", "changed", "tokens", *(f"drop at {rate:g}" for rate in rates))
+    first = map(term, marked("task", "perturbation", "changed", "tokens"))
+    header = (*first, *(say("drop at {rate:g}", rate=rate) for rate in rates))
     rows = [
         (*name, *cells(own[rates[-1]])[3:5], *(_mark(own[rate]) for rate in rates))
         for name, own in lines.items()
@@ -127,9 +143,11 @@ def terminal(report: Report) -> str:
 def markdown(report: Report) -> str:
     """Return the drops in each task's first metric in Markdown, and what must be known of them."""
     rows = table(
-        HEADER, [[*map(escaped, cells(drop))] for drop in firsts(report.drops)], numeric=(2, 3, 4, 5, 6)
+        [*map(term, HEADER)],
+        [[*map(escaped, cells(drop))] for drop in firsts(report.drops)],
+        numeric=(2, 3, 4, 5, 6),
     )
-    return "\n".join([rows, *(f"- {escaped(note)}" for note in notes(report)), ""])
+    return right_to_left("\n".join([rows, *(f"- {escaped(note)}" for note in notes(report)), ""]))
 
 
 def comma_separated(drops: Sequence[Drop]) -> str:
@@ -156,11 +174,12 @@ def page_of(report: Report) -> str:
     return html.render(
         "robustness.html.jinja",
         report=report,
-        title=f"{report.clean.model['name']} on {', '.join(report.clean.judged['tasks'])}, as people type",
-        header=HEADER,
+        title=say("{model}, asked as people type", model=report.clean.model["name"]),
+        result=result(shown),
+        header=[*map(term, HEADER)],
         notes=notes(report),
         rows=[cells(drop) for drop in shown],
-        charts=[Markup(svg) for svg in heat_maps(shown)],  # noqa: S704 (our own SVG)
+        charts=heat_maps(shown),
         answers=[
             (condition, before, after, *_marked(before.question, after.question))
             for condition, before, after in spread(report.answers)
@@ -168,26 +187,32 @@ def page_of(report: Report) -> str:
     )
 
 
-def heat_maps(drops: Sequence[Drop]) -> list[str]:
+def heat_maps(drops: Sequence[Drop]) -> list[Markup]:
     """Return drops by rate (mean over tasks), and of several tasks those of each at the highest rate."""
     top = max(drop.condition.rate for drop in drops)
     at_top = [drop for drop in drops if drop.condition.rate == top]
     is_one = len({drop.difference.base.name for drop in drops}) == 1
     by_rate = heat_map(
         drops,
-        lambda drop: f"rate {drop.condition.rate:g}",
-        f"points lost{'' if is_one else ', mean over tasks'}",
+        lambda drop: say("rate {rate:g}", rate=drop.condition.rate),
+        say("points lost") if is_one else say("points lost, mean over tasks"),
+        "by_rate",
     )
     if is_one:
         return [by_rate]
     return [
         by_rate,
-        heat_map(at_top, lambda drop: drop.difference.base.label, f"points lost at rate {top:g}"),
+        heat_map(
+            at_top,
+            lambda drop: tables.label(drop.difference.base),
+            say("points lost at rate {rate:g}", rate=top),
+            "by_task",
+        ),
     ]
 
 
-def heat_map(drops: Sequence[Drop], column: Callable[[Drop], str], title: str) -> str:
-    """Return perturbation by column as SVG: red lost points, * is beyond noise, a dot changed no item."""
+def heat_map(drops: Sequence[Drop], column: Callable[[Drop], str], title: str, name: str) -> Markup:
+    """Return perturbation by column: red lost points, * is beyond noise, a dot changed no item."""
     cells: dict[tuple[str, str], list[Drop]] = {}
     for drop in drops:
         cells.setdefault((drop.condition.perturbation, column(drop)), []).append(drop)
@@ -205,12 +230,40 @@ def heat_map(drops: Sequence[Drop], column: Callable[[Drop], str], title: str) -
             axes.text(x, y, _cell(own, values[y, x]), ha="center", va="center", color=ink)
         slant: Any = {"rotation": 30, "ha": "right"} if max(map(len, columns)) > _LONGEST_UPRIGHT else {}
         axes.set_xticks(range(len(columns)), columns, **slant)
-        axes.set_yticks(range(len(rows)), [name.replace("_", " ") for name in rows])
+        axes.set_yticks(range(len(rows)), [_spaced(row) for row in rows])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set_title(title, fontsize=11, loc="left")
         figure.colorbar(image, ax=axes, shrink=0.8)
-        return figures.svg(figure)
+        return figures.chart(name, figure)
+
+
+def _spaced(perturbation: str) -> str:
+    said = term(perturbation)
+    return perturbation.replace("_", " ") if said == perturbation else said
+
+
+def result(drops: Sequence[Drop]) -> str:
+    """Return in one sentence how many ways to type cost points beyond noise, and the costliest."""
+    named = {drop.condition.perturbation for drop in drops}
+    worse = [drop for drop in drops if drop.difference.verdict == "worse"]
+    costly = {drop.condition.perturbation for drop in worse}
+    if not costly:
+        return count(
+            len(named),
+            "The one way to type costs nothing that can be told apart from noise with these items.",
+            "None of {n} ways to type costs anything that can be told apart from noise with these items.",
+        )
+    most = max(worse, key=lambda drop: drop.drop[0])
+    return count(
+        len(named),
+        "The one way to type costs points beyond noise, at most {points:.1f} ({task}).",
+        "{costly} of {n} ways to type cost points beyond noise, most {name}: {points:.1f} ({task}).",
+        costly=len(costly),
+        name=_spaced(most.condition.perturbation),
+        points=100 * most.drop[0],
+        task=tables.label(most.difference.base),
+    )
 
 
 def _cell(drops: Sequence[Drop], value: float) -> str:

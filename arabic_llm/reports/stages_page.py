@@ -19,7 +19,8 @@ from arabic_llm.config.fingerprint import plain
 from arabic_llm.config.preference_task import PairConfig, PreferenceConfig
 from arabic_llm.config.task import TaskConfig
 from arabic_llm.reports import figures, held_out_loss, html, memory_section, preferences, tables
-from arabic_llm.reports.markdown import escaped, table
+from arabic_llm.reports.markdown import escaped, right_to_left, table
+from arabic_llm.reports.spoken import listed, marked, say, term
 
 _COLORS = ("#8a94a6", "#0f7b6c", "#2f5fb3", "#b06a00", "#7a4fb5", "#b3261e")
 _CSV_HEADER = (
@@ -66,7 +67,8 @@ class Trained:
         """Return what its loss is of."""
         if not isinstance(self.settings, PreferenceConfig):
             return "nats a supervised token"
-        return "loss of a pair" if self.is_of_pairs else "loss of a rated answer"
+        of_a_pair, of_an_answer = marked("loss of a pair", "loss of a rated answer")
+        return of_a_pair if self.is_of_pairs else of_an_answer
 
     @property
     def said(self) -> str:
@@ -129,9 +131,9 @@ def markdown(page: Page) -> str:
     parts = [table(_score_header(page), rows, numeric=range(1, 3 + len(page.sides)))]
     for one in page.comparisons:
         body = [list(map(escaped, _cells(kind, row))) for kind, row in page.wholes(one)]
-        parts.append(f"## {one.before} to {one.after}\n\n{table(_header(one), body, numeric=(2, 3, 4))}")
+        parts.append(f"## {_between(one)}\n\n{table(_header(one), body, numeric=(2, 3, 4))}")
     parts.append(f"{_note(page)}\n")
-    return "\n".join(parts)
+    return right_to_left("\n".join(parts))
 
 
 def comma_separated(page: Page) -> str:
@@ -150,17 +152,17 @@ def comma_separated(page: Page) -> str:
 def html_of(page: Page) -> str:
     """Return the report as a page of one file."""
     with figures.drawing():
-        bars = figures.svg(_bars(page))
+        bars = figures.chart("scores", _bars(page))
     return html.render(
         "stages.html.jinja",
         page=page,
-        bars=Markup(bars),  # noqa: S704 (our own SVG)
+        bars=bars,
         score_header=_score_header(page),
         scores=[_score_cells(scores) for scores in page.scores()],
         verdicts=_verdicts(page),
         note=_note(page),
         comparisons=[
-            (one, _header(one), [_cells(kind, row) for kind, row in page.wholes(one)])
+            (_between(one), _header(one), [_cells(kind, row) for kind, row in page.wholes(one)])
             for one in page.comparisons
         ],
         left_out=[*tables.left_out(page.base.judged), *tables.shortened(page.base.scores)],
@@ -181,11 +183,11 @@ def _charts(one: Trained) -> list[Markup]:
     """Return how a stage was trained: its loss, of pairs what became of them, and what was forgotten."""
     drawn = [figures.training_curve(one.metrics, one.unit)]
     if isinstance(one.settings, PreferenceConfig):
-        drawn.append(preferences.curves(one.metrics))
+        drawn.append(figures.chart(f"preferences_{one.name}", preferences.draw(one.metrics)))
     if followed := held_out_loss.courses(one.metrics, one.outcome["kept_step"]):
         with figures.drawing():
-            drawn.append(figures.svg(held_out_loss.draw(followed)))
-    return [Markup(svg) for svg in drawn]  # noqa: S704 (our own SVG)
+            drawn.append(figures.chart(f"held_out_loss_{one.name}", held_out_loss.draw(followed)))
+    return drawn
 
 
 def _bars(page: Page) -> Figure:
@@ -197,36 +199,43 @@ def _bars(page: Page) -> Figure:
     for index, name in enumerate(names):
         own = [scores[index] for scores in rows]
         shift = ((len(names) - 1) / 2 - index) * height
-        look: Any = {"color": _COLORS[index % len(_COLORS)], "label": name, "ecolor": "#444"}
+        look: Any = {"color": _COLORS[index % len(_COLORS)], "label": term(name), "ecolor": "#444"}
         axes.barh(at + shift, [100 * s.value for s in own], 0.9 * height, xerr=figures.reach(own), **look)
     for position, scores in zip(at, rows, strict=True):
         axes.plot([100 * scores[0].random] * 2, [position - 0.42, position + 0.42], color="#b3261e", lw=1.4)
-    axes.plot([], [], color="#b3261e", lw=1.4, label="random answers")
-    axes.set_yticks(at, [scores[0].label for scores in rows])
-    axes.set(xlim=(0, 104), xlabel="score, percent (bars: 95% interval)")
+    axes.plot([], [], color="#b3261e", lw=1.4, label=say("random answers"))
+    axes.set_yticks(at, [tables.label(scores[0]) for scores in rows])
+    axes.set(xlim=(0, 104), xlabel=say("score, percent (bars: 95% interval)"))
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(names) + 1, frameon=False)
     return figure
 
 
 def _score_header(page: Page) -> list[str]:
-    return ["task", "n", "random", *page.sides]
+    return [*map(term, marked("task", "n", "random")), *map(term, page.sides)]
 
 
 def _score_cells(scores: Sequence[Score]) -> list[str]:
     first = scores[0]
     values = (tables.percent(score.value) for score in scores)
-    return [first.label, f"{first.n:,}", tables.percent(first.random), *values]
+    return [tables.label(first), f"{first.n:,}", tables.percent(first.random), *values]
 
 
 def _header(one: Comparison) -> tuple[str, ...]:
-    return ("score", "mean by", "n", one.before, one.after, "difference (95% interval)", "verdict")
+    first, mean, n, difference, verdict = marked(
+        "score", "mean by", "n", "difference (95% interval)", "verdict"
+    )
+    return tuple(map(term, (first, mean, n, one.before, one.after, difference, verdict)))
+
+
+def _between(one: Comparison) -> str:
+    return say("{before} to {after}", before=term(one.before), after=term(one.after))
 
 
 def _cells(kind: str, row: Difference) -> tuple[str, ...]:
     label, *rest = tables.cells(row)
     is_language = kind == "language"
     name = held_out_loss.name_of(row.base.name) if is_language else label
-    return (name, "" if kind == "task" else kind, *rest)
+    return (name, "" if kind == "task" else term(kind), *rest)
 
 
 def _verdicts(page: Page) -> list[str]:
@@ -234,19 +243,26 @@ def _verdicts(page: Page) -> list[str]:
     said = []
     for one in page.comparisons:
         changes = [
-            f"{_cells(kind, row)[0]} {row.verdict} by {100 * abs(row.difference):.1f}"
+            say(
+                "{name} {verdict} by {points:.1f}",
+                name=_cells(kind, row)[0],
+                verdict=term(row.verdict),
+                points=100 * abs(row.difference),
+            )
             for kind, row in page.wholes(one)
             if row.verdict in ("better", "worse")
         ]
-        said += [f"{one.before} to {one.after}: {', '.join(changes)}"] if changes else []
-    return said or ["between no two of them is any score beyond noise"]
+        said += [f"{_between(one)}: {listed(changes)}"] if changes else []
+    return said or [say("between no two of them is any score beyond noise")]
 
 
 def _note(page: Page) -> str:
-    names = [f"{one.before} to {one.after}" for one in page.comparisons]
-    return (
-        f"Scores in percent, differences in points, paired item by item on the same items. {len(names)}"
-        f" comparisons ({', '.join(names)}) with {page.num_compared} differences stand here, and every"
+    return say(
+        "Scores in percent, differences in points, paired item by item on the same items. {number}"
+        " comparisons ({names}) with {differences} differences stand here, and every"
         " p-value is corrected for all of them (Holm); where the paired interval holds 0, or the corrected"
-        " test does not tell it from chance, a difference is within noise."
+        " test does not tell it from chance, a difference is within noise.",
+        number=len(page.comparisons),
+        names=listed([_between(one) for one in page.comparisons]),
+        differences=page.num_compared,
     )

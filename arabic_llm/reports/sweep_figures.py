@@ -8,12 +8,15 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from arabic_llm import files
 from arabic_llm.analysis.sweep_choice import Cell, Effect
 from arabic_llm.analysis.sweep_jobs import Value
-from arabic_llm.reports.figures import INK, drawing, svg
+from arabic_llm.reports.figures import INK, chart, drawing
+from arabic_llm.reports.spoken import marked, say, term
 
 _GOOD, _SOFT, _BAD = "#0f7b6c", "#8a94a6", "#b3261e"
 _COLORS = ("#0f7b6c", "#b06a00", "#2f5fb3", "#b3261e", "#7a4fb5", "#5c6675", "#c2549d", "#8fb04a")
@@ -39,7 +42,7 @@ class Scale:
     @property
     def unit(self) -> str:
         """Return the name with its unit."""
-        return self.name if self.is_loss else f"{self.name}, percent"
+        return term(self.name) if self.is_loss else say("{measure}, percent", measure=term(self.name))
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def maps(
     columns: tuple[str, Sequence[Value]],
     best: Cell,
     scale: Scale,
-) -> str:
+) -> Markup:
     """Return a heat map a panel, all in the same colours; those within noise of the best are in bold."""
     values = [scale.shown(cell.mean.value) for panel in panels for cell in panel.cells.values()]
     low, high = min(values), max(values)
@@ -74,7 +77,7 @@ def maps(
             place.axis("off")
         for place, panel in zip(axes.flat, panels, strict=False):
             _map(place, panel, (rows, columns), best, (scale, low, high))
-        return svg(figure)
+        return chart("maps", figure)
 
 
 def _map(
@@ -111,7 +114,7 @@ def _map(
         spine.set_visible(False)
 
 
-def effects(found: Sequence[Effect], scale: Scale) -> str:
+def effects(found: Sequence[Effect], scale: Scale) -> Markup:
     """Return a panel a factor: how far each level lies from the mean of all, with its 95% interval."""
     with drawing():
         sizes = [len(effect.levels) for effect in found]
@@ -125,8 +128,9 @@ def effects(found: Sequence[Effect], scale: Scale) -> str:
         )
         for axes, effect in zip(panels[0], found, strict=True):
             _effect(axes, effect, scale)
-        panels[0][0].set_ylabel(f"{scale.name},\nagainst the mean" + ("" if scale.is_loss else ", points"))
-        return svg(figure)
+        against, in_points = marked("{measure},\nagainst the mean", "{measure},\nagainst the mean, points")
+        panels[0][0].set_ylabel(say(against if scale.is_loss else in_points, measure=term(scale.name)))
+        return chart("effects", figure)
 
 
 def _effect(axes: Axes, effect: Effect, scale: Scale) -> None:
@@ -147,7 +151,7 @@ def _effect(axes: Axes, effect: Effect, scale: Scale) -> None:
 
 def lines(
     groups: Mapping[str, Sequence[tuple[float, float, float]]], axis: str, scale: Scale, *, log: bool = True
-) -> str:
+) -> Markup:
     """Return a line a group of (x, value, half its interval or nan), against one axis."""
     with drawing():
         figure, axes = plt.subplots(figsize=(7.2, 3.4))
@@ -164,7 +168,7 @@ def lines(
             axes.minorticks_off()
         axes.set(xlabel=axis, ylabel=scale.unit)
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9)
-        return svg(figure)
+        return chart("alpha_by_rank", figure)
 
 
 @dataclass(frozen=True)
@@ -177,17 +181,22 @@ class Aims:
     is_front: bool
 
 
-def pareto(points: Sequence[Aims], axes_named: tuple[str, str]) -> str:
+def pareto(points: Sequence[Aims], axes_named: tuple[str, str], name: str) -> Markup:
     """Return a chart of two aims, up and to the left the better, its front joined and named."""
     with drawing():
         figure, axes = plt.subplots(figsize=(7.2, 3.8))
         others = [point for point in points if not point.is_front]
         own = sorted((point for point in points if point.is_front), key=lambda point: (point.x, point.y))
         axes.scatter(
-            [p.x for p in others], [p.y for p in others], color=_SOFT, s=22, label="beaten in both"
+            [p.x for p in others], [p.y for p in others], color=_SOFT, s=22, label=say("beaten in both")
         )
         axes.step(
-            *([p.x for p in own], [p.y for p in own]), "o-", where="post", color=_GOOD, ms=6, label="front"
+            *([p.x for p in own], [p.y for p in own]),
+            "o-",
+            where="post",
+            color=_GOOD,
+            ms=6,
+            label=say("front"),
         )
         for number, point in enumerate(own[:_MOST_NAMED], 1):
             offset = (6, 5) if number % 2 else (6, -11)
@@ -195,4 +204,5 @@ def pareto(points: Sequence[Aims], axes_named: tuple[str, str]) -> str:
         axes.margins(0.08)
         axes.set(xlabel=axes_named[0], ylabel=axes_named[1])
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9)
-        return svg(figure)
+        rows = [(point.name, point.x, point.y, point.is_front) for point in points]
+        return chart(name, figure, files.csv_text(("settings", *axes_named, "front"), rows))

@@ -17,6 +17,7 @@ from arabic_llm.analysis.sweep_found import Found
 from arabic_llm.analysis.sweep_jobs import Job, Sweep, Value
 from arabic_llm.config import naming
 from arabic_llm.reports import html, sweep_figures, sweep_words
+from arabic_llm.reports.spoken import count, marked, say, term
 from arabic_llm.reports.sweep_figures import Aims, Panel
 from arabic_llm.reports.sweep_words import SweepWords
 
@@ -31,7 +32,11 @@ _COLUMNS = (
     *("trainable_parameters", "memory_predicted_mib", "memory_measured_mib"),
     *("supervised_tokens_per_second", "steps", "seconds", "kind", "of_another_grid", "path"),
 )
-EFFECTS = ("factor", "best / worst level", "apart", "95% interval", "p (Holm)", "verdict")
+_SHOWN = marked(
+    *("state", "score or loss", "95% interval", "gain", "dev loss, bits a byte", "forgotten, bits a byte"),
+    *("trained", "memory predicted", "measured", "time", "supervised tokens/s", "folder"),
+)
+EFFECTS = marked("factor", "best / worst level", "apart", "95% interval", "p (Holm)", "verdict")
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def page(sweep: Sweep) -> str:
         states=sweep_words.states(sweep),
         notes=list(sweep_words.apart(sweep, groups)),
         sections=sections,
-        effects_header=EFFECTS,
+        effects_header=[*map(term, EFFECTS)],
         failed=failed,
         header=_header(sweep),
         rows=[_cells(sweep, job) for job in sweep.jobs],
@@ -112,30 +117,22 @@ def _header(sweep: Sweep) -> list[str]:
     short = naming.short(sweep.keys)
     return [
         *(short[key] for key in sweep.keys),
-        *(
-            "state",
-            "score or loss",
-            "95% interval",
-            "gain",
-            "dev loss, bits a byte",
-            "forgotten, bits a byte",
-        ),
-        *("trained", "memory predicted", "measured", "time", "supervised tokens/s", "folder"),
+        *map(term, _SHOWN),
     ]
 
 
 def _cells(sweep: Sweep, job: Job) -> list[str]:
     """Return a job as the reader sees it."""
     found, keys = job.found, [str(_known(job.levels[key])) for key in sweep.keys]
-    state = f"{job.state}, of another grid" if job.is_left else job.state
-    seconds = "" if job.seconds is None else f"{job.seconds:,.0f} s"
+    state = sweep_words.state_of(job)
+    seconds = "" if job.seconds is None else say("{seconds:,.0f} s", seconds=job.seconds)
     if found is None:
         return [*keys, state, *[""] * 8, seconds, "", job.name]
     scale = sweep_figures.Scale(found.name, found.is_loss)
     low, high = _interval(found)
     return [
         *(*keys, state, scale.said(found.value)),
-        "" if low is None or high is None else f"{scale.said(low)} to {scale.said(high)}",
+        "" if low is None or high is None else sweep_words.between(scale, low, high),
         "" if found.gain is None else scale.said(found.gain, "+"),
         "" if found.dev_bits is None else f"{found.dev_bits:.4f}",
         "" if found.forgetting is None else f"{found.forgetting:+.3f} {found.forgot}",
@@ -159,21 +156,25 @@ def _section(sweep: Sweep, jobs: Sequence[Job]) -> SweepPart:
     fronts: dict[str, list[tuple[str, str, str]]] = {}
     charts = {"maps": _maps(words), "effects": _effects(words), "scale": _by_scale(words)}
     for name, of, axis in (
-        ("forgetting", lambda found: found.forgetting, "most forgotten of the held-out texts, bits a byte"),
-        ("memory", lambda found: found.predicted_mib, "memory of a training step, predicted, MiB"),
+        (
+            "forgetting",
+            lambda found: found.forgetting,
+            say("most forgotten of the held-out texts, bits a byte"),
+        ),
+        ("memory", lambda found: found.predicted_mib, say("memory of a training step, predicted, MiB")),
     ):
         charts[name], fronts[name] = _front(words, of, axis, is_gain=name == "forgetting")
     number = len({job.name for job in jobs})
-    title = f"{words.scale.name} of {number} {'job' if number == 1 else 'jobs'}"
-    drawn = {name: Markup(svg) for name, svg in charts.items() if svg}  # noqa: S704 (our own SVG)
+    title = count(number, "{measure} of {n} job", "{measure} of {n} jobs", measure=term(words.scale.name))
+    drawn = {name: chart for name, chart in charts.items() if chart}
     return SweepPart(words, title, drawn, fronts)
 
 
-def _maps(words: SweepWords) -> str:
+def _maps(words: SweepWords) -> Markup:
     """Return maps of rank and alpha (else of the two factors of most levels), a panel for all others."""
     factors = words.findings.noise.factors
     if len(factors) < 2:  # noqa: PLR2004 (a map has two sides)
-        return ""
+        return Markup("")
     first = [key for key in (_RANK, _ALPHA) if key in factors]
     row, column = [*first, *sorted(set(factors) - {*first}, key=lambda key: -len(factors[key]))][:2]
     others = [key for key in factors if key not in (row, column)]
@@ -191,18 +192,19 @@ def _maps(words: SweepWords) -> str:
     return sweep_figures.maps(panels[:_MOST_PANELS], down, across, words.findings.best, words.scale)
 
 
-def _effects(words: SweepWords) -> str:
-    return sweep_figures.effects(words.findings.effects, words.scale) if words.findings.effects else ""
+def _effects(words: SweepWords) -> Markup:
+    found = words.findings.effects
+    return sweep_figures.effects(found, words.scale) if found else Markup("")
 
 
-def _by_scale(words: SweepWords) -> str:
+def _by_scale(words: SweepWords) -> Markup:
     """Return the value against alpha / rank, by learning rate where that is swept, else by rank."""
     factors = words.findings.noise.factors
     if not {_RANK, _ALPHA} & {*factors}:
-        return ""
+        return Markup("")
     by = _RATE if _RATE in factors else _RANK if _RANK in factors else _ALPHA
     if {*factors} == {by}:
-        return ""
+        return Markup("")
     groups: dict[str, dict[float, list[Cell]]] = {}
     for cell in words.findings.cells:
         found = cell.jobs[0].found
@@ -214,9 +216,9 @@ def _by_scale(words: SweepWords) -> str:
         for name, points in sorted(groups.items(), key=lambda one: _order(factors[by], one[0]))
     }
     if len({scale for points in groups.values() for scale in points}) < 2:  # noqa: PLR2004
-        return ""
+        return Markup("")
     return sweep_figures.lines(
-        lines, "alpha / rank (what an adapter adds is multiplied by it)", words.scale
+        lines, say("alpha / rank (what an adapter adds is multiplied by it)"), words.scale
     )
 
 
@@ -233,26 +235,29 @@ def _mean(cells: Sequence[Cell]) -> tuple[float, float]:
 
 def _front(
     words: SweepWords, of: Callable[[Found], float | None], axis: str, *, is_gain: bool
-) -> tuple[str, list[tuple[str, str, str]]]:
+) -> tuple[Markup, list[tuple[str, str, str]]]:
     """Return a chart of two aims with its front, and the front's rows; nothing where a job lacks one."""
     better = _gain if is_gain else _value
     found = [(cell, cell.cost(better), cell.cost(of)) for cell in words.findings.cells]
     known = [(cell, y, x) for cell, y, x in found if x is not None and y is not None]
     if len(known) < 2:  # noqa: PLR2004 (one point is no chart)
-        return "", []
+        return Markup(""), []
     sign = -1 if words.scale.is_loss and not is_gain else 1
     best = {*sweep_choice.front([(sign * y, x) for _, y, x in known])}
     points = [
         Aims(words.name(cell), x, words.scale.shown(y), at in best) for at, (cell, y, x) in enumerate(known)
     ]
-    name = f"gain in {words.scale.name}" if is_gain else words.scale.name
-    unit = "" if words.scale.is_loss else ", points" if is_gain else ", percent"
+    measure = term(words.scale.name)
+    name = words.scale.unit
+    if is_gain:
+        in_loss, in_points = marked("gain in {measure}", "gain in {measure}, points")
+        name = say(in_loss if words.scale.is_loss else in_points, measure=measure)
     rows = [
         (words.name(cell), words.scale.said(y, "+" if is_gain else ""), f"{x:,.3g}")
         for at, (cell, y, x) in sorted(enumerate(known), key=lambda one: (one[1][2], one[1][1]))
         if at in best
     ]
-    return sweep_figures.pareto(points, (axis, f"{name}{unit}")), rows
+    return sweep_figures.pareto(points, (axis, name), "gain" if is_gain else "memory"), rows
 
 
 def _gain(found: Found) -> float | None:

@@ -4,36 +4,40 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from arabic_llm import files
 from arabic_llm.analysis.scores import Score
 from arabic_llm.analysis.statistics import Difference
-from arabic_llm.reports.markdown import escaped, table
+from arabic_llm.reports.markdown import escaped, right_to_left, table
+from arabic_llm.reports.spoken import ISOLATES, count, isolated, listed, marked, say, term
 
 Table = tuple[Sequence[str], Sequence[Sequence[Any]]]  # its header and its rows
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-HEADER = ("task", "n", "base", "tuned", "difference (95% interval)", "verdict")
+HEADER = marked("task", "n", "base", "tuned", "difference (95% interval)", "verdict")
 _CSV_HEADER = (
     *("task", "metric", "n", "base", "base_stderr", "tuned", "tuned_stderr", "difference"),
     *("low", "high", "mcnemar_p", "holm_p", "verdict", "random", "constant", "majority"),
     *("task_version", "seen_in_training"),
 )
 _NAMED = 4  # scores of many that are alike
-BASELINES = ("random", "constant", "majority")
-BASELINES_NOTE = (
+_NO_ISOLATES = dict.fromkeys(map(ord, ISOLATES))
+BASELINES = marked("random", "constant", "majority", "McNemar p (Holm)")
+(BASELINES_NOTE,) = marked(
     "constant gives every item the test's most frequent answer; majority that of the rows that few-shot"
     " examples come from (train, validation or dev), where there are any."
 )
-OUT_OF_REACH = "out of reach"
-SMALLEST_NOTE = (
+(OUT_OF_REACH,) = marked("out of reach")
+(SMALLEST_NOTE,) = marked(
     "smallest difference is the gain that another model, answering independently, must truly have to be"
     " called better 4 times of 5; below 0, the loss, where no gain can be so large; out of reach, where so"
     " few items cannot show any."
 )
-ALIKE = "every item scored alike: the bootstrap cannot tell"
-SCORES_HEADER = (
+(ALIKE,) = marked("every item scored alike: the bootstrap cannot tell")
+SCORES_HEADER = marked(
     *("task", "n", "score", "95% interval", "smallest difference", "random", "constant", "majority"),
     *("balanced", "macro F1", "repeated", "shots in test"),
 )
@@ -52,11 +56,27 @@ _SCORES_CSV_HEADER = (
 )
 
 
+def header() -> tuple[str, ...]:
+    """Return what the columns of a comparison are called."""
+    return tuple(map(term, HEADER))
+
+
+def baselines() -> tuple[str, ...]:
+    """Return what the columns of `baseline_cells` are called."""
+    return tuple(map(term, BASELINES))
+
+
 def cells(row: Difference) -> tuple[str, ...]:
     """Return a row as the reader sees it: percent, and points of percent."""
     interval = points(row.difference, row.low, row.high, row.note)
     base, tuned = f"{100 * row.base.value:.1f}", f"{100 * row.tuned.value:.1f}"
-    return row.base.label, f"{row.base.n:,}", base, tuned, interval, row.verdict
+    return label(row.base), f"{row.base.n:,}", base, tuned, interval, term(row.verdict)
+
+
+def label(score: Score) -> str:
+    """Return what a score is called."""
+    name = replace(score, seen_in_training=False).label
+    return say("{name} (seen in training)", name=name) if score.seen_in_training else name
 
 
 def baseline_cells(row: Difference) -> tuple[str, ...]:
@@ -69,8 +89,8 @@ def score_cells(score: Score) -> tuple[str, ...]:
     """Return a score as the reader sees it, and what it must be held against."""
     least = score.smallest_difference
     return (
-        *(score.label, f"{score.n:,}", percent(score.value), bounds(score)),
-        OUT_OF_REACH if least is None else f"{100 * least:+.1f}",
+        *(label(score), f"{score.n:,}", percent(score.value), bounds(score)),
+        term(OUT_OF_REACH) if least is None else f"{100 * least:+.1f}",
         *map(percent, (score.random, score.constant, score.majority)),
         *map(percent, (score.balanced, score.macro_f1)),
         *(f"{score.num_repeated:,}", f"{score.num_shots:,}"),
@@ -79,41 +99,48 @@ def score_cells(score: Score) -> tuple[str, ...]:
 
 def terminal(rows: Sequence[Difference]) -> str:
     """Return a comparison with its columns in line."""
-    return in_line([HEADER, *map(cells, rows)], left=(0, 4, 5))
+    return in_line([header(), *map(cells, rows)], left=(0, 4, 5))
 
 
 def scores_terminal(scores: Sequence[Score]) -> str:
     """Return scores with their columns in line."""
-    return in_line([SCORES_HEADER, *map(score_cells, scores)], left=(0,))
+    return in_line([[*map(term, SCORES_HEADER)], *map(score_cells, scores)], left=(0,))
 
 
 def markdown(rows: Sequence[Difference]) -> str:
     """Return a comparison in Markdown, with the baselines beside the scores."""
-    header = (*HEADER, *BASELINES, "McNemar p (Holm)")
     body = [(*map(escaped, cells(row)), *baseline_cells(row)) for row in rows]
-    return f"{table(header, body)}\n{BASELINES_NOTE}\n"
+    return right_to_left(f"{table((*header(), *baselines()), body)}\n{term(BASELINES_NOTE)}\n")
 
 
 def scores_markdown(scores: Sequence[Score]) -> str:
     """Return scores in Markdown."""
-    notes = f"{BASELINES_NOTE}\n\n{SMALLEST_NOTE}"
+    notes = f"{term(BASELINES_NOTE)}\n\n{term(SMALLEST_NOTE)}"
     body = [list(map(escaped, score_cells(score))) for score in scores]
-    return f"{table(SCORES_HEADER, body)}\n{notes}\n"
+    return right_to_left(f"{table([*map(term, SCORES_HEADER)], body)}\n{notes}\n")
 
 
 def left_out(judged: Mapping[str, Any]) -> list[str]:
     """Return a line for each task of a suite that was not asked: not to be had, or not of this model."""
-    lines = [f"{name}: left out: it could not be had" for name in judged.get("left_out", ())]
+    lines = [say("{name}: left out: it could not be had", name=name) for name in judged.get("left_out", ())]
     others = judged.get("not_applicable", {})
-    return lines + [f"{name}: not applicable: {reason}" for name, reason in others.items()]
+    return lines + [
+        say("{name}: not applicable: {reason}", name=name, reason=term(reason))
+        for name, reason in others.items()
+    ]
 
 
 def shortened(scores: Sequence[Score]) -> list[str]:
     """Return a line for each task with prompts that were too long for the model."""
     of_tasks = {score.name: score for score in scores if score.tasks == (score.name,)}
     return [
-        f"{name}: {score.num_shortened:,} of {score.n:,} prompts are longer than the model can see and lost"
-        " their beginning (lost_tokens in items.jsonl; model.max_length)"
+        say(
+            "{name}: {cut:,} of {n:,} prompts are longer than the model can see and lost"
+            " their beginning (lost_tokens in items.jsonl; model.max_length)",
+            name=name,
+            cut=score.num_shortened,
+            n=score.n,
+        )
         for name, score in of_tasks.items()
         if score.num_shortened
     ]
@@ -125,15 +152,21 @@ def knows_nothing(scores: Sequence[Score]) -> str:
     for score in scores:
         first.setdefault(score.name, score)
     poor = [
-        f"{score.label} ({percent(score.value)}, blindly {percent(blind)})"
+        say(
+            "{name} ({value}, blindly {blind})",
+            name=label(score),
+            value=percent(score.value),
+            blind=percent(blind),
+        )
         for score in first.values()
         if (blind := max(score.random or 0.0, score.constant or 0.0)) and score.value <= blind
     ]
     if not poor:
         return ""
-    named, others = ", ".join(poor[:_NAMED]), len(poor) - _NAMED
-    more = f" and {others} more" if others > 0 else ""
-    return f"{len(poor)} of {len(first)} scores no better than blind answers: {named}{more}"
+    named, others = listed(poor[:_NAMED]), len(poor) - _NAMED
+    more = count(others, " and {n} more", " and {n} more") if others > 0 else ""
+    said = say("{poor} of {all} scores no better than blind answers: ", poor=len(poor), all=len(first))
+    return f"{said}{named}{more}"
 
 
 def scores_csv(scores: Sequence[Score]) -> str:
@@ -175,18 +208,18 @@ def table_of(rows: Sequence[Difference]) -> Table:
 
 def points(difference: float, low: float, high: float, note: str = "") -> str:
     """Return a difference with its interval in points of percent, and what the interval cannot say."""
-    about = [note] if note else []
+    about = [term(note)] if note else []
     if not math.isnan(low):
-        about.insert(0, f"{100 * low:+.1f} to {100 * high:+.1f}")
-    return f"{100 * difference:+.1f} ({'; '.join(about)})"
+        about.insert(0, say("{low:+.1f} to {high:+.1f}", low=100 * low, high=100 * high))
+    return f"{isolated(f'{100 * difference:+.1f}')} ({'; '.join(about)})"
 
 
 def bounds(score: Score) -> str:
     """Return the interval of a score in percent; nothing where it was not found."""
     if score.low is None:
         return ""
-    said = f"{percent(score.low)} to {percent(score.high)}"
-    return f"{said} ({ALIKE})" if score.is_alike else said
+    said = say("{low} to {high}", low=percent(score.low), high=percent(score.high))
+    return f"{said} ({term(ALIKE)})" if score.is_alike else said
 
 
 def percent(share: float | None) -> str:
@@ -197,14 +230,21 @@ def percent(share: float | None) -> str:
 def in_line(table: Sequence[Sequence[str]], left: Sequence[int]) -> str:
     """Return a table with its columns in line; those of `left` begin together, the others end together.
 
-    What would move a terminal's cursor or colour its letters is shown.
+    What would move a terminal's cursor or colour its letters is shown. Arabic is written as it is read;
+    turning it is the terminal's, whose columns the isolates would take.
     """
+    table = [[cell.translate(_NO_ISOLATES) for cell in row] for row in table]
     table = [[_CONTROL.sub(lambda sign: ascii(sign[0])[1:-1], cell) for cell in row] for row in table]
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    widths = [max(_width(row[i]) for row in table) for i in range(len(table[0]))]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell + blank * " " if i in left else blank * " " + cell
+            for i, (cell, blank) in enumerate((c, w - _width(c)) for c, w in zip(row, widths, strict=True))
         ).rstrip()
         for row in table
     )
+
+
+def _width(text: str) -> int:
+    """Return how many columns a terminal gives a text: diacritics stand on the letter before them."""
+    return sum(not unicodedata.combining(letter) for letter in text)

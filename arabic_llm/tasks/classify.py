@@ -11,6 +11,7 @@ from arabic_llm.config.run import RunConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import disk_room
 from arabic_llm.reports import classification
+from arabic_llm.reports.spoken import say
 from arabic_llm.tasks import Inputs
 from arabic_llm.tracking import Results
 from arabic_llm.workflows import classify, fine_tune, settings
@@ -49,7 +50,9 @@ def run(config: RunConfig, directory: Path) -> float:
     files.write_text(directory / "scores.csv", classification.comma_separated(report))
     files.write_bytes(directory / "confusion.png", classification.confusion_png(report))
     files.write_text(directory / "report.html", classification.html(report))
-    summary = f"\n{classification.terminal(report)}\n\nreport: {directory / 'report.html'}"
+    summary = (
+        f"\n{classification.terminal(report)}\n\n{say('report: {path}', path=directory / 'report.html')}"
+    )
     files.write_text(directory / "summary.txt", summary)
     log.info("%s", summary)
     score = next(m.value for m in report.measures if m.metric == "macro F1")

@@ -39,6 +39,7 @@ def run(config: RunConfig, directory: Path) -> None:
     Raises DataError when there is none of them. What cannot be read is named, and hides nothing else.
     """
     from arabic_llm.reports import classifications, leaderboard, results
+    from arabic_llm.reports.spoken import say
 
     folders = _folders(config)
     reported = _sweeps(folders)
@@ -59,7 +60,8 @@ def run(config: RunConfig, directory: Path) -> None:
     files.write_text(directory / "leaderboard.html", leaderboard.page(table, reports))
     said = [results.terminal(table)] if found else []
     said += [classifications.terminal(classified)] if classified else []
-    log.info("%s\n\nreport: %s", "\n\n".join(said), directory / "results.html")
+    said.append(say("report: {path}", path=directory / "results.html"))
+    log.info("%s", "\n\n".join(said))
 
 
 def _sweeps(folders: list[str]) -> list[Path]:

@@ -11,12 +11,12 @@ from arabic_llm.analysis import forgetting
 from arabic_llm.analysis.mistakes import SortedMistakes
 from arabic_llm.analysis.scores import Evaluation
 from arabic_llm.analysis.statistics import Difference
+from arabic_llm.reports import beginning, held_out_loss, mistakes, page, paper, tables
 from arabic_llm.reports import forgetting as forgetting_report
-from arabic_llm.reports import held_out_loss, mistakes, page, tables
+from arabic_llm.reports.spoken import say
 from arabic_llm.training import checkpoint
 
 log = logging.getLogger(__name__)
-_NAMED = 4  # tasks in a title
 
 
 def report(
@@ -27,7 +27,7 @@ def report(
     seed: int,
     hardware: str,
 ) -> list[Difference]:
-    """Write comparison.{md,csv}, forgetting.csv, mistakes.csv and report.html; return the table.
+    """Write report.html, comparison.{md,csv,tex}, measured.txt and other tables; return the comparison.
 
     Of the base model's evaluation and the tuned one's, each with its mistakes by kind.
     """
@@ -38,12 +38,13 @@ def report(
     followed = (
         held_out_loss.courses(training["metrics"], training["outcome"]["kept_step"]) if trained else []
     )
+    manifest = files.read_state(directory / "manifest.json")
     study = page.Study(
-        title=f"{base.model['name']} on {_some(list(base.judged['tasks']))}, before and after",
+        title=beginning.title(base.model["name"], manifest, is_trained=trained is not None),
         base=base,
         tuned=tuned,
         rows=rows,
-        manifest=files.read_state(directory / "manifest.json"),
+        manifest=manifest,
         hardware=hardware,
         forgetting=found,
         mistakes=mistakes.section(*mistakes_of, base, seed),
@@ -58,24 +59,20 @@ def report(
     files.write_text(directory / "forgetting.csv", forgetting_report.comma_separated(found, followed))
     files.write_text(directory / "mistakes.csv", mistakes.changes_csv(study.mistakes.changes))
     files.write_text(directory / "report.html", page.study(study))
-    first = [row for row in rows if page.is_headline(row, base)]
+    first = page.headline(rows, base)
+    files.write_text(directory / "comparison.tex", paper.latex(first, base.model["name"]))
+    files.write_text(directory / "measured.txt", paper.measured(base, tuned, manifest, hardware))
     poor = tables.knows_nothing([row.tuned for row in first])
     parts = (
         tables.terminal(first),
-        f"tuned model: {poor}" if poor else "",
+        say("tuned model: {poor}", poor=poor) if poor else "",
         held_out_loss.line(followed),
-        f"report: {directory / 'report.html'}",
+        say("report: {path}", path=directory / "report.html"),
     )
     summary = "\n" + "\n\n".join(part for part in parts if part)
     files.write_text(directory / "summary.txt", summary)
     log.info("%s", summary)
     return rows
-
-
-def _some(tasks: list[str]) -> str:
-    """Return the names of some tasks, of many the first and the number of the others."""
-    named, others = tasks[:_NAMED], len(tasks) - _NAMED
-    return ", ".join(named) + (f" and {others} more tasks" if others > 0 else "")
 
 
 def measured(memory: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from arabic_llm import files
 from arabic_llm.analysis import forgetting
 from arabic_llm.config.run import RunConfig
 from arabic_llm.reports import stages_page as page
+from arabic_llm.reports.spoken import say, term
 from arabic_llm.reports.stages_page import Comparison, Page, Trained
 from arabic_llm.workflows import compare, stages
 from arabic_llm.workflows.stages import Judged, Step
@@ -23,7 +24,7 @@ def report(judged: Sequence[Judged], config: RunConfig, directory: Path, hardwar
     pairs = list(combinations(judged, 2))
     found = forgetting.find_each([(a.evaluation, b.evaluation) for a, b in pairs], config.seed)
     study = Page(
-        title=f"{config.model.name}: {', then '.join(one.name for one in judged)}",
+        title=f"{config.model.name}: {say(', then ').join(term(one.name) for one in judged)}",
         sides={one.name: one.evaluation for one in judged},
         comparisons=[Comparison(a.name, b.name, one) for (a, b), one in zip(pairs, found, strict=True)],
         trained=[_trained(one.step) for one in judged if one.step is not None],
@@ -39,7 +40,7 @@ def report(judged: Sequence[Judged], config: RunConfig, directory: Path, hardwar
     files.write_text(directory / "comparison.md", page.markdown(study))
     files.write_text(directory / "comparison.csv", page.comma_separated(study))
     files.write_text(directory / "report.html", page.html_of(study))
-    summary = f"\n{page.terminal(study)}\n\nreport: {directory / 'report.html'}"
+    summary = f"\n{page.terminal(study)}\n\n{say('report: {path}', path=directory / 'report.html')}"
     files.write_text(directory / "summary.txt", summary)
     log.info("%s", summary)
 

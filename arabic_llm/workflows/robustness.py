@@ -20,6 +20,7 @@ from arabic_llm.evaluation import perturbed
 from arabic_llm.evaluation.perturbed import Texts
 from arabic_llm.reports import robustness
 from arabic_llm.reports.robustness import Report
+from arabic_llm.reports.spoken import say
 from arabic_llm.text import perturb
 from arabic_llm.text.perturb import Perturbation
 from arabic_llm.workflows.evaluate import Asked
@@ -78,7 +79,7 @@ def write(report: Report, directory: Path) -> float:
     files.write_text(directory / "robustness.md", robustness.markdown(report))
     files.write_text(directory / "robustness.csv", robustness.comma_separated(report.drops))
     files.write_text(directory / "report.html", robustness.page_of(report))
-    summary = f"\n{robustness.terminal(report)}\n\nreport: {directory / 'report.html'}"
+    summary = f"\n{robustness.terminal(report)}\n\n{say('report: {path}', path=directory / 'report.html')}"
     files.write_text(directory / "summary.txt", summary)
     log.info("%s", summary)
     shown = robustness.firsts(report.drops)

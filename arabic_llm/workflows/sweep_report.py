@@ -15,11 +15,12 @@ def write(folder: Path) -> None:
     """Write the page and the table of a sweep that is done, or not yet. Raises DataError for no sweep."""
     from arabic_llm.analysis import sweep_jobs
     from arabic_llm.reports import sweep_page  # matplotlib
+    from arabic_llm.reports.spoken import say
 
     found = sweep_jobs.read(folder)
     files.write_text(folder / TABLE, sweep_page.as_csv(found))
     files.write_text(folder / PAGE, sweep_page.page(found))
-    log.info("\n%s\n\nreport: %s", sweep_page.line(found), folder / PAGE)
+    log.info("\n%s\n\n%s", sweep_page.line(found), say("report: {path}", path=folder / PAGE))
 
 
 def folders(below: Path) -> list[Path]:

@@ -91,7 +91,9 @@ DECIDES_NOTHING = {
     EvaluateConfig: {"name": LABEL},
     RunConfig: {
         **dict.fromkeys(("model", "adapter", "hw", "suite", "task"), WALKED),
-        **dict.fromkeys(("data", "resume", "dry_run", "tracking", "stop_after", "sweep"), OF_OTHERS),
+        **dict.fromkeys(
+            ("data", "resume", "dry_run", "tracking", "lang", "stop_after", "sweep"), OF_OTHERS
+        ),
         "judge": "explains mistakes when all is answered",
         "seed": "draws splits, orders and adapters; what a suite draws has seeds of its own",
         **dict.fromkeys(("data_root", "cache_dir", "output_dir"), HASHED),

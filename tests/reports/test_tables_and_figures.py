@@ -12,7 +12,7 @@ from arabic_llm.analysis.scores import Score, certainty
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing.summary import Counts, SourceShare, SourceSummary, count
-from arabic_llm.reports import figures, memory_section, tables
+from arabic_llm.reports import card_figures, figures, memory_section, tables
 
 MIB = 2**20
 
@@ -121,13 +121,12 @@ def test_csv_keeps_every_digit():
 
 
 def test_figures_are_the_same_bytes_each_time_and_need_no_font_of_the_reader():
-    svg = figures.radar({"الرياضيات": (0.2, 0.5), "العلوم": (0.3, 0.4), "اللغة": (0.1, 0.9)}, "by subject")
-    assert svg == figures.radar(
-        {"الرياضيات": (0.2, 0.5), "العلوم": (0.3, 0.4), "اللغة": (0.1, 0.9)}, "by subject"
-    )
-    assert svg.startswith("<svg")
+    subjects = {"الرياضيات": (0.2, 0.5), "العلوم": (0.3, 0.4), "اللغة": (0.1, 0.9)}
+    svg = figures.radar(subjects, "by subject", "by_subject")
+    assert svg == figures.radar(subjects, "by subject", "by_subject")
+    assert "<svg" in svg
     assert "<text" not in svg  # letters are paths, shaped where they were drawn
-    assert figures.differences(ROWS).startswith("<svg")
+    assert "<svg" in figures.differences(ROWS)
 
 
 def test_parts_of_a_whole_are_the_same_bytes_each_time():
@@ -139,7 +138,7 @@ def test_parts_of_a_whole_are_the_same_bytes_each_time():
 
 def test_a_training_curve_needs_no_dev_set():
     lines = [{"step": i, "loss": 3 / i, "learning_rate": 1e-4} for i in range(1, 50)]
-    assert figures.training_curve(lines).startswith("<svg")
+    assert "<svg" in figures.training_curve(lines)
 
 
 SOURCES = [
@@ -149,7 +148,7 @@ SOURCES = [
 ]
 
 
-@pytest.mark.parametrize("figure", [figures.length_histogram, figures.share_chart])
+@pytest.mark.parametrize("figure", [card_figures.length_histogram, card_figures.share_chart])
 @pytest.mark.parametrize("number", [1, 3])
 @pytest.mark.filterwarnings("error")  # a glyph that the font lacks is a warning
 def test_figures_of_a_card_are_the_same_bytes_each_time(figure, number):

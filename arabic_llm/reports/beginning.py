@@ -1,0 +1,85 @@
+"""What a reader wants first of a comparison: which model, what it learned, what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from arabic_llm.analysis.statistics import Difference
+from arabic_llm.reports.spoken import count, say
+
+
+def title(model: str, manifest: Mapping[str, Any], *, is_trained: bool) -> str:
+    """Return what the run is called: model, adapter and data; of two evaluations the model."""
+    if not is_trained:
+        return say("{model}, before and after training", model=model)
+    identity = manifest["identity"]
+    return say(
+        "{model}, {adapter} on {data}",
+        model=model,
+        adapter=identity["adapter"]["name"],
+        data=data_of(identity),
+    )
+
+
+def data_of(identity: Mapping[str, Any]) -> str:
+    """Return what rows are called: a file of the user's by its own name."""
+    data = identity["data"]
+    return Path(data["path"]).stem if data["name"] == "local" and data.get("path") else str(data["name"])
+
+
+def learned(
+    model: str, manifest: Mapping[str, Any], lint: Mapping[str, Any], outcome: Mapping[str, Any]
+) -> str:
+    """Return what the model learned from and how; of two evaluations, that nothing was trained here."""
+    if not lint:
+        return say("Two evaluations of {model}, the second with what was trained elsewhere.", model=model)
+    identity = manifest["identity"]
+    rows = count(lint["rows"], "{n:,} row", "{n:,} rows")
+    steps = count(outcome["steps"], "{n:,} step", "{n:,} steps")
+    return say(
+        "Model: {model}. It learned from {data} ({rows}, {tokens:,} tokens) with {adapter}, in {steps}.",
+        model=model,
+        data=data_of(identity),
+        rows=rows,
+        tokens=lint["tokens"],
+        adapter=identity["adapter"]["name"],
+        steps=steps,
+    )
+
+
+def result(rows: Sequence[Difference]) -> str:
+    """Return what came of it in one sentence: how many tasks are better, worse, not to be told apart.
+
+    Each task counts once, in its first metric.
+    """
+    firsts: dict[str, str] = {}
+    for row in rows:
+        firsts.setdefault(row.base.name, row.verdict)
+    verdicts = list(firsts.values())
+    all_of_them, better, worse = len(verdicts), verdicts.count("better"), verdicts.count("worse")
+    if not better and not worse:
+        return count(
+            all_of_them,
+            "At the one task, before and after cannot be told apart from noise with these items.",
+            "At none of {n:,} tasks can before and after be told apart from noise with these items.",
+        )
+    said = [_most(better, all_of_them, worse)]
+    if better and worse:
+        said.append(count(worse, "one got worse", "{n:,} got worse"))
+    if all_of_them > better + worse:
+        said.append(say("the rest cannot be told apart from noise with these items"))
+    return f"{say(', ').join(said)}."
+
+
+def _most(better: int, all_of_them: int, worse: int) -> str:
+    """Return at how many tasks it is better; where it is at none, at how many it is worse."""
+    number = better or worse
+    if number == all_of_them:
+        if better:
+            return count(number, "Better at the one task", "Better at all {n:,} tasks")
+        return count(number, "Worse at the one task", "Worse at all {n:,} tasks")
+    if better:
+        return count(all_of_them, "", "Better at {better:,} of {n:,} tasks", better=better)
+    return count(all_of_them, "", "Worse at {worse:,} of {n:,} tasks", worse=worse)
