@@ -39,7 +39,7 @@ def run(config: RunConfig, directory: Path) -> None:
     Raises DataError when there is neither.
     """
     from arabic_llm.reports import leaderboard, results
-    from arabic_llm.workflows import sweep_report
+    from arabic_llm.workflows import suite_names, sweep_report
 
     for folder in _sweeps(config):
         sweep_report.write(folder)
@@ -52,7 +52,8 @@ def run(config: RunConfig, directory: Path) -> None:
     reports = {
         one.evaluation.fingerprint: os.path.relpath(one.report, directory) for one in found if one.report
     }
-    files.write_text(directory / "leaderboard.html", leaderboard.page(table, reports))
+    suites = {one.evaluation.fingerprint: suite_names.of(one.report) for one in found}
+    files.write_text(directory / "leaderboard.html", leaderboard.page(table, reports, suites))
     log.info("%s\n\nreport: %s", results.terminal(table), directory / "results.html")
 
 
