@@ -105,8 +105,7 @@ def _size(column: Array) -> int:
         parts = column.flatten()
     else:
         return int(column.nbytes)
-    size: int = sum(map(_size, parts))
-    return size
+    return sum(map(_size, parts))
 
 
 def _size_of_repeated(column: DictionaryArray) -> int:
@@ -116,7 +115,7 @@ def _size_of_repeated(column: DictionaryArray) -> int:
     kind, known = column.type.value_type, column.dictionary
     are_texts = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
     if not any(holds(kind) for holds in are_texts):
-        return len(column) * known.nbytes // max(1, len(known))
+        return len(column) * int(known.nbytes) // max(1, len(known))
     lengths = compute.binary_length(known).cast("int64")
     return int(compute.sum(lengths.take(column.indices)).as_py() or 0)
 
