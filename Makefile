@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m arabic_llm.run
 
-.PHONY: help demo run test faults check docs sweep bench real_input evaluation_real alignment_real real_model real_model_short sync dashboards clean
+.PHONY: help demo run test faults check docs sweep bench real_input evaluation_real alignment_real real_model real_model_short sync dashboards notebooks clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -76,6 +76,9 @@ sync: $(VENV)/.ready ## upload the W&B runs that are done and were not yet; agai
 
 dashboards: $(VENV)/.ready ## save W&B's two workspaces, of a training and of sweeps: make dashboards ARGS="my-team"
 	$(VENV)/bin/python -m arabic_llm.tracking.dashboards $(ARGS)
+
+notebooks: $(VENV)/.ready ## run the notebooks of experiments/ and keep their outputs
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/notebooks.py
 
 clean: ## remove .venv and caches, never results
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

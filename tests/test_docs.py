@@ -50,6 +50,9 @@ def tree() -> str:
     ]
     lines += list(_modules(ROOT / "arabic_llm"))
     lines.append(("experiments/experiment/", "recipes: each opens with its question and its command"))
+    lines.append(
+        ("experiments/notebooks/", "first steps, and a sweep read with pandas, with their outputs")
+    )
     lines.append(("experiments/results/", "what recipes found, with versions and hardware"))
     lines.append(("multirun/", "where sweeps land"))
     lines.append(("benchmarks/", "one file per claim about speed, against what one would otherwise use"))

@@ -14,14 +14,20 @@ _NUMBERS = ("n", "accuracy", "F1", "ROUGE-L")  # columns that sort by size
 (_SHOWN,) = marked("{shown} of {rows} rows")
 
 
-def page(table: Sequence[ResultRow], reports: Mapping[str, str]) -> str:
-    """Return the page; `reports` gives the fingerprint of an evaluation the path of its run's report."""
+def page(table: Sequence[ResultRow], reports: Mapping[str, str], suites: Mapping[str, str]) -> str:
+    """Return the page.
+
+    `reports` gives the fingerprint of an evaluation the path of its run's report, `suites` its suite:
+    a published figure stands in that of our rows of its data set.
+    """
+    of_tasks = {row.task: suites[row.evaluation] for row in reversed(table) if suites.get(row.evaluation)}
     rows = [
         {
             "cells": [*results.cells(row), Path(reports.get(row.evaluation, "")).parent.name],
             "numbers": [row.n, row.accuracy, row.f1, row.rouge_l],
             "note": results.note(row),
             "is_published": row.way is None,
+            "suite": suites.get(row.evaluation) or of_tasks.get(row.task, ""),
             "link": quote(reports.get(row.evaluation, "")),
         }
         for row in table

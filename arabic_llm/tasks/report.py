@@ -40,6 +40,7 @@ def run(config: RunConfig, directory: Path) -> None:
     """
     from arabic_llm.reports import classifications, leaderboard, results
     from arabic_llm.reports.spoken import say
+    from arabic_llm.workflows import suite_names
 
     folders = _folders(config)
     reported = _sweeps(folders)
@@ -57,7 +58,8 @@ def run(config: RunConfig, directory: Path) -> None:
     reports = {
         one.evaluation.fingerprint: os.path.relpath(one.report, directory) for one in found if one.report
     }
-    files.write_text(directory / "leaderboard.html", leaderboard.page(table, reports))
+    suites = {one.evaluation.fingerprint: suite_names.of(one.report) for one in found}
+    files.write_text(directory / "leaderboard.html", leaderboard.page(table, reports, suites))
     said = [results.terminal(table)] if found else []
     said += [classifications.terminal(classified)] if classified else []
     said.append(say("report: {path}", path=directory / "results.html"))

@@ -245,6 +245,45 @@ def test_a_text_that_a_column_repeats_is_counted_in_each_row_and_held_in_few(sha
     assert (0 < rows <= 16, "unpacks to more than 32 MiB" in said) == (True, True)
 
 
+LISTS = {
+    "list": lambda texts, ends: pyarrow.ListArray.from_arrays(ends, texts),
+    "large list": lambda texts, ends: pyarrow.LargeListArray.from_arrays(ends, texts),
+    "large texts": lambda texts, ends: pyarrow.ListArray.from_arrays(
+        ends, pyarrow.DictionaryArray.from_arrays(texts.indices, texts.dictionary.cast("large_string"))
+    ),
+    "turns": lambda texts, ends: pyarrow.ListArray.from_arrays(
+        ends, pyarrow.StructArray.from_arrays([texts, texts], ["role", "content"])
+    ),
+    "lists of lists": lambda texts, ends: pyarrow.ListArray.from_arrays(
+        [0, 1, 2], pyarrow.ListArray.from_arrays(ends, texts)
+    ),
+    "keys": lambda texts, ends: pyarrow.MapArray.from_arrays(
+        ends, pyarrow.array(list(map(str, range(len(texts))))), texts
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", LISTS)
+def test_a_row_that_repeats_a_long_text_is_refused_before_it_is_written_out(shape, tmp_path):
+    texts = pyarrow.DictionaryArray.from_arrays([0] * 500 + [1], ["a" * MIB, "b"])
+    path = tmp_path / "a.parquet"
+    column = LISTS[shape](texts, [0, 500, 501])
+    parquet.write_table(
+        pyarrow.table({"text": column}), path, compression="zstd", dictionary_pagesize_limit=2**30
+    )
+    rows, wrong = read(path, 300 * MIB)
+    assert (rows, len(wrong)) == (1, 1)
+    assert wrong[0].startswith(("row too long: 500 MiB", "row too long: 1,000 MiB"))
+
+
+@pytest.mark.parametrize("shape", LISTS)
+def test_rows_of_repeated_texts_are_read_as_they_are(shape, tmp_path):
+    texts = pyarrow.DictionaryArray.from_arrays([0, 1, 0, 0, 1], ["long " * 9, "b"])
+    table = pyarrow.table({"text": LISTS[shape](texts, [0, 2, 5])})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert [record.values for record in readers.read(tmp_path / "a.parquet")] == table.to_pylist()
+
+
 def test_dictionaries_are_read_as_the_texts_they_stand_for(tmp_path):
     words = pyarrow.DictionaryArray.from_arrays([0, 1, None, 0], ["a", "b"])
     table = pyarrow.table(

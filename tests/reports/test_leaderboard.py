@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import pytest
+from browser import Browser
 
 from arabic_llm.reports import leaderboard
 from arabic_llm.reports.results import ResultRow
@@ -41,7 +42,8 @@ def page(tmp_path_factory):
     """Return where a leaderboard of six rows lies."""
     path = tmp_path_factory.mktemp("board") / "leaderboard.html"
     reports = {"e1": "../runs/a b%,rank=1/report.html"}
-    path.write_text(leaderboard.page(ROWS, reports), encoding="utf-8")
+    suites = {"e1": "arabic", "e2": "arabic"}
+    path.write_text(leaderboard.page(ROWS, reports, suites), encoding="utf-8")
     return path
 
 
@@ -84,6 +86,45 @@ def test_it_filters_and_groups_and_its_state_is_in_its_address(page):
     assert seen(page, "words=nowhere")[0] == {}
     assert "4 of 6 rows" in shown
     assert seen(page, "words=rank%3D1")[0] == {"acva": ["نموذج"]}
+
+
+@needs_browser
+def test_a_suite_keeps_its_data_sets_and_ways_together_and_published_figures_beside_them(page):
+    assert seen(page, "group=suite&published=all")[0] == {
+        "?": ["other", "large"],  # nothing says of which suite they are
+        "arabic": ["large", "نموذج", "small", "other"],
+    }
+
+
+@needs_browser
+def test_a_reader_sorts_filters_and_opens_a_run_and_nothing_is_asked_of_others(page, tmp_path):
+    report = page.parents[1] / "runs" / "a b%,rank=1" / "report.html"
+    report.parent.mkdir(parents=True)
+    report.write_text("<title>the run</title><h1>the run</h1>")
+    browser = Browser(tmp_path / "profile")
+    try:
+        browser.open(f"file://{page}")
+        browser.until("document.querySelectorAll('tbody tr, table tr').length > 6")
+        browser.picture(tmp_path / "board.png")
+        browser.value(
+            "[...document.querySelectorAll('th button')].find(b => b.textContent == 'model').click()"
+        )
+        assert browser.value("document.querySelector('th[aria-sort]').textContent") == "model"
+        browser.value("form.elements.words.focus()")
+        browser.type("نموذج")
+        assert browser.until("document.getElementById('shown').textContent == '1 of 6 rows'")
+        row = "document.querySelector('#tables td bdi')"
+        shown = browser.value("[...document.querySelectorAll('#tables td bdi')].map(b => b.textContent)")
+        assert shown[:3] == ["acva", "نموذج", "lora on x"]
+        assert browser.value(f"getComputedStyle({row}).unicodeBidi") == "isolate"
+        assert browser.value("getComputedStyle(form.elements.words).direction") == "rtl"  # as what is typed
+        browser.value("document.querySelector('#tables a').click()")
+        assert browser.until("document.title == 'the run' && document.querySelector('h1').textContent")
+        assert browser.complaints == []
+        assert all(url.startswith("file://") for url in browser.requests)
+        assert len(browser.requests) == 2  # the page, and the run's
+    finally:
+        browser.close()
 
 
 @needs_browser

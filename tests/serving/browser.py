@@ -35,9 +35,10 @@ class Browser:
         self._to, self._from = os.fdopen(mine, "wb"), os.fdopen(its, "rb")
         self._number, self._session, self._rest = 0, None, b""
         self.complaints: list[str] = []  # of scripts, and of the policy of the page
+        self.requests: list[str] = []  # addresses that were asked for
         target = self._send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log"):
+        for domain in ("Page", "Runtime", "Log", "Network"):
             self._send(f"{domain}.enable")
 
     def open(self, url: str) -> None:
@@ -56,6 +57,10 @@ class Browser:
             assert time.monotonic() < end, f"never: {script}\n{self.value('document.body.innerText')}"
             time.sleep(0.05)
         return value
+
+    def type(self, text: str) -> None:
+        """Type into what has the focus, as a keyboard does."""
+        self._send("Input.insertText", text=text)
 
     def picture(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self._send("Page.captureScreenshot")["data"]))
@@ -76,6 +81,8 @@ class Browser:
         while (heard := self._hear()).get("id") != self._number:
             if heard.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
                 self.complaints.append(json.dumps(heard["params"]))
+            if heard.get("method") == "Network.requestWillBeSent":
+                self.requests.append(heard["params"]["request"]["url"])
         assert "error" not in heard, heard
         return heard["result"]
 

@@ -228,6 +228,7 @@ def test_a_report_has_a_row_for_each_model_and_task_beside_what_was_published(st
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert before.keys() == {"results.md", "results.csv", "results.html", "leaderboard.html"}
     assert "../../mine/report.html" in before["leaderboard.html"].decode()
+    assert '"suite": "sample"' in before["leaderboard.html"].decode()
     assert beside("task=report", "task.folders=[mine]")[0] == 0  # again, with the same bytes
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
 

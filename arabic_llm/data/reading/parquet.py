@@ -6,24 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arabic_llm.data.reading.lines import most_unpacked
+from arabic_llm.data.reading.lines import LONGEST_LINE_BYTES, most_unpacked
 from arabic_llm.data.reading.records import Broken, Record, checked, not_readable, refuse_repeated, shown
 from arabic_llm.errors import DataError
 
 if TYPE_CHECKING:
-    from pyarrow import DataType, RecordBatch
+    from pyarrow import Array, DataType, DictionaryArray, RecordBatch
     from pyarrow.parquet import FileMetaData
 
-_ROWS_AT_A_TIME = 64  # as Python values in memory, or as many as hold so many bytes:
-_BYTES_AT_A_TIME = 2**27  # each may repeat the longest text of a dictionary
+_ROWS_AT_A_TIME = 64  # as Python values in memory, or one where so many hold more than this:
+_BYTES_AT_A_TIME = 2**27
 _TIMES_UNPACKED = 8  # what another packed file may unpack to: a system prompt is stored once for all rows
+_TEXTS = ("STRING", "JSON", "ENUM", "NONE")  # of bytes, what a dictionary may stand for
 
 
 def read_parquet(path: Path) -> Iterator[Record | Broken]:
     """Yield the rows of a file. Raises DataError for one that is damaged, as far as its bytes show it."""
     number = 0
     for batch in _batches(path):
-        for values in _as_python(batch):
+        for values in [batch] if isinstance(batch, str) else _as_python(batch):
             number += 1
             place = f"{path}:{number}"
             yield Broken(place, values) if isinstance(values, str) else checked(place, values)
@@ -39,30 +40,84 @@ def num_rows(path: Path) -> int:
         raise not_readable(path, "a Parquet", error) from error
 
 
-def _batches(path: Path) -> Iterator[RecordBatch]:
+def _batches(path: Path) -> Iterator[RecordBatch | str]:
+    """Yield the rows, some at a time, or what is wrong with one: how large it would be is known before."""
     from pyarrow import ArrowException, parquet  # half a second, and few files are Parquet
 
+    left = most = _TIMES_UNPACKED * most_unpacked(path)
+    too_much = DataError(f"{path}: unpacks to more than {most >> 20:,} MiB; write what repeats once")
     try:
-        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        about = parquet.read_metadata(path)
+        if sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups)) > most:
+            raise too_much
+        kept = _kept_once(about)
+        with parquet.ParquetFile(path, page_checksum_verification=True, read_dictionary=kept) as file:
             refuse_repeated(str(path), file.schema_arrow.names)
-            left = _TIMES_UNPACKED * most_unpacked(path)
-            for batch in file.iter_batches(_rows_at_a_time(file.metadata)):
-                shown_batch = _as_shown(batch)
-                left -= shown_batch.nbytes
-                if left < 0:
-                    size = (_TIMES_UNPACKED * most_unpacked(path)) >> 20
-                    raise DataError(f"{path}: unpacks to more than {size:,} MiB; write what repeats once")
-                yield shown_batch
+            for batch in file.iter_batches(_ROWS_AT_A_TIME):
+                for part, size in _parts(batch):
+                    if part.num_rows == 1 and size > LONGEST_LINE_BYTES:
+                        yield f"row too long: {size >> 20:,} MiB"
+                        continue
+                    left -= size
+                    if left < 0:
+                        raise too_much
+                    yield _as_shown(part)
     except (ArrowException, OSError, ValueError) as error:  # a column name may be no UTF-8
         raise not_readable(path, "a Parquet", error) from error
 
 
-def _rows_at_a_time(metadata: FileMetaData) -> int:
-    """Return how many rows are held at once: no text of a dictionary is longer than its column."""
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
-    longest = max((c.total_uncompressed_size for c in columns if c.has_dictionary_page), default=0)
-    return min(_ROWS_AT_A_TIME, max(1, _BYTES_AT_A_TIME // max(1, longest)))
+def _kept_once(about: FileMetaData) -> list[str]:
+    """Return the columns of texts that a dictionary holds, which Arrow is not to write out yet."""
+    groups = [about.row_group(number) for number in range(about.num_row_groups)]
+    columns = [(number, about.schema.column(number)) for number in range(about.num_columns)]
+    return [
+        column.path
+        for number, column in columns
+        if column.physical_type == "BYTE_ARRAY"
+        and column.logical_type.type in _TEXTS
+        and any(group.column(number).has_dictionary_page for group in groups)
+    ]
+
+
+def _parts(batch: RecordBatch) -> Iterator[tuple[RecordBatch, int]]:
+    """Yield the batch, or its rows one by one where it is large, and the bytes of what it stands for."""
+    if (size := sum(map(_size, batch.columns))) <= _BYTES_AT_A_TIME:
+        yield batch, size
+        return
+    for index in range(batch.num_rows):
+        row = batch.slice(index, 1)
+        yield row, sum(map(_size, row.columns))
+
+
+def _size(column: Array) -> int:
+    """Return the bytes of a column whose values stand in each row."""
+    from pyarrow import types
+
+    kind = column.type
+    if types.is_dictionary(kind):
+        return _size_of_repeated(column)
+    if types.is_map(kind):
+        first, last = column.offsets[0].as_py(), column.offsets[-1].as_py()
+        parts = [part.slice(first, last - first) for part in (column.keys, column.items)]
+    elif types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        parts = [column.flatten()]
+    elif types.is_struct(kind):
+        parts = column.flatten()
+    else:
+        return int(column.nbytes)
+    return sum(map(_size, parts))
+
+
+def _size_of_repeated(column: DictionaryArray) -> int:
+    """Return the bytes of the values that a column's numbers stand for."""
+    from pyarrow import compute, types
+
+    kind, known = column.type.value_type, column.dictionary
+    are_texts = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)
+    if not any(holds(kind) for holds in are_texts):
+        return len(column) * int(known.nbytes) // max(1, len(known))
+    lengths = compute.binary_length(known).cast("int64")
+    return int(compute.sum(lengths.take(column.indices)).as_py() or 0)
 
 
 def _as_shown(batch: RecordBatch) -> RecordBatch:
