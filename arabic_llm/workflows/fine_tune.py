@@ -56,8 +56,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     place, cache, root = fitted.place, Path(config.cache_dir), Path(config.data_root)
     questions = training_rows.suite_questions(config.suite, root)
     rows = training_rows.load(config, questions)
-    for ledger in rows.ledgers:
-        log.info("%s", ledger)
+    for line in rows.lines():
+        log.info("%s", line)
     for line in pair_report.lines(rows.train):
         log.info("%s", line)
     count = preference_rows.num_sequences(task, rows.train)
