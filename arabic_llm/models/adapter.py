@@ -59,6 +59,7 @@ def attach(
         earlier = with_adapter(model, Path(adapter.path), base, is_trainable=True)
         _refuse_on_the_head(earlier, "adapter.path")
         cast(earlier, dtype)
+        earlier.create_or_update_model_card = lambda _folder: None
         return earlier
     found = adapter_layers.find(model, adapter.target_modules)
     if found.parameters and (adapter.dropout or adapter.use_dora):
@@ -75,6 +76,7 @@ def attach(
         new_rows.settle(adapted)
     _refuse_on_the_head(adapted, "adapter.target_modules")
     cast(adapted, dtype)
+    adapted.create_or_update_model_card = lambda _folder: None  # a template, with the path of the base
     return adapted
 
 
@@ -175,7 +177,7 @@ def save(
     notes: dict[str, Any],
     base: Base | None = None,
 ) -> None:
-    """Write weights, tokenizer and notes (file name -> JSON); the folder appears when it is whole.
+    """Write weights, tokenizer and notes (file name -> JSON or text); the folder appears when it is whole.
 
     Of an adapter with the name of its base. Of several processes the main one writes, the others wait.
     Raises TrainingError for weights that are not finite.
@@ -210,7 +212,8 @@ def _write(
         model.save_pretrained(partial, state_dict=state)
         tokenizer.save_pretrained(partial)
         for name, note in notes.items():
-            files.write_json(partial / name, note)
+            write = files.write_text if isinstance(note, str) else files.write_json
+            write(partial / name, note)
         if base is not None:
             adapter_files.name_base(partial, base)
         files.seal(partial)

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from arabic_llm.analysis.forgetting import Forgetting
+from arabic_llm.config.naming import of_data
 from arabic_llm.reports import tables
 from arabic_llm.reports.markdown import code, escaped, table
 
@@ -29,6 +30,12 @@ _OF_ADAPTER = (
     "use_rslora",
 )
 _WORSE = "worse"
+_ENDED = ("steps", "train_loss", "dev_loss")  # of an outcome: what no machine and no interruption changes
+_SAID_ELSEWHERE = (
+    "Its command, machine and versions stand in `manifest.json` of its run. It was not judged when this was"
+    " written: `task=evaluate adapter.path=<this folder>` does that, `task=export` hands it on with a card"
+    " that holds what was found."
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,25 @@ def card(handed: Handed) -> str:
     return f"{front_matter(handed)}\n{_opening(handed)}{body}"
 
 
+def card_of_training(told: Mapping[str, Any], base_revision: str, outcome: Mapping[str, Any]) -> str:
+    """Return the card of what a run has just trained; how it was judged and handed on others say.
+
+    The same run gives the same card wherever, and however often, it was carried on.
+    """
+    form = "adapter" if told["adapter"]["method"] == "lora" else "merged"
+    ended = {name: outcome[name] for name in _ENDED if outcome.get(name) is not None}
+    handed = Handed(form, "", told, base_revision, "", "", {}, ended, None)
+    sections: Sequence[tuple[str, Callable[[Handed], str]]] = (
+        ("How to run it", _running),
+        ("Data", _data),
+        ("Training", _training),
+        ("Intended use", _use),
+        ("Limits", _limits),
+    )
+    body = "".join(f"\n## {title}\n\n{section(handed)}" for title, section in sections)
+    return f"{front_matter(handed)}\n{_opening(handed)}\n{_SAID_ELSEWHERE}\n{body}"
+
+
 def front_matter(handed: Handed) -> str:
     """Return the metadata between its two lines of dashes."""
     model, sources = handed.told["model"], _sources(handed)
@@ -76,7 +102,7 @@ def front_matter(handed: Handed) -> str:
         "license_name": "of-the-base-model-and-the-data",
         "license_link": "README.md",
         "library_name": _LIBRARIES[handed.form],
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": "text-classification" if _is_classifier(handed) else "text-generation",
         "datasets": sorted({source["hub_id"] for source in sources if source["hub_id"]}),
         "tags": ["arabic-llm", handed.told["task"]["name"], handed.told["adapter"]["name"]],
         **({"model-index": _index(handed)} if handed.compared else {}),
@@ -108,10 +134,12 @@ def _opening(handed: Handed) -> str:
     model = handed.told["model"]
     kind = {"adapter": "An adapter of", "merged": "Whole weights of"}.get(handed.form, "A GGUF file of")
     base = model["hub_id"] or model["name"]
+    data = of_data(handed.told["data"]["name"], handed.told["data"]["path"])
+    title = name_of(handed.told) if handed.command else f"{model['name']}, trained on {data}"
+    by = f", trained by\n\n{code(handed.command, 'bash')}" if handed.command else ".\n"
     return (
-        f"# {escaped(name_of(handed.told))}\n\n{kind} {escaped(base)} (revision"
-        f" {escaped(model['revision'])}; hash of its files {handed.base_revision}), trained by"
-        f"\n\n{code(handed.command, 'bash')}"
+        f"# {escaped(title)}\n\n{kind} {escaped(base)} (revision"
+        f" {escaped(model['revision'])}; hash of its files {handed.base_revision}){by}"
     )
 
 
@@ -122,12 +150,19 @@ def _running(handed: Handed) -> str:
         )
     elif handed.form == "gguf":
         text = code(f"llama-server -m {handed.file} --jinja", "bash")
+    elif handed.form == "merged" and _is_classifier(handed):
+        text = code(
+            "from transformers import pipeline\n\n"
+            'classify = pipeline("text-classification", "path/to/this/folder")',
+            "python",
+        )
     elif handed.form == "merged":
         text = code("transformers serve path/to/this/folder\nvllm serve path/to/this/folder", "bash")
     else:
+        kind = "SequenceClassification" if _is_classifier(handed) else "CausalLM"
         text = code(
-            "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer\n\n"
-            'model = AutoPeftModelForCausalLM.from_pretrained("path/to/this/folder")\n'
+            f"from peft import AutoPeftModelFor{kind}\nfrom transformers import AutoTokenizer\n\n"
+            f'model = AutoPeftModelFor{kind}.from_pretrained("path/to/this/folder")\n'
             'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")',
             "python",
         )
@@ -157,7 +192,8 @@ def _data(handed: Handed) -> str:
 
 def _training(handed: Handed) -> str:
     told = handed.told
-    chosen = [(name, told["task"].get(name)) for name in _SETTINGS]
+    unread = {"epochs"} if told["task"].get("max_steps") else set()
+    chosen = [(name, told["task"].get(name)) for name in _SETTINGS if name not in unread]
     chosen += [(f"adapter: {name}", told["adapter"].get(name)) for name in _OF_ADAPTER]
     chosen += [("seed", told.get("seed"))]
     rows = [(name, escaped(_said(value))) for name, value in chosen if value not in (None, False, [])]
@@ -168,8 +204,9 @@ def _training(handed: Handed) -> str:
         if outcome.get(name) is not None
     )
     libraries = ", ".join(f"{name} {version}" for name, version in handed.versions.items())
-    where = f"{escaped(handed.machine)}; {escaped(libraries)}"
-    return f"{table(('setting', 'value'), rows)}\n{ended}.\n\nOn {where}.\n"
+    where = f"\nOn {escaped(handed.machine)}; {escaped(libraries)}.\n" if handed.versions else ""
+    further = "\nIt went on from an earlier adapter.\n" if told["adapter"].get("path") else ""
+    return f"{table(('setting', 'value'), rows)}\n{ended}.\n{further}{where}"
 
 
 def _results(handed: Handed) -> str:
@@ -207,13 +244,22 @@ def _proof(handed: Handed) -> str:
 
 def _use(handed: Handed) -> str:
     languages = sorted({source["language"] for source in _sources(handed) if source["language"]})
+    if _is_classifier(handed):
+        return "To tell the classes of its data apart, in texts like those.\n"
     spoken = f" in {', '.join(languages)}" if languages else ""
     return f"To answer questions and follow instructions{spoken} like those of its data.\n"
 
 
+def _is_classifier(handed: Handed) -> bool:
+    return bool(handed.told["task"]["name"] == "classify")
+
+
 def _limits(handed: Handed) -> str:
+    errs = "It states what is false as fluently as what is true"
+    if _is_classifier(handed):
+        errs = "It answers with one of its classes whatever the text is"
     limits = [
-        "It states what is false as fluently as what is true: let a person check what matters.",
+        f"{errs}: let a person check what matters.",
         "It keeps the prejudices of its base and of its data; nobody has tested it for safety.",
         f"It was trained on at most {handed.told['task'].get('max_length', 0):,} tokens at a time.",
     ]

@@ -69,7 +69,8 @@ def run(config: RunConfig, directory: Path) -> float:
     files.write_text(directory / "summary.txt", "\n".join(said))
     files.write_state(directory / locate.PREPARED, _manifest(config, splits, plan))
     shutil.rmtree(work)
-    for line in (*said, f"rows and card: {directory}"):
+    written = ", ".join(f"{split.name.partition('.')[0]} {split.rows:,}" for split in splits)
+    for line in (*said, f"rows ({written}) and card: {directory}"):
         log.info("%s", line)
     return float(sum(split.rows for split in splits if split.name.endswith("train.jsonl")))
 

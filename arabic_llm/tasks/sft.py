@@ -35,8 +35,8 @@ def dry_run(config: RunConfig) -> None:
     """Say what a run would do: rows, tokens, steps, bytes of the weights. Writes nothing."""
     config = machine.settled(config)
     rows = training_rows.load(config)
-    for ledger in rows.ledgers:
-        log.info("%s", ledger)
+    for line in rows.lines():
+        log.info("%s", line)
     for line in pair_report.lines(rows.train):
         log.info("%s", line)
     task = settings.training(config)

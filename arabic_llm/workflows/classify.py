@@ -66,6 +66,7 @@ def fine_tune(
             "data": material.hash,
         },
         "ledger.json": [ledger.as_dict() for ledger in data.ledgers],
+        "README.md": finetuning.card(config, base, outcome),
     }
     finetuning.keep((model, outcome), tokenizer, trained, notes, base)
     return trained

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from arabic_llm import files, processes
 from arabic_llm.config.adapter import Method
+from arabic_llm.config.compose import identity
 from arabic_llm.config.preference_task import PreferenceConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.data.preparing import held_out, pair_report, sources
@@ -25,6 +26,7 @@ from arabic_llm.models.placement import Placement
 from arabic_llm.models.vocabulary import NewTokens
 from arabic_llm.profiling import training_fit, training_memory
 from arabic_llm.profiling.training_fit import TrainingFit
+from arabic_llm.reports import model_card
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import checkpoint, held_out_loss, preference_losses, reference_log_probs, sft
 from arabic_llm.training.sft import Outcome, Run
@@ -54,8 +56,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     place, cache, root = fitted.place, Path(config.cache_dir), Path(config.data_root)
     questions = training_rows.suite_questions(config.suite, root)
     rows = training_rows.load(config, questions)
-    for ledger in rows.ledgers:
-        log.info("%s", ledger)
+    for line in rows.lines():
+        log.info("%s", line)
     for line in pair_report.lines(rows.train):
         log.info("%s", line)
     count = preference_rows.num_sequences(task, rows.train)
@@ -103,11 +105,17 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         "lint.json": seen.as_dict(),
         "ledger.json": [*(counted.as_dict() for counted in rows.ledgers), train.ledger.as_dict()],
     }
+    notes["README.md"] = card(config, base, outcome)
     if new is not None:
         notes["arabic_llm.json"]["new_tokens"] = len(new)
         notes[vocabulary.FILE] = new.as_dict()
     keep((model, outcome), codec.tokenizer, trained, notes, base)
     return trained
+
+
+def card(config: RunConfig, base: Base, outcome: Outcome) -> str:
+    """Return the card of what was trained."""
+    return model_card.card_of_training(identity(config), base.revision, asdict(outcome))
 
 
 def _reference(config: RunConfig, base: Base, place: Placement, pairs: list[TokenRow]) -> Path | None:

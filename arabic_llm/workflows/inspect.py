@@ -36,7 +36,7 @@ def look(config: RunConfig, rows: Rows, dropped: list[LeftOut]) -> Seen:
     encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, cache, form=task.form)
     changes = [line for ledger in (*rows.ledgers, encoded.ledger) for line in ledger.where_changed()]
     pairs = pair_report.lines(rows.train)
-    notes, share = [*codec.notes, *map(str, rows.ledgers), *pairs, str(encoded.ledger), *changes], 0.0
+    notes, share = [*codec.notes, *rows.lines(), *pairs, str(encoded.ledger), *changes], 0.0
     try:
         token_rows.refuse_great_loss([encoded], config.data, task.max_length)
         seen = lint.lint(codec, rows.train, encoded, "not looked for by task=inspect")

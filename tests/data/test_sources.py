@@ -31,6 +31,8 @@ def test_alpaca_columns_become_a_conversation(tmp_path):
 def test_copies_are_dropped_and_the_ledger_closes(tmp_path):
     rows = local(tmp_path, [alpaca("س", "ج"), alpaca("س ", "ج"), alpaca("س", "د")], "data.dev_share=0")
     assert str(rows.ledger) == "local: 3 rows in, 2 kept, 1 dropped (1 exact copy)"
+    splits = f"train {len(rows.train)}, dev {len(rows.dev)}, test {len(rows.test)}"
+    assert rows.lines() == [f"{rows.ledger}: {splits}"]
     assert len(local(tmp_path, [alpaca("س", "ج")] * 3, "data.dedup=false", "data.dev_share=0").train) == 3
 
 

@@ -130,6 +130,11 @@ def test_lint_counts_what_is_there(tiny_codec, tmp_path):
     assert (seen.rows, seen.tokens) == (11, len(ids))
     assert seen.supervised_share == len(learned) / len(ids)
     assert (seen.duplicates, seen.without_stop, seen.in_suite) == (1, 0, 1)
+    asked = next(row.id for row in ROWS if row.messages[0].content.startswith("ما عاصمة الدولة 3"))
+    said = (
+        f"found in the suite 1 ({asked}), which are trained on; data.cleaning.drop_test_items=true leaves"
+    )
+    assert said in seen.lines()[1]
     answer = tiny_codec.tokenizer("القاهرة", add_special_tokens=False)["input_ids"]
     assert seen.tokens_a_word == len(answer)
     assert seen.hash == token_rows.data_hash(encoded.rows)

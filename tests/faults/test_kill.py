@@ -34,7 +34,8 @@ def whole(nursery, tmp_path_factory):
 def adapter_bytes(directory: Path) -> dict[str, bytes]:
     folder = directory / "mine" / "adapter"
     return {
-        name: (folder / name).read_bytes() for name in ("adapter_model.safetensors", "adapter_config.json")
+        name: (folder / name).read_bytes()
+        for name in ("adapter_model.safetensors", "adapter_config.json", "README.md")
     }
 
 

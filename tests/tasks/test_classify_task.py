@@ -93,6 +93,13 @@ def test_what_was_done_is_not_done_again_and_gives_the_same_bytes(classified, be
     assert after["scores.csv"] == before["scores.csv"]
 
 
+def test_its_card_says_how_a_classifier_is_loaded(classified):
+    text = (classified[1] / "adapter" / "README.md").read_text(encoding="utf-8")
+    assert "pipeline_tag: text-classification\n" in text
+    assert "AutoPeftModelForSequenceClassification" in text
+    assert "More Information" not in text
+
+
 def test_a_report_has_a_table_of_classifiers_and_names_what_it_cannot_read(classified, beside):
     _, directory = classified
     runs = directory.parent / "runs"

@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import re
 import shlex
 import traceback
 from collections import Counter
@@ -10,6 +11,7 @@ from collections import Counter
 import pytest
 import torch
 from conftest import compose_config, finished, run_in
+from huggingface_hub import ModelCard
 from judge_server import serving
 from torch.nn.modules.module import register_module_forward_hook
 
@@ -70,6 +72,22 @@ def test_each_judgement_of_a_study_is_planned_and_measured(study):
         found = json.loads((directory / "evaluation" / side / "memory.json").read_text())
         assert found["predicted"] == pytest.approx(found["measured"], rel=0.05)
         assert f"the {side} model, CPU: {found['measured'] / 2**20:,.1f} MiB measured" in page
+
+
+def test_what_was_trained_has_a_card_of_ours_from_the_start(study):
+    _, directory = study
+    text = (directory / "adapter" / "README.md").read_text(encoding="utf-8")
+    card = ModelCard.load(directory / "adapter" / "README.md")
+    assert card.data.library_name == "peft"
+    assert "# tiny, trained on sample\n" in text
+    outcome = files.read_json(directory / "adapter" / "outcome.json")
+    assert f"dev loss {outcome['dev_loss']:.4g}." in text
+    assert "| effective_batch_size | " in text
+    assert "More Information" not in text
+    assert not re.search(
+        r"(?<![\w.>])/\w", text.replace("path/to/this/folder", "")
+    )  # no path of this machine
+    assert [path.parent.name for path in directory.rglob("README.md")] == ["adapter"]
 
 
 def test_the_report_is_one_file_and_reads_right_to_left(study):

@@ -49,6 +49,13 @@ class Rows:
         """Return the count of all sources together."""
         return ledger.total(self.name, self.ledgers)
 
+    def lines(self) -> list[str]:
+        """Return what became of the rows of each source, and of those that are kept, which are for what."""
+        splits = ", ".join(f"{name} {len(getattr(self, name)):,}" for name in ("train", "dev", "test"))
+        if len(self.ledgers) == 1:
+            return [f"{self.ledgers[0]}: {splits}"]
+        return [*map(str, self.ledgers), f"{self.name}, all together: {splits}"]
+
 
 @dataclass(frozen=True)
 class Input:

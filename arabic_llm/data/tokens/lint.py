@@ -15,6 +15,8 @@ from arabic_llm.errors import DataError
 from arabic_llm.text.normalize import normalize
 from arabic_llm.text.words import count_words
 
+_NUM_NAMED = 5  # rows whose question stands in the suite
+
 
 @dataclass(frozen=True)
 class Lint:
@@ -32,6 +34,7 @@ class Lint:
     tokens_a_word: float  # of what is supervised, stop tokens left out
     hash: str
     suite_note: str = field(default="", compare=False)
+    suite_rows: tuple[str, ...] = ()  # ids of the first few of them
     template_notes: tuple[str, ...] = field(default=(), compare=False)
 
     def as_dict(self) -> dict[str, Any]:
@@ -42,6 +45,10 @@ class Lint:
         """Return the counts as the user reads them."""
         dropped = ", ".join(f"{n:,} {reason}" for reason, n in self.dropped.items()) or "0"
         overlap = f"{self.in_suite:,}" if self.in_suite is not None else f"unknown ({self.suite_note})"
+        if self.in_suite:
+            named, more = ", ".join(self.suite_rows), self.in_suite - len(self.suite_rows)
+            overlap += f" ({named}{f' and {more:,} more' if more > 0 else ''}), which are trained on"
+            overlap += "; data.cleaning.drop_test_items=true leaves them out"
         return [
             f"trains on {self.rows:,} rows, {self.tokens:,} tokens, {self.supervised_share:.1%} of them"
             f" supervised; longest {self.longest:,}; {self.tokens_a_word:.2f} tokens a word",
@@ -74,6 +81,7 @@ def lint(codec: Codec, rows: Sequence[Row], encoded: TokenRows, suite_questions:
     if isinstance(suite_questions, set) and not suite_questions:
         suite_questions = "its documents have no question"
     known = isinstance(suite_questions, set)
+    asked = [row.id for row in rows if _asks(row, suite_questions)] if known else []
     is_last_only = encoded.rows[0].kind in ("pair", "rated")
     return Lint(
         rows=len(encoded.rows),
@@ -84,9 +92,10 @@ def lint(codec: Codec, rows: Sequence[Row], encoded: TokenRows, suite_questions:
         dropped=dict(encoded.ledger.dropped.most_common()),
         without_stop=len(unstopped),
         duplicates=sum(count - 1 for count in copies.values()),
-        in_suite=sum(_asks(row, suite_questions) for row in rows) if known else None,
+        in_suite=len(asked) if known else None,
         tokens_a_word=(supervised - stops) / max(1, sum(_num_words(row, is_last_only) for row in rows)),
         hash=data_hash(encoded.rows),
+        suite_rows=tuple(asked[:_NUM_NAMED]),
         suite_note="" if known else str(suite_questions),
         template_notes=codec.notes,
     )
