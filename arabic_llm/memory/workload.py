@@ -73,7 +73,8 @@ class Workload:
     optimizer_on_host: bool = False  # moments in memory of the host (bitsandbytes' paged optimisers)
     embedding_on_host: bool = False  # frozen, not tied to the head, and looked up there
     num_cards: int = 1  # that train together; all else is of one of them
-    fsdp: bool = False  # weights, gradients and moments are shared out over them
+    fsdp: bool = False  # weights, gradients and moments are shared out over them; of 4 bits, these alone
+    streamed_layers: int = 0  # whose 4-bit weights lie on the host and visit the card
     # Our runs do neither; plain loops that were measured do (benchmarks/memory.py).
     widened: bool = False  # PEFT's prepare_model_for_kbit_training: what is not in 4 bits is float32
     keeps_output: bool = False  # the logits live until the step ends; Trainer drops them

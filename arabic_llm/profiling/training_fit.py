@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arabic_llm import machine, processes
-from arabic_llm.config.adapter import Method
+from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
 from arabic_llm.config.hw import GIB, Device, Precision
 from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.config.preference_task import PreferenceConfig
@@ -43,7 +43,7 @@ def fit(config: RunConfig, task: TrainingConfig, num_labels: int | None = None) 
     """
     config = adapter_files.as_it_is(config)
     planning.refuse_wide(config.model, config.adapter)
-    place = placement.resolve(config.hw)
+    place = _packed_shared(placement.resolve(config.hw), config.adapter)
     held = Precision.float32 if config.adapter.method is Method.full else place.precision  # as models.load
     quantization, each = config.adapter.quantization, BYTES[held]
     gib = weights.weight_bytes(_parameters(config.model.architecture), quantization, each) / GIB
@@ -58,8 +58,17 @@ def fit(config: RunConfig, task: TrainingConfig, num_labels: int | None = None) 
         optimizer_on_host=chosen.work.optimizer_on_host and place.device != "cpu",
         embedding_on_host=chosen.work.embedding_on_host,
         fsdp=chosen.work.fsdp and processes.count() > 1,
+        streamed_layers=chosen.work.streamed_layers,
     )
+    place = _packed_shared(place, config.adapter)
     return TrainingFit(place, chosen, _missing(config, chosen), gib, num_labels)
+
+
+def _packed_shared(place: Placement, adapter: AdapterConfig) -> Placement:
+    """Return a place where, of 4-bit weights, these alone are shared out: what is trained stays whole."""
+    if adapter.quantization is not Quantization.nf4:
+        return place
+    return replace(place, fsdp=False, shares_packed=place.fsdp and processes.count() > 1)
 
 
 def refuse(config: RunConfig, fitted: TrainingFit) -> None:
