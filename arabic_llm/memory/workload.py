@@ -79,6 +79,16 @@ class Workload:
     widened: bool = False  # PEFT's prepare_model_for_kbit_training: what is not in 4 bits is float32
     keeps_output: bool = False  # the logits live until the step ends; Trainer drops them
 
+    @property
+    def shares_packed(self) -> bool:
+        """Return whether 4-bit weights are shared out: what is trained is whole on each card."""
+        return self.fsdp and self.nf4
+
+    @property
+    def shares_all(self) -> bool:
+        """Return whether weights, gradients and moments are shared out."""
+        return self.fsdp and not self.nf4
+
 
 # at::cuda::getChosenWorkspaceSize, torch 2.13: 2 buffers of 4 MiB and 8 of 16 KiB
 CUBLAS_WORKSPACE, HOPPER_WORKSPACE = 2 * 4096 * 1024 + 8 * 16 * 1024, 32 * MIB

@@ -40,25 +40,38 @@ def settle(model: PreTrainedModel, placement: Placement) -> None:
             "hw.streamed_layers and hw.fsdp need process groups and this torch has none"
             " (torch.distributed.is_available()); install one that has, or set them to 0 and false"
         )
-    decoder, layers = _blocks(model)
-    if placement.shares_packed:
-        _move(model, layers, placement.device)
-        with _group(alone=False) as group:
-            share_out(decoder, layers, DeviceMesh.from_group(group, _kind(placement)))
+    with _group(alone=not placement.shares_packed) as group:
+        mesh = DeviceMesh.from_group(group, torch.device(placement.device).type)
+        put(model, mesh, placement.streamed_layers, placement.device)
+
+
+def put(model: PreTrainedModel, mesh: DeviceMesh, streamed_layers: int, device: str) -> None:
+    """Stream so many layers of a model from the host; none: share all of them out over a mesh.
+
+    All else goes to the device. Raises ConfigError for more layers than there are.
+    """
+    decoder, layers = blocks(model)
+    if streamed_layers:
+        refuse_more(streamed_layers, len(layers))
+        away = [layers[number] for number in streamed(streamed_layers, len(layers))]
+        _move(model, away, device)
+        stream(away, mesh)
+        Visits(away, mesh.device_type)
     else:
-        refuse_more(placement.streamed_layers, len(layers))
-        away = [layers[number] for number in streamed(placement.streamed_layers, len(layers))]
-        _move(model, away, placement.device)
-        with _group(alone=True) as group:
-            stream(away, DeviceMesh.from_group(group, _kind(placement)))
-        Visits(away, _kind(placement))
+        _move(model, layers, device)
+        share_out(decoder, layers, mesh)
     # DistributedDataParallel reads it: what FSDP2 holds is not its own to send round
     model._ddp_params_and_buffers_to_ignore = _names_of_packed(model)
 
 
+def num_streamed(model: PreTrainedModel) -> int:
+    """Return how many layers of a model stream."""
+    return sum(_mesh_size(layer) == 1 for layer in blocks(model)[1])
+
+
 def is_shared_out(model: nn.Module) -> bool:
     """Return whether a pass of a model needs all processes: 4-bit weights are gathered from them."""
-    return any(isinstance(p, DTensor) and p.device_mesh.size() > 1 for p in model.parameters())
+    return _mesh_size(model) > 1
 
 
 def refuse_more(wanted: int, there: int) -> None:
@@ -177,7 +190,7 @@ def packed_bytes(layer: nn.Module) -> int:
     return sum(each.weight.nbytes for each in _four_bit(layer))
 
 
-def _blocks(model: PreTrainedModel) -> tuple[nn.Module, list[nn.Module]]:
+def blocks(model: PreTrainedModel) -> tuple[nn.Module, list[nn.Module]]:
     """Return a model's decoder and its blocks in order."""
     number = model.config.get_text_config().num_hidden_layers
     return next(
@@ -211,13 +224,15 @@ def _move(model: PreTrainedModel, away: Sequence[nn.Module], device: str) -> Non
         linear.weight = nn.Parameter(weight.data, requires_grad=False)
 
 
+def _mesh_size(module: nn.Module) -> int:
+    """Return how many processes hold parts of a module's packed weights; 0: they are whole here."""
+    own = (p for p in module.parameters() if isinstance(p, DTensor) and p.dtype is torch.uint8)
+    return next((p.device_mesh.size() for p in own), 0)
+
+
 def _names_of_packed(model: nn.Module) -> list[str]:
     """Return the names of the weights that FSDP2 holds."""
     return [name for name, each in model.named_parameters() if isinstance(each, DTensor)]
-
-
-def _kind(placement: Placement) -> str:
-    return torch.device(placement.device).type
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import TaskConfig, TrainingConfig
 from arabic_llm.errors import HardwareError, UserError
 from arabic_llm.memory import training_plan as planning
-from arabic_llm.memory import weights, wording
+from arabic_llm.memory import visits, weights, wording
 from arabic_llm.memory.static import BYTES
 from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.weights import Parameters
@@ -79,7 +79,15 @@ def refuse(config: RunConfig, fitted: TrainingFit) -> None:
         raise HardwareError(fitted.missing)
     else:
         needed = fitted.weights_gib if fitted.plan is None else fitted.plan.total / GIB
+        if fitted.plan is not None and fitted.plan.work.streamed_layers:
+            machine.refuse_small_host(config.model.name, _on_host_gib(fitted.plan))
         machine.refuse_busy(needed)
+
+
+def _on_host_gib(chosen: Plan) -> float:
+    """Return what the host needs for layers that stream; of a family that nobody counts it is not known."""
+    is_counted = families.known(chosen.work.architecture.model_type) is not None
+    return visits.on_host(chosen.work) / GIB if is_counted else 0.0
 
 
 def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: TrainingFit) -> str:

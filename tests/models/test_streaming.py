@@ -120,7 +120,7 @@ def test_dora_and_rslora_learn_the_same_too(folders, kind):
 
 def test_a_streamed_layer_is_whole_only_while_it_computes(folders):
     model = built(folders, "llama", 2)
-    _, layers = streaming._blocks(model)
+    _, layers = streaming.blocks(model)
     assert [isinstance(layer, distributed.fsdp.FSDPModule) for layer in layers] == [
         False,
         True,
@@ -142,7 +142,7 @@ def test_a_streamed_layer_is_whole_only_while_it_computes(folders):
 
 def visits(model):
     """Return what happens to layers from here on: which is fetched, and which computes, in order."""
-    seen, (_, layers) = [], streaming._blocks(model)
+    seen, (_, layers) = [], streaming.blocks(model)
     for number, layer in enumerate(layers):
         group = layer._get_fsdp_state()._fsdp_param_group
         arrive = group._to_unsharded

@@ -54,3 +54,10 @@ def test_streamed_layers_learn_from_pairs_what_resident_ones_do(tmp_path):
         model, _ = lab.train(tmp_path / str(number))
         found.append((figures(metrics(tmp_path / str(number))), learned(model)))
     assert found[0] == found[1]
+
+
+def test_a_rehearsed_step_takes_what_a_streamed_one_took(tmp_path):
+    given = (*QLORA, "hw.streamed_layers=3", "task.max_steps=2", "task.eval_steps=9", "task.save_steps=9")
+    Lab(given, is_watched=True).train(tmp_path)
+    found = files.read_state(tmp_path / "memory.json")
+    assert found["predicted"] == pytest.approx(found["measured"], rel=0.01)
