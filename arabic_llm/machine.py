@@ -146,6 +146,15 @@ def refuse_too_large(name: str, weights_gib: float) -> None:
         )
 
 
+def refuse_small_host(name: str, needed_gib: float) -> None:
+    """Refuse layers that stream from memory which is not there. Raises HardwareError."""
+    if needed_gib > (free := free_gib()):
+        raise HardwareError(
+            f"layers of model={name} stream from {needed_gib:.1f} GiB of main memory and {free:.1f} GiB are"
+            " free; end what takes it, or set a lower hw.streamed_layers or a smaller model"
+        )
+
+
 def free_gib(root: Path = Path("/")) -> float:
     """Return what a new program may take of the main memory: by the system, and by this process's cgroups.
 

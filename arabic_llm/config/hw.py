@@ -75,6 +75,7 @@ class HardwareConfig:
     fsdp: bool | None = None  # weights are shared out over the cards; none: where the plan says so
     optimizer_on_host: bool | None = None  # moments in the host's memory, paged; none: by the plan
     embedding_on_host: bool | None = None  # the frozen table of tokens there; none: by the plan
+    streamed_layers: int | None = None  # of 4 bits, that visit the card from there; none: by the plan
     num_processes: int | None = None  # that clean rows; none: one on each core, of a cluster one a task
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)  # of data.engine=datatrove
 
@@ -85,6 +86,8 @@ class HardwareConfig:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"hw.{name} must be positive, not {value:g}; raise it, or leave it out")
+        if (self.streamed_layers or 0) < 0:
+            raise ValueError(f"hw.streamed_layers must be at least 0, not {self.streamed_layers}")
         if (self.usable_gib or 0) > (self.card_gib or math.inf):
             raise ValueError(
                 f"hw.usable_gib={self.usable_gib:g} is more than hw.card_gib={self.card_gib:g}, all that"

@@ -98,7 +98,7 @@ READ: dict[type, dict[str, Rule]] = {
     HardwareConfig: {
         **_read("name device precision", *_TRAINED, Area.talking),
         **_read("usable_gib card_gib compute_capability num_cards", *_TRAINED),
-        **_read("eval_batch_size", *_TRAINED),
+        **_read("eval_batch_size streamed_layers", *_TRAINED),
         **_read("micro_batch_size tokens_per_micro_batch gradient_checkpointing", Area.training),
         **_read("fsdp", Area.training, why_not=unread.shared_out),
         **_read("optimizer_on_host", Area.training, why_not=unread.moments_on_host),

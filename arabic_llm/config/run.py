@@ -65,8 +65,8 @@ class RunConfig:
             raise ValueError(f"seed must be in [0, 2^32), not {self.seed}")
         if self.stop_after is not None and self.stop_after < 1:
             raise ValueError(f"stop_after must be at least 1, not {self.stop_after}")
-        if self.hw.fsdp and getattr(self.adapter, "quantization", None) is Quantization.nf4:
-            raise ValueError("hw.fsdp=true does not share out 4-bit weights, which fit each card")
+        if self.hw.streamed_layers:
+            self._refuse_streaming(self.hw.streamed_layers)
         in_half = getattr(self.adapter, "dtype", None) is Precision.bfloat16
         in_half &= getattr(self.task, "optimizer", None) is Optimizer.adamw
         if in_half and self.hw.optimizer_on_host:
@@ -74,6 +74,28 @@ class RunConfig:
                 "hw.optimizer_on_host=true has moments of 32 bits, and adapter.dtype=bfloat16 of 16: hw"
                 " would change what is learned; leave it out, or set task.optimizer=adamw_8bit"
             )
+        self._refuse_too_long()
+
+    def _refuse_streaming(self, number: int) -> None:
+        """Refuse to stream layers that are not there, not of 4 bits, or not computed again."""
+        setting = f"hw.streamed_layers={number}"
+        if getattr(self.adapter, "quantization", None) is not Quantization.nf4:
+            name = getattr(self.adapter, "name", None)
+            raise ValueError(
+                f"{setting} is of layers in 4 bits, and adapter={name} has none: take adapter=qlora"
+            )
+        if self.hw.gradient_checkpointing is False:
+            raise ValueError(
+                f"{setting} needs layers that are computed again on the way back: leave"
+                " hw.gradient_checkpointing=false out"
+            )
+        there = self.model.architecture.num_hidden_layers
+        if isinstance(there, int) and number > there:
+            raise ValueError(
+                f"{setting} is more than the {there} layers of model={self.model.name}; lower it"
+            )
+
+    def _refuse_too_long(self) -> None:
         length = getattr(self.task, "max_length", None)
         if (
             isinstance(length, int)

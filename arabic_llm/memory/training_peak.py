@@ -17,7 +17,7 @@ from typing import Any
 
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.task import Optimizer
-from arabic_llm.memory import static, weights
+from arabic_llm.memory import static, visits, weights
 from arabic_llm.memory.allocator import in_a_hole, side_by_side
 from arabic_llm.memory.workload import Attention, Loss, Objective, Workload
 from arabic_llm.models import families
@@ -42,6 +42,7 @@ class TrainingParts:
     activations: float = 0.0
     logits: float = 0.0
     workspace: float = 0.0
+    visiting: float = 0.0  # layers that stream, or are gathered
     rehearsed: float = 0.0  # all of them, where a rehearsal says it
     holes: float | None = None  # between blocks, where a rehearsal says it
 
@@ -62,18 +63,36 @@ def predict(work: Workload) -> TrainingParts:
     state = static.blocks(static.moments(work, trained) - static.moments_away(work, trained))
     # foreach AdamW makes the square roots of all second moments at once (torch/optim/adam.py);
     # bitsandbytes' kernels update in place, and shares are updated one after another
-    is_foreach = work.optimizer is Optimizer.adamw and not work.optimizer_on_host and not work.fsdp
+    is_foreach = work.optimizer is Optimizer.adamw and not work.optimizer_on_host and not work.shares_all
     stepping = whole if is_foreach else 0.0
-    if work.fsdp:
+    nf4 -= _packed_away(work)
+    if work.shares_all:
         kept, adapters, gradients, state = (
             size / work.num_cards for size in (kept, adapters, gradients, state)
         )
-    buckets = gradients if work.num_cards > 1 and not work.fsdp else 0.0  # DistributedDataParallel's own
-    moments = [*_moments_of_a_pass(work, gradients), (stepping, 0.0, gradients)]
-    passing, logits, gradients = max(moments, key=sum)
-    passing += _gathered(work) if work.fsdp else 0.0
+    buckets = (
+        gradients if work.num_cards > 1 and not work.shares_all else 0.0
+    )  # DistributedDataParallel's own
+    here = _visiting(work)  # while layers compute: the head and the optimiser have the card for themselves
+    passes = [(*each, 0.0 if each[1] else here) for each in _moments_of_a_pass(work, gradients)]
+    passing, logits, gradients, visiting = max([*passes, (stepping, 0.0, gradients, 0.0)], key=sum)
+    passing += _gathered(work) if work.shares_all else 0.0
     stays = (nf4, kept, adapters, gradients + buckets, state)
-    return TrainingParts(*stays, passing, logits, 2.0 * work.workspace_bytes)
+    return TrainingParts(*stays, passing, logits, 2.0 * work.workspace_bytes, visiting)
+
+
+def _packed_away(work: Workload) -> float:
+    """Return the bytes of packed weights that are on the host, or on other cards."""
+    if work.shares_packed:
+        a = work.architecture
+        return a.num_hidden_layers * visits.packed_layer(a) * (1 - 1 / work.num_cards)
+    return visits.pinned(work) if work.streamed_layers else 0.0
+
+
+def _visiting(work: Workload) -> float:
+    if work.shares_packed:
+        return visits.gathered(work.architecture)
+    return visits.on_card(work.architecture, work.streamed_layers)
 
 
 def _gathered(work: Workload) -> float:
@@ -156,7 +175,7 @@ def is_upper_bound(work: Workload) -> bool:
     FSDP gathers weights in 16 bits, so that autocast casts none, and activations behind the table of tokens
     are of 16 bits: the moments are of whole weights, which are cast, and have float32 behind the table.
     """
-    return work.fsdp or stands_for(work) is not None
+    return work.shares_all or stands_for(work) is not None
 
 
 def _trained(work: Workload) -> str:

@@ -11,7 +11,7 @@ from arabic_llm.config.hw import GIB, Device, HardwareConfig, Precision
 from arabic_llm.config.model import ArchitectureConfig, ModelConfig
 from arabic_llm.config.task import Optimizer, TrainingConfig
 from arabic_llm.errors import ConfigError
-from arabic_llm.memory import static, training_peak
+from arabic_llm.memory import static, training_peak, visits
 from arabic_llm.memory.training_peak import TrainingParts
 from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective, Workload, workspace
 from arabic_llm.models import families
@@ -104,7 +104,14 @@ def best(wanted: Ask) -> Plan:
     The effective batch and the sequence length are the task's and stay as they are.
     """
     plans = sorted(_settings(wanted, training_peak.predict), key=_cost)
-    return next((p for p in plans if fits(p, wanted.hw)), min(plans, key=lambda p: p.total))
+    if (found := next((p for p in plans if fits(p, wanted.hw)), None)) is not None:
+        return found
+    streamed = [
+        _streamed(plan, wanted.hw, training_peak.predict) for plan in plans if _can_stream(plan, wanted)
+    ]
+    if fitting := [plan for plan in streamed if fits(plan, wanted.hw)]:
+        return min(fitting, key=_cost)
+    return min([*plans, *streamed], key=lambda p: p.total)
 
 
 def first_that_fits(wanted: Ask, predict: Callable[[Workload], TrainingParts]) -> Plan:
@@ -119,7 +126,7 @@ def first_that_fits(wanted: Ask, predict: Callable[[Workload], TrainingParts]) -
 
     least = asked(min(settings, key=_frugality))
     if not fits(least, wanted.hw):
-        return least
+        return _streamed(least, wanted.hw, predict) if _can_stream(least, wanted) else least
     failed: list[Plan] = []
     for plan in settings:
         if any(_takes_no_less(plan, other) for other in failed):
@@ -128,6 +135,32 @@ def first_that_fits(wanted: Ask, predict: Callable[[Workload], TrainingParts]) -
             return found
         failed.append(found)
     return least
+
+
+def _can_stream(plan: Plan, wanted: Ask) -> bool:
+    """Return whether layers may be taken off the card: the last thing that is tried."""
+    is_open = wanted.hw.streamed_layers is None and not plan.work.fsdp
+    return is_open and plan.work.nf4 and plan.checkpointing
+
+
+def _streamed(plan: Plan, hw: HardwareConfig, predict: Callable[[Workload], TrainingParts]) -> Plan:
+    """Return a plan of which as many layers stay on the card as fit; where none does, all stream."""
+    layers = plan.work.architecture.num_hidden_layers
+
+    def of(count: int) -> Plan:
+        work = replace(plan.work, streamed_layers=count)
+        return replace(plan, work=work, parts=predict(work))
+
+    found, low, high = of(layers), 1, layers - 1
+    if not fits(found, hw):
+        return found
+    while low <= high:
+        middle = (low + high) // 2
+        if fits(fewer := of(middle), hw):
+            found, high = fewer, middle - 1
+        else:
+            low = middle + 1
+    return found
 
 
 def _frugality(plan: Plan) -> tuple[float, ...]:
@@ -196,20 +229,23 @@ def _settings(wanted: Ask, predict: Callable[[Workload], TrainingParts]) -> Iter
     has_new_rows = wanted.adapter.num_new_tokens > 0
     can_look_up = wanted.adapter.method is Method.lora and not has_tied_head and not has_new_rows
     embeddings = _choices(hw.embedding_on_host) if can_look_up else (False,)
-    can_share_out = (
-        hw.num_cards > 1 and wanted.adapter.quantization is Quantization.none and not has_new_rows
-    )
+    can_share_out = hw.num_cards > 1 and not has_new_rows
     shared_out = _choices(hw.fsdp) if can_share_out else (False,)
+    is_packed = wanted.adapter.quantization is Quantization.nf4
+    streamed = (hw.streamed_layers or 0) if is_packed else 0
     # Paged moments are of 32 bits: where they lie must not change what is learned.
     in_half = wanted.adapter.dtype is Precision.bfloat16 and wanted.optimizer is Optimizer.adamw
     moments = (False,) if in_half else _choices(hw.optimizer_on_host)
     for size, checkpointing, optimizer, embedding, fsdp in itertools.product(
         sizes, _choices(hw.gradient_checkpointing), moments, embeddings, shared_out
     ):
-        if fsdp and (optimizer or embedding):
+        if fsdp and not is_packed and (optimizer or embedding):
             continue  # FSDP has places of its own
+        if streamed and (fsdp or not checkpointing):
+            continue
         work = workload(wanted, size, checkpointing=checkpointing)
         work = replace(work, optimizer_on_host=optimizer, embedding_on_host=embedding, fsdp=fsdp)
+        work = replace(work, streamed_layers=streamed)
         yield Plan(size, -(-batch // size), checkpointing, work, predict(work))
 
 
@@ -226,6 +262,8 @@ def _cost(plan: Plan) -> float:
         a_pass *= _SHARED_OUT
     is_counted = families.known(work.architecture.model_type) is not None
     moved = static.moments_on_host(work) / GIB if is_counted else 0.0
+    if work.streamed_layers and is_counted:  # one way: packed weights do not go back
+        moved += visits.moved(work, plan.accumulation) / GIB / 2
     return plan.accumulation * a_pass + _TOKENS_OF_A_GIB * moved + work.optimizer_on_host
 
 

@@ -73,10 +73,21 @@ class Workload:
     optimizer_on_host: bool = False  # moments in memory of the host (bitsandbytes' paged optimisers)
     embedding_on_host: bool = False  # frozen, not tied to the head, and looked up there
     num_cards: int = 1  # that train together; all else is of one of them
-    fsdp: bool = False  # weights, gradients and moments are shared out over them
+    fsdp: bool = False  # weights, gradients and moments are shared out over them; of 4 bits, these alone
+    streamed_layers: int = 0  # whose 4-bit weights lie on the host and visit the card
     # Our runs do neither; plain loops that were measured do (benchmarks/memory.py).
     widened: bool = False  # PEFT's prepare_model_for_kbit_training: what is not in 4 bits is float32
     keeps_output: bool = False  # the logits live until the step ends; Trainer drops them
+
+    @property
+    def shares_packed(self) -> bool:
+        """Return whether 4-bit weights are shared out: what is trained is whole on each card."""
+        return self.fsdp and self.nf4
+
+    @property
+    def shares_all(self) -> bool:
+        """Return whether weights, gradients and moments are shared out."""
+        return self.fsdp and not self.nf4
 
 
 # at::cuda::getChosenWorkspaceSize, torch 2.13: 2 buffers of 4 MiB and 8 of 16 KiB

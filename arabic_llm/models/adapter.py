@@ -31,6 +31,7 @@ from arabic_llm.models import (
     load,
     new_rows,
     opening,
+    streaming,
 )
 from arabic_llm.models.adapter_files import Saved
 from arabic_llm.models.adapter_layers import Targets
@@ -167,7 +168,9 @@ def load_trained(
     if folder is not None and adapter.method is Method.full:
         return load.base_model(model, Base(folder, trained_hash(folder)), adapter, placement, head)
     loaded = load.base_model(model, base, adapter, placement, head)
-    return loaded if folder is None else with_adapter(loaded, folder, base)
+    loaded = loaded if folder is None else with_adapter(loaded, folder, base)
+    streaming.settle(loaded, placement)
+    return loaded
 
 
 def save(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from transformers.utils import logging
 from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
 from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.errors import CheckpointError
-from arabic_llm.models import opening, processor, text_part
+from arabic_llm.models import opening, processor, streaming, text_part
 from arabic_llm.models.bases import Base
 from arabic_llm.models.folders import check_shape
 from arabic_llm.models.placement import Placement
@@ -55,7 +55,7 @@ def base_model(
     check_shape(model, base.folder)
     refuse_unknown(model.architecture)
     # What is shared out goes to its card block by block: a card may not hold it whole.
-    options: dict[str, Any] = {"device_map": {"": "cpu" if placement.fsdp else placement.device}}
+    options: dict[str, Any] = {"device_map": {"": "cpu" if placement.is_read_on_host else placement.device}}
     auto_class = _AUTO_CLASSES[model.kind] if head is None else AutoModelForSequenceClassification
     if head is not None:
         set_seed(head.seed)
@@ -70,7 +70,7 @@ def base_model(
         )  # no file holds them: nothing to quantise
         options["quantization_config"] = nf4(placement.dtype, drawn_anew)
     options |= text_part.options(base.folder, model.architecture.model_type)
-    with _bar_if_large(base.folder), opening.opened(base.folder):
+    with _bar_if_large(base.folder), opening.opened(base.folder), _packing(placement):
         loaded: PreTrainedModel
         loaded, found = auto_class.from_pretrained(
             base.folder.absolute(),  # what checkpoints of adapters name as their base
@@ -80,6 +80,8 @@ def base_model(
             trust_remote_code=False,
             **options,
         )
+    if placement.streamed_layers or placement.shares_packed:
+        loaded.hf_device_map = {"": placement.device}  # where streaming.settle puts it
     found["unexpected_keys"] = text_part.unused(found["unexpected_keys"], loaded, options)
     _refuse_strays((model.name, base.folder), found, loaded, head)
     refuse_other(model.architecture, loaded.config)
@@ -89,6 +91,12 @@ def base_model(
     if placement.embedding_on_host:
         loaded.set_input_embeddings(HostEmbedding(loaded.get_input_embeddings().weight))
     return loaded
+
+
+def _packing(placement: Placement) -> AbstractContextManager[None]:
+    """Return what lets weights that do not stay on the card be put into 4 bits there."""
+    is_away = placement.streamed_layers or placement.shares_packed
+    return streaming.packed_one_by_one(placement.device) if is_away else nullcontext()
 
 
 def _refuse_strays(

@@ -44,6 +44,13 @@ class Placement:
     optimizer_on_host: bool = False  # on a GPU; on a CPU it is there anyway
     embedding_on_host: bool = False
     tokens_per_micro_batch: int | None = None  # with padding; none: any number
+    streamed_layers: int = 0  # whose 4-bit weights lie on the host and visit the card
+    shares_packed: bool = False  # 4-bit weights alone are shared out over the processes
+
+    @property
+    def is_read_on_host(self) -> bool:
+        """Return whether weights are read there: no card holds them whole."""
+        return self.fsdp or self.shares_packed or self.streamed_layers > 0
 
     @property
     def dtype(self) -> torch.dtype:
@@ -78,8 +85,9 @@ def resolve(hw: HardwareConfig) -> Placement:
         precision=_gpu_precision(hw),
         micro_batch_size=hw.micro_batch_size or hw.tokens_per_micro_batch or micro,
         eval_batch_size=hw.eval_batch_size or most_at_once(hw, total_gib),
-        gradient_checkpointing=bool(hw.gradient_checkpointing),
+        gradient_checkpointing=_checkpoints(hw),
         optimizer_on_host=bool(hw.optimizer_on_host),
+        streamed_layers=hw.streamed_layers or 0,
         tokens_per_micro_batch=hw.tokens_per_micro_batch,
         description=f"{_cards(hw)}{torch.cuda.get_device_name()}, {free}",
         fsdp=bool(hw.fsdp),
@@ -170,11 +178,17 @@ def _on_cpu(hw: HardwareConfig) -> Placement:
         precision=precision,
         micro_batch_size=hw.micro_batch_size or hw.tokens_per_micro_batch or _CPU_BATCH,
         eval_batch_size=hw.eval_batch_size or most_at_once(hw),
-        gradient_checkpointing=bool(hw.gradient_checkpointing),
+        gradient_checkpointing=_checkpoints(hw),
+        streamed_layers=hw.streamed_layers or 0,
         description=f"CPU{_threads()}{_processes()}{_emulated(precision, processor.has_bfloat16())}",
         fsdp=bool(hw.fsdp) and processes.count() > 1,
         tokens_per_micro_batch=hw.tokens_per_micro_batch,
     )
+
+
+def _checkpoints(hw: HardwareConfig) -> bool:
+    """Return whether layers are computed again, without a plan: streamed ones always are."""
+    return bool(hw.gradient_checkpointing or hw.streamed_layers)
 
 
 def _threads() -> str:

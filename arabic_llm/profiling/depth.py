@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.errors import ConfigError
+from arabic_llm.memory import visits
 from arabic_llm.memory.allocator import Block, CachingAllocator
 from arabic_llm.memory.workload import Peak, Workload
 from arabic_llm.models import families
@@ -67,14 +68,24 @@ def _peak(work: Workload, capacity: int | None) -> Peak:
         s: deep(a_few.highest[s], some_more.highest[s]) for s in a_few.highest if s in some_more.highest
     }
     phases = {p: deep(a_few.phases[p], some_more.phases[p]) for p in a_few.phases}
-    allocated = max(*stretches.values(), *phases.values())
+    stay = _packed_that_stay(work)  # in the shallow ones all layers stream, if any does
+    allocated = stay + max(*stretches.values(), *phases.values())
     # holes do not grow evenly: those of the shallow ones
     holes = max(one.peak_reserved - max(one.phases.values()) for one in (a_few, some_more))
     reserved = allocated + max(0, holes)
     missing = allocated - max(some_more.phases.values())  # what the layers that are left out hold
+    phases = {phase: size + stay for phase, size in phases.items()}
     return Peak(
         allocated, reserved, phases, _fits(_cut(work, more), (allocated, reserved, missing), capacity)
     )
+
+
+def _packed_that_stay(work: Workload) -> int:
+    """Return the bytes of packed weights of the layers that stay on the card where others stream."""
+    if not work.streamed_layers:
+        return 0
+    a = work.architecture
+    return round((a.num_hidden_layers - work.streamed_layers) * visits.packed_layer(a))
 
 
 def _fits(shallow: Workload, found: tuple[int, int, int], capacity: int | None) -> bool:
@@ -139,7 +150,8 @@ def _cut(work: Workload, layers: int) -> Workload:
         name: value[:layers] if isinstance(value, list) and len(value) == a.num_hidden_layers else value
         for name, value in a.other.items()
     }
-    return replace(work, architecture=replace(a, num_hidden_layers=layers, other=other))
+    shape = replace(a, num_hidden_layers=layers, other=other)
+    return replace(work, architecture=shape, streamed_layers=layers if work.streamed_layers else 0)
 
 
 def blocks(model: nn.Module, number: int) -> nn.ModuleList | None:

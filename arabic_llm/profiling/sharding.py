@@ -6,8 +6,9 @@ Names that are private to torch are imported where they are used: one process is
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import torch
@@ -19,6 +20,7 @@ from transformers import PreTrainedModel
 
 from arabic_llm.config.hw import MIB, Precision
 from arabic_llm.memory.workload import Workload
+from arabic_llm.models import streaming
 
 _MIXED = {Precision.bfloat16: "bf16", Precision.float16: "fp16"}  # as accelerate names them
 _FIRST_BUCKET, _BUCKET = MIB, 25 * MIB  # dist._DEFAULT_FIRST_BUCKET_BYTES, bucket_cap_mb
@@ -29,7 +31,7 @@ def buckets(model: nn.Module, work: Workload) -> list[torch.Tensor]:
 
     Trainer leaves gradient_as_bucket_view off. None for one process, and under FSDP.
     """
-    if work.num_cards == 1 or work.fsdp:
+    if work.num_cards == 1 or work.shares_all:
         return []
     from torch._C._distributed_c10d import _compute_bucket_assignment_by_size
 
@@ -41,12 +43,51 @@ def buckets(model: nn.Module, work: Workload) -> list[torch.Tensor]:
     ]
 
 
+def settled(model: PreTrainedModel, work: Workload) -> AbstractContextManager[None]:
+    """Share a model on the meta device out, or stream it, as its run does."""
+    if work.shares_all:
+        return shared_out(model, work)
+    return packed(model, work) if work.fsdp or work.streamed_layers else nullcontext()
+
+
 @contextmanager
-def shared_out(model: PreTrainedModel, work: Workload) -> Iterator[None]:
-    """Share a model on the meta device out as accelerate does, with processes that are not there."""
+def packed(model: PreTrainedModel, work: Workload) -> Iterator[None]:
+    """Stream or share out the 4-bit weights of a model on the meta device, by the code of runs."""
+    from torch.distributed.fsdp._fully_shard._fsdp_param import FSDPParam
+
+    inputs: Any = vars(FSDPParam)["all_gather_inputs"].fget
+
+    def arrived(self: FSDPParam) -> list[torch.Tensor]:
+        return [tensor.clone() for tensor in inputs(self)]  # on meta a copy to the device is none
+
+    with ExitStack() as stack:
+        group = stack.enter_context(_nobody(work.num_cards if work.shares_packed else 1))
+        stack.enter_context(_on_meta())
+        if work.streamed_layers and work.device == "cuda":
+            stack.enter_context(mock.patch.object(FSDPParam, "all_gather_inputs", property(arrived)))
+        streaming.put(model, DeviceMesh.from_group(group, "cpu"), work.streamed_layers, "meta")
+        yield
+
+
+@contextmanager
+def _on_meta() -> Iterator[None]:
+    """Let FSDP2 take the meta device for one that it knows."""
     import torch.distributed._tools.fake_collectives  # they then work on the meta device
     from torch.distributed.fsdp._fully_shard import _fsdp_param_group, _fully_shard
 
+    meta, group = torch.device("meta"), _fsdp_param_group.FSDPParamGroup
+    with (
+        mock.patch.object(torch, "meta", torch.cpu, create=True),  # whose streams do nothing
+        mock.patch.object(_fully_shard, "_get_device_from_mesh", lambda _: meta),
+        mock.patch.object(group, "_validate_no_meta_params", lambda _: None),
+        mock.patch.object(group, "_validate_cpu_offload_params", lambda _: None),
+    ):
+        yield
+
+
+@contextmanager
+def shared_out(model: PreTrainedModel, work: Workload) -> Iterator[None]:
+    """Share a model on the meta device out as accelerate does, with processes that are not there."""
     mixed = _MIXED[work.compute] if work.autocast else "no"
     plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2,
@@ -56,13 +97,7 @@ def shared_out(model: PreTrainedModel, work: Workload) -> Iterator[None]:
     )
     if work.autocast:
         plugin.set_mixed_precision(mixed)
-    meta = torch.device("meta")
-    with (
-        _nobody(work.num_cards) as group,
-        mock.patch.object(torch, "meta", torch.cpu, create=True),  # whose streams do nothing
-        mock.patch.object(_fully_shard, "_get_device_from_mesh", lambda _: meta),
-        mock.patch.object(_fsdp_param_group.FSDPParamGroup, "_validate_no_meta_params", lambda _: None),
-    ):
+    with _nobody(work.num_cards) as group, _on_meta():
         accelerator = SimpleNamespace(
             state=SimpleNamespace(fsdp_plugin=plugin),
             torch_device_mesh={("shares",): DeviceMesh.from_group(group, "cpu")},

@@ -87,7 +87,7 @@ def enable_checkpointing(model: PreTrainedModel) -> None:
     model.enable_input_require_grads()
 
 
-def scales(parameter: nn.Parameter) -> Iterator[torch.Tensor]:
+def scales(parameter: nn.Parameter | nn.Module) -> Iterator[torch.Tensor]:
     """Yield what lies beside a 4-bit weight: its scales, theirs, and the tables of values."""
     state = getattr(parameter, "quant_state", None)
     for holder in (state, getattr(state, "state2", None)):
@@ -98,6 +98,8 @@ def scales(parameter: nn.Parameter) -> Iterator[torch.Tensor]:
 
 def tensors(model: PreTrainedModel) -> Iterator[torch.Tensor]:
     """Yield all that a model holds; what is tied comes twice."""
+    for module in model.modules():  # FSDP2 holds plain weights, and the layer their state
+        yield from scales(module)
     for parameter in model.parameters():
         yield from scales(parameter)
         yield parameter

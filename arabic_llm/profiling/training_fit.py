@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arabic_llm import machine, processes
-from arabic_llm.config.adapter import Method
+from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
 from arabic_llm.config.hw import GIB, Device, Precision
 from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.config.preference_task import PreferenceConfig
@@ -14,7 +14,7 @@ from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import TaskConfig, TrainingConfig
 from arabic_llm.errors import HardwareError, UserError
 from arabic_llm.memory import training_plan as planning
-from arabic_llm.memory import weights, wording
+from arabic_llm.memory import visits, weights, wording
 from arabic_llm.memory.static import BYTES
 from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.weights import Parameters
@@ -43,7 +43,7 @@ def fit(config: RunConfig, task: TrainingConfig, num_labels: int | None = None) 
     """
     config = adapter_files.as_it_is(config)
     planning.refuse_wide(config.model, config.adapter)
-    place = placement.resolve(config.hw)
+    place = _packed_shared(placement.resolve(config.hw), config.adapter)
     held = Precision.float32 if config.adapter.method is Method.full else place.precision  # as models.load
     quantization, each = config.adapter.quantization, BYTES[held]
     gib = weights.weight_bytes(_parameters(config.model.architecture), quantization, each) / GIB
@@ -58,8 +58,17 @@ def fit(config: RunConfig, task: TrainingConfig, num_labels: int | None = None) 
         optimizer_on_host=chosen.work.optimizer_on_host and place.device != "cpu",
         embedding_on_host=chosen.work.embedding_on_host,
         fsdp=chosen.work.fsdp and processes.count() > 1,
+        streamed_layers=chosen.work.streamed_layers,
     )
+    place = _packed_shared(place, config.adapter)
     return TrainingFit(place, chosen, _missing(config, chosen), gib, num_labels)
+
+
+def _packed_shared(place: Placement, adapter: AdapterConfig) -> Placement:
+    """Return a place where, of 4-bit weights, these alone are shared out: what is trained stays whole."""
+    if adapter.quantization is not Quantization.nf4:
+        return place
+    return replace(place, fsdp=False, shares_packed=place.fsdp and processes.count() > 1)
 
 
 def refuse(config: RunConfig, fitted: TrainingFit) -> None:
@@ -70,7 +79,15 @@ def refuse(config: RunConfig, fitted: TrainingFit) -> None:
         raise HardwareError(fitted.missing)
     else:
         needed = fitted.weights_gib if fitted.plan is None else fitted.plan.total / GIB
+        if fitted.plan is not None and fitted.plan.work.streamed_layers:
+            machine.refuse_small_host(config.model.name, _on_host_gib(fitted.plan))
         machine.refuse_busy(needed)
+
+
+def _on_host_gib(chosen: Plan) -> float:
+    """Return what the host needs for layers that stream; of a family that nobody counts it is not known."""
+    is_counted = families.known(chosen.work.architecture.model_type) is not None
+    return visits.on_host(chosen.work) / GIB if is_counted else 0.0
 
 
 def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: TrainingFit) -> str:

@@ -23,7 +23,7 @@ from arabic_llm.config.task import Optimizer
 from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.wording import mib
 from arabic_llm.memory.workload import Attention, Loss, Objective, Peak, Workload, workspace
-from arabic_llm.models import adapter, families, new_rows
+from arabic_llm.models import adapter, families, new_rows, streaming
 from arabic_llm.models.load import HostEmbedding
 from arabic_llm.models.placement import AMPERE
 from arabic_llm.profiling.harmless import harmless
@@ -288,7 +288,8 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         num_labels=config.num_labels,
         embedding_on_host=on_host,
         num_cards=processes.count(),
-        fsdp=bool(args.fsdp),
+        fsdp=bool(args.fsdp) or streaming.is_shared_out(model),
+        streamed_layers=streaming.num_streamed(model),
     )
 
 

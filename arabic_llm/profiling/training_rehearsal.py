@@ -6,7 +6,7 @@ B batch, T tokens.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from accelerate.utils import convert_outputs_to_fp32
 from torch import nn
 from torch.autograd.graph import _engine_run_backward
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, modeling_utils
 
 from arabic_llm.config.hw import Precision
@@ -66,14 +67,9 @@ def rehearse(
     trace = trace or Trace(allocator)
     with ExitStack() as stack:
         stack.enter_context(losses.kernels(model, work))
-        if work.fsdp:
-            stack.enter_context(sharding.shared_out(model, work))
+        stack.enter_context(sharding.settled(model, work))
         stack.enter_context(trace)
-        if work.fsdp:  # weights are read on the host, and only shares of them go to the card
-            for tensor in skeleton.tensors(model):
-                trace.see(tensor)
-        else:
-            _load(model, work, trace, allocator)
+        _load(model, work, trace, allocator)
         stack.enter_context(torch.device("meta"))
         autocast = getattr(torch, work.compute.name) if work.autocast else None
         cuda = stack.enter_context(LikeCuda(autocast, work.device))
@@ -193,12 +189,25 @@ def _mask(work: Workload) -> torch.Tensor | None:
     return mask.to(getattr(torch, added.name)) if work.attention is Attention.eager else mask
 
 
+def _on_card(model: PreTrainedModel, work: Workload) -> Iterator[torch.Tensor]:
+    """Yield what goes to the card of a model that was read on the host; a CPU has but one memory."""
+    table = model.get_input_embeddings().weight if work.embedding_on_host else None
+    for tensor in skeleton.tensors(model):
+        is_on_host = isinstance(tensor, DTensor) and work.streamed_layers and work.device == "cuda"
+        if tensor is not table and not is_on_host:
+            yield tensor
+
+
 def _load(model: PreTrainedModel, work: Workload, trace: Trace, allocator: CachingAllocator) -> None:
     """Ask for memory as transformers does when it reads weights, so that blocks lie as they will.
 
     Where they are quantised it first takes all in one piece and gives it back (caching_allocator_warmup);
-    then it reads one weight after another in 16 bits, and makes its 4-bit form from it.
+    then it reads one weight after another in 16 bits, and makes its 4-bit form from it. What no card holds
+    whole is read on the host, and goes to the card as it then is.
     """
+    if work.fsdp or work.streamed_layers:
+        _see(_on_card(model, work), trace)
+        return
     seen: dict[int, nn.Parameter] = {}  # tied weights once
     for parameter in model.parameters():
         seen.setdefault(parameter.untyped_storage()._cdata, parameter)
@@ -214,7 +223,11 @@ def _load(model: PreTrainedModel, work: Workload, trace: Trace, allocator: Cachi
             allocator.release(block)
         else:
             trace.see(parameter, block)
-    for tensor in (*seen.values(), *model.buffers()):
+    _see((*seen.values(), *model.buffers()), trace)
+
+
+def _see(tensors: Iterable[torch.Tensor], trace: Trace) -> None:
+    for tensor in tensors:
         trace.see(tensor)
 
 
@@ -236,7 +249,7 @@ def _optimizer(model: PreTrainedModel, work: Workload) -> torch.optim.Optimizer:
     if work.optimizer_on_host or work.optimizer is Optimizer.adamw_8bit:
         return _Bitsandbytes(trained, work)
     # what torch chooses: on a GPU all weights at once; on a CPU, and of shares, one after another
-    return torch.optim.AdamW(trained, lr=1.0, foreach=work.device != "cpu" and not work.fsdp)
+    return torch.optim.AdamW(trained, lr=1.0, foreach=work.device != "cpu" and not work.shares_all)
 
 
 class _Bitsandbytes(torch.optim.Optimizer):

@@ -12,6 +12,7 @@ import torch
 from arabic_llm import processes
 from arabic_llm.config.preference_task import KtoConfig
 from arabic_llm.data.tokens.chat import IGNORED, TokenRow, prompt_length
+from arabic_llm.models import streaming
 from arabic_llm.training import preference_losses
 from arabic_llm.training.means import Means, won
 from arabic_llm.training.preference_losses import Rated
@@ -48,7 +49,7 @@ class GuardedRatings(GuardedTrainer):
         step = self.state.global_step
         if self.others is not None and self._known != step:
             self._moved[True] = self._divergence(
-                self.others(step), lambda: None, is_shared=not self.is_fsdp_enabled
+                self.others(step), lambda: None, is_shared=not self._asks_together()
             )
             self._known = step
         return super().training_step(*args, **kwargs)
@@ -94,6 +95,10 @@ class GuardedRatings(GuardedTrainer):
         found = (float(risen.sum()), len(risen))
         given = processes.gather(found) if is_shared else [found]
         return max(0.0, sum(total for total, _ in given) / max(1, sum(count for _, count in given)))
+
+    def _asks_together(self) -> bool:
+        """Return whether all processes make every pass: weights are shared out over them."""
+        return bool(self.is_fsdp_enabled) or streaming.is_shared_out(self.model)
 
     def _count(self, rated: Rated) -> None:
         """Add up what a line of metrics says of these answers."""

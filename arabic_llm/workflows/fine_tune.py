@@ -19,7 +19,7 @@ from arabic_llm.data.preparing import held_out, pair_report, sources
 from arabic_llm.data.tokens import chat, lint, preference_rows, token_rows
 from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.errors import ConfigError
-from arabic_llm.models import adapter, bases, load, placement, vocabulary
+from arabic_llm.models import adapter, bases, load, placement, streaming, vocabulary
 from arabic_llm.models.bases import Base
 from arabic_llm.models.load import Head
 from arabic_llm.models.placement import Placement
@@ -148,11 +148,13 @@ def adapted(
 
     Raises HardwareError where memory is short, ConfigError for new tokens that would be shared out.
     """
-    if new is not None and place.fsdp:
+    if new is not None and (place.fsdp or place.shares_packed):
         raise ConfigError("hw.fsdp: rows of new tokens are not shared out over cards; set hw.fsdp=false")
     with placement.enough_memory(f"reading the weights of {config.model.name}", "take a smaller model"):
         model = load.base_model(config.model, base, config.adapter, place, head)
-    return adapter.attach(model, config.adapter, base, config.seed, new)
+        model = adapter.attach(model, config.adapter, base, config.seed, new)
+        streaming.settle(model, place)
+    return model
 
 
 def observed(config: RunConfig, folder: Path, tracker: Tracker, fitted: TrainingFit) -> Run:

@@ -14,12 +14,12 @@ from arabic_llm.config.naming import of_data
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import Optimizer, PlanConfig
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.memory import suggestions, training_peak, weights, wording
+from arabic_llm.memory import suggestions, training_peak, visits, weights, wording
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory.static import BYTES
 from arabic_llm.memory.training_plan import Ask, Plan
 from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective
-from arabic_llm.models import folders
+from arabic_llm.models import families, folders
 from arabic_llm.profiling import kept
 from arabic_llm.workflows import settings
 
@@ -34,6 +34,7 @@ _ROWS = {  # of the table, by the names of memory.training_peak.TrainingParts
     "activations": "activations",
     "logits": "logits ({logits})",
     "workspace": "workspace (cuBLAS)",
+    "visiting": "layers on a visit",
     "rehearsed": "all of it, as its own code was rehearsed",
 }
 
@@ -165,6 +166,7 @@ def of_a_step(chosen: Plan, config: RunConfig) -> list[str]:
         f"gradient checkpointing {'on' if chosen.checkpointing else 'off'},"
         f" {kernels[chosen.work.attention]} attention, {_places(chosen)}",
         *several,
+        *_of_layers(chosen),
         *_new_tokens(chosen),
         *bound(chosen),
     ]
@@ -172,6 +174,23 @@ def of_a_step(chosen: Plan, config: RunConfig) -> list[str]:
 
 def _objective(config: RunConfig) -> Objective:
     return Objective[config.task.of.name] if isinstance(config.task, PlanConfig) else Objective.sft
+
+
+def _of_layers(chosen: Plan) -> list[str]:
+    """Return where the layers are, where not all of them stay whole on the card."""
+    work = chosen.work
+    if work.shares_packed:
+        return ["4-bit weights shared out over the cards (FSDP2), all else whole on each of them"]
+    if not (number := work.streamed_layers):
+        return []
+    there = f"{work.architecture.num_hidden_layers - number} layers stay on the card, {number} stream"
+    if families.known(work.architecture.model_type) is None:
+        return [f"{there} from the host's memory"]
+    size, bus = visits.on_host(work) / MIB, visits.moved(work, chosen.accumulation) / GIB
+    return [
+        f"{there} from the host's memory, of which {size:,.0f} MiB are needed; {bus:,.1f} GiB come over the"
+        " bus in a step"
+    ]
 
 
 def _new_tokens(chosen: Plan) -> list[str]:
@@ -189,7 +208,7 @@ def _new_tokens(chosen: Plan) -> list[str]:
 
 def bound(chosen: Plan) -> list[str]:
     """Return what to know of figures that say more than is needed."""
-    if chosen.work.fsdp and not chosen.parts.rehearsed:
+    if chosen.work.shares_all and not chosen.parts.rehearsed:
         return [
             "an upper bound: with weights shared out by FSDP the real code needs less (by 8 to 23% where it"
             " was tried); task.exact=true rehearses it"
@@ -230,7 +249,7 @@ def steps(config: RunConfig, a_step: int) -> str:
 def _places(chosen: Plan) -> str:
     """Return what is in the host's memory and what on the card."""
     optimizer = _OPTIMIZERS[chosen.work.optimizer]
-    if chosen.work.fsdp:
+    if chosen.work.shares_all:
         return f"weights, gradients and the moments of {optimizer} shared out over the cards (FSDP)"
     away = [f"the moments of {optimizer}"] if chosen.work.optimizer_on_host else []
     away += ["the table of tokens"] if chosen.work.embedding_on_host else []

@@ -16,6 +16,8 @@ PUBLISHED = {  # parameters, as the hub counts the weights of each repository
     "qwen2_1_5b": 1_543_714_304,
     "qwen2_7b": 7_615_616_512,
     "qwen2_5_7b": 7_615_616_512,
+    "qwen2_5_14b": 14_770_033_664,
+    "qwen2_5_32b": 32_763_876_352,
     "llama2_7b": 6_738_415_616,
     "llama3_8b": 8_030_261_248,
     "gemma2_2b": 2_614_341_888,

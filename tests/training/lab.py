@@ -13,7 +13,7 @@ from arabic_llm.config.data import DataConfig
 from arabic_llm.data.preparing import held_out, sources
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.tokens import chat, token_rows
-from arabic_llm.models import adapter, bases, load, placement
+from arabic_llm.models import adapter, bases, load, placement, streaming
 from arabic_llm.profiling.training_memory import watch
 from arabic_llm.tracking import NoTracker
 from arabic_llm.training import batches, held_out_loss, schedule, sft
@@ -63,6 +63,7 @@ class Lab:
         self.place = placement.resolve(self.config.hw)
         model = load.base_model(self.config.model, self.base, self.config.adapter, self.place)
         self.model = adapter.attach(model, self.config.adapter, self.base, self.config.seed, new)
+        streaming.settle(self.model, self.place)
 
     def _encode(self, rows):
         return token_rows.encode(self.codec, rows, self.config.data, self.config.task.max_length, None).rows

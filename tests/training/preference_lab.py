@@ -10,7 +10,7 @@ from arabic_llm import files
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.data.tokens import chat, preference_rows, token_rows
-from arabic_llm.models import adapter, bases, load, placement, tokenization
+from arabic_llm.models import adapter, bases, load, placement, streaming, tokenization
 from arabic_llm.tracking import NoTracker
 from arabic_llm.training import preference_losses, reference_log_probs, sft
 from arabic_llm.training.observer import Nobody, Observer
@@ -51,6 +51,7 @@ class Lab:
         self.mix = Mix()
         model = load.base_model(self.config.model, self.base, self.config.adapter, self.place)
         self.model = adapter.attach(model, self.config.adapter, self.base, self.config.seed)
+        streaming.settle(self.model, self.place)
 
     def train(self, directory: Path, kept: Path | None = None, observer: Observer | None = None):
         rows_hash = token_rows.data_hash(self.train_rows)
