@@ -43,9 +43,10 @@ ALLOWED = {
     "reports": {"analysis", "data"},
     "export": {"models", "data"},
     "serving": {"models", "data", "evaluation", "export"},
+    "synthesis": {"data", "text", "models", "evaluation"},
     "workflows": {
         *("data", "models", "memory", "training", "analysis", "evaluation", "profiling", "reports"),
-        *("export", "serving"),
+        *("export", "serving", "synthesis"),
         *("tracking", "machine", "text", "hub", "downloads"),
     },
     "tasks": {
@@ -70,6 +71,9 @@ DOORS = {
     "hydra": {"config", "run", "sweep", "sweeping"},
     "datatrove": {"data"},
     "optuna": {"sweeping"},
+    "openai": {"synthesis"},
+    "sentencex": {"synthesis"},
+    "ctranslate2": {"synthesis"},
 }
 LIGHT = {
     *("config", "text", "run", "sweep", "grid", "rundir", "result", "terminal", "disk", "files", "errors"),
@@ -168,7 +172,7 @@ def test_only_chat_and_training_write_the_ignored_label():
 # what is computed in one room and printed in reports; documents of two folders of lm-eval tasks.
 TWICE = {
     *("adapter", "run", "items", "sft", "chat"),
-    *("classify", "compare", "evaluate", "inspect", "plan", "prepare", "robustness"),
+    *("classify", "compare", "evaluate", "inspect", "plan", "prepare", "robustness", "synthesize"),
     *("classification", "forgetting", "held_out_loss", "mistakes", "preferences"),
 }
 

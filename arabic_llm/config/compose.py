@@ -38,7 +38,14 @@ _MEANT = (  # what is chosen; where these are typed; and none of these, which ar
     ("data@task.pairs=local", {"task.pairs.path"}, {"task.pairs.builtin", "task.pairs.name"}),
 )
 _PAIRS = re.compile(r"^task\.pairs=(?=[\w,]+$)", re.ASCII)
-_JUDGE = re.compile(r"\+*judge(\.endpoint)?\s*=")
+_SERVERS = (  # settings that take an address, and the key of who listens there
+    (re.compile(r"\+*judge(\.endpoint)?\s*="), "judge.endpoint", "ARABIC_LLM_JUDGE_KEY"),
+    (
+        re.compile(r"\+*task\.server(\.endpoint)?\s*="),
+        "task.server.endpoint",
+        "ARABIC_LLM_SYNTHESIS_KEY",
+    ),
+)
 
 
 class ExperimentRecipes(SearchPathPlugin):
@@ -90,16 +97,17 @@ def once() -> Iterator[None]:
 
 
 def refuse_typed_secrets(arguments: Iterable[str]) -> None:
-    """Refuse a judge's address with a key in it before Hydra writes what was typed to a file.
+    """Refuse a server's address with a key in it before Hydra writes what was typed to a file.
 
     Raises ConfigError, which does not say it.
     """
     for typed in arguments:
-        if _JUDGE.match(typed):
-            try:
-                suite.refuse_secret(typed.partition("=")[2])
-            except ValueError as error:
-                raise ConfigError(str(error)) from None
+        for pattern, setting, key in _SERVERS:
+            if pattern.match(typed):
+                try:
+                    suite.refuse_secret(typed.partition("=")[2], setting, key)
+                except ValueError as error:
+                    raise ConfigError(str(error)) from None
 
 
 def meant(arguments: list[str]) -> list[str]:

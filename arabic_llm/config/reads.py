@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from arabic_llm.config import schemas, unread
+from arabic_llm.config import schemas, synthesize_task, unread, unread_of_synthesis
 from arabic_llm.config import task as tasks
 from arabic_llm.config.adapter import AdapterConfig
 from arabic_llm.config.chat_task import ChatConfig, ServeConfig, SpeakingConfig
@@ -187,13 +187,51 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("top_p top_k", why_not=unread.drawn),
     },
     ServeConfig: {**_read("run start exported"), **_read("prompt", why_not=unread.of_a_start)},
+    synthesize_task.SynthesizeConfig: {
+        **_read("benchmark review marks"),
+        **_read("articles backend", why_not=unread_of_synthesis.of_articles),
+    },
+    synthesize_task.MediaWikiConfig: _read(
+        "api contact categories search max_articles license seconds_between max_tries",
+        why_not=unread_of_synthesis.of_a_wiki,
+    ),
+    synthesize_task.ParagraphsConfig: _read(
+        "min_chars max_chars min_score near_duplicates short_share long_share max_paragraphs",
+        why_not=unread_of_synthesis.of_paragraphs,
+    ),
+    synthesize_task.ServerConfig: {
+        **_read("endpoint model max_tokens max_cost", why_not=unread_of_synthesis.of_a_server),
+        **_read(
+            "in_flight timeout_seconds wait_seconds input_price output_price",
+            why_not=unread_of_synthesis.of_any_server,
+        ),
+    },
+    synthesize_task.SamplingConfig: {
+        **_read("prompts", why_not=unread_of_synthesis.of_prompts),
+        **_read("num_pairs", why_not=unread_of_synthesis.of_paragraphs),
+        **_read("temperature top_p max_new_tokens max_tries", why_not=unread_of_synthesis.of_a_model),
+        **_read("batch_tokens", why_not=unread_of_synthesis.of_a_model_here),
+        **_read("num_conversations", why_not=unread_of_synthesis.of_magpie),
+    },
+    synthesize_task.TranslationConfig: _read(
+        "engine path source target batch_tokens num_beams max_tokens license",
+        why_not=unread_of_synthesis.of_translation,
+    ),
+    synthesize_task.QualityConfig: {
+        **_read("min_grounded", why_not=unread_of_synthesis.of_paragraphs),
+        **_read("min_arabic max_latin_words max_repetition near_duplicates"),
+        **_read("min_length_ratio max_length_ratio", why_not=unread_of_synthesis.of_translation),
+        **_read("judged", why_not=unread_of_synthesis.of_the_judge),
+    },
 }
 
 
 def refuse_unread(config: RunConfig, overrides: Iterable[str]) -> None:
     """Refuse what was typed and nothing would read. Raises ConfigError."""
     for key, value in _settings(overrides):
-        if (why := unread.beside_a_run(config, key) or unread.of_stages(config, key)) is not None:
+        if (why := unread.beside_a_run(config, key) or unread.of_stages(config, key)) is None:
+            why = unread_of_synthesis.of_adapter(config, key)
+        if why is not None:
             raise ConfigError(f"{key}={spelled(value)} has no meaning {why}")
         if (found := _rule(config, key)) is None:
             continue

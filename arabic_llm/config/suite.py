@@ -66,27 +66,26 @@ class SuiteConfig:
             raise ValueError(f"suite.limit must be at least 1, not {self.limit}")
 
 
-def refuse_secret(endpoint: str) -> None:
+def refuse_secret(
+    endpoint: str, setting: str = "judge.endpoint", key: str = "ARABIC_LLM_JUDGE_KEY"
+) -> None:
     """Refuse an address that holds a password or a key, without saying it: it would be written to files."""
     if any(sign in endpoint for sign in "@?#;="):
         raise ValueError(
-            "judge.endpoint must not hold a password or a key (nothing with @, ?, #, ; or =);"
-            " set ARABIC_LLM_JUDGE_KEY instead"
+            f"{setting} must not hold a password or a key (nothing with @, ?, #, ; or =); set {key} instead"
         )
 
 
-def refuse_no_address(endpoint: str) -> None:
+def refuse_no_address(endpoint: str, setting: str = "judge.endpoint") -> None:
     """Refuse what is no address of a server."""
     if not endpoint.startswith(("http://", "https://")):
-        raise ValueError(f"judge.endpoint must begin with http:// or https:// ({endpoint})")
+        raise ValueError(f"{setting} must begin with http:// or https:// ({endpoint})")
     try:
         is_named = bool(urlsplit(endpoint).hostname) and urlsplit(endpoint).port != 0
     except ValueError:  # of a port, of brackets
         is_named = False
     if not is_named or not endpoint.isprintable() or " " in endpoint:
-        raise ValueError(
-            f"judge.endpoint is no address of a server ({endpoint!r}): http://localhost:8000/v1"
-        )
+        raise ValueError(f"{setting} is no address of a server ({endpoint!r}): http://localhost:8000/v1")
 
 
 @dataclass

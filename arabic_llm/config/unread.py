@@ -17,6 +17,7 @@ from arabic_llm.config.preference_task import DpoConfig, PreferenceConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.study_task import Stage, StudyConfig
 from arabic_llm.config.suite import SuiteTask
+from arabic_llm.config.synthesize_task import SynthesizeConfig
 from arabic_llm.config.task import (
     Area,
     ExportConfig,
@@ -225,7 +226,7 @@ def scripts(config: RunConfig, cleaning: CleaningConfig) -> str | None:
 
 def items(config: RunConfig, owner: object) -> str | None:
     """Return why no item of the suite is looked at, where the task may ask for them."""
-    if config.task.reads & {Area.asking, Area.tuning}:
+    if config.task.reads & {Area.asking, Area.tuning} or isinstance(config.task, SynthesizeConfig):
         return None
     read = [config.data, *config.data.sources.values()]
     is_asked = any(source.cleaning.drop_test_items for source in read)

@@ -201,8 +201,8 @@ def squad(*contexts):
 def test_a_paragraph_is_one_text_however_many_questions_it_has():
     rows = reshaped(Shape.paragraphs, [squad("النيل", "الفرات")], None)
     assert rows == [
-        Record("my.jsonl:1 article 1 paragraph 1", {"text": "النيل"}),
-        Record("my.jsonl:1 article 1 paragraph 2", {"text": "الفرات"}),
+        Record("my.jsonl:1 article 1 paragraph 1", {"text": "النيل", "title": "عنوان"}),
+        Record("my.jsonl:1 article 1 paragraph 2", {"text": "الفرات", "title": "عنوان"}),
     ]
     assert str(formats.recognise(Path("my.jsonl"), rows, ColumnsConfig())) == "raw text (text)"
 

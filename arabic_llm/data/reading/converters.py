@@ -99,9 +99,14 @@ def message_tree_pairs(found: Iterable[Record | Broken], language: str | None) -
 
 
 def paragraphs(found: Iterable[Record | Broken]) -> Iterator[Record | Broken]:
-    """Yield the paragraphs of SQuAD v1.1 as raw text, each once and not once a question."""
+    """Yield the paragraphs of SQuAD v1.1 as raw text, each once, with the title of its article."""
     for item in _paragraphs(found):
-        yield item if isinstance(item, Broken) else Record(item.place, {"text": item.values["context"]})
+        if isinstance(item, Broken):
+            yield item
+        else:
+            title = item.values.get("title")
+            told = {"title": title} if isinstance(title, str) else {}
+            yield Record(item.place, {"text": item.values["context"], **told})
 
 
 def paragraph_questions(found: Iterable[Record | Broken]) -> Iterator[Record | Broken]:
@@ -155,7 +160,7 @@ def _of_article(place: str, article: Any) -> Iterator[Record | Broken]:
         context = paragraph.get("context") if isinstance(paragraph, dict) else None
         where = f"{place} paragraph {number}"
         if isinstance(context, str) and context.strip():
-            yield Record(where, paragraph)
+            yield Record(where, {"title": article.get("title"), **paragraph})
         else:
             yield Broken(where, "not in SQuAD's layout: 'context' is no text")
 
