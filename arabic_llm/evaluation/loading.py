@@ -76,9 +76,21 @@ def _tasks(asked: IndexedTasks, name: str, specs: dict[str, dict[str, Any]]) -> 
         target = own if leaf in asked.manager.task_index else inline
         target.append({**asked.changes[leaf], **spec, "task": leaf})
     loaded = asked.manager.load([{"group": f"local_{name}", "task": own}, *inline])["tasks"]
-    for task in loaded.values():
+    for leaf, task in loaded.items():
+        _refuse_another_schema(name, leaf, task)
         targets.settle(task)
     return {leaf: loaded[leaf] for leaf in specs}
+
+
+def _refuse_another_schema(name: str, leaf: str, task: Any) -> None:
+    """Refuse rows without the columns that a task's YAML names (metadata.columns); lm-eval's name none."""
+    wanted = (task.config.metadata or {}).get("columns", ())
+    there = task.dataset[task.config.test_split].column_names if wanted else ()
+    if absent := [column for column in wanted if column not in there]:
+        raise MissingBenchmarkError(
+            f"suite task {name}: {leaf} is in another schema: no column {', '.join(map(repr, absent))};"
+            f" it has: {', '.join(there)}"
+        )
 
 
 def _downloaded(asked: IndexedTasks, leaf: str, data_root: Path) -> dict[str, Any]:

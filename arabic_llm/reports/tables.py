@@ -10,6 +10,7 @@ from typing import Any
 from arabic_llm import files
 from arabic_llm.analysis.scores import Score
 from arabic_llm.analysis.statistics import Difference
+from arabic_llm.config.suite import KAPPA
 from arabic_llm.reports.markdown import escaped, table
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -69,7 +70,7 @@ def score_cells(score: Score) -> tuple[str, ...]:
     least = score.smallest_difference
     return (
         *(score.label, f"{score.n:,}", percent(score.value), bounds(score)),
-        OUT_OF_REACH if least is None else f"{100 * least:+.1f}",
+        "" if score.metric == KAPPA else OUT_OF_REACH if least is None else f"{100 * least:+.1f}",
         *map(percent, (score.random, score.constant, score.majority)),
         *map(percent, (score.balanced, score.macro_f1)),
         *(f"{score.num_repeated:,}", f"{score.num_shots:,}"),
