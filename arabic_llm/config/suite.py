@@ -11,7 +11,9 @@ from omegaconf import MISSING
 from arabic_llm.config.data import DataConfig
 
 
-KAPPA = "qwk"  # a metric of ours, of any task that asks for a level: quadratic weighted kappa of all its items
+KAPPA = (
+    "qwk"  # a metric of ours, of any task that asks for a level: quadratic weighted kappa of all its items
+)
 JUDGE = "judge"  # a metric that judge.endpoint gives, from 0 to 10, as a share of 10
 
 
@@ -29,7 +31,9 @@ class SuiteTask:
     folder: str = MISSING  # of lm_eval/tasks, or of arabic_llm/evaluation/tasks
     language: str | None = None  # ISO 639: ar (standard), arz, ary, apc, en, zh; or dialects, where mixed
     skill: str | None = None  # knowledge, reading, reasoning, ...: the report has means by both
-    metrics: list[str] = field(default_factory=lambda: ["acc"])  # or metric,filter, or qwk; the first is plotted
+    metrics: list[str] = field(
+        default_factory=lambda: ["acc"]
+    )  # or metric,filter, or qwk; the first is plotted
     num_fewshot: int = 0  # examples with their answers before each question
     chat: bool = True  # prompts go through the chat template, as in training
     path: str | None = None  # local copy, under data_root; none: what the task's own YAML says

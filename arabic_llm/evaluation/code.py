@@ -19,8 +19,9 @@ _SCORING = (
     *("analysis/aggregate.py", "analysis/scorers.py", "analysis/scores.py", "analysis/statistics.py"),
     *("analysis/classification.py", "analysis/intervals.py", "analysis/kappa.py", "analysis/power.py"),
     *(
-        "evaluation/choices.py",
+        *("evaluation/choices.py", "evaluation/instructions.py"),
         "evaluation/examples.py",
+        *("evaluation/grading.py", "evaluation/judge.py"),
         "evaluation/harness.py",
         "evaluation/local_copies.py",
         "evaluation/perturbed.py",

@@ -108,9 +108,7 @@ def _item(task: Any, filtered: dict[str, dict[str, Any]], question: Question, me
         "subject": question.subject,
         "context": question.context,
         "level": question.level,
-        "scores": {
-            m: float(_of_filter(filtered, m)[m.partition(",")[0]]) for m in metrics if m != KAPPA
-        },
+        "scores": {m: float(_of_filter(filtered, m)[m.partition(",")[0]]) for m in metrics if m != KAPPA},
     }
     responses = sample["filtered_resps"]
     if isinstance(responses[0], str):  # generated

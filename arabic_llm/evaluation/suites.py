@@ -144,14 +144,15 @@ def left_out(suite: SuiteConfig, chosen: Sequence[SuiteEntry]) -> list[str]:
     return sorted(suite.tasks.keys() - {entry.name for entry in chosen})
 
 
-def what_is_left_out(suite: SuiteConfig, data_root: Path) -> dict[str, str]:
+def what_is_left_out(suite: SuiteConfig, data_root: Path, unasked: Sequence[str] = ()) -> dict[str, str]:
     """Return, as an input of a run, what it has to leave out: with all there it is another run.
 
-    Of a suite that leaves nothing out there is nothing to say. Raises as `load` does.
+    Of a suite that leaves nothing out there is nothing to say. `unasked` is left out whatever is there.
+    Raises as `load` does.
     """
     if not suite.allow_missing:
         return {}
-    return {"left_out": ", ".join(left_out(suite, load(suite, data_root))) or "nothing"}
+    return {"left_out": ", ".join([*unasked, *left_out(suite, load(suite, data_root))]) or "nothing"}
 
 
 def _all_missing(suite: SuiteConfig, missing: dict[str, str]) -> str:

@@ -65,13 +65,18 @@ def index(name: str, settings: SuiteTask) -> IndexedTasks:
 
 
 def _inline(name: str, folder: str, manager: TaskManager) -> IndexedTasks | None:
-    """Return a group that stands inside another one of the folder, or None: no group has one so named."""
+    """Return a group that stands inside another one of the folder, or a task ("group::task") that does.
+
+    None: no group has one so named.
+    """
     for outer in manager.all_groups:
         walk = _Walk(outer, folder, manager.task_index)
         walk.named(outer, {}, ())
         if leaves := walk.groups.get(f"{outer}::{name}"):
             changes = {leaf: walk.changes[leaf] for leaf in leaves}
             return IndexedTasks(manager, leaves, {name: leaves}, changes)
+        if name.startswith(f"{outer}::") and name in walk.changes:
+            return IndexedTasks(manager, (name,), {}, {name: walk.changes[name]})
     return None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from datasets import Dataset
 
 from arabic_llm.errors import DataError
-from arabic_llm.evaluation.choices import LETTERS
+from arabic_llm.evaluation.choices import LETTERS, having
 
 _CODES = {
     "ENG": "english",
@@ -19,6 +19,7 @@ _CODES = {
     "KSA": "saudi",
     "SYR": "syrian",
 }
+_rows = having("domain", "qid", "dialect", "question", "choices", "answer")
 _CHOOSE = "السؤال التالي هو سؤال متعدد الاختيارات. اختر الإجابة الصحيحة:\n\n"
 
 
@@ -31,6 +32,7 @@ def asked(doc: dict[str, Any]) -> str:
 def _of(variety: str) -> Callable[[Dataset], Dataset]:
     def own(dataset: Dataset) -> Dataset:
         """Return the rows of a variety by domain and number. Raises DataError for what cannot be paired."""
+        _rows(dataset)
         ids: dict[str, list[tuple[str, int]]] = {name: [] for name in _CODES.values()}
         for domain, qid, code in zip(*(dataset[c] for c in ("domain", "qid", "dialect")), strict=True):
             if str(code).upper() not in _CODES:

@@ -9,10 +9,13 @@ from typing import Any
 from datasets import Dataset
 
 from arabic_llm.errors import DataError
-from arabic_llm.evaluation.choices import LETTERS
+from arabic_llm.evaluation.choices import LETTERS, having
 
 _LABELLED = re.compile(r"^\((.)\)\s*(.*)$", re.DOTALL)
 _CHOOSE = "السؤال التالي هو سؤال متعدد الخيارات. اختر الإجابة الصحيحة:\n\n"
+
+aralingbench = having("question", "options", "answer", "label")
+_nativeqa = having("question_text", "choices", "correct_choice", "domain")
 
 
 def nativeqa(dataset: Dataset) -> Dataset:
@@ -20,7 +23,7 @@ def nativeqa(dataset: Dataset) -> Dataset:
 
     Raises DataError for choices that are written otherwise.
     """
-    return dataset.map(_native)
+    return _nativeqa(dataset).map(_native)
 
 
 def _native(doc: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from arabic_llm.evaluation.choices import LETTERS, options_of
+from arabic_llm.evaluation.choices import LETTERS, having, options_of
 
 _CHOOSE = "السؤال التالي هو سؤال متعدد الإختيارات. اختر الإجابة الصحيحة:\n\n"
 _CHOOSE_OF_THREE = "السؤال التالي هو سؤال متعدد الإختيارات. اختر الإجابة الصحيحة: أ، ب أو ج. \n\n"
@@ -16,6 +16,14 @@ _CHOSEN = "الأسئلة التالية هي أسئلة متعددة الإخت
 _BY_CONTEXTS = "بناءً على السياقات المقترحة التالية، اجب عن السؤال التالي"
 _ANSWER = "الإجابة:"
 Doc = dict[str, Any]
+
+_MMLU = ("Question", "Option 1", "Option 2", "Answer Key")
+arabicmmlu_rows, madinah_rows = having(*_MMLU), having(*_MMLU, "Context")
+exams_rows = having("question", *"ABCD", "answer", "subject")
+aratrust_rows = having("Question", *"ABC", "Answer")
+mmlu_ht_rows = having("question", "choices", "answer")
+alghafa_rows = having("query", "sol1", "sol2", "label")
+alrage_rows = having("question", "candidates", "gold_answer")
 
 
 def arabicmmlu(doc: Doc) -> str:
