@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
 from typing import Any
 
@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import f1_score, recall_score
 
+from arabic_llm.analysis import kappa
 from arabic_llm.analysis.scorers import SCORERS
-from arabic_llm.analysis.scores import Item, Score, certainty
+from arabic_llm.analysis.scores import FIRST, Item, Score, certainty
 from arabic_llm.analysis.statistics import standard_error
-from arabic_llm.config.suite import Aggregate
+from arabic_llm.config.suite import KAPPA, Aggregate
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def overall(name: str, benchmarks: Sequence[Benchmark], items: Sequence[Item]) -
             tasks.append(task)
             share = 1 / len(sizes) if is_macro else size / sizes.total()
             weights.append(share / len(benchmarks))
-    (metric,) = {benchmark.metrics[0] for benchmark in benchmarks}  # suites.load has refused several
+    metrics = {benchmark.metrics[0] for benchmark in benchmarks}
+    metric = metrics.pop() if len(metrics) == 1 else FIRST  # suites.overall has refused others
     return _score(_Whole(name, metric, tuple(tasks), tuple(weights)), benchmarks, items)
 
 
@@ -77,7 +79,7 @@ def _score(whole: _Whole, benchmarks: Sequence[Benchmark], items: Sequence[Item]
     # Each part is averaged over its items: the tasks one by one, or all of them as one.
     parts = list(by_task.values()) if whole.weights else [own]
     weights = np.array(whole.weights or (1.0,))
-    values = [np.array([item.scores[whole.metric] for item in part]) for part in parts]
+    values = [np.array([item.value(whole.metric) for item in part]) for part in parts]
     randoms = [
         np.mean([1 / item.num_choices if item.num_choices else 0 for item in part]) for part in parts
     ]
@@ -89,8 +91,8 @@ def _score(whole: _Whole, benchmarks: Sequence[Benchmark], items: Sequence[Item]
         _constant(part, whole.metric, pool or _targets(part))
         for part, pool in zip(parts, pools, strict=True)
     ]
-    balanced, macro_f1 = _balanced(own) if own[0].num_choices else (None, None)
-    return Score(
+    balanced, macro_f1 = _balanced(own) if own and all(i.num_choices for i in own) else (None, None)
+    score = Score(
         whole.name,
         whole.metric,
         n=len(own),
@@ -110,6 +112,14 @@ def _score(whole: _Whole, benchmarks: Sequence[Benchmark], items: Sequence[Item]
         seen_in_training=any(benchmark.seen_in_training for benchmark in benchmarks),
         **certainty(values, tuple(weights)),
     )
+    return score if whole.metric != KAPPA else _in_kappa(score, own)
+
+
+def _in_kappa(score: Score, items: Sequence[Item]) -> Score:
+    """Return a score as the kappa of its items: whoever answers one level for all, or draws, has 0."""
+    blind: dict[str, Any] = dict.fromkeys(("random", "constant", "majority"), 0.0)
+    found = kappa.score([item.level_said for item in items])
+    return replace(score, **found, **blind, smallest_difference=None)
 
 
 def _balanced(items: list[Item]) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from arabic_llm.analysis.scores import FIRST, Evaluation, Score
 from arabic_llm.analysis.statistics import Difference, compare_each
+from arabic_llm.config.suite import KAPPA
 
 TRAITS = ("language", "skill")
 
@@ -65,7 +66,7 @@ def _means(evaluation: Evaluation, traits: dict[str, dict[str, str | None]], tra
     firsts = {name: task["metrics"][0] for name, task in evaluation.judged["tasks"].items()}
     for score in evaluation.scores:
         name = traits.get(score.name, {}).get(trait)
-        if name is not None and firsts.get(score.name) == score.metric:
+        if name is not None and firsts.get(score.name) == score.metric != KAPPA:  # kappas have no mean
             own.setdefault(name, []).append(score)
     sizes = Counter(item.task for item in evaluation.items)
     return [_mean(name, scores, sizes) for name, scores in own.items()]

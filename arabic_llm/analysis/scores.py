@@ -12,6 +12,7 @@ import numpy as np
 from arabic_llm import files
 from arabic_llm.analysis import intervals, power, scores_check
 from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.suite import KAPPA
 from arabic_llm.errors import CheckpointError, DamagedError
 
 _RESULT, _ITEMS = "result.json", "items.jsonl"
@@ -51,6 +52,15 @@ class Item:
     def first(self) -> float:
         """Return its score in the first metric of its task."""
         return next(iter(self.scores.values()))
+
+    @property
+    def level_said(self) -> tuple[int, int, int]:
+        """Return which level was wanted and which was said, of how many."""
+        return self.target_index, self.answer_index, self.num_choices
+
+    def value(self, metric: str) -> float:
+        """Return its score in a metric, which may be the first of its task."""
+        return self.first if metric == FIRST else self.scores[metric]
 
 
 @dataclass(frozen=True)
@@ -129,11 +139,12 @@ class Evaluation:
     def values(self, score: Score) -> dict[tuple[str, str], float]:
         """Return (task, item id) -> value of one score's items."""
         chosen = set(score.tasks)
-        return {
-            (i.task, i.id): i.first if score.metric == FIRST else i.scores[score.metric]
-            for i in self.items
-            if i.task in chosen
-        }
+        return {(i.task, i.id): i.value(score.metric) for i in self.items if i.task in chosen}
+
+    def levels(self, score: Score) -> dict[tuple[str, str], tuple[int, int, int]]:
+        """Return (task, item id) -> the level wanted, the one said, and of how many, of one score's items."""
+        chosen = set(score.tasks)
+        return {(i.task, i.id): i.level_said for i in self.items if i.task in chosen}
 
 
 def certainty(parts: Sequence[intervals.Values], weights: Sequence[float]) -> dict[str, Any]:
@@ -180,7 +191,7 @@ def _with_certainty(evaluation: Evaluation) -> Evaluation:
     """Return an evaluation whose scores have intervals; an older file lacks them."""
     scores = []
     for score in evaluation.scores:
-        if score.low is None:
+        if score.low is None and score.metric != KAPPA:
             values = evaluation.values(score)
             groups = [[name] for name in score.tasks] if score.weights else [score.tasks]
             parts = [np.array([v for (task, _), v in values.items() if task in own]) for own in groups]

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arabic_llm.config.suite import KAPPA
 from arabic_llm.errors import DamagedError
 
 if TYPE_CHECKING:
@@ -59,7 +60,11 @@ def _wrong_sum(evaluation: Evaluation, score: Score) -> str:
         return f"n is {score.n!r}, and {', '.join(map(str, tasks))} has no item"
     if score.n != len(values):
         return f"n is {score.n!r}, and it has {len(values):,} items"
-    if weights:
+    if score.metric == KAPPA:
+        from arabic_llm.analysis import kappa  # which reads scores itself
+
+        expected = float(kappa.score(list(evaluation.levels(score).values()))["value"])
+    elif weights:
         expected = sum(w * sum(part) / len(part) for w, part in zip(weights, parts, strict=True))
     else:
         expected = sum(values.values()) / len(values)

@@ -15,6 +15,7 @@ from arabic_llm.analysis import intervals
 from arabic_llm.analysis.intervals import ALPHA, AT_ONCE, RESAMPLES
 from arabic_llm.analysis.scores import Evaluation, Score
 from arabic_llm.config.fingerprint import differences
+from arabic_llm.config.suite import KAPPA
 from arabic_llm.errors import ConfigError
 
 NOTHING = "no item changed"
@@ -172,6 +173,7 @@ class _Case:
     before: tuple[float, ...]
     after: tuple[float, ...]
     counts: tuple[float, ...]
+    levels: tuple[tuple[tuple[int, int, int], ...], ...] = ()  # of a kappa: before and after
 
     @classmethod
     def of(cls, base: Evaluation, tuned: Evaluation, base_score: Score, tuned_score: Score) -> Self:
@@ -189,6 +191,7 @@ class _Case:
             before=tuple(before[key] for key in items),
             after=tuple(after[key] for key in items),
             counts=tuple(round(one, _SAME) for one in counts),
+            levels=_levels(base, tuned, base_score, items) if base_score.metric == KAPPA else (),
         )
 
     @property
@@ -201,7 +204,17 @@ class _Case:
         return [(a[of_task == task], b[of_task == task]) for task in self.base.tasks]
 
 
+def _levels(
+    base: Evaluation, tuned: Evaluation, score: Score, items: Sequence[tuple[str, str]]
+) -> tuple[tuple[tuple[int, int, int], ...], ...]:
+    """Return the levels wanted and said of each item, before and after."""
+    sides = (base.levels(score), tuned.levels(score))
+    return tuple(tuple(levels[key] for key in items) for levels in sides)
+
+
 def _difference(case: _Case, seed: int) -> Difference:
+    if case.levels:
+        return _difference_of_kappas(case, seed)
     pairs, weights = case.parts, case.base.weights or (1.0,)
     changes = [after - before for before, after in pairs]
     low, high = intervals.paired(pairs, weights, seed=seed)
@@ -218,6 +231,18 @@ def _difference(case: _Case, seed: int) -> Difference:
         holm_p=p,
         note=_note(changes, is_binary=is_binary),
     )
+
+
+def _difference_of_kappas(case: _Case, seed: int) -> Difference:
+    """Return the difference of two kappas: its interval is a bootstrap's over the items, drawn for both."""
+    from arabic_llm.analysis import kappa  # which reads this module
+
+    before, after = case.levels
+    gain = kappa.gain(before, after, seed)
+    note = NOTHING if before == after else ""
+    sides = (case.base, case.tuned)
+    ends = (gain.low, gain.high)
+    return Difference(*sides, gain.difference, *ends, gain.p, is_binary=False, holm_p=gain.p, note=note)
 
 
 def _note(changes: Sequence[npt.NDArray[np.float64]], *, is_binary: bool) -> str:

@@ -135,12 +135,13 @@ READ: dict[type, dict[str, Rule]] = {
     },
     SuiteConfig: {
         **_read("name allow_missing", *_ITEMS, why_not=unread.items),
-        **_read("overall limit", Area.asking),
+        **_read("overall overall_mixes limit prompt_variants", Area.asking),
     },
     SuiteTask: {
         **_read("folder path reader data", *_ITEMS, why_not=unread.items),
         **_read("seed", *_ITEMS, why_not=unread.split),
         **_read("language skill metrics num_fewshot chat limit aggregate seen_in_training", Area.asking),
+        **_read("compared_with", Area.asking),
     },
     JudgeConfig: _read("endpoint model", Area.judge),
     TaskConfig: _read("name"),

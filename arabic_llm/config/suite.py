@@ -11,6 +11,12 @@ from omegaconf import MISSING
 from arabic_llm.config.data import DataConfig
 
 
+KAPPA = (
+    "qwk"  # a metric of ours, of any task that asks for a level: quadratic weighted kappa of all its items
+)
+JUDGE = "judge"  # a metric that judge.endpoint gives, from 0 to 10, as a share of 10
+
+
 class Aggregate(Enum):
     """How the subsets of a benchmark become one score."""
 
@@ -25,7 +31,9 @@ class SuiteTask:
     folder: str = MISSING  # of lm_eval/tasks, or of arabic_llm/evaluation/tasks
     language: str | None = None  # ISO 639: ar (standard), arz, ary, apc, en, zh; or dialects, where mixed
     skill: str | None = None  # knowledge, reading, reasoning, ...: the report has means by both
-    metrics: list[str] = field(default_factory=lambda: ["acc"])  # or metric,filter; the first is plotted
+    metrics: list[str] = field(
+        default_factory=lambda: ["acc"]
+    )  # or metric,filter, or qwk; the first is plotted
     num_fewshot: int = 0  # examples with their answers before each question
     chat: bool = True  # prompts go through the chat template, as in training
     path: str | None = None  # local copy, under data_root; none: what the task's own YAML says
@@ -35,6 +43,7 @@ class SuiteTask:
     limit: int | None = None  # items of each of its leaves, beside suite.limit; part of the fingerprint
     aggregate: Aggregate = Aggregate.micro
     seen_in_training: bool = False  # its training split was learned from: every table says so
+    compared_with: str | None = None  # of its tasks that ask the same: the one that others are held against
 
     def __post_init__(self) -> None:
         """Refuse a task without a score, and a local copy that nothing reads."""
@@ -44,6 +53,8 @@ class SuiteTask:
             raise ValueError("a suite's task needs path and reader together, or neither")
         if self.path is not None and self.data is not None:
             raise ValueError("a suite's task is read from path or from data, not from both")
+        if KAPPA in self.metrics and self.aggregate is Aggregate.macro:
+            raise ValueError(f"a suite's task in {KAPPA} needs aggregate=micro: kappas have no mean")
         if self.num_fewshot < 0:
             raise ValueError(f"a suite's num_fewshot must not be negative ({self.num_fewshot})")
         if self.limit is not None and self.limit < 1:
@@ -57,7 +68,9 @@ class SuiteConfig:
     name: str = MISSING
     tasks: dict[str, SuiteTask] = field(default_factory=dict)  # by the name that lm-eval has for each
     overall: str | None = None  # name of the unweighted mean of all its tasks, where it has one
+    overall_mixes: bool = False  # its tasks have several first metrics, all of them shares of 1
     limit: int | None = None  # items of each task, for a quick look; part of the fingerprint
+    prompt_variants: bool = False  # ask each item in six more prompts, and tell how far they lie apart
     allow_missing: bool = False  # go on without the benchmarks that cannot be had; part of the fingerprint
 
     def __post_init__(self) -> None:

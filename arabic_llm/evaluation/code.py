@@ -17,9 +17,11 @@ _ANSWERING = (
 # What decides an item and its scores, once it is answered.
 _SCORING = (
     *("analysis/aggregate.py", "analysis/scorers.py", "analysis/scores.py", "analysis/statistics.py"),
-    *("analysis/intervals.py", "analysis/power.py"),
+    *("analysis/classification.py", "analysis/intervals.py", "analysis/kappa.py", "analysis/power.py"),
     *(
+        *("evaluation/choices.py", "evaluation/instructions.py"),
         "evaluation/examples.py",
+        *("evaluation/grading.py", "evaluation/judge.py"),
         "evaluation/harness.py",
         "evaluation/local_copies.py",
         "evaluation/perturbed.py",

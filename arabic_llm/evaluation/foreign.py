@@ -12,6 +12,7 @@ _OURS = "arabic_llm"
 _OF_THE_DATA = ("datasets", "huggingface_hub")
 _ASKED = (f"{_OURS}.evaluation.chat_lm", f"{_OURS}.evaluation.masked_lm")  # models: lm-eval asks them
 _MOST = 200  # characters of a reason
+_NAMED = "suite task "
 
 
 class MissingBenchmarkError(DataError):
@@ -28,6 +29,10 @@ def benchmark(name: str, place: str = "") -> Iterator[None]:
     """
     try:
         yield
+    except MissingBenchmarkError as error:
+        if str(error).startswith(_NAMED):
+            raise
+        raise MissingBenchmarkError(f"{_NAMED}{name}: {error}") from error  # of a task of ours
     except UserError:
         raise
     except Exception as error:

@@ -15,9 +15,10 @@ from lm_eval.api.model import LM
 from lm_eval.evaluator import evaluate as harness_evaluate
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from arabic_llm.analysis import aggregate
+from arabic_llm.analysis import aggregate, kappa
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.suite import KAPPA
 from arabic_llm.data.tokens.chat import Codec
 from arabic_llm.evaluation import examples, foreign, made_up
 from arabic_llm.evaluation.answers import Answers
@@ -107,7 +108,7 @@ def _item(task: Any, filtered: dict[str, dict[str, Any]], question: Question, me
         "subject": question.subject,
         "context": question.context,
         "level": question.level,
-        "scores": {m: float(_of_filter(filtered, m)[m.partition(",")[0]]) for m in metrics},
+        "scores": {m: float(_of_filter(filtered, m)[m.partition(",")[0]]) for m in metrics if m != KAPPA},
     }
     responses = sample["filtered_resps"]
     if isinstance(responses[0], str):  # generated
@@ -122,6 +123,9 @@ def _item(task: Any, filtered: dict[str, dict[str, Any]], question: Question, me
         for one in (target if isinstance(target, list) else [target])
     ]
     wanted = said if said in right else right[0]
+    if KAPPA in metrics:
+        close = kappa.closeness(wanted, said, len(choices))
+        common["scores"] = {m: close if m == KAPPA else common["scores"][m] for m in metrics}
     return Item(
         target=choices[wanted],
         answer=choices[said],

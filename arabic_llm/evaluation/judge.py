@@ -44,7 +44,7 @@ The model's answer: {answer}
 Reply with one JSON object and nothing else: {{"kind": "<one of the kinds>", "reason": "<one sentence>"}}"""
 
 
-class _StrangeReplyError(Exception):
+class StrangeReplyError(Exception):
     """The server answered, and not as a judge."""
 
 
@@ -59,11 +59,11 @@ def ask(found: SortedMistakes, settings: JudgeConfig, kept: Answers) -> SortedMi
     try:
         if missing:
             _fetch(missing, settings, kept)
-    except (HTTPError, _StrangeReplyError) as error:
+    except (HTTPError, StrangeReplyError) as error:
         left = sum(_key(settings, text) not in kept for text in missing)
         log.warning(
             "judge.endpoint=%s: %s; %s mistakes stay '%s': resume=false asks for them again",
-            *(settings.endpoint, _said_of(error), left, OTHER),
+            *(settings.endpoint, said_of(error), left, OTHER),
         )
     finally:
         kept.flush()
@@ -76,24 +76,32 @@ def ask(found: SortedMistakes, settings: JudgeConfig, kept: Answers) -> SortedMi
     return SortedMistakes(found.items, judged)
 
 
-def _fetch(prompts: Sequence[str], settings: JudgeConfig, kept: Answers) -> None:
-    """Ask what was not asked before; each reply is kept as it comes."""
+def client() -> Client:
+    """Return who asks a judge, with the key of the environment. Raises ConfigError for what is no key."""
     secret = os.environ.get(KEY, "").strip()
     if not (secret.isascii() and secret.isprintable()):  # httpx would say it, in a traceback
         raise ConfigError(f"{KEY} holds what no key does: other letters than ASCII, or a line end")
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+    return Client(timeout=_TIMEOUT_SECONDS, headers=headers)
+
+
+def completion(server: Client, settings: JudgeConfig, messages: Sequence[dict[str, str]], most: int) -> str:
+    """Return what the judge says to messages, in at most so many tokens.
+
+    Raises HTTPError where it does not answer, StrangeReplyError where it answers not as a judge.
+    """
     url = f"{str(settings.endpoint).rstrip('/')}/chat/completions"
-    with Client(timeout=_TIMEOUT_SECONDS, headers=headers) as client, ThreadPoolExecutor(_AT_ONCE) as pool:
+    question = {"model": settings.model, "messages": messages, "temperature": 0, "max_tokens": most}
+    with server.stream("POST", url, json=question) as response:
+        return _reply(response)
+
+
+def _fetch(prompts: Sequence[str], settings: JudgeConfig, kept: Answers) -> None:
+    """Ask what was not asked before; each reply is kept as it comes."""
+    with client() as server, ThreadPoolExecutor(_AT_ONCE) as pool:
 
         def reply(prompt: str) -> str:
-            question = {
-                "model": settings.model,
-                "messages": [{"role": "user", "content": prompt}],
-                "temperature": 0,
-                "max_tokens": _MOST_TOKENS,
-            }
-            with client.stream("POST", url, json=question) as response:
-                return _reply(response)
+            return completion(server, settings, [{"role": "user", "content": prompt}], _MOST_TOKENS)
 
         asked = {pool.submit(reply, prompt): prompt for prompt in prompts}
         try:
@@ -113,11 +121,11 @@ def _reply(response: Response) -> str:
     for piece in response.iter_bytes():
         body += piece
         if len(body) > _LONGEST_REPLY:
-            raise _StrangeReplyError(f"answered more than {_LONGEST_REPLY:,} bytes to one question")
+            raise StrangeReplyError(f"answered more than {_LONGEST_REPLY:,} bytes to one question")
     try:
         return str(json.loads(body)["choices"][0]["message"]["content"])
     except (LookupError, TypeError, ValueError, RecursionError) as error:
-        raise _StrangeReplyError(
+        raise StrangeReplyError(
             "answered something else than a chat completion; the address ends with /v1 on most servers"
         ) from error
 
@@ -156,7 +164,7 @@ def _key(settings: JudgeConfig, prompt: str) -> str:
     return fingerprint([settings.model, prompt])
 
 
-def _said_of(error: Exception) -> str:
+def said_of(error: Exception) -> str:
     """Return in one line what went wrong, and what to do about it."""
     if isinstance(error, HTTPStatusError):
         status = error.response.status_code

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
+
+from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.suite import SuiteTask
 from arabic_llm.errors import DataError
 from arabic_llm.evaluation import foreign, local_copies, targets
@@ -82,11 +85,19 @@ def _tasks(asked: IndexedTasks, name: str, specs: dict[str, dict[str, Any]]) -> 
 
 
 def _downloaded(asked: IndexedTasks, leaf: str, data_root: Path) -> dict[str, Any]:
-    """Return where the data set of a task was downloaded to, if it was."""
+    """Return where the data set of a task was downloaded to, if it was, and where it is unpacked.
+
+    `datasets` tells local folders apart by their card alone: it would read on what another one, or this one
+    before its files changed, has left in its cache.
+    """
     hub_id = asked.dataset(leaf)
-    if hub_id and (folder := benchmark_folder(hub_id, data_root)).is_dir():
-        return {"dataset_path": str(folder)}
-    return {}
+    if not hub_id or not (folder := benchmark_folder(hub_id, data_root)).is_dir():
+        return {}
+    found = [(path, path.stat()) for path in sorted(folder.rglob("*")) if path.is_file()]
+    state = fingerprint([(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found])
+    kwargs = {**(asked.config(leaf).get("dataset_kwargs") or {})}
+    kwargs["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE) / "arabic_llm" / state)
+    return {"dataset_path": str(folder), "dataset_kwargs": kwargs}
 
 
 def _constant(documents: dict[str, Any]) -> Callable[..., dict[str, Any]]:

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 # The columns of the benchmarks that we know, ours and lm-eval's. Of those a document has, the first counts.
-TEXT = ("question", "Question", "opening", "tweet", "text", "query", "premise", "goal", "ctx")
+TEXT = (
+    *("question", "Question", "opening", "tweet", "text", "query", "premise", "goal", "ctx"),
+    *("question_text", "Sentence", "prompt"),  # NativeQA, BAREC, QIMMA
+)
 CONTEXT = ("context", "Context", "passage", "flores_passage", "article", "support")
-_SUBJECT = ("subject", "Subject")
+_SUBJECT = ("subject", "Subject", "domain")
 _OPTIONS = (
     tuple(f"Option {number}" for number in range(1, 6)),  # ArabicMMLU
     tuple(f"mc_answer{number}" for number in range(1, 5)),  # Belebele
     tuple("ABCD"),  # EXAMS, C-Eval, CMMLU
+    tuple(f"sol{number}" for number in range(1, 6)),  # AlGhafa
 )
 LEVELS = {  # ArabicMMLU's, as the hub's subset names spell them
     "Primary": "Primary School",
@@ -53,6 +57,8 @@ def _first(document: Mapping[str, Any], columns: tuple[str, ...]) -> Any:
 def _level(document: Mapping[str, Any]) -> str:
     if "grade" in document:  # DARES
         return f"Grade {document['grade']:02}"
+    if "Readability_Level_19" in document:  # BAREC
+        return f"Level {int(document['Readability_Level_19']):02}"
     level = str(document.get("Level") or "")
     return LEVELS.get(level, level)
 
@@ -61,4 +67,5 @@ def _options(document: Mapping[str, Any]) -> tuple[str, ...]:
     for names in _OPTIONS:
         if found := tuple(str(document[name]) for name in names if document.get(name)):
             return found
-    return tuple(map(str, document.get("choices", ())))
+    given = document.get("options")
+    return tuple(map(str, given if isinstance(given, list) else document.get("choices", ())))

@@ -14,7 +14,7 @@ import datasets
 
 from arabic_llm.analysis.aggregate import Benchmark
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.config.suite import SuiteConfig, SuiteTask
+from arabic_llm.config.suite import KAPPA, SuiteConfig, SuiteTask
 from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation import foreign, identity, loading, targets, task_files
 from arabic_llm.evaluation.foreign import FETCH, MissingBenchmarkError
@@ -144,14 +144,15 @@ def left_out(suite: SuiteConfig, chosen: Sequence[SuiteEntry]) -> list[str]:
     return sorted(suite.tasks.keys() - {entry.name for entry in chosen})
 
 
-def what_is_left_out(suite: SuiteConfig, data_root: Path) -> dict[str, str]:
+def what_is_left_out(suite: SuiteConfig, data_root: Path, unasked: Sequence[str] = ()) -> dict[str, str]:
     """Return, as an input of a run, what it has to leave out: with all there it is another run.
 
-    Of a suite that leaves nothing out there is nothing to say. Raises as `load` does.
+    Of a suite that leaves nothing out there is nothing to say. `unasked` is left out whatever is there.
+    Raises as `load` does.
     """
     if not suite.allow_missing:
         return {}
-    return {"left_out": ", ".join(left_out(suite, load(suite, data_root))) or "nothing"}
+    return {"left_out": ", ".join([*unasked, *left_out(suite, load(suite, data_root))]) or "nothing"}
 
 
 def _all_missing(suite: SuiteConfig, missing: dict[str, str]) -> str:
@@ -168,18 +169,20 @@ def _all_missing(suite: SuiteConfig, missing: dict[str, str]) -> str:
 
 
 def overall(suite: SuiteConfig, chosen: Sequence[SuiteEntry]) -> str | None:
-    """Return the name of the mean over all tasks, or None: the suite has none, or a task is missing.
+    """Return the name of the mean over all tasks, which says of how many it is where some are missing.
 
-    Raises ConfigError when the tasks are not all in one metric: their mean would mean nothing.
+    None where the suite has none. Raises ConfigError when the tasks are not all in one metric: their mean
+    would mean nothing, but for a leaderboard's (suite.overall_mixes).
     """
     if suite.overall is None:
         return None
     metrics = sorted({entry.settings.metrics[0] for entry in chosen})
-    if len(metrics) > 1:
+    if len(metrics) > 1 and not suite.overall_mixes:
         raise ConfigError(f"suite.overall needs one first metric in all tasks, not {', '.join(metrics)}")
     if len(chosen) < len(suite.tasks):
+        partial = f"mean of {len(chosen)} of {len(suite.tasks)} (not {suite.overall})"
         log.warning("no '%s': %s of %s tasks are here", suite.overall, len(chosen), len(suite.tasks))
-        return None
+        return partial
     return suite.overall
 
 
@@ -248,6 +251,8 @@ def _check_metrics(name: str, settings: SuiteTask, leaves: dict[str, Any]) -> No
     for leaf, task in leaves.items():
         there = sorted(task.aggregation())
         for metric in settings.metrics:
+            if metric == KAPPA and task.OUTPUT_TYPE == "multiple_choice":
+                continue
             if metric.partition(",")[0] not in there:
                 said = f"{leaf} has no '{metric}'; there are: {', '.join(there)}"
                 raise ConfigError(f"suite.tasks.{name}.metrics: {said}")

@@ -57,6 +57,8 @@ def index(name: str, settings: SuiteTask) -> IndexedTasks:
     """
     folder = _folder(settings.folder)
     manager = TaskManager(include_path=str(folder), include_defaults=False)
+    if name not in manager.task_index and (inline := _inline(name, settings.folder, manager)):
+        return inline
     if name not in manager.task_index:
         for broken in _unreadable(folder):
             raise MissingBenchmarkError(f"suite task {name}: {settings.folder} has no such task; {broken}")
@@ -65,6 +67,22 @@ def index(name: str, settings: SuiteTask) -> IndexedTasks:
     walk = _Walk(name, settings.folder, manager.task_index)
     leaves = walk.named(name, {}, ())
     return IndexedTasks(manager, leaves, walk.groups, walk.changes)
+
+
+def _inline(name: str, folder: str, manager: TaskManager) -> IndexedTasks | None:
+    """Return a group that stands inside another one of the folder, or a task ("group::task") that does.
+
+    None: no group has one so named.
+    """
+    for outer in manager.all_groups:
+        walk = _Walk(outer, folder, manager.task_index)
+        walk.named(outer, {}, ())
+        if leaves := walk.groups.get(f"{outer}::{name}"):
+            changes = {leaf: walk.changes[leaf] for leaf in leaves}
+            return IndexedTasks(manager, leaves, {name: leaves}, changes)
+        if name.startswith(f"{outer}::") and name in walk.changes:
+            return IndexedTasks(manager, (name,), {}, {name: walk.changes[name]})
+    return None
 
 
 def _folder(name: str) -> Path:

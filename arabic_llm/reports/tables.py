@@ -12,6 +12,7 @@ from typing import Any
 from arabic_llm import files
 from arabic_llm.analysis.scores import Score
 from arabic_llm.analysis.statistics import Difference
+from arabic_llm.config.suite import KAPPA
 from arabic_llm.reports.markdown import escaped, right_to_left, table
 from arabic_llm.reports.spoken import ISOLATES, count, isolated, listed, marked, say, term
 
@@ -90,7 +91,7 @@ def score_cells(score: Score) -> tuple[str, ...]:
     least = score.smallest_difference
     return (
         *(label(score), f"{score.n:,}", percent(score.value), bounds(score)),
-        term(OUT_OF_REACH) if least is None else f"{100 * least:+.1f}",
+        "" if score.metric == KAPPA else term(OUT_OF_REACH) if least is None else f"{100 * least:+.1f}",
         *map(percent, (score.random, score.constant, score.majority)),
         *map(percent, (score.balanced, score.macro_f1)),
         *(f"{score.num_repeated:,}", f"{score.num_shots:,}"),

@@ -54,7 +54,7 @@ def run(config: RunConfig, directory: Path) -> float:
     trained = Path(config.adapter.path) if config.adapter.path else None
     base, place = bases.locate(config.model, Path(config.cache_dir)), placement.resolve(config.hw)
     tokenizer = tokenization.load(base, trained)
-    chosen = suites.load(config.suite, root)
+    chosen = evaluate.load_suite(config)
     left_out += perturbed.left_out(chosen, list(known))
     for reason in left_out:
         log.info("left out: %s", reason)

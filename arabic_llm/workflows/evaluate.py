@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from arabic_llm.analysis.scores import Evaluation
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.config.run import RunConfig
-from arabic_llm.config.suite import SuiteConfig
+from arabic_llm.config.suite import JUDGE, SuiteConfig, SuiteTask
 from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import Codec
 from arabic_llm.errors import ConfigError
@@ -63,7 +63,7 @@ def inputs(config: RunConfig) -> dict[str, str | None]:
         **adapter.known_hashes(config.model, config.adapter, Path(config.cache_dir)),
         "base_files": identity.files_hash(base) if base else None,
         "suite": local_copies.copies_hash(config.suite, Path(config.data_root)),
-        **suites.what_is_left_out(config.suite, Path(config.data_root)),
+        **suites.what_is_left_out(_askable(config), Path(config.data_root), _unjudged(config)),
     }
 
 
@@ -78,12 +78,53 @@ def made_with() -> dict[str, str | None]:
 def dry_run(config: RunConfig) -> None:
     """Say what a run would do. Writes nothing."""
     config = machine.settled(config, whole=True)
-    chosen, _ = _fitting(config.model, suites.load(config.suite, Path(config.data_root)))
+    chosen, _ = _fitting(config.model, load_suite(config))
     for entry in chosen:
         items = suites.num_items([entry], config.suite.limit)
         log.info("plan: %s on %s: %s items", config.model.name, entry.name, f"{items:,}")
     fitted = evaluation_fit.fit(config, chosen, adapted=config.adapter.path is not None)
     log.info("%s", evaluation_fit.line(config, fitted, suites.num_items(chosen, config.suite.limit)))
+
+
+def load_suite(config: RunConfig) -> list[SuiteEntry]:
+    """Return what a run asks, with what a judge scores where there is one; raises as suites.load does."""
+    suite = _askable(config)
+    for name in _unjudged(config):
+        log.warning("left out: %s", _needs_judge(name))
+    chosen = suites.load(suite, Path(config.data_root))
+    if names := _of_a_judge(suite.tasks):
+        from arabic_llm.evaluation import grading  # a client of HTTP: most runs have no judge
+
+        judged = [entry for entry in chosen if entry.name in names]
+        grading.settle(judged, config.judge, Path(config.cache_dir))
+    return chosen
+
+
+def _of_a_judge(tasks: Mapping[str, SuiteTask]) -> list[str]:
+    """Return the tasks whose answers a judge scores."""
+    return [name for name, settings in tasks.items() if JUDGE in settings.metrics]
+
+
+def _unjudged(config: RunConfig) -> list[str]:
+    """Return the tasks of a suite that nobody scores: those of a judge, where there is none."""
+    if config.judge.endpoint is not None:
+        return []
+    return _of_a_judge(config.suite.tasks)
+
+
+def _askable(config: RunConfig) -> SuiteConfig:
+    """Return the suite without what nobody scores. Raises ConfigError where that may not be left out."""
+    unjudged = _unjudged(config)
+    kept = {name: task for name, task in config.suite.tasks.items() if name not in unjudged}
+    if unjudged and not (config.suite.allow_missing and kept):
+        without = "; suite.allow_missing=true goes on without it" if kept else ""
+        raise ConfigError(f"{_needs_judge(unjudged[0])}{without}")
+    return replace(config.suite, tasks=kept)
+
+
+def _needs_judge(name: str) -> str:
+    how = "judge.endpoint=http://localhost:8000/v1 judge.model=..."
+    return f"suite task {name}: its answers are scored by a judge: {how}"
 
 
 @dataclass(frozen=True)
@@ -99,10 +140,14 @@ class Told:
 
 def tell(config: RunConfig, trained: Path | None, asked: Asked | None = None) -> Told:
     """Return what an evaluation would be of, before any weight is read."""
-    asked_for = asked.chosen if asked else suites.load(config.suite, Path(config.data_root))
+    asked_for = asked.chosen if asked else load_suite(config)
     chosen, how = _fitting(config.model, asked_for)
     if names := asked.left_out if asked else suites.left_out(config.suite, asked_for):
         how["left_out"] = list(names)
+    if _of_a_judge({entry.name: entry.settings for entry in chosen}):
+        from arabic_llm.evaluation import grading
+
+        how["judge"] = {"model": config.judge.model, "prompt": grading.PROMPT}
     if asked is not None and asked.condition is not None:
         how["perturbation"] = asdict(asked.condition)
     base = bases.locate(config.model, Path(config.cache_dir))

@@ -1,4 +1,4 @@
-"""What the YAML files beside this one call: documents of ARCD, and the scores of written answers."""
+"""What the YAML files beside this one call: documents of ARCD and BAREC, and the scores of written answers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 from datasets import Dataset
 
 from arabic_llm.analysis.scorers import SCORERS
+from arabic_llm.evaluation.choices import having
+
+barec = having("Sentence", "Readability_Level_19")
 
 
 def plain_answers(dataset: Dataset) -> Dataset:

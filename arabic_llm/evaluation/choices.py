@@ -1,0 +1,32 @@
+"""Choices as Arabic benchmarks label them, and the columns without which a benchmark is another one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from datasets import Dataset
+
+from arabic_llm.evaluation.foreign import MissingBenchmarkError
+
+LETTERS = ("أ", "ب", "ج", "د", "هـ", "و", "ز", "ح", "ط", "ي")
+
+
+def options_of(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the options of a row with ArabicMMLU's columns, of which a question has two to five."""
+    return tuple(str(text) for n in range(1, 6) if (text := document.get(f"Option {n}")))
+
+
+def having(*columns: str) -> Callable[[Dataset], Dataset]:
+    """Return what a YAML names as process_docs: it refuses rows without these columns, and says which they have."""
+
+    def same(dataset: Dataset) -> Dataset:
+        there = dataset.column_names
+        if absent := [column for column in columns if column not in there]:
+            lacked = ", ".join(map(repr, absent))
+            raise MissingBenchmarkError(
+                f"it is in another schema: no column {lacked}; it has: {', '.join(there)}"
+            )
+        return dataset
+
+    return same
