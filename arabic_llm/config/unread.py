@@ -29,7 +29,7 @@ from arabic_llm.config.task import (
 )
 
 _OF_A_RUN = ("model", "adapter")
-# Tasks whose reports (those of sweeps too) follow lang; the cards of others are English, as the hub has them.
+# Tasks whose reports, those of sweeps too, follow lang; the hub's cards of the others are English.
 _REPORTS = (
     *("study", "compare", "report", "robustness", "classify", "inspect", "evaluate"),
     *("sft", "dpo", "orpo", "kto"),

@@ -12,7 +12,7 @@ from arabic_llm.analysis.scores import Score
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.config.run import Language
 from arabic_llm.errors import DamagedError
-from arabic_llm.reports import beginning, html, markdown, paper, spoken, tables
+from arabic_llm.reports import beginning, html, markdown, paper, reasons, spoken, tables
 
 ARABIC = {
     catalogue.spaced(key): value
@@ -149,3 +149,14 @@ def test_the_table_for_latex_escapes_what_latex_acts_on():
         arabic = paper.latex([row("a", "better")], "m")
     assert not SHOWN.search(arabic)
     assert "polyglossia" in arabic
+
+
+def test_every_reason_that_a_check_or_a_filter_writes_is_known_in_arabic():
+    for name in ("analysis/mistake_checks.py", "data/cleaning/filters.py"):
+        for written in catalogue.returned(catalogue.PACKAGE / name):
+            with spoken.speaking(Language.ar):
+                assert reasons.reason(written) != written, written
+        assert reasons.reason("word F1 0.67") == "word F1 0.67"
+    with spoken.speaking(Language.ar):
+        assert reasons.reason("word F1 0.67") == "F1 الكلمات \u20660.67\u2069"
+        assert reasons.reason("whatever else") == "whatever else"
