@@ -129,7 +129,7 @@ def test_no_field_of_the_schema_takes_a_secret():
 
 def test_hw_and_tracking_do_not_change_the_identity_of_a_run():
     plain = compose.identity(compose_config())
-    assert plain == compose.identity(compose_config("hw=4gb", "tracking=none", "resume=false"))
+    assert plain == compose.identity(compose_config("hw=4gb", "tracking=none", "resume=false", "lang=ar"))
     assert plain == compose.identity(compose_config("data.engine=datatrove"))
     assert plain != compose.identity(compose_config("adapter.rank=8"))
     assert plain != compose.identity(compose_config("seed=1"))
@@ -218,6 +218,7 @@ COMPARE = ("task=compare", *COMPARED)
         ),
         (("adapter.extend_vocabulary=9", "adapter=none", "task=study"), "with adapter=none"),
         (("adapter.extend_vocabulary=9", "task=plan", "task.of=dpo"), "with task.of=dpo"),
+        (("task=plan", "lang=ar"), "with task=plan; task=study"),
         (
             ("hw.embedding_on_host=true", "hw=80gb", "model=llama3_8b", "adapter.extend_vocabulary=9"),
             "with adapter.extend_vocabulary, which trains rows",
@@ -356,6 +357,7 @@ def test_what_was_typed_is_said_as_it_is_typed(command, said):
         ("task=download", "adapter.rank=8", "hw.micro_batch_size=1"),
         ("task=inspect", "suite.allow_missing=true", "data.cleaning.drop_test_items=true"),
         ("hw=cpu", "hw.fsdp=true"),
+        ("task=sft", "lang=ar"),  # and a sweep of it
         ("task=prepare", "data.engine=datatrove", "hw.executor={kind: slurm, partition: x}"),
         (*COMPARE, "judge.model=x", "judge.endpoint=http://x", "seed=3", "tracking=none", "resume=false"),
         ("~suite.tasks.sample_short", "task=evaluate"),

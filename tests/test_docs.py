@@ -28,7 +28,7 @@ README, DOCS = ROOT / "README.md", ROOT / "docs"
 PAGES = [
     *(
         README,
-        *sorted(DOCS.glob("*.md")),
+        *sorted(DOCS.rglob("*.md")),
         ROOT / "benchmarks" / "README.md",
         ROOT / "multirun" / "README.md",
     ),
@@ -211,11 +211,14 @@ def test_commands_are_found_in_all_their_spellings():
     assert found == wanted
 
 
-@pytest.mark.parametrize("page", [README, *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [README, *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.name)
 def test_every_setting_that_a_page_names_is_one(page):
     known = reference.keys()
     known |= {".".join(key.split(".")[:n]) for key in known for n in range(2, key.count(".") + 1)}
-    code = " ".join(re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")))
+    text = page.read_text(encoding="utf-8")
+    code = " ".join(
+        [*re.findall(r"`([^`\n]+)`", text), *re.findall(r'<code dir="ltr">([^<\n]+)</code>', text)]
+    )
     named = set(SETTING.findall(re.sub(r"[\w/]+\.(py|yaml|md)\b", "", code)))
     of_names = (  # what follows is a name of the user's
         "data.sources.",

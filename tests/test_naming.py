@@ -31,7 +31,14 @@ def names(monkeypatch):
 
 
 def test_hardware_and_places_do_not_rename_a_run(names):
-    ways = [(), ("hw=cpu",), ("hw=8gb", "hw.micro_batch_size=1"), ("tracking=none",), ("cache_dir=c",)]
+    ways = [
+        (),
+        ("hw=cpu",),
+        ("hw=8gb", "hw.micro_batch_size=1"),
+        ("tracking=none",),
+        ("cache_dir=c",),
+        ("lang=ar",),
+    ]
     assert len({run for run, _ in names(jobs=ways)}) == 1
     whats = [(), ("adapter.rank=8",), ("seed=3",), ("task.max_steps=9",)]
     assert len({run for run, _ in names(jobs=whats)}) == len(whats)

@@ -10,6 +10,7 @@ from conftest import compose_config
 from damages import DAMAGES
 
 from arabic_llm import files, rundir
+from arabic_llm.config.run import Language
 from arabic_llm.errors import ConfigError
 
 INPUTS = {"data": "0123"}
@@ -152,6 +153,24 @@ def test_a_done_run_whose_adapter_is_gone_or_changed_is_done_again_and_says_why(
     start(config)
     assert f"{weights} is gone" in caplog.text
     assert rundir.finished(directory) is None
+
+
+def test_a_done_run_writes_its_reports_again_in_another_language_and_once(config, caplog):
+    caplog.set_level("INFO")
+    start(config)
+    directory = Path(config.output_dir)
+    rundir.write_result(directory, 0.25)
+    start(config)
+    assert rundir.finished(directory) == 0.25
+    arabic = replace(config, lang=Language.ar)
+    manifest = start(arabic)
+    assert "the report is in lang=en: it is written again, in lang=ar" in caplog.messages
+    assert rundir.finished(directory) is None
+    assert manifest["how"]["lang"] == "ar"
+    assert (directory / "checkpoint").is_dir()
+    rundir.write_result(directory, 0.25)
+    start(arabic)
+    assert rundir.finished(directory) == 0.25
 
 
 def test_the_manifest_of_another_program_is_not_ours_to_move(config):

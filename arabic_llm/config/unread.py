@@ -31,8 +31,11 @@ from arabic_llm.config.task import (
 )
 
 _OF_A_RUN = ("model", "adapter")
-# Tasks whose reports and messages follow lang; the cards of others are English, as the hub wants them.
-_REPORTS = ("study", "compare", "report", "robustness", "classify", "inspect", "evaluate")
+# Tasks whose reports, those of sweeps too, follow lang; the hub's cards of the others are English.
+_REPORTS = (
+    *("study", "compare", "report", "robustness", "classify", "inspect", "evaluate"),
+    *("sft", "dpo", "orpo", "kto"),
+)
 
 
 def of_stages(config: RunConfig, key: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from arabic_llm.reports import spoken
+from arabic_llm.reports import reasons, spoken
 
 
 def _apart(value: object) -> object:
@@ -53,6 +53,7 @@ _ENVIRONMENT.globals.update(
     say=_say,
     count=_count,
     term=spoken.term,
+    reason=reasons.reason,
     tone=_tone,
     listed=spoken.listed,
     is_arabic=spoken.is_arabic,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from arabic_llm.reports.html import render
+from arabic_llm.reports.spoken import say
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class LeftOut:
 
     id: str
     reason: str
+
+
+def title(data: str, model: str) -> str:
+    """Return what the page is called."""
+    return say("{data} as {model} sees it", data=data, model=model)
 
 
 def page(title: str, rows: Sequence[ShownRow], left_out: Sequence[LeftOut], notes: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from arabic_llm.analysis.mistakes import KINDS, Change, Mistake, SortedMistakes,
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.reports import figures
 from arabic_llm.reports.markdown import escaped, percent, right_to_left, table
+from arabic_llm.reports.reasons import reason
 from arabic_llm.reports.spoken import marked, say, term
 
 _NUM_EXAMPLES = 3  # of each kind
@@ -148,7 +149,7 @@ def shown(item: Item) -> tuple[str, str]:
 
 def _example(mistake: Mistake) -> tuple[str, ...]:
     item = mistake.item
-    return shown_label(mistake.label), mistake.reason, item.task, item.question, *shown(item)
+    return shown_label(mistake.label), reason(mistake.reason), item.task, item.question, *shown(item)
 
 
 def _examples(found: SortedMistakes, seed: int) -> list[Mistake]:

@@ -68,7 +68,7 @@ def _write(config: RunConfig, directory: Path, seen: Seen) -> float:
         log.info("%s (%s tokens, %s supervised)\n%s\n", row.id, row.num_tokens, row.num_supervised, text)
     for note in seen.notes:
         log.info("%s", note)
-    path, title = directory / "inspection.html", f"{config.data.name} as {config.model.name} sees it"
+    path, title = directory / "inspection.html", inspection.title(config.data.name, config.model.name)
     files.write_text(path, inspection.page(title, seen.rows, seen.left_out[:_MOST_ON_PAGE], seen.notes))
     log.info("page: %s", path)
     return seen.supervised_share

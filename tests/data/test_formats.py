@@ -337,3 +337,15 @@ def test_real_sets_are_read_whole(name):
     assert (ledger.rows_in, ledger.kept, sum(bool(row.rejected) for row in kept)) == REAL[name]
     assert ledger.rows_in == len(kept) + ledger.dropped.total()
     assert set(ledger.dropped) <= {"exact copy", "chosen equals rejected"}
+
+
+def test_rows_that_the_arabic_page_shows_are_read():
+    page = (Path(__file__).parents[2] / "docs" / "ar" / "data_formats.md").read_text(encoding="utf-8")
+    rows = [
+        json.loads(row)
+        for block in re.findall(r"```json\n(.*?)```", page, re.S)
+        for row in block.splitlines()
+    ]
+    assert len(rows) == 8
+    for row in rows:
+        assert not isinstance(read(row), Broken), row

@@ -68,6 +68,19 @@ def counted() -> set[str]:
     return found | {spaced(text) for path in TEMPLATES.iterdir() for text in _of_template(path, ("count",))}
 
 
+def returned(path: Path) -> Iterator[str]:
+    """Yield the texts of several words that a module's functions return, 1 for every value in them."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Return) and node.value is not None:
+            parts = [*ast.walk(node.value)]
+            made = [part for part in parts if isinstance(part, ast.JoinedStr)]
+            inside = {id(value) for one in made for value in ast.walk(one) if value is not one}
+            for one in (one for one in made if id(one) not in inside):  # no format of a value
+                yield "".join(v.value if isinstance(v, ast.Constant) else "1" for v in one.values)
+            plain = [part for part in parts if isinstance(part, ast.Constant) and id(part) not in inside]
+            yield from (part.value for part in plain if " " in str(part.value))
+
+
 def _of_code(path: Path, names: tuple[str, ...] = ("say", "count", "marked")) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:

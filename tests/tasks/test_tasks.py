@@ -93,8 +93,10 @@ def test_what_was_trained_has_a_card_of_ours_from_the_start(study):
 def test_the_report_is_one_file_and_reads_right_to_left(study):
     _, directory = study
     page = (directory / "report.html").read_text(encoding="utf-8")
-    # bars, radars by task, subject, skill, bars of means, loss drift, training curve, memory, mistakes
-    assert page.count("<svg") == 9
+    # bars, radars by task and subject (of three skills none), bars of means, loss drift, training curve,
+    # memory, mistakes; each to take along, with its numbers
+    assert page.count("<svg") == 8
+    assert page.count('href="data:image/svg+xml;base64,') == page.count('href="data:text/csv;base64,') == 8
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     )
