@@ -13,12 +13,11 @@ from matplotlib.ticker import FixedFormatter
 from numpy.typing import NDArray
 
 from arabic_llm import files
-from arabic_llm.reports.spoken import ISOLATES
+from arabic_llm.reports.spoken import plain
 
 HEADER = ("panel", "series", "at", "value", "low", "high")
 _HIDDEN = "_"  # begins the label of what stands in no legend
 _UNNAMED = ("_child", "_nolegend_", "_container")
-_NO_ISOLATES = dict.fromkeys(map(ord, ISOLATES))
 Row = tuple[str, str, str, str, str, str]
 Ends = Sequence[tuple[float, float]]
 
@@ -26,7 +25,7 @@ Ends = Sequence[tuple[float, float]]
 def csv(figure: Figure) -> str:
     """Return a row a bar, a point or a cell: where it stands, as its axis names it, and its value."""
     rows = [row for axes in figure.axes for row in _of(axes)]
-    return files.csv_text(HEADER, [[cell.translate(_NO_ISOLATES) for cell in row] for row in rows])
+    return files.csv_text(HEADER, [[plain(cell) for cell in row] for row in rows])
 
 
 def _of(axes: Axes) -> Iterator[Row]:
