@@ -1,4 +1,4 @@
-"""A done study asked for in Arabic: its reports alone are made again; they fit a phone and a sheet of paper."""
+"""A done study asked for in Arabic: its reports alone are made again; they fit a phone and a sheet."""
 
 import base64
 import re
