@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter
+from matplotlib.ticker import FixedFormatter, FuncFormatter
 from numpy.typing import NDArray
 
 from arabic_llm import files
@@ -80,11 +80,13 @@ def _ends(container: ErrorbarContainer, side: int) -> Ends:
 def _name(axes: Axes, side: str, at: float) -> str:
     """Return what an axis calls a place: the label that stands there or nearest by, else the number."""
     axis = axes.yaxis if side == "y" else axes.xaxis
-    if not isinstance(axis.get_major_formatter(), FixedFormatter):
+    if not isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter):  # no names were set
         return _said(at)
     ticks = np.asarray(axis.get_ticklocs(), float)
     nearest = int(np.argmin(np.abs(ticks - at)))
-    return axis.get_ticklabels()[nearest].get_text() if abs(ticks[nearest] - at) < 1 / 2 else _said(at)
+    if abs(ticks[nearest] - at) >= 1 / 2:  # labels stand a unit apart
+        return _said(at)
+    return " ".join(axis.get_ticklabels()[nearest].get_text().split())
 
 
 def _said(value: float) -> str:
