@@ -58,6 +58,19 @@ class Classified:
         )
         return (say("system"), *metrics)
 
+    def result(self) -> str:
+        """Return what the classifier is worth in one sentence: its macro F1, held against the baselines."""
+        own = next(m for m in self.measures if m.metric == "macro F1")
+        verdicts = marked(
+            "better than {name}", "worse than {name}", "not to be told from {name} by these texts"
+        )
+        told = dict(zip(("better", "worse", "within noise"), verdicts, strict=True))
+        gains = [gain for gain in self.gains if gain.metric == own.metric]
+        against = [say(told[gain.verdict], name=term(gain.against)) for gain in gains]
+        return say(
+            "Macro F1 {value:.1f}: {against}.", value=100 * own.value, against=say(", ").join(against)
+        )
+
     def cautions(self) -> Iterator[str]:
         """Yield why nothing can be concluded from such a test, if that is so."""
         if len(self.items) < _FEW:

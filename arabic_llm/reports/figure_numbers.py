@@ -9,16 +9,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter
+from matplotlib.ticker import FixedFormatter, FuncFormatter
 from numpy.typing import NDArray
 
 from arabic_llm import files
-from arabic_llm.reports.spoken import ISOLATES
+from arabic_llm.reports.spoken import plain
 
 HEADER = ("panel", "series", "at", "value", "low", "high")
 _HIDDEN = "_"  # begins the label of what stands in no legend
 _UNNAMED = ("_child", "_nolegend_", "_container")
-_NO_ISOLATES = dict.fromkeys(map(ord, ISOLATES))
 Row = tuple[str, str, str, str, str, str]
 Ends = Sequence[tuple[float, float]]
 
@@ -26,7 +25,7 @@ Ends = Sequence[tuple[float, float]]
 def csv(figure: Figure) -> str:
     """Return a row a bar, a point or a cell: where it stands, as its axis names it, and its value."""
     rows = [row for axes in figure.axes for row in _of(axes)]
-    return files.csv_text(HEADER, [[cell.translate(_NO_ISOLATES) for cell in row] for row in rows])
+    return files.csv_text(HEADER, [[plain(cell) for cell in row] for row in rows])
 
 
 def _of(axes: Axes) -> Iterator[Row]:
@@ -81,11 +80,13 @@ def _ends(container: ErrorbarContainer, side: int) -> Ends:
 def _name(axes: Axes, side: str, at: float) -> str:
     """Return what an axis calls a place: the label that stands there or nearest by, else the number."""
     axis = axes.yaxis if side == "y" else axes.xaxis
-    if not isinstance(axis.get_major_formatter(), FixedFormatter):
+    if not isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter):  # no names were set
         return _said(at)
     ticks = np.asarray(axis.get_ticklocs(), float)
     nearest = int(np.argmin(np.abs(ticks - at)))
-    return axis.get_ticklabels()[nearest].get_text() if abs(ticks[nearest] - at) < 1 / 2 else _said(at)
+    if abs(ticks[nearest] - at) >= 1 / 2:  # labels stand a unit apart
+        return _said(at)
+    return " ".join(axis.get_ticklabels()[nearest].get_text().split())
 
 
 def _said(value: float) -> str:

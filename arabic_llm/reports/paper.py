@@ -10,9 +10,8 @@ from typing import Any
 from arabic_llm.analysis.scores import Evaluation
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports import tables
-from arabic_llm.reports.spoken import ISOLATES, is_arabic, listed, marked, say, term
+from arabic_llm.reports.spoken import is_arabic, listed, marked, plain, say, term
 
-_NO_ISOLATES = dict.fromkeys(map(ord, ISOLATES))
 _SPECIAL = re.compile(r"[\\&%$#_{}~^<>|\"]")
 _SPELLED = {
     "\\": r"\textbackslash{}",
@@ -78,8 +77,7 @@ def _number(value: float) -> str:
 
 def _cell(text: str) -> str:
     """Return a text as LaTeX prints it."""
-    plain = text.translate(_NO_ISOLATES)
-    return _SPECIAL.sub(lambda sign: _SPELLED.get(sign[0], f"\\{sign[0]}"), plain)
+    return _SPECIAL.sub(lambda sign: _SPELLED.get(sign[0], f"\\{sign[0]}"), plain(text))
 
 
 def measured(base: Evaluation, tuned: Evaluation, manifest: Mapping[str, Any], hardware: str) -> str:

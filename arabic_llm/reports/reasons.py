@@ -34,6 +34,9 @@ PATTERNS = marked(
     "rows cut {cut}, dropped {dropped}, without a supervised stop token {without}, copies {copies}, found"
     " in the suite {found} (hash {hash})",
     "unknown ({note})",
+    "test: {repeated} texts repeat another, {known} stand in train with another label",
+    "{task} with {names}: the dialect is what it asks for",
+    "{name}: no diacritised text at {path}",
 )
 
 

@@ -17,6 +17,7 @@ from arabic_llm.analysis.robustness import Condition, Drop
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.reports import figures, html, tables
 from arabic_llm.reports.markdown import escaped, right_to_left, table
+from arabic_llm.reports.reasons import reason
 from arabic_llm.reports.spoken import count, marked, say, term
 
 HEADER = marked(
@@ -99,7 +100,7 @@ def notes(report: Report) -> list[str]:
                 )
             )
     lines += _shortened(report.drops)
-    return [*lines, *(say("left out: {reason}", reason=reason) for reason in report.left_out)]
+    return [*lines, *(say("left out: {reason}", reason=reason(why)) for why in report.left_out)]
 
 
 def _shortened(drops: Sequence[Drop]) -> Iterator[str]:

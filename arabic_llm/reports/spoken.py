@@ -19,6 +19,7 @@ from arabic_llm.errors import DamagedError
 CATALOGUE = Path(__file__).with_name("ar.yaml")
 _FROM_LEFT, _FROM_RIGHT, _END = "\u2066", "\u2067", "\u2069"
 ISOLATES = _FROM_LEFT + _FROM_RIGHT + _END  # between them text has a direction of its own
+_NO_ISOLATES = dict.fromkeys(map(ord, ISOLATES))
 _ARABIC = re.compile("[\u0620-\u064a\u0671-\u06d3]")
 _FEW, _MANY = range(3, 11), range(11, 100)  # of a number's last two digits: CLDR's plurals of Arabic
 _spoken: ContextVar[Language] = ContextVar("spoken", default=Language.en)
@@ -82,6 +83,11 @@ def isolated(value: object) -> str:
     if not is_arabic() or not text:
         return text
     return f"{_FROM_RIGHT if _ARABIC.search(text) else _FROM_LEFT}{text}{_END}"
+
+
+def plain(text: str) -> str:
+    """Return a text without isolates: for columns of a terminal, LaTeX, CSV."""
+    return text.translate(_NO_ISOLATES)
 
 
 def listed(names: list[str]) -> str:

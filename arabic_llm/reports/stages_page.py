@@ -18,7 +18,7 @@ from arabic_llm.analysis.statistics import Difference
 from arabic_llm.config.fingerprint import plain
 from arabic_llm.config.preference_task import PairConfig, PreferenceConfig
 from arabic_llm.config.task import TaskConfig
-from arabic_llm.reports import figures, held_out_loss, html, memory_section, preferences, tables
+from arabic_llm.reports import beginning, figures, held_out_loss, html, memory_section, preferences, tables
 from arabic_llm.reports.markdown import escaped, right_to_left, table
 from arabic_llm.reports.spoken import listed, marked, say, term
 
@@ -157,6 +157,7 @@ def html_of(page: Page) -> str:
         "stages.html.jinja",
         page=page,
         bars=bars,
+        result=_result(page),
         score_header=_score_header(page),
         scores=[_score_cells(scores) for scores in page.scores()],
         verdicts=_verdicts(page),
@@ -254,6 +255,14 @@ def _verdicts(page: Page) -> list[str]:
         ]
         said += [f"{_between(one)}: {listed(changes)}"] if changes else []
     return said or [say("between no two of them is any score beyond noise")]
+
+
+def _result(page: Page) -> str:
+    """Return what came of the base model through all stages, in one sentence."""
+    first, *_, last = page.sides
+    whole = next(one for one in page.comparisons if (one.before, one.after) == (first, last))
+    rows = [row for kind, row in page.wholes(whole) if kind == "task"]
+    return f"{_between(whole)}: {beginning.result(rows)}"
 
 
 def _note(page: Page) -> str:

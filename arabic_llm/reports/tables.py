@@ -14,7 +14,7 @@ from arabic_llm.analysis.scores import Score
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.config.suite import KAPPA
 from arabic_llm.reports.markdown import escaped, right_to_left, table
-from arabic_llm.reports.spoken import ISOLATES, count, isolated, listed, marked, say, term
+from arabic_llm.reports.spoken import count, isolated, listed, marked, plain, say, term
 
 Table = tuple[Sequence[str], Sequence[Sequence[Any]]]  # its header and its rows
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -25,7 +25,6 @@ _CSV_HEADER = (
     *("task_version", "seen_in_training"),
 )
 _NAMED = 4  # scores of many that are alike
-_NO_ISOLATES = dict.fromkeys(map(ord, ISOLATES))
 BASELINES = marked("random", "constant", "majority", "McNemar p (Holm)")
 (BASELINES_NOTE,) = marked(
     "constant gives every item the test's most frequent answer; majority that of the rows that few-shot"
@@ -234,7 +233,7 @@ def in_line(table: Sequence[Sequence[str]], left: Sequence[int]) -> str:
     What would move a terminal's cursor or colour its letters is shown. Arabic is written as it is read;
     turning it is the terminal's, whose columns the isolates would take.
     """
-    table = [[cell.translate(_NO_ISOLATES) for cell in row] for row in table]
+    table = [[plain(cell) for cell in row] for row in table]
     table = [[_CONTROL.sub(lambda sign: ascii(sign[0])[1:-1], cell) for cell in row] for row in table]
     widths = [max(_width(row[i]) for row in table) for i in range(len(table[0]))]
     return "\n".join(

@@ -26,6 +26,7 @@ from arabic_llm.models.load import Head
 from arabic_llm.profiling import training_fit
 from arabic_llm.profiling.training_fit import TrainingFit
 from arabic_llm.reports.classification import Classified
+from arabic_llm.reports.spoken import say
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import checkpoint, class_loss
 from arabic_llm.training import sft as training
@@ -101,7 +102,7 @@ def evaluate(config: RunConfig, data: Labelled, trained: Path, directory: Path) 
         )
     ]
     return Classified(
-        title=f"{name} on {data.name}",
+        title=say("{model} on {data}", model=name, data=data.name),
         labels=data.labels,
         counts=data.counts(),
         measures=measures,

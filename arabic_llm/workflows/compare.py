@@ -13,7 +13,7 @@ from arabic_llm.analysis.scores import Evaluation
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports import beginning, held_out_loss, mistakes, page, paper, tables
 from arabic_llm.reports import forgetting as forgetting_report
-from arabic_llm.reports.spoken import say
+from arabic_llm.reports.spoken import plain, say
 from arabic_llm.training import checkpoint
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def report(
     files.write_text(directory / "report.html", page.study(study))
     first = page.headline(rows, base)
     files.write_text(directory / "comparison.tex", paper.latex(first, base.model["name"]))
-    files.write_text(directory / "measured.txt", paper.measured(base, tuned, manifest, hardware))
+    files.write_text(directory / "measured.txt", plain(paper.measured(base, tuned, manifest, hardware)))
     poor = tables.knows_nothing([row.tuned for row in first])
     parts = (
         tables.terminal(first),

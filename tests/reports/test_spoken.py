@@ -158,5 +158,5 @@ def test_every_reason_that_a_check_or_a_filter_writes_is_known_in_arabic():
                 assert reasons.reason(written) != written, written
         assert reasons.reason("word F1 0.67") == "word F1 0.67"
     with spoken.speaking(Language.ar):
-        assert reasons.reason("word F1 0.67") == "F1 الكلمات \u20660.67\u2069"
+        assert reasons.reason("word F1 0.67") == "درجة F1 للكلمات \u20660.67\u2069"
         assert reasons.reason("whatever else") == "whatever else"

@@ -5,6 +5,7 @@ import io
 import re
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -12,7 +13,7 @@ from arabic_llm.analysis.scores import Score, certainty
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing.summary import Counts, SourceShare, SourceSummary, count
-from arabic_llm.reports import card_figures, figures, memory_section, tables
+from arabic_llm.reports import card_figures, figure_numbers, figures, memory_section, tables
 
 MIB = 2**20
 
@@ -139,6 +140,35 @@ def test_parts_of_a_whole_are_the_same_bytes_each_time():
 def test_a_training_curve_needs_no_dev_set():
     lines = [{"step": i, "loss": 3 / i, "learning_rate": 1e-4} for i in range(1, 50)]
     assert "<svg" in figures.training_curve(lines)
+
+
+def test_the_numbers_of_a_figure_are_its_bars_its_points_and_its_cells():
+    figure, (bars, points, cells) = plt.subplots(1, 3)
+    bars.barh([1, 0], [40.0, 51.3], xerr=[[5.0, 6.0], [5.5, 6.5]], label="tuned")
+    bars.set_yticks([1, 0], ["exams", "قراءة"])
+    points.errorbar([8, 16], [1.5, 1.25], yerr=[0.5, 0.25], label="rank 4")
+    points.plot([8, 16], [9.0, 9.0])  # in no legend: a help to the eye
+    points.set_ylabel("loss")
+    cells.imshow([[1.0, np.nan]])
+    cells.set_xticks([0, 1], ["rate 0.1", "rate 1"])
+    cells.set_yticks([0], ["yeh"])
+    text = figure_numbers.csv(figure)
+    plt.close(figure)
+    assert text.splitlines() == [
+        "panel,series,at,value,low,high",
+        ",tuned,exams,40,35,45.5",
+        ",tuned,قراءة,51.3,45.3,57.8",
+        "loss,rank 4,8,1.5,1,2",
+        "loss,rank 4,16,1.25,1,1.5",
+        ",yeh,rate 0.1,1,,",
+    ]
+
+
+def test_radars_are_of_one_size_whatever_their_names():
+    short = figures.radar(dict.fromkeys("abcd", (0.1, 0.2)), "by task", "by_task")
+    long = figures.radar(dict.fromkeys(("a_very_long_name_of_a_task", *"bcd"), (0.1, 0.2)), "t", "t")
+    sizes = [re.findall(r'<svg [^>]*?width="([^"]+)" height="([^"]+)"', drawn) for drawn in (short, long)]
+    assert sizes[0] == sizes[1] != []
 
 
 SOURCES = [

@@ -60,6 +60,7 @@ def test_scores_items_and_the_matrix_tell_the_same(classified):
 def test_the_report_is_one_file_with_mistakes_to_read_right_to_left(classified):
     _, directory = classified
     page = (directory / "report.html").read_text(encoding="utf-8")
+    assert '<p class="result">Macro F1 ' in page
     assert page.count("<svg") == 3  # the confusion matrix, the training curve, the memory of a step
     assert "<img" not in page
     assert "<script" not in page

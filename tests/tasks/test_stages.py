@@ -96,6 +96,7 @@ def test_the_report_shows_every_stages_charts_and_what_each_says_right_to_left(s
     page = (directory / "report.html").read_text(encoding="utf-8")
     for line in ("Stage sft, from base", "Stage dpo, from sft", "Stage orpo, from sft"):
         assert line in page
+    assert '<p class="result">base to orpo: ' in page
     # the bars of all sides; a loss curve and memory of each stage, of two stages the curves of pairs
     assert page.count("<svg") == 1 + 3 + 3 + 2
     assert '<td dir="auto" class="ar"><b>ما عاصمة مصر؟</b></td>' in page

@@ -65,6 +65,16 @@ class Browser:
     def picture(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self._send("Page.captureScreenshot")["data"]))
 
+    def narrow(self, width: int) -> None:
+        """Show pages from now on as wide as that, in pixels."""
+        self._send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
+        )
+
+    def printed(self) -> bytes:
+        """Return the page as PDF, on the paper that it asks for."""
+        return base64.b64decode(self._send("Page.printToPDF", preferCSSPageSize=True)["data"])
+
     def close(self) -> None:
         self._to.close()
         self._process.terminate()
