@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from arabic_llm import child
@@ -73,7 +74,13 @@ class Warm:
         """Return what starts `python -m arabic_llm.run` with arguments as a fork."""
 
         def start(out: IO[bytes], error: IO[bytes]) -> child.Process:
-            order = json.dumps({"arguments": list(arguments), "environment": dict(environment)})
+            order = json.dumps(
+                {
+                    "arguments": list(arguments),
+                    "environment": dict(environment),
+                    "folder": str(Path.cwd()),
+                }
+            )
             try:
                 socket.send_fds(self._socket, [order.encode()], [out.fileno(), error.fileno()])
             except BrokenPipeError:  # it has been killed meanwhile
