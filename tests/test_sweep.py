@@ -1,6 +1,7 @@
 """One process a job: a job's death is its own, and the same command runs what is missing."""
 
 import csv
+import io
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import pytest
 
 from arabic_llm import child, files, sweep
 from arabic_llm.analysis import sweep_halving
+from arabic_llm.grid import Grid
 from arabic_llm.sweeping import forks, pool, progress
+from arabic_llm.sweeping.view import Shown, View
 
 SHORT = ("task.max_steps=2", "task.effective_batch_size=4", "data.max_rows=40", "hw=cpu", "tracking=none")
 
@@ -356,3 +359,54 @@ def test_a_sweep_on_a_cluster_composes(monkeypatch):
         launcher = hydra_compose("config", typed, return_hydra_config=True).hydra.launcher
     assert launcher._target_.endswith("SlurmLauncher")
     assert (launcher.partition, launcher.gpus_per_node) == ("gpu", 1)
+
+
+@pytest.fixture
+def shown(tmp_path):
+    """Return a grid of two jobs, one of which has ended, and what is shown of the other."""
+    grid = Grid(tmp_path, ["rank=2", "rank=4"], ["adapter.rank"], {"rank=2": ["a"], "rank=4": ["b"]})
+    grid.end("rank=2", child.Ended(0), 1.0, stopped=3)
+    running = Shown(1, "rank=4", progress.Progress(40, 2.5), time.monotonic() - 10)
+    return grid, running
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_has_a_table_in_place_of_lines(shown, monkeypatch):
+    grid, running = shown
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    with View(grid, 1) as view:
+        view.took.append(25.0)
+        view.ended(0, "rank=2", child.Ended(0), 25.0)
+        view._last = 0.0
+        view.show([running], waiting=3)
+        table = terminal.getvalue()
+        view.say("job 2: adapter.rank=8")
+        assert terminal.getvalue().startswith("\x1b[4A\r\x1b[J", len(table))  # the table makes room
+    head, stopped, now, last = table.splitlines()
+    assert head.split() == ["job", "state", "step", "loss", "score", "left", "what", "is", "swept"]
+    assert stopped.split() == ["0", "stopped", "3", "rank=2"]
+    assert now.split() == ["1", "running", "40", "2.500", "15", "s", "rank=4"]
+    assert last == "3 waiting; 0 of 2 done, about 50 s left"
+
+
+def test_elsewhere_a_line_a_minute_says_how_far_each_job_is(shown, caplog):
+    grid, running = shown
+    view = View(grid, 1)
+    with caplog.at_level("INFO", logger="arabic_llm"):
+        view.show([running], waiting=0)
+        assert caplog.messages == []
+        view._last -= 61
+        view.show([running], waiting=0)
+    assert caplog.messages == ["job 1: step 40, loss 2.500 after 10 s"]
+
+
+def test_how_far_a_job_is_survives_a_line_that_is_half_written(tmp_path):
+    metrics = tmp_path / "training" / "metrics.jsonl"
+    assert progress.of(tmp_path) == progress.Progress()
+    metrics.parent.mkdir()
+    metrics.write_text('{"step": 7, "loss": 2.5}\n{"step": 7, "dev_loss": 3.0}\n{"step": 8, "lo')
+    assert progress.of(tmp_path) == progress.Progress(7, 2.5)

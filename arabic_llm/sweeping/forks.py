@@ -37,8 +37,8 @@ class Fork:
         return self.warm.ended(self.pid)
 
     def send_signal(self, sig: int) -> None:
-        """Send it a signal, if it has not ended."""
-        if self.poll() is None:
+        """Send it a signal, if it is not known to have ended; this may be in a signal's handler."""
+        if not self.warm.knows(self.pid):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, sig)
 
@@ -87,31 +87,33 @@ class Warm:
                 return child.program(program(arguments), environment)(out, error)
             while (said := self._next()) is not None and "status" in said:
                 self._statuses[said["pid"]] = said["status"]
-            return Fork(-1 if said is None else said["pid"], self)
+            if said is None:
+                return child.program(program(arguments), environment)(out, error)
+            return Fork(said["pid"], self)
 
         return start
 
+    def knows(self, pid: int) -> bool:
+        """Return whether a job is known to have ended."""
+        return pid in self._statuses or self._is_gone
+
     def ended(self, pid: int) -> int | None:
         """Return how a job has ended; None: it has not."""
-        self._socket.setblocking(False)
-        try:
-            while (said := self._next()) is not None:
+        with suppress(BlockingIOError):
+            while (said := self._next(socket.MSG_DONTWAIT)) is not None:
                 self._statuses[said["pid"]] = said["status"]
-        except BlockingIOError:
-            pass
-        finally:
-            self._socket.setblocking(True)
         return self._statuses.get(pid, _LOST if self._is_gone else None)
 
     def close(self) -> None:
-        """Let it end: its jobs have."""
+        """End it: its jobs have."""
         self._socket.close()
+        self._process.terminate()
         self._process.wait()
 
-    def _next(self) -> dict[str, Any] | None:
+    def _next(self, how: int = 0) -> dict[str, Any] | None:
         """Return what it says next; None: it has gone."""
         try:
-            said = self._socket.recv(_LARGEST)
+            said = self._socket.recv(_LARGEST, how)
         except ConnectionResetError:
             said = b""
         if not said:
