@@ -36,8 +36,8 @@ check: $(VENV)/.ready ## ruff, mypy --strict, the import law
 docs: $(VENV)/.ready ## write the generated parts of docs/ anew
 	$(VENV)/bin/python tests/test_docs.py
 
-sweep: $(VENV)/.ready ## rank x alpha, four short runs; the same command carries on
-	$(RUN) -m +experiment=lora_rank hydra.sweep.dir=multirun/lora_rank
+sweep: $(VENV)/.ready ## rank x alpha, eight short jobs, two at a time; the same command carries on
+	OMP_NUM_THREADS=1 $(RUN) -m +experiment=small_grid $(ARGS)
 
 bench: $(VENV)/.ready ## claims about preparing data, about half an hour; needs ARABIC_LLM_DATA
 	for claim in prepare prepare_path duplicates_memory prepare_memory; do \

@@ -81,7 +81,7 @@ class _Command:
         halving, search = self._settings.halving, self._settings.search
         self._refuse_others()
         if search.trials is not None:
-            space = ranges.of(self._cfg.hydra, self._loader)
+            space = ranges.of(self._cfg, self._loader)
             asked = trials.Search(self._folder, space, self._cfg.task.name, self._cfg.seed)
             grid = self._begin([])
             with self._pool(grid, search.trials) as own:

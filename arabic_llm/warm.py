@@ -1,7 +1,8 @@
 """A process that has imported what is slow, and whose forks are the jobs of a sweep: one process a job.
 
-It talks with the sweep over a socket, by JSON: {"arguments": [...], "environment": {...}} with the two
-files that a job writes into is answered with {"pid": n}, and once that ends with {"pid": n, "status": n}.
+It talks with the sweep over a socket, by JSON: an order, {"arguments": [...], "environment": {...},
+"folder": ...} with the two files that the job writes into, is answered with {"pid": n}, and once that ends
+with {"pid": n, "status": n}.
 Nothing is computed here: a fork has no threads but the one that forks, and a card that was opened before
 stays closed to it. Where that cannot be held, {"cannot": why} is all that it says.
 """
@@ -100,6 +101,7 @@ def _become(order: dict[str, Any], files: list[int], parent: int) -> None:
     for file, stream in zip(files, (sys.stdout, sys.stderr), strict=True):
         os.dup2(file, stream.fileno())
         os.close(file)
+    os.chdir(order["folder"])
     os.environ.update(order["environment"])
     sys.argv = ["arabic_llm.run", *order["arguments"]]
 

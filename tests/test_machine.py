@@ -249,3 +249,17 @@ def test_the_kernels_kills_for_want_of_memory_are_counted_wherever_it_counts_the
     groups.mkdir(parents=True)
     (groups / "memory.events").write_text("oom 9\noom_kill 2\noom_group_kill 1\n")
     assert machine.oom_kills(tmp_path) == 5
+
+
+def test_each_card_that_cuda_would_see_is_named(card, monkeypatch, tmp_path):
+    assert machine.cards() == []
+    card("NVIDIA GeForce RTX 3070, 8192, 7900, 8.6")
+    script = tmp_path / "nvidia-smi"
+    script.write_text(
+        script.read_text().replace("  *)", '  "--query-gpu=index "*) printf "0\\n1\\n";;\n  *)')
+    )
+    assert machine.cards() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0, 3")
+    assert machine.cards() == ["0", "3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert machine.cards() == []

@@ -12,6 +12,7 @@ from arabic_llm.config import naming, paths
 
 GRIDS = {
     "lora_grid": 36,
+    "small_grid": 8,
     "rank": 12,
     "alpha": 18,
     "seeds": 3,

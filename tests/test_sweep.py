@@ -1,6 +1,7 @@
 """One process a job: a job's death is its own, and the same command runs what is missing."""
 
 import csv
+import io
 import signal
 import subprocess
 import sys
@@ -8,16 +9,32 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from arabic_llm import child, sweep
+from arabic_llm import child, files, sweep
+from arabic_llm.analysis import sweep_halving
+from arabic_llm.grid import Grid
+from arabic_llm.sweeping import forks, pool, progress
+from arabic_llm.sweeping.view import Shown, View
 
 SHORT = ("task.max_steps=2", "task.effective_batch_size=4", "data.max_rows=40", "hw=cpu", "tracking=none")
 
 
-def swept(folder, *overrides):
-    command = [sys.executable, "-m", "arabic_llm.run", "-m", *SHORT, "hydra.sweep.dir=sweep", *overrides]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder)
+@pytest.fixture(scope="module")
+def warm():
+    """Return what jobs are forks of, for all tests: importing takes longer than a job."""
+    started = forks.Warm("sft")
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def swept(program, warm, monkeypatch):
+    """Return a sweep in this process, with its jobs in forks of that one."""
+    monkeypatch.setattr(warm, "close", lambda: None)
+    monkeypatch.setattr(sweep, "Warm", lambda _task: warm)
+    return lambda *overrides: program("-m", *SHORT, "hydra.sweep.dir=sweep", *overrides)
 
 
 def begun(folder, running):
@@ -35,18 +52,18 @@ def table(folder):
         return list(csv.DictReader(file))
 
 
-def test_jobs_fail_alone_and_the_rest_is_done_once(tmp_path):
-    first = swept(tmp_path, "adapter.rank=0,2")
-    assert first.returncode == 2, first.stdout + first.stderr
-    assert "error: adapter.rank must be at least 1, not 0" in first.stdout
+def test_jobs_fail_alone_and_the_rest_is_done_once(tmp_path, swept):
+    status, first = swept("adapter.rank=0,2")
+    assert status == 2, first
+    assert "error: adapter.rank must be at least 1, not 0" in first
     assert (
         "job 0 could not run (exit code 2, its line says why); 0 of 2 done, 1 failed; its last lines:\n"
         "    error: adapter.rank must be at least 1, not 0"
-    ) in first.stdout
-    assert "of 2 done, 1 failed" in first.stdout.partition("trained 2 steps")[2]
+    ) in first
+    assert "of 2 done, 1 failed" in first.partition("trained 2 steps")[2]
     jobs = sorted(path.name for path in (tmp_path / "sweep").iterdir() if (path / "result.json").exists())
     assert jobs == ["rank=2,max_rows=40,effective_batch_size=4,max_steps=2"]
-    assert "sweep of 2 jobs: 2 new" in first.stdout
+    assert "sweep of 2 jobs: 2 new" in first
     refused, done = table(tmp_path)
     assert [done["job"]] == jobs
     assert (done["adapter.rank"], done["status"]) == ("2", "done")
@@ -56,14 +73,14 @@ def test_jobs_fail_alone_and_the_rest_is_done_once(tmp_path):
     tokens = list((tmp_path / "outputs" / "cache" / "tokens").glob("*.parquet"))
     assert len(tokens) == 2  # train and dev, for all jobs together
 
-    again = swept(tmp_path, "adapter.rank=2,3")  # another grid in the same folder: what fits is kept
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert again.stdout.count("done before, not run again") == 1
-    assert again.stdout.count("trained 2 steps") == 1
-    assert "sweep of 2 jobs: 1 done before, 1 new" in again.stdout
+    status, again = swept("adapter.rank=2,3")  # another grid in the same folder: what fits is kept
+    assert status == 0, again
+    assert again.count("done before, not run again") == 1
+    assert again.count("trained 2 steps") == 1
+    assert "sweep of 2 jobs: 1 done before, 1 new" in again
     of_rank = "rank={},max_rows=40,effective_batch_size=4,max_steps=2"
     changed = f"ran in sweep before; added: {of_rank.format(3)}; left over: {of_rank.format(0)}"
-    assert changed in again.stdout
+    assert changed in again
     assert [(row["adapter.rank"], row["status"]) for row in table(tmp_path)] == [
         ("0", "could not run (exit code 2, its line says why), of another grid"),
         ("2", "done"),
@@ -75,10 +92,10 @@ def test_jobs_fail_alone_and_the_rest_is_done_once(tmp_path):
     assert reported == [("2", "done"), ("3", "done"), ("0", "failed")]
     page = (tmp_path / "sweep" / "sweep.html").read_text()
     assert "error: adapter.rank must be at least 1, not 0" in page
-    assert again.stdout.count("report: sweep/sweep.html") == 1
-    assert again.stdout.count("\nnext:\n") == 1  # the sweep's, none of its jobs'
-    assert "python -m arabic_llm.run task=report 'task.folders=[sweep]'\n" in again.stdout
-    assert "Error" not in again.stderr
+    assert again.count("report: sweep/sweep.html") == 1
+    assert again.count("\nnext:\n") == 1  # the sweep's, none of its jobs'
+    assert "python -m arabic_llm.run task=report 'task.folders=[sweep]'\n" in again
+    assert "Error" not in again
 
 
 def test_a_sweep_that_is_told_to_end_lets_its_job_save_and_carries_on(tmp_path):
@@ -102,17 +119,28 @@ def test_a_sweep_that_is_told_to_end_lets_its_job_save_and_carries_on(tmp_path):
     assert list(metrics.glob("training/checkpoint-*/SEALED.json"))
 
 
-def test_a_sweep_that_is_killed_leaves_no_job_running(tmp_path):
-    command = [sys.executable, "-m", "arabic_llm.run", "-m", *SHORT[1:], "task.max_steps=4000"]
-    running = subprocess.Popen([*command, "hydra.sweep.dir=sweep"], stdout=subprocess.DEVNULL, cwd=tmp_path)
+def test_a_sweep_that_is_killed_leaves_no_job_running_and_repeated_does_what_is_missing(tmp_path, swept):
+    grid = ("adapter.rank=2,3", "task.max_steps=30", "sweep.jobs=2")
+    command = [sys.executable, "-m", "arabic_llm.run", "-m", *SHORT, *grid, "hydra.sweep.dir=sweep"]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=tmp_path)
     job = int((begun(tmp_path, running) / ".lock").read_text())
+    warm = int(Path(f"/proc/{job}/stat").read_text().rpartition(")")[2].split()[1])
+    assert warm != running.pid
     running.kill()
     running.wait()
     deadline = time.monotonic() + 60  # it may be inside a step, and leaves a checkpoint
-    while is_running(job) and time.monotonic() < deadline:
+    while (is_running(job) or is_running(warm)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_running(job)
+    assert not is_running(warm)
     assert list(tmp_path.glob("sweep/*/training/checkpoint-*/SEALED.json"))
+    status, again = swept(*grid)
+    assert status == 0, again
+    assert "begun" in again.partition("\n")[0]
+    assert "2 of 2 done" in again
+    assert all(
+        line.startswith(("[0] ", "[1] ")) for line in again.splitlines() if "trained 30 steps" in line
+    )
 
 
 @pytest.mark.parametrize(
@@ -172,11 +200,11 @@ def test_a_sweep_of_a_task_that_keeps_nothing_is_counted_and_has_no_report(progr
 
 
 def test_what_ends_a_command_names_every_job_that_failed():
-    died, refused = sweep.JobDiedError("job 1 was killed by SIGKILL (b)"), sweep.JobError("job 0 (a)")
+    died, refused = pool.JobDiedError("job 1 was killed by SIGKILL (b)"), pool.JobError("job 0 (a)")
     both = sweep.of_all([refused, died])
-    assert isinstance(both, sweep.JobDiedError)
+    assert isinstance(both, pool.JobDiedError)
     assert str(both) == "job 0 (a); job 1 was killed by SIGKILL (b); the others went on"
-    assert isinstance(sweep.of_all([refused]), sweep.JobError)
+    assert isinstance(sweep.of_all([refused]), pool.JobError)
     bug = ValueError("a bug")
     assert sweep.of_all([refused, bug]) is bug
 
@@ -185,3 +213,202 @@ def is_running(pid):
     """Return whether a process lives; one whose parent has not asked for its end does not."""
     status = Path(f"/proc/{pid}/stat")
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.fixture(scope="module")
+def nats():
+    """Return the loss of 200 rows under four jobs: two alike, one a little worse, one far worse."""
+    base = np.random.default_rng(0).uniform(5, 15, 200)
+    noise = np.random.default_rng(1).normal(0, 0.4, (3, 200))
+    return {
+        "a": base,
+        "b": base + noise[0] - noise[0].mean() + 0.01,
+        "c": base + 0.3 + noise[1],
+        "d": base + 3 + noise[2],
+    }
+
+
+def test_a_job_is_never_stopped_for_noise_alone(nats):
+    verdicts = {one.name: one for one in sweep_halving.decide(nats, [10] * 200, eta=4)}
+    assert {name: one.goes_on for name, one in verdicts.items()} == {
+        "a": True, "b": True, "c": False, "d": False
+    }  # fmt: skip
+    assert verdicts["b"].holm_p > 0.05
+    assert "beyond chance" in verdicts["b"].why
+    behind = verdicts["d"]
+    assert behind.low < 0.3 < behind.high  # 3 nats a row of 10 tokens
+    assert behind.loss == pytest.approx(nats["d"].sum() / 2000)
+    few = {name: own[:4] for name, own in nats.items()}
+    assert sum(one.goes_on for one in sweep_halving.decide(few, [10] * 4, eta=4)) == 3  # c may be chance
+    assert sum(one.goes_on for one in sweep_halving.decide(nats, [10] * 200, eta=2)) == 2
+
+
+def test_jobs_that_are_alike_to_the_last_digit_all_go_on():
+    rows = np.ones(20)
+    assert all(one.goes_on for one in sweep_halving.decide(dict.fromkeys("abc", rows), [3] * 20, eta=3))
+
+
+HALVED = ("task.max_steps=9", "task.held_out.num_bytes=0", "data.max_rows=8", "task.learning_rate=0.05")
+
+
+def test_jobs_that_are_behind_stop_at_a_rung_and_carry_on_as_if_they_had_not(tmp_path, swept, nursery):
+    """Three at a time, in forks: what they learn is what the same job learns alone."""
+    grid = (*HALVED, "adapter.rank=2", "adapter.alpha=1,2,64")
+    status, said = swept(*grid, "sweep.halving.eta=3", "sweep.jobs=3")
+    assert status == 0, said
+    with (tmp_path / "sweep" / "halving.csv").open() as file:
+        decided = list(csv.DictReader(file))
+    assert {row["step"] for row in decided} == {"1", "3"}
+    last = {row["job"]: row["goes_on"] for row in decided}
+    stopped = [name for name, goes_on in last.items() if goes_on == "false"]
+    assert stopped, decided
+    assert len(list(tmp_path.glob("sweep/*/result.json"))) == 3 - len(stopped)
+    states = {row["job"]: row["state"] for row in csv.DictReader((tmp_path / "sweep" / "sweep.csv").open())}
+    assert states[stopped[0]].startswith("stopped after step ")
+    folder = tmp_path / "sweep" / stopped[0]
+    typed = files.read_state(tmp_path / "sweep" / "sweep.json")["typed"][stopped[0]]
+    nursery.finish(tmp_path, (*typed, f"hydra.run.dir='{folder}'"))
+    nursery.finish(tmp_path, (*typed, "hydra.run.dir=mine"))
+    alone = tmp_path / "mine"
+    assert progress.of(folder) == progress.of(alone)
+    weights = "adapter/adapter_model.safetensors"
+    assert (folder / weights).read_bytes() == (alone / weights).read_bytes()
+
+
+def test_a_search_goes_on_where_it_was_and_draws_what_it_would_have_drawn(tmp_path, swept):
+    space = ("adapter.rank=interval(2,40)", "task.learning_rate=tag(log,interval(1e-5,1e-3))")
+    short = ("task.max_steps=1", "task.held_out.num_bytes=0", "data.max_rows=4")
+    assert swept(*short, *space, "sweep.search.trials=1")[0] == 0
+    with (tmp_path / "sweep" / "search.journal").open("a") as journal:
+        journal.write('{"op_code": 4, "wor')  # a kill cut it
+    status, said = swept(*short, *space, "sweep.search.trials=2")
+    assert status == 0, said
+    assert said.count("trained 1 steps") == 1
+    first = sorted(row["job"] for row in table(tmp_path))
+    assert len(first) == 2
+    (tmp_path / "sweep").rename(tmp_path / "cut")
+    assert swept(*short, *space, "sweep.search.trials=2", "sweep.jobs=1")[0] == 0
+    assert sorted(row["job"] for row in table(tmp_path)) == first
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (("sweep.search.trials=3",), "nothing to search; give a range"),
+        (("sweep.search.trials=3", "adapter.rank=interval(9,2)"), "9.0 is not below 2.0"),
+        (("sweep.search.trials=3", "adapter.rank=interval(1.5,3)"), "takes whole numbers"),
+        (("sweep.search.trials=3", "adapter.rank=tag(foo,interval(1,3))"), "no tag 'foo'"),
+        (
+            ("sweep.search.trials=3", "task.learning_rate=tag(log,interval(0,1))"),
+            "needs an interval above 0",
+        ),
+        (("sweep.search.trials=3", "adapter.rank=tag(log,range(1,9))"), "steps of one size"),
+        (("sweep.search.trials=0", "adapter.rank=2,3"), "sweep.search.trials must be at least 1, not 0"),
+        (("sweep.search.trials=2", "sweep.halving.eta=3", "adapter.rank=2,3"), "two ways to choose"),
+        (("sweep.search.trials=2", "task=plan", "hw=4gb,8gb"), "which of two is better"),
+        (("adapter.rank=interval(2,9)",), "set sweep.search.trials=20"),
+        (("adapter.rank=2,3", "sweep.jobs=0"), "sweep.jobs must be at least 1, not 0"),
+        (("adapter.rank=2,3", "sweep.halving.eta=1"), "sweep.halving.eta must be at least 2, not 1"),
+        (("adapter.rank=2,3", "sweep.halving.eta=3"), "set task.max_steps, one for all jobs"),
+        (("task.max_steps=9,18", "sweep.halving.eta=3"), "set task.max_steps, one for all jobs"),
+        (("task=plan", "hw=4gb,8gb", "sweep.halving.eta=3"), "no loss on dev to be compared by"),
+        (("hw=4gb,8gb", "hydra/launcher=joblib", "sweep.jobs=2"), "leave one of the two out"),
+    ],
+)
+def test_a_sweep_that_makes_no_sense_is_refused_in_a_line(program, tmp_path, typed, said):
+    status, told = program("-m", *typed)
+    assert (status, said in told, told.count("\n")) == (2, True, 1), told
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize("typed", ["sweep.jobs=2", "sweep.halving.eta=3", "sweep.search.trials=2"])
+def test_a_single_run_is_no_sweep(program, typed):
+    status, said = program(typed)
+    assert (status, f"{typed} has no meaning without -m" in said) == (2, True), said
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [("joblib", "hydra.launcher.n_jobs=2"), ("submitit_local", "hydra.launcher.timeout_min=5")],
+    ids=lambda one: one[0],
+)
+def test_a_launcher_runs_the_jobs_and_says_which_failed(tmp_path, launcher):
+    named = (f"hydra/launcher={launcher[0]}", *launcher[1:])
+    command = [sys.executable, "-m", "arabic_llm.run", "-m", "task=plan", "hw=4gb", "adapter.rank=0,2"]
+    ended = subprocess.run(
+        [*command, "hydra.sweep.dir=sweep", *named], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert "job 0 could not run (exit code 2, its line says why)" in ended.stdout
+    state = files.read_state(tmp_path / "sweep" / "sweep.json")
+    (lines,) = [one["lines"] for one in state["ended"].values()]
+    assert lines == ["error: adapter.rank must be at least 1, not 0"]
+
+
+def test_a_sweep_on_a_cluster_composes(monkeypatch):
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    from arabic_llm.config import compose, paths
+
+    compose.register()
+    typed = [
+        "hydra/launcher=submitit_slurm",
+        "hydra.launcher.partition=gpu",
+        "hydra.launcher.gpus_per_node=1",
+    ]
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
+        launcher = hydra_compose("config", typed, return_hydra_config=True).hydra.launcher
+    assert launcher._target_.endswith("SlurmLauncher")
+    assert (launcher.partition, launcher.gpus_per_node) == ("gpu", 1)
+
+
+@pytest.fixture
+def shown(tmp_path):
+    """Return a grid of two jobs, one of which has ended, and what is shown of the other."""
+    grid = Grid(tmp_path, ["rank=2", "rank=4"], ["adapter.rank"], {"rank=2": ["a"], "rank=4": ["b"]})
+    grid.end("rank=2", child.Ended(0), 1.0, stopped=3)
+    running = Shown(1, "rank=4", progress.Progress(40, 2.5), time.monotonic() - 10)
+    return grid, running
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_has_a_table_in_place_of_lines(shown, monkeypatch):
+    grid, running = shown
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    with View(grid, 1) as view:
+        view.took.append(25.0)
+        view.ended(0, "rank=2", child.Ended(0), 25.0)
+        view._last = 0.0
+        view.show([running], waiting=3)
+        table = terminal.getvalue()
+        view.say("job 2: adapter.rank=8")
+        assert terminal.getvalue().startswith("\x1b[4A\r\x1b[J", len(table))  # the table makes room
+    head, stopped, now, last = table.splitlines()
+    assert head.split() == ["job", "state", "step", "loss", "score", "left", "what", "is", "swept"]
+    assert stopped.split() == ["0", "stopped", "3", "rank=2"]
+    assert now.split() == ["1", "running", "40", "2.500", "15", "s", "rank=4"]
+    assert last == "3 waiting; 0 of 2 done, about 50 s left"
+
+
+def test_elsewhere_a_line_a_minute_says_how_far_each_job_is(shown, caplog):
+    grid, running = shown
+    view = View(grid, 1)
+    with caplog.at_level("INFO", logger="arabic_llm"):
+        view.show([running], waiting=0)
+        assert caplog.messages == []
+        view._last -= 61
+        view.show([running], waiting=0)
+    assert caplog.messages == ["job 1: step 40, loss 2.500 after 10 s"]
+
+
+def test_how_far_a_job_is_survives_a_line_that_is_half_written(tmp_path):
+    metrics = tmp_path / "training" / "metrics.jsonl"
+    assert progress.of(tmp_path) == progress.Progress()
+    metrics.parent.mkdir()
+    metrics.write_text('{"step": 7, "loss": 2.5}\n{"step": 7, "dev_loss": 3.0}\n{"step": 8, "lo')
+    assert progress.of(tmp_path) == progress.Progress(7, 2.5)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from arabic_llm import child
@@ -36,8 +37,8 @@ class Fork:
         return self.warm.ended(self.pid)
 
     def send_signal(self, sig: int) -> None:
-        """Send it a signal, if it has not ended."""
-        if self.poll() is None:
+        """Send it a signal, if it is not known to have ended; this may be in a signal's handler."""
+        if not self.warm.knows(self.pid):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, sig)
 
@@ -73,38 +74,46 @@ class Warm:
         """Return what starts `python -m arabic_llm.run` with arguments as a fork."""
 
         def start(out: IO[bytes], error: IO[bytes]) -> child.Process:
-            order = json.dumps({"arguments": list(arguments), "environment": dict(environment)})
+            order = json.dumps(
+                {
+                    "arguments": list(arguments),
+                    "environment": dict(environment),
+                    "folder": str(Path.cwd()),
+                }
+            )
             try:
                 socket.send_fds(self._socket, [order.encode()], [out.fileno(), error.fileno()])
             except BrokenPipeError:  # it has been killed meanwhile
                 return child.program(program(arguments), environment)(out, error)
             while (said := self._next()) is not None and "status" in said:
                 self._statuses[said["pid"]] = said["status"]
-            return Fork(-1 if said is None else said["pid"], self)
+            if said is None:
+                return child.program(program(arguments), environment)(out, error)
+            return Fork(said["pid"], self)
 
         return start
 
+    def knows(self, pid: int) -> bool:
+        """Return whether a job is known to have ended."""
+        return pid in self._statuses or self._is_gone
+
     def ended(self, pid: int) -> int | None:
         """Return how a job has ended; None: it has not."""
-        self._socket.setblocking(False)
-        try:
-            while (said := self._next()) is not None:
+        with suppress(BlockingIOError):
+            while (said := self._next(socket.MSG_DONTWAIT)) is not None:
                 self._statuses[said["pid"]] = said["status"]
-        except BlockingIOError:
-            pass
-        finally:
-            self._socket.setblocking(True)
         return self._statuses.get(pid, _LOST if self._is_gone else None)
 
     def close(self) -> None:
-        """Let it end: its jobs have."""
+        """End it: its jobs have."""
         self._socket.close()
+        self._process.terminate()
         self._process.wait()
 
-    def _next(self) -> dict[str, Any] | None:
+    def _next(self, how: int = 0) -> dict[str, Any] | None:
         """Return what it says next; None: it has gone."""
         try:
-            said = self._socket.recv(_LARGEST)
+            said = self._socket.recv(_LARGEST, how)
         except ConnectionResetError:
             said = b""
         if not said:

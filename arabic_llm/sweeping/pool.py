@@ -93,6 +93,7 @@ class Pool:
         self._stop_after = stop_after
         waiting, told = deque(jobs), list[int]()
         with child.passing_on(lambda: [one.child for one in self._running], told), self._view:
+            self._await_warm()
             while (waiting and not told) or self._running:
                 if waiting and not told and self._has_room():
                     self._start(waiting.popleft())
@@ -104,6 +105,12 @@ class Pool:
                 time.sleep(child.SECONDS if self._running else 0)
         if told:
             raise KeyboardInterrupt("interrupted; the same command carries on")
+
+    def _await_warm(self) -> None:
+        """Wait until the warm process has imported; go on without it where no job may be its fork."""
+        if self._warm is not None and (why := self._warm.cannot) is not None:
+            self._view.say(f"each job imports for itself: {why}")
+            self._warm = None
 
     def _has_room(self) -> bool:
         """Return whether one more job may be started beside those that run."""
@@ -136,9 +143,6 @@ class Pool:
         card = next((c for c in self._cards if c not in [one.card for one in self._running]), None)
         environment = {} if card is None else {"CUDA_VISIBLE_DEVICES": card}
         self._view.say(f"job {job.number}: {' '.join(job.typed)}")
-        if self._warm is not None and self._warm.cannot is not None:
-            self._view.say(f"each job imports for itself: {self._warm.cannot}")
-            self._warm = None
         if self._warm is None:
             start = child.program(program(arguments), environment)
         else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
 
 from arabic_llm.config import naming
 from arabic_llm.errors import ConfigError
@@ -18,14 +19,15 @@ Space = dict[str, "BaseDistribution | str"]  # key -> where it is drawn from, or
 _DIGITS = 4  # of a number that is drawn: enough to tell trials apart, and short in a folder's name
 
 
-def of(hydra: Any, loader: ConfigLoader) -> Space:
+def of(cfg: DictConfig, loader: ConfigLoader) -> Space:
     """Return what was typed, or stands in a recipe, with its ranges. Raises ConfigError for none."""
-    parsed = OverridesParser.create(loader).parse_overrides(naming.given(hydra))
+    parsed = OverridesParser.create(loader).parse_overrides(naming.given(cfg.hydra))
     space: Space = {}
     for override in parsed:
         key = override.get_key_element()
         swept = override.is_sweep_override()
-        space[key] = _distribution(override) if swept else override.get_value_element_as_str()
+        is_whole = isinstance(OmegaConf.select(cfg, key.lstrip("+~")), int)
+        space[key] = _distribution(override, is_whole) if swept else override.get_value_element_as_str()
     if all(isinstance(one, str) for one in space.values()):
         raise ConfigError(
             "sweep.search.trials: nothing to search; give a range, e.g. adapter.rank=range(4,65,4), or"
@@ -50,12 +52,12 @@ def typed(key: str, value: Any) -> str:
     return f"{key}={value:.{_DIGITS}g}" if isinstance(value, float) else f"{key}={value}"
 
 
-def _distribution(override: Override) -> BaseDistribution:
+def _distribution(override: Override, is_whole: bool) -> BaseDistribution:
     from optuna.distributions import CategoricalDistribution
 
     value: Any = override.value()
     if override.is_interval_sweep():
-        return _between(override.get_key_element(), value)
+        return _between(override.get_key_element(), value, is_whole)
     values = list(override.sweep_string_iterator())
     if override.is_range_sweep():
         return _in_steps(override.get_key_element(), value, values)
@@ -76,8 +78,8 @@ def _in_steps(key: str, value: Any, values: list[str]) -> BaseDistribution:
     return FloatDistribution(numbers[0], numbers[-1], step=abs(value.step))
 
 
-def _between(key: str, value: Any) -> BaseDistribution:
-    """Return an interval: between its ends, by size where its tag is log."""
+def _between(key: str, value: Any, is_whole: bool) -> BaseDistribution:
+    """Return an interval: between its ends, by size where its tag is log, in whole numbers if need be."""
     from optuna.distributions import FloatDistribution, IntDistribution
 
     start, end, is_log = value.start, value.end, "log" in value.tags
@@ -87,6 +89,8 @@ def _between(key: str, value: Any) -> BaseDistribution:
         raise ConfigError(f"{key}: an interval goes up; {start} is not below {end}")
     if is_log and start <= 0:
         raise ConfigError(f"{key}: tag(log,...) needs an interval above 0, not from {start}")
-    if isinstance(start, int) and isinstance(end, int):
-        return IntDistribution(start, end, log=is_log)
+    if is_whole and not (float(start).is_integer() and float(end).is_integer()):
+        raise ConfigError(f"{key} takes whole numbers: so must be the ends {start} and {end}")
+    if is_whole or (isinstance(start, int) and isinstance(end, int)):
+        return IntDistribution(int(start), int(end), log=is_log)
     return FloatDistribution(float(start), float(end), log=is_log)

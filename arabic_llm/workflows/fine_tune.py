@@ -110,12 +110,23 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         notes["arabic_llm.json"]["new_tokens"] = len(new)
         notes[vocabulary.FILE] = new.as_dict()
     keep((model, outcome), codec.tokenizer, trained, notes, base)
+    _, accumulation = placement.micro_batch(place, task.effective_batch_size)
+    if accumulation > 1:
+        log.info("%s", divided(outcome.train_loss, accumulation))
     return trained
 
 
 def card(config: RunConfig, base: Base, outcome: Outcome) -> str:
     """Return the card of what was trained."""
     return model_card.card_of_training(identity(config), base.revision, asdict(outcome))
+
+
+def divided(loss: float, accumulation: int) -> str:
+    """Return a loss as code logs it that divides it by the micro-batches of a step once more."""
+    return (
+        f"loss {loss:.4f} nats a token; where it is logged divided by the {accumulation} micro-batches of a"
+        f" step (arXiv 2412.17548): {loss / accumulation:.4f}"
+    )
 
 
 def _reference(config: RunConfig, base: Base, place: Placement, pairs: list[TokenRow]) -> Path | None:
