@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import compose_config, run_in
+from safetensors.torch import load_file
 from transformers import Qwen2Config, Qwen2ForCausalLM, TrainerState
 from trl import SFTConfig
 
@@ -106,9 +107,9 @@ def assert_memory_was_predicted(folder, *, is_shared=False):
     assert 0.99 * memory["measured"] <= memory["predicted"] <= 1.01 * memory["measured"] + head
 
 
-def forget_the_end(folder):
-    """Leave what a run leaves that is killed after the checkpoint of step 2."""
-    for name in ("training/checkpoint-4", "adapter"):
+def forget_the_end(folder, step=4):
+    """Leave what a run leaves that is killed before the checkpoint of its last step."""
+    for name in (f"training/checkpoint-{step}", "adapter"):
         shutil.rmtree(folder / "mine" / name)
     (folder / "mine" / "result.json").unlink()
 
@@ -182,12 +183,32 @@ def test_weights_shared_out_give_the_losses_of_whole_ones_and_carry_on(tmp_path,
     assert adapter.read_bytes() == bytes_before
 
 
-def test_a_step_that_processes_cannot_share_evenly_and_4_bit_weights_shared_out_are_refused(
-    tmp_path, monkeypatch
+def test_4_bit_weights_shared_out_learn_as_whole_ones_and_any_number_of_processes_carries_on(
+    tmp_path, nursery
 ):
-    status, said = run_in(tmp_path, "adapter=qlora", "hw.fsdp=true")
-    assert status == 2
-    assert "hw.fsdp=true does not share out 4-bit weights" in said
+    alone, shared = (tmp_path / name for name in ("alone", "shared"))
+    given = (*TRAIN, "adapter=qlora", "adapter.dropout=0", "hw.gradient_checkpointing=true")
+    given = (*given, "task.held_out.num_bytes=0", "task.learning_rate=1e-3", "task.max_steps=2")
+    given = (*given, "task.save_steps=1", "task.eval_steps=2")
+    shared_out = (*given, "hw.fsdp=true")
+    for folder in (alone, shared):
+        folder.mkdir()
+    nursery.finish(alone, given)
+    assert nursery.together(shared, shared_out, shared_out) == [0, 0]
+    expected = [(step, pytest.approx(loss, rel=1e-6)) for step, loss in losses(alone)]
+    assert losses(shared) == expected
+    adapters = [load_file(next((f / "mine" / "adapter").glob("*.safetensors"))) for f in (alone, shared)]
+    assert adapters[0].keys() == adapters[1].keys()
+    assert all(torch.allclose(adapters[0][n], adapters[1][n], rtol=1e-3, atol=1e-6) for n in adapters[0])
+    memory = json.loads((shared / "mine" / "training" / "memory.json").read_text(encoding="utf-8"))
+    assert memory["predicted"] == pytest.approx(memory["measured"], rel=0.01)
+    forget_the_end(shared, step=2)
+    nursery.finish(shared, given)  # one carries on what two began
+    assert losses(shared) == expected
+    assert "from step 1" in (shared / "log.txt").read_text(encoding="utf-8")
+
+
+def test_a_step_that_processes_cannot_share_evenly_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(ConfigError, match="effective_batch_size=8 cannot be shared evenly by 3 processes"):
         placement.micro_batch(placement.resolve(compose_config("hw=cpu").hw), 8)

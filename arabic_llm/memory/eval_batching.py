@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from arabic_llm.config.adapter import AdapterConfig, Method
@@ -16,6 +17,7 @@ from arabic_llm.memory.training_plan import FRAGMENTS, grown, workspace_on
 from arabic_llm.models import families
 from arabic_llm.models.batching import CPU_TREE, TOKENS_OF_A_SEQUENCE, most_at_once, rows_of_prompts
 
+QUESTION = 1024  # tokens of a question with its examples: what does not hold it holds nothing
 _SHORTEST_ROW = 4  # tokens: two of text between those that open and close it
 _STEP = 64  # tokens; a multiple of it is found
 
@@ -96,7 +98,23 @@ def room(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig) -> Room
     """
     held = hold(model, adapter, hw, adapted=adapter.rank is not None)
     budget = None if hw.usable_gib is None else hw.usable_gib * GIB
-    return Room(held, hw.eval_batch_size or most_at_once(hw), budget, hw.eval_batch_size is not None)
+    found = Room(held, hw.eval_batch_size or most_at_once(hw), budget, hw.eval_batch_size is not None)
+    return found if hw.streamed_layers is not None else _streamed(found, min(QUESTION, model.max_length))
+
+
+def _streamed(found: Room, context: int) -> Room:
+    """Return a room where as many layers stream as a question of so many tokens needs; most often none."""
+    layers = found.held.architecture.num_hidden_layers
+
+    def of(count: int) -> Room:
+        return replace(found, held=replace(found.held, streamed_layers=count))
+
+    def holds(room: Room) -> bool:
+        return room.fits(1, context, generates=True)
+
+    if not found.held.nf4 or holds(found) or not holds(of(layers)):
+        return found
+    return of(bisect_left(range(layers), True, key=lambda count: holds(of(count))))
 
 
 def hold(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, *, adapted: bool) -> Held:
@@ -116,6 +134,7 @@ def hold(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, *, adap
         dora=adapter.use_dora and adapted,
         adapter_sizes=adapter.tensor_sizes if adapted else (),
         new_tokens=adapter.num_new_tokens if adapted else 0,
+        streamed_layers=hw.streamed_layers or 0,
         on_cpu=on_cpu,
         workspace_bytes=workspace_on(hw),
     )

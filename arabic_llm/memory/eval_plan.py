@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from arabic_llm.config.adapter import AdapterConfig, Quantization
-from arabic_llm.config.hw import HardwareConfig
+from arabic_llm.config.hw import MIB, HardwareConfig
 from arabic_llm.config.model import ModelConfig
-from arabic_llm.memory import eval_batching, suggestions, wording
-from arabic_llm.memory.eval_batching import Room
+from arabic_llm.memory import eval_batching, suggestions, visits, wording
+from arabic_llm.memory.eval_batching import QUESTION, Room
 from arabic_llm.memory.static import BYTES
 
-QUESTION = 1024  # tokens of a question with its examples: what does not hold it holds nothing
 _ROWS = {  # of the table, by the names of memory.reading.Parts
     "weights_4bit": "weights in 4 bits",
     "weights_kept": "weights kept in {bits} bits",
@@ -40,6 +39,12 @@ def plan(
     for size, length in contexts.items():
         if length and not found.is_fixed:
             yield f"{size} at once: contexts up to {length:,} tokens"
+    if number := found.held.streamed_layers:
+        pinned = number * visits.packed_layer(found.held.architecture)
+        yield (
+            f"{found.held.architecture.num_hidden_layers - number} layers stay on the card, {number} stream"
+            f" from {pinned / MIB:,.0f} MiB of the host's memory, all of them for each pass"
+        )
     yield from _verdict(found, model, adapter, hw, typed)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from arabic_llm.config.hw import Precision
 from arabic_llm.config.model import ArchitectureConfig
-from arabic_llm.memory import weights
+from arabic_llm.memory import visits, weights
 from arabic_llm.memory.static import BYTES
 from arabic_llm.memory.workload import CUBLAS_WORKSPACE
 from arabic_llm.models import families
@@ -32,6 +32,7 @@ class Held:
     dora: bool = False
     new_tokens: int = 0  # of the architecture's, whose rows lie beside the table too
     adapter_sizes: tuple[int, ...] = ()  # parameters of its tensors, where they were read
+    streamed_layers: int = 0  # whose packed weights lie on the host and visit the card
     on_cpu: bool = False
     workspace_bytes: int = CUBLAS_WORKSPACE
 
@@ -110,8 +111,12 @@ def predict(held: Held, shape: Pass) -> InferenceParts:
     made = _logits(held, shape)
     if layers * grown + made > cache + activations:
         cache, activations, logits = layers * grown, 0.0, made
+    packed = counts.linear * weights.NF4_BYTES if held.nf4 else 0.0
+    if held.streamed_layers:  # visitors are counted while the head works, too: they are few bytes of that
+        away = 0.0 if held.on_cpu else held.streamed_layers * visits.packed_layer(a)  # a CPU has one memory
+        packed += visits.on_card(a, held.streamed_layers) - away
     return InferenceParts(
-        counts.linear * weights.NF4_BYTES if held.nf4 else 0.0,
+        packed,
         float(kept * e),
         float(adapters * _FLOAT32),
         *(float(cache), activations, logits),

@@ -39,11 +39,14 @@ def fit(config: RunConfig, chosen: Sequence[SuiteEntry], *, adapted: bool) -> Ev
     config, place = adapter_files.as_it_is(config), placement.resolve(config.hw)
     hw = _settings(config.hw, place)
     both = replace(eval_batching.room(config.model, config.adapter, hw), most=place.eval_batch_size)
+    number = both.held.streamed_layers  # before and after it was trained alike
+    hw = replace(hw, streamed_layers=number)
     own = replace(both, held=eval_batching.hold(config.model, config.adapter, hw, adapted=adapted))
+    place = replace(place, streamed_layers=number, fsdp=False)  # each process judges by itself
     kinds = {task.OUTPUT_TYPE for entry in chosen for task in entry.leaves.values()}
     generates, least = "generate_until" in kinds, None
     with harmless("what evaluating needs is not predicted"):
-        length = min(config.model.max_length, eval_plan.QUESTION)
+        length = min(config.model.max_length, eval_batching.QUESTION)
         least = own.worst(1, length, generates=generates)
     return EvaluationFit(place, both, own, generates, least)
 
@@ -100,7 +103,7 @@ def refuse(config: RunConfig, fitted: EvaluationFit) -> None:
     least = fitted.least
     if least is None or families.known(held.architecture.model_type) is None:
         return  # nobody has counted its passes
-    length = min(config.model.max_length, eval_plan.QUESTION)
+    length = min(config.model.max_length, eval_batching.QUESTION)
     if not fitted.own.is_within(least):
         ways = eval_plan.cures(fitted.room, config.model, adapter_files.followed(config.adapter), config.hw)
         cures = [f"{key}={value}" for key, value in ways.items()]
@@ -124,7 +127,7 @@ def line(config: RunConfig, fitted: EvaluationFit, num_items: int) -> str:
     at_once, alone = (
         fitted.room.longest(size, model.max_length, generates=fitted.generates) for size in (most, 1)
     )
-    length = at_once or alone or min(model.max_length, eval_plan.QUESTION)
+    length = at_once or alone or min(model.max_length, eval_batching.QUESTION)
     worst = fitted.own.worst(most if at_once else 1, length, generates=fitted.generates)
     budget = "" if config.hw.usable_gib is None else f" of {config.hw.usable_gib} that hw leaves"
     needs = f"{fitted.own.needed(worst) / GIB:.2f} GiB{budget}"

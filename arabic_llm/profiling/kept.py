@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from arabic_llm import files
 from arabic_llm.config import fingerprint as fingerprints
+from arabic_llm.config.adapter import Quantization
 from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.hw import GIB
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory.training_peak import TrainingParts
@@ -27,8 +29,19 @@ def best(wanted: Ask, cache_dir: Path) -> Plan:
     Raises ConfigError for a model whose own code cannot be rehearsed.
     """
     if families.closed_form(wanted.model.architecture) is not None:
-        return planning.best(wanted)
+        return _resident(wanted, cache_dir) or planning.best(wanted)
     return planning.first_that_fits(wanted, functools.partial(_parts, cache_dir=cache_dir))
+
+
+def _resident(wanted: Ask, cache_dir: Path) -> Plan | None:
+    """Return a plan of which nothing streams, where only holes are in the way and a rehearsal decides."""
+    if wanted.adapter.quantization is not Quantization.nf4 or wanted.hw.streamed_layers is not None:
+        return None
+    whole = planning.best(replace(wanted, hw=replace(wanted.hw, streamed_layers=0)))
+    if not planning.is_open(whole, wanted.hw):
+        return None
+    budget = int((wanted.hw.usable_gib or 0) * GIB)
+    return whole if peak(whole.work, budget, cache_dir).fits else None
 
 
 def peak(work: Workload, capacity: int | None, cache_dir: Path) -> Peak:

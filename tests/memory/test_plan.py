@@ -72,16 +72,19 @@ def test_what_does_not_fit_one_card_is_shared_out():
 
 def test_where_only_holes_are_in_the_way_a_rehearsal_decides():
     overrides = ("model=gemma2_2b", "adapter=qlora", "hw=4gb", "task.max_length=2048")
-    config = compose_config(*overrides, "hw.optimizer_on_host=false")
-    ask = wanted(*overrides, "hw.optimizer_on_host=false")
+    overrides = (*overrides, "hw.optimizer_on_host=false")
+    ask = wanted(*overrides, "hw.streamed_layers=0")
     best = planning.best(ask)
     assert not planning.fits(best, ask.hw)
     assert "task.exact=true decides" in plan.verdict(best, ask, [])[0]
-    assert training_fit.fit(config, config.task).missing is None
+    config = compose_config(*overrides)
+    fitted = training_fit.fit(config, config.task)
+    assert fitted.missing is None
+    assert fitted.place.streamed_layers == 0  # nor does anything stream that need not
 
 
-def test_qwen2_7b_does_not_fit_4_gb_and_what_would_is_said():
-    ask = wanted("model=qwen2_7b", "adapter=qlora", "hw=4gb")
+def test_qwen2_7b_does_not_fit_4_gb_with_all_layers_there_and_what_would_is_said():
+    ask = wanted("model=qwen2_7b", "adapter=qlora", "hw=4gb", "hw.streamed_layers=0")
     best = planning.best(ask)
     lines = plan.verdict(best, ask, [])
     # linear layers 3210 MiB, embedding and head 1039.5 MiB each: the project's facts; one is on the host
@@ -103,18 +106,26 @@ def test_what_lies_on_the_host_costs_time_and_is_chosen_where_it_saves_more():
     assert not tied.work.embedding_on_host  # the head on the card is the same table
 
 
-QWEN2_7B = ("model=qwen2_7b", "adapter=qlora", "hw=4gb")
+QWEN2_7B = ("model=qwen2_7b", "adapter=qlora", "hw=4gb", "hw.streamed_layers=0")
 NOT_FITTING = {
     "by hand": (*QWEN2_7B, "hw.optimizer_on_host=false", "hw.usable_gib=3", "hw.micro_batch_size=2"),
     "arabic": (*QWEN2_7B, "data=local", 'data.path="بيانات/ملف ١.jsonl"', "adapter.dropout=0", "seed=5"),
     "targets": (
-        *("model=glm4_9b", "adapter=qlora", "hw=8gb", "hw.card_gib=7", "hw.usable_gib=6.5"),
+        *(
+            "model=glm4_9b",
+            "adapter=qlora",
+            "hw=8gb",
+            "hw.card_gib=7",
+            "hw.usable_gib=6.5",
+            "hw.streamed_layers=0",
+        ),
         *("adapter.rank=64", "adapter.target_modules=[gate_up_proj,down_proj]", "task.max_length=2048"),
     ),
     "own folder": ("model=qwen2_1_5b", "model.path=mine", "hw=4gb", "hw.precision=float16", "adapter=dora"),
     "on the card": (
         *("model=llama3_8b", "adapter=qlora", "hw=8gb", "adapter.rank=64", "task.epochs=1"),
         *("hw.optimizer_on_host=false", "hw.embedding_on_host=false", "task.optimizer=adamw"),
+        "hw.streamed_layers=0",
     ),
 }
 
@@ -145,6 +156,7 @@ def test_what_fits_within_3_percent_is_said_to_be_tight(program):
 
 def test_what_does_not_fit_of_pairs_is_run_with_what_would(program):
     typed = ("task=plan", "task.of=orpo", "model=llama3_8b", "adapter=qlora", "hw=4gb")
+    typed = (*typed, "hw.streamed_layers=0")
     status, said = program(*typed)
     assert status == 0
     assert "16 pairs of answers" in said
@@ -158,7 +170,7 @@ def test_what_does_not_fit_of_pairs_is_run_with_what_would(program):
 
 
 def test_what_does_not_fit_of_classes_is_run_with_what_would():
-    ask = wanted("task.of=classify", "model=qwen2_7b", "adapter=qlora", "hw=4gb")
+    ask = wanted("task.of=classify", "model=qwen2_7b", "adapter=qlora", "hw=4gb", "hw.streamed_layers=0")
     lines = plan.verdict(planning.best(ask), ask, ["task=plan", "task.of=classify", "hw=4gb"])
     assert "not fit" in lines[0] or "may not" in lines[0]
     assert all("task=classify" in line and "task.of" not in line for line in lines[1:])
@@ -217,6 +229,7 @@ def test_adapters_in_bfloat16_take_half_and_are_proposed_where_that_is_enough(pr
         "hw=4gb",
         "adapter.rank=128",
         "hw.optimizer_on_host=false",
+        "hw.streamed_layers=0",
     )
     on_24 = (*large, "hw=24gb", "hw.micro_batch_size=4")  # so that gradients of an earlier pass are there
     whole, half = chosen(*on_24).parts, chosen(*on_24, "adapter.dtype=bfloat16").parts

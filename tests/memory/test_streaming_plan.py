@@ -8,9 +8,9 @@ from conftest import compose_config
 from arabic_llm import machine
 from arabic_llm.config.hw import GIB, MIB
 from arabic_llm.errors import HardwareError
-from arabic_llm.memory import static, training_peak, visits
+from arabic_llm.memory import eval_batching, static, training_peak, visits
 from arabic_llm.memory import training_plan as planning
-from arabic_llm.profiling import depth, training_fit
+from arabic_llm.profiling import depth, evaluation_fit, training_fit
 from arabic_llm.workflows import plan
 
 
@@ -88,3 +88,18 @@ def test_a_host_that_is_too_small_is_refused(monkeypatch):
         HardwareError, match=r"layers of model=qwen2_7b stream from \d\.\d GiB .* 2.0 GiB are free"
     ):
         training_fit.refuse(config, fitted)
+
+
+def test_a_model_that_is_judged_where_it_does_not_fit_streams_before_and_after_its_training():
+    config = compose_config("task=evaluate", "model=qwen2_7b", "adapter=qlora", "hw=4gb")
+    room = eval_batching.room(config.model, config.adapter, config.hw)
+    number = room.held.streamed_layers
+    assert 0 < number < 28
+    assert room.fits(1, eval_batching.QUESTION, generates=True)
+    fewer = replace(room, held=replace(room.held, streamed_layers=number - 1))
+    assert not fewer.fits(1, eval_batching.QUESTION, generates=True)
+    fitted = [evaluation_fit.fit(config, [], adapted=adapted) for adapted in (False, True)]
+    assert {one.place.streamed_layers for one in fitted} == {number}
+    assert [one.room.held for one in fitted] == [room.held, room.held]  # the same batches
+    roomy = compose_config("task=evaluate", "model=qwen2_7b", "adapter=qlora", "hw=24gb")
+    assert eval_batching.room(roomy.model, roomy.adapter, roomy.hw).held.streamed_layers == 0

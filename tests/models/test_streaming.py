@@ -1,7 +1,9 @@
 """Frozen 4-bit layers that stream from the host change no bit of what is learned, and come in order."""
 
 import functools
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from arabic_llm.config.hw import Precision
 from arabic_llm.errors import ConfigError, HardwareError
 from arabic_llm.models import adapter, load, placement, streaming
 from arabic_llm.models.bases import Base
@@ -232,3 +235,48 @@ def test_more_streamed_layers_than_the_files_have_and_a_torch_without_groups_are
     monkeypatch.setattr(distributed, "is_available", lambda: False)
     with pytest.raises(HardwareError, match="this torch has none"):
         streaming.settle(model, replace(place, streamed_layers=1))
+
+
+class Anonymous:
+    """The most memory of this process's own, not of files, while it is watched."""
+
+    def __enter__(self):
+        self.begin = self.peak = self._now()
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ends.set()
+        self._thread.join()
+
+    def _watch(self):
+        while not self._ends.wait(0.001):
+            self.peak = max(self.peak, self._now())
+
+    @staticmethod
+    def _now():
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("RssAnon"))) * 1024
+
+
+def test_no_more_is_read_at_once_than_the_packed_model_and_one_unpacked_weight(tmp_path):
+    config, deep = (
+        of_family("llama"),
+        {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 48},
+    )
+    model = LlamaForCausalLM(LlamaConfig(**{**SHAPE, **deep})).to(torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    unpacked = model.num_parameters() * 2
+    del model
+    asked = replace(config.model, architecture=replace(config.model.architecture, **deep))
+    place = replace(placement.resolve(config.hw), streamed_layers=48, precision=Precision.bfloat16)
+    with Anonymous() as watched:
+        loaded = load.base_model(asked, Base(tmp_path, ""), config.adapter, place)
+        streaming.settle(loaded, place)
+    packed = sum(streaming.packed_bytes(layer) for layer in streaming.blocks(loaded)[1])
+    assert packed < unpacked / 3.9
+    # to pack a weight bitsandbytes' CPU code compares it with 16 values, in float32; a card's is a kernel
+    one = 256 * 1024 * (16 * 4 + 2)
+    assert watched.peak - watched.begin < packed + 2 * one < unpacked
