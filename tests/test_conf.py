@@ -289,7 +289,10 @@ COMPARE = ("task=compare", *COMPARED)
         ),
         (("task=study", "task.stages=[sft,dpo]", "task.orpo.beta=1"), "without orpo in task.stages"),
         (("task=study", "task.stages=[sft]", "task.pairs.max_rows=9"), "without a stage that learns from"),
-        (("task=study", "task.stages=[sft,dpo]", "task.pairs.license=MIT"), "task=prepare, task=synthesize would read it"),
+        (
+            ("task=study", "task.stages=[sft,dpo]", "task.pairs.license=MIT"),
+            "task=prepare, task=synthesize would read it",
+        ),
         (("task=study", "task.stages=[sft,dpo]", "task.pairs.overflow=cut"), "likelier for it"),
         (("task=orpo", "data.overflow=cut"), "an answer that is cut would be likelier for it"),
         (("task.epochs=3", "task.max_steps=9"), r"beside task\.max_steps=9"),

@@ -25,10 +25,10 @@ STATUS = {"429": 429, "500": 500, "503": 503, "400": 400, "401": 401, "404": 404
 
 @dataclass
 class Generator:
-    """What it does: the next of `script` for a request (the last one for good), by words in it; else well."""
+    """By words in a request, what is next in `script` (the last for good); else it answers well."""
 
     url: str = ""
-    script: dict[str, list[str]] = field(default_factory=dict)  # words of a request -> what comes, in order
+    script: dict[str, list[str]] = field(default_factory=dict)  # words of a request -> what comes
     wait: float = 0.0  # seconds an answer takes
     retry_after: str | None = None
     knows_extras: bool = True  # response_format and seed
@@ -64,7 +64,12 @@ def well(request: dict) -> str:
     count = 3 if "محادثة" in system or "conversation" in system else 1
     sentences = (sentences * 3)[:count]
     turns = [
-        {"question": f"ماذا تعرف عن {' '.join(one.split()[:3])} ({number})؟".replace(f" ({number})", " " * number), "answer": f"{one}."}
+        {
+            "question": f"ماذا تعرف عن {' '.join(one.split()[:3])} ({number})؟".replace(
+                f" ({number})", " " * number
+            ),
+            "answer": f"{one}.",
+        }
         for number, one in enumerate(sentences)
     ]
     return json.dumps({"exchanges": turns}, ensure_ascii=False)

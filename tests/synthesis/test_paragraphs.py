@@ -114,7 +114,7 @@ def test_a_statement_about_nobody_named_is_not_asked_about(sentence):
 def test_a_conversation_has_three_turns_or_is_none():
     whole = " ".join([PROSE, "تقع مدينة فاس في شمال المغرب بين الجبال العالية."])
     assert len(extractive.exchanges(whole, "جامعة القاهرة", "long", 1)) == 3
-    assert extractive.exchanges(PROSE.split(". ")[0] + ".", "", "long", 3) == []
+    assert extractive.exchanges(PROSE.split(". ", maxsplit=1)[0] + ".", "", "long", 3) == []
 
 
 def test_questions_are_the_same_each_time():

@@ -33,7 +33,11 @@ def test_a_grounded_answer_is_kept_however_it_writes_letters_and_digits(settings
         ("متى تأسست جامعة القاهرة؟", "", "empty question or answer"),
         ("متى تأسست جامعة القاهرة؟", "عذرا، لا أستطيع الإجابة عن هذا.", "answer refuses"),
         ("متى تأسست جامعة القاهرة؟", "It was founded in 1908 in Giza.", "Arabic letters below 0.7"),
-        ("متى تأسست جامعة القاهرة؟", "دانشگاه قاهره در سال ۱۹۰۸ پایه گذاری شد چنین گفته‌اند", "letters of Persian or Urdu"),
+        (
+            "متى تأسست جامعة القاهرة؟",
+            "دانشگاه قاهره در سال ۱۹۰۸ پایه گذاری شد چنین گفته‌اند",
+            "letters of Persian or Urdu",
+        ),
         (
             "متى تأسست جامعة القاهرة؟",
             "تأسست جامعة القاهرة عام 1908 في الجيزة، وتضم اليوم عشرين كلية ومكتبة كبيرة فيها مخطوطات نادرة"
@@ -45,7 +49,11 @@ def test_a_grounded_answer_is_kept_however_it_writes_letters_and_digits(settings
         ("متى تأسست الجامعة المذكورة في النص؟", GOOD[1], "question leans on its paragraph"),
         ("حسب الفقرة أعلاه، متى تأسست؟", GOOD[1], "question leans on its paragraph"),
         ("متى تأسست؟", GOOD[1], "question names nobody"),
-        ("متى تأسست جامعة القاهرة؟", "تأسست جامعة القاهرة عام 1909.", "number that is not in the paragraph"),
+        (
+            "متى تأسست جامعة القاهرة؟",
+            "تأسست جامعة القاهرة عام 1909.",
+            "number that is not in the paragraph",
+        ),
         ("هل تأسست جامعة القاهرة عام 1925؟", "نعم، جامعة القاهرة.", "number that is not in the paragraph"),
         ("من هو رئيس فرنسا؟", "رئيس فرنسا هو رجل سياسي مشهور.", "answer grounded below 0.6"),
     ],
