@@ -46,6 +46,8 @@ _SCORES_CSV_HEADER = (
         "num_repeated",
         "num_shots",
         "num_shortened",
+        "lowest_by_prompt",
+        "highest_by_prompt",
         "task_version",
         "seen_in_training",
     ),
@@ -54,9 +56,25 @@ _SCORES_CSV_HEADER = (
 
 def cells(row: Difference) -> tuple[str, ...]:
     """Return a row as the reader sees it: percent, and points of percent."""
-    interval = points(row.difference, row.low, row.high, row.note)
-    base, tuned = f"{100 * row.base.value:.1f}", f"{100 * row.tuned.value:.1f}"
+    notes = [note for note in (row.note, within_prompts(row)) if note]
+    interval = points(row.difference, row.low, row.high, "; ".join(notes))
+    base, tuned = map(value_cell, (row.base, row.tuned))
     return row.base.label, f"{row.base.n:,}", base, tuned, interval, row.verdict
+
+
+def value_cell(score: Score) -> str:
+    """Return a score in percent, and how low and high the same items score in other prompts."""
+    if (ends := score.by_prompt) is None:
+        return percent(score.value)
+    return f"{percent(score.value)} (by prompt {percent(ends[0])} to {percent(ends[1])})"
+
+
+def within_prompts(row: Difference) -> str:
+    """Return that a difference is smaller than what a prompt alone makes, where it is; else nothing."""
+    spreads = [ends[1] - ends[0] for score in (row.base, row.tuned) if (ends := score.by_prompt)]
+    if not spreads or abs(row.difference) >= max(spreads):
+        return ""
+    return f"smaller than the spread of prompts, {100 * max(spreads):.1f}"
 
 
 def baseline_cells(row: Difference) -> tuple[str, ...]:
@@ -69,7 +87,7 @@ def score_cells(score: Score) -> tuple[str, ...]:
     """Return a score as the reader sees it, and what it must be held against."""
     least = score.smallest_difference
     return (
-        *(score.label, f"{score.n:,}", percent(score.value), bounds(score)),
+        *(score.label, f"{score.n:,}", value_cell(score), bounds(score)),
         "" if score.metric == KAPPA else OUT_OF_REACH if least is None else f"{100 * least:+.1f}",
         *map(percent, (score.random, score.constant, score.majority)),
         *map(percent, (score.balanced, score.macro_f1)),
@@ -142,7 +160,7 @@ def scores_csv(scores: Sequence[Score]) -> str:
         (
             *(s.name, s.metric, s.n, s.value, s.stderr, s.low, s.high, s.smallest_difference),
             *(s.random, s.constant, s.majority, s.balanced, s.macro_f1, s.num_repeated, s.num_shots),
-            *(s.num_shortened, s.version, s.seen_in_training),
+            *(s.num_shortened, *(s.by_prompt or ("", "")), s.version, s.seen_in_training),
         )
         for s in scores
     ]
