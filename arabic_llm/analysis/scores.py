@@ -96,6 +96,13 @@ class Score:
     low: float | None = None
     high: float | None = None
     smallest_difference: float | None = None
+    prompts: tuple[tuple[str, float], ...] = ()  # (prompt, score) of the same items asked otherwise
+
+    @property
+    def by_prompt(self) -> tuple[float, float] | None:
+        """Return the lowest and the highest score of its items in any prompt, or None: one was asked."""
+        values = [self.value, *(value for _, value in self.prompts)]
+        return (min(values), max(values)) if self.prompts else None
 
     @property
     def is_alike(self) -> bool:
@@ -203,7 +210,8 @@ def _with_certainty(evaluation: Evaluation) -> Evaluation:
 def _score(values: dict[str, Any]) -> Score:
     """Return a score as it was written."""
     several = {name: tuple(values.get(name, ())) for name in ("tasks", "weights")}
-    return Score(**values | several)
+    prompts = tuple((str(name), float(value)) for name, value in values.get("prompts", ()))
+    return Score(**values | several | {"prompts": prompts})
 
 
 def _item(values: dict[str, Any]) -> Item:

@@ -10,7 +10,6 @@ from omegaconf import MISSING
 
 from arabic_llm.config.data import DataConfig
 
-
 KAPPA = (
     "qwk"  # a metric of ours, of any task that asks for a level: quadratic weighted kappa of all its items
 )

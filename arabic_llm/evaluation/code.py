@@ -29,6 +29,7 @@ _SCORING = (
         "evaluation/requests.py",
         "evaluation/suites.py",
         *("evaluation/loading.py", "evaluation/targets.py", "evaluation/task_files.py"),
+        "evaluation/variants.py",
     ),
     "evaluation/tasks",
 )

@@ -20,7 +20,7 @@ from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.suite import KAPPA
 from arabic_llm.data.tokens.chat import Codec
-from arabic_llm.evaluation import examples, foreign, made_up
+from arabic_llm.evaluation import examples, foreign, made_up, variants
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.evaluation.masked_lm import MaskedLM
@@ -57,9 +57,25 @@ def evaluate(
             items += _ask(judge, entry, entry.limit(limits.items))
     benchmarks = [entry.benchmark() for entry in chosen]
     scores = [score for benchmark in benchmarks for score in aggregate.scores(benchmark, items)]
+    if identity[1].get("prompt_variants"):
+        scores = variants.beside(scores, chosen, _in_other_prompts(judge, chosen, limits.items))
     if overall := identity[1].get("overall"):
         scores.append(aggregate.overall(overall, benchmarks, items))
     return Evaluation(*identity, scores, items, round(time.monotonic() - started, 1))
+
+
+def _in_other_prompts(
+    judge: LM, chosen: Sequence[SuiteEntry], limit: int | None
+) -> dict[str, list[tuple[str, float]]]:
+    """Return what each task and group scores in each other prompt that it can be asked in."""
+    prompts: dict[str, list[tuple[str, float]]] = defaultdict(list)
+    for entry in chosen:
+        for prompt, asked_so in variants.of(entry):
+            with foreign.benchmark(entry.name):
+                items = list(_ask(judge, asked_so, entry.limit(limit)))
+            for name, value in variants.add_up(entry, items).items():
+                prompts[name].append((prompt, value))
+    return prompts
 
 
 def _ask(judge: LM, entry: SuiteEntry, limit: int | None) -> Iterator[Item]:

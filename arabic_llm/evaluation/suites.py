@@ -242,9 +242,31 @@ def _choose(name: str, settings: SuiteTask, data_root: Path, *, whole: bool) -> 
         documents = entry.documents
     if empty := [leaf for leaf, own in documents.items() if not own]:
         raise MissingBenchmarkError(f"suite task {name}: {empty[0]} has no documents")
+    if settings.compared_with is not None:
+        _check_varieties(entry, settings.compared_with)
     if whole:
         entry.prompts  # noqa: B018 (kept)
     return entry
+
+
+def _check_varieties(entry: SuiteEntry, reference: str) -> None:
+    """Refuse a variety that is none of an entry's, and varieties that do not ask the same one by one."""
+    names = {leaf.removeprefix(f"{entry.name}::"): leaf for leaf in entry.leaves}
+    if reference not in names:
+        raise ConfigError(
+            f"suite.tasks.{entry.name}.compared_with={reference}: unknown variety; there are:"
+            f" {', '.join(names)}"
+        )
+    right = {
+        name: [entry.leaves[leaf].doc_to_target(document) for document in entry.documents[leaf]]
+        for name, leaf in names.items()
+    }
+    for name, own in right.items():
+        if own != right[reference]:
+            raise MissingBenchmarkError(
+                f"suite task {entry.name}: {name} and {reference} do not have the same right answers one by"
+                " one; they cannot be paired"
+            )
 
 
 def _check_metrics(name: str, settings: SuiteTask, leaves: dict[str, Any]) -> None:

@@ -50,6 +50,8 @@ _SCORES_CSV_HEADER = (
         "num_repeated",
         "num_shots",
         "num_shortened",
+        "lowest_by_prompt",
+        "highest_by_prompt",
         "task_version",
         "seen_in_training",
     ),
@@ -68,8 +70,8 @@ def baselines() -> tuple[str, ...]:
 
 def cells(row: Difference) -> tuple[str, ...]:
     """Return a row as the reader sees it: percent, and points of percent."""
-    interval = points(row.difference, row.low, row.high, row.note)
-    base, tuned = f"{100 * row.base.value:.1f}", f"{100 * row.tuned.value:.1f}"
+    interval = points(row.difference, row.low, row.high, row.note, within_prompts(row))
+    base, tuned = map(value_cell, (row.base, row.tuned))
     return label(row.base), f"{row.base.n:,}", base, tuned, interval, term(row.verdict)
 
 
@@ -77,6 +79,22 @@ def label(score: Score) -> str:
     """Return what a score is called."""
     name = replace(score, seen_in_training=False).label
     return say("{name} (seen in training)", name=name) if score.seen_in_training else name
+
+
+def value_cell(score: Score) -> str:
+    """Return a score in percent, and how low and high the same items score in other prompts."""
+    if (ends := score.by_prompt) is None:
+        return percent(score.value)
+    low, high = map(percent, ends)
+    return say("{value} (by prompt {low} to {high})", value=percent(score.value), low=low, high=high)
+
+
+def within_prompts(row: Difference) -> str:
+    """Return that a difference is smaller than what a prompt alone makes, where it is; else nothing."""
+    spreads = [ends[1] - ends[0] for score in (row.base, row.tuned) if (ends := score.by_prompt)]
+    if not spreads or abs(row.difference) >= max(spreads):
+        return ""
+    return say("smaller than the spread of prompts, {spread:.1f}", spread=100 * max(spreads))
 
 
 def baseline_cells(row: Difference) -> tuple[str, ...]:
@@ -89,7 +107,7 @@ def score_cells(score: Score) -> tuple[str, ...]:
     """Return a score as the reader sees it, and what it must be held against."""
     least = score.smallest_difference
     return (
-        *(label(score), f"{score.n:,}", percent(score.value), bounds(score)),
+        *(label(score), f"{score.n:,}", value_cell(score), bounds(score)),
         "" if score.metric == KAPPA else term(OUT_OF_REACH) if least is None else f"{100 * least:+.1f}",
         *map(percent, (score.random, score.constant, score.majority)),
         *map(percent, (score.balanced, score.macro_f1)),
@@ -180,7 +198,7 @@ def scores_table(scores: Sequence[Score]) -> Table:
         (
             *(s.name, s.metric, s.n, s.value, s.stderr, s.low, s.high, s.smallest_difference),
             *(s.random, s.constant, s.majority, s.balanced, s.macro_f1, s.num_repeated, s.num_shots),
-            *(s.num_shortened, s.version, s.seen_in_training),
+            *(s.num_shortened, *(s.by_prompt or ("", "")), s.version, s.seen_in_training),
         )
         for s in scores
     ]
@@ -206,9 +224,9 @@ def table_of(rows: Sequence[Difference]) -> Table:
     return _CSV_HEADER, table
 
 
-def points(difference: float, low: float, high: float, note: str = "") -> str:
+def points(difference: float, low: float, high: float, *notes: str) -> str:
     """Return a difference with its interval in points of percent, and what the interval cannot say."""
-    about = [term(note)] if note else []
+    about = [term(note) for note in notes if note]
     if not math.isnan(low):
         about.insert(0, say("{low:+.1f} to {high:+.1f}", low=100 * low, high=100 * high))
     return f"{isolated(f'{100 * difference:+.1f}')} ({'; '.join(about)})"

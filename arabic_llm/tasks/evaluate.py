@@ -6,9 +6,11 @@ import logging
 from pathlib import Path
 
 from arabic_llm import machine, processes, tracking
+from arabic_llm.analysis import varieties
 from arabic_llm.config.compose import identity
 from arabic_llm.config.run import RunConfig
 from arabic_llm.reports import tables
+from arabic_llm.reports import varieties as varieties_report
 from arabic_llm.tasks import Inputs
 from arabic_llm.tracking import Results
 from arabic_llm.workflows import evaluate
@@ -35,7 +37,9 @@ def run(config: RunConfig, directory: Path) -> float:
     evaluation = evaluate.evaluate(config, trained, directory / "evaluation")
     processes.from_main(lambda: evaluate.leave(config, evaluation, directory / "evaluation"))
     lines = [*tables.left_out(evaluation.judged), *tables.shortened(evaluation.scores)]
-    log.info("\n%s", "\n".join([tables.scores_terminal(evaluation.scores), *lines]))
+    gaps = varieties_report.terminal(varieties.gaps(evaluation))
+    parts = [gaps, tables.scores_terminal(evaluation.scores), "\n".join(lines)]
+    log.info("\n%s", "\n\n".join(part for part in parts if part))
     score = evaluate.mean_score(config.suite, evaluation)
     found = {one.label: one.value for one in evaluation.scores}
     shown = {"scores": tables.scores_table(evaluation.scores)}

@@ -12,7 +12,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from arabic_llm import files, machine, processes
-from arabic_llm.analysis import scores
+from arabic_llm.analysis import scores, varieties
 from arabic_llm.analysis.mistakes import SortedMistakes
 from arabic_llm.analysis.robustness import Condition
 from arabic_llm.analysis.scores import Evaluation
@@ -23,7 +23,7 @@ from arabic_llm.config.suite import JUDGE, SuiteConfig, SuiteTask
 from arabic_llm.data.tokens import chat
 from arabic_llm.data.tokens.chat import Codec
 from arabic_llm.errors import ConfigError
-from arabic_llm.evaluation import code, harness, identity, local_copies, masked_lm, suites
+from arabic_llm.evaluation import code, harness, identity, local_copies, masked_lm, suites, variants
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.suites import SuiteEntry
 from arabic_llm.models import adapter, bases, placement, tokenization
@@ -31,6 +31,7 @@ from arabic_llm.models.bases import Base
 from arabic_llm.profiling import evaluation_fit, evaluation_memory
 from arabic_llm.profiling.evaluation_fit import EvaluationFit
 from arabic_llm.reports import mistakes, tables
+from arabic_llm.reports import varieties as varieties_report
 from arabic_llm.workflows import explain_mistakes
 
 log = logging.getLogger(__name__)
@@ -148,6 +149,8 @@ def tell(config: RunConfig, trained: Path | None, asked: Asked | None = None) ->
         from arabic_llm.evaluation import grading
 
         how["judge"] = {"model": config.judge.model, "prompt": grading.PROMPT}
+    if config.suite.prompt_variants:
+        how["prompt_variants"] = True
     if asked is not None and asked.condition is not None:
         how["perturbation"] = asdict(asked.condition)
     base = bases.locate(config.model, Path(config.cache_dir))
@@ -166,6 +169,8 @@ def evaluate(
     """Return the evaluation of the base model, or of what was trained; folder gets what memory it took."""
     told = tell(config, trained, asked)
     chosen, fitted = told.chosen, told.fitted
+    for line in in_one_prompt(chosen) if config.suite.prompt_variants and trained is None else ():
+        log.info("%s", line)
     what = "base" if trained is None else "tuned"
     if isinstance(told.codec, Codec) and (trained is None or config.adapter.path):  # else said in training
         chat.say_notes(told.codec, config.model, config.adapter.path)
@@ -192,8 +197,17 @@ def evaluate(
             scores.write(evaluation, kept)
         said = f"{len(evaluation.items)} items in {evaluation.seconds:.0f} s"
         log.info("%s model: evaluated on %s", what, said)
-    traits = {name: {"language": t.language, "skill": t.skill} for name, t in config.suite.tasks.items()}
-    return replace(evaluation, traits=traits)  # as the suite describes its tasks now
+    return replace(evaluation, traits=_traits(config.suite))  # as the suite describes its tasks now
+
+
+def _traits(suite: SuiteConfig) -> dict[str, dict[str, str | None]]:
+    """Return what a suite says of its tasks, for people."""
+    traits: dict[str, dict[str, str | None]] = {}
+    for name, task in suite.tasks.items():
+        traits[name] = {"language": task.language, "skill": task.skill}
+        if task.compared_with is not None:
+            traits[name][varieties.COMPARED_WITH] = task.compared_with
+    return traits
 
 
 def _answers(
@@ -220,12 +234,26 @@ def _asked(limit: int | None, chosen: list[SuiteEntry], overall: str | None) -> 
     }
 
 
+def in_one_prompt(chosen: list[SuiteEntry]) -> list[str]:
+    """Return a line for each task that suite.prompt_variants cannot ask otherwise."""
+    return [
+        f"{leaf}: asked in its own prompt alone: {reason}"
+        for entry in chosen
+        for leaf in entry.leaves
+        if (reason := variants.why_not(entry, leaf)) is not None
+    ]
+
+
 def leave(config: RunConfig, evaluation: Evaluation, folder: Path) -> SortedMistakes:
     """Leave an evaluation in a folder, with its scores and its mistakes as tables; return the mistakes."""
     scores.write(evaluation, folder)
     lines = [*tables.left_out(evaluation.judged), *tables.shortened(evaluation.scores)]
     said = "".join(f"\n{line}\n" for line in lines)
-    files.write_text(folder / "scores.md", tables.scores_markdown(evaluation.scores) + said)
+    gaps = varieties.gaps(evaluation)
+    page = tables.scores_markdown(evaluation.scores) + said + varieties_report.markdown(gaps)
+    files.write_text(folder / "scores.md", page)
+    if gaps:
+        files.write_text(folder / "varieties.csv", varieties_report.comma_separated(gaps))
     files.write_text(folder / "scores.csv", tables.scores_csv(evaluation.scores))
     found = explain_mistakes.explain(evaluation, config.judge, Path(config.cache_dir))
     files.write_text(folder / "mistakes.md", mistakes.markdown(found, config.seed))

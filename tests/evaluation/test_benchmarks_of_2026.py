@@ -5,15 +5,13 @@ from dataclasses import replace
 
 import published
 import pytest
-from conftest import DATA, compose_config, needs_data
+from conftest import compose_config
 from judge_server import serving
-from test_harness import by_name
 
 from arabic_llm.config import paths
 from arabic_llm.config.suite import SuiteConfig, SuiteTask
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.evaluation import harness, suites
-from arabic_llm.evaluation.chat_lm import Limits
+from arabic_llm.evaluation import suites
 from arabic_llm.evaluation.foreign import MissingBenchmarkError
 from arabic_llm.workflows import evaluate
 
@@ -198,8 +196,21 @@ def test_without_a_judge_its_column_is_left_out_or_refused(alrage):
 
 
 FACTS = ("Source", "Licence", "Items", "Scored", "Faults")
-STATED = """oall oall_v2 acva qimma gat dialect_mmlu aralingbench three_lm readability ifeval_ar ceval_education
-    cmmlu_education mmlu_en""".split()
+STATED = [
+    "oall",
+    "oall_v2",
+    "acva",
+    "qimma",
+    "gat",
+    "dialect_mmlu",
+    "aralingbench",
+    "three_lm",
+    "readability",
+    "ifeval_ar",
+    "ceval_education",
+    "cmmlu_education",
+    "mmlu_en",
+]
 
 
 @pytest.mark.parametrize("suite", STATED)
