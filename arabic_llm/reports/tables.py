@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from arabic_llm import files
-from arabic_llm.analysis.scores import Score
+from arabic_llm.analysis.scores import Evaluation, Score
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports.markdown import escaped, table
+from arabic_llm.text.normalize import normalize
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 HEADER = ("task", "n", "base", "tuned", "difference (95% interval)", "verdict")
@@ -78,31 +80,65 @@ def score_cells(score: Score) -> tuple[str, ...]:
 
 def terminal(rows: Sequence[Difference]) -> str:
     """Return a comparison with its columns in line."""
-    return in_line([HEADER, *map(cells, rows)], left=(0, 4, 5))
+    return in_line([HEADER, *_named([row.base for row in rows], map(cells, rows))], left=(0, 4, 5))
 
 
 def scores_terminal(scores: Sequence[Score]) -> str:
     """Return scores with their columns in line."""
-    return in_line([SCORES_HEADER, *map(score_cells, scores)], left=(0,))
+    return in_line([SCORES_HEADER, *_named(scores, map(score_cells, scores))], left=(0,))
+
+
+def _named(scores: Sequence[Score], rows: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """Yield rows of scores; a task with several metrics has each of them in its name."""
+    several = Counter(score.name for score in scores)
+    for score, (label, *others) in zip(scores, rows, strict=True):
+        name = label
+        if (
+            several[score.name] > 1
+            and score.metric
+            and not label.startswith(f"{score.name} {score.metric}")
+        ):
+            name = label.replace(score.name, f"{score.name} {score.metric}", 1)
+        yield name, *others
+
+
+def twins(evaluation: Evaluation) -> list[str]:
+    """Return a line for each benchmark that a suite asks under several names: the same questions."""
+    whole = {score.name: score for score in evaluation.scores if evaluation.is_whole(score)}
+    sizes = Counter(score.n for score in whole.values())
+    asked: dict[frozenset[str], list[str]] = {}
+    for name, score in whole.items():
+        if sizes[score.n] > 1 and name != evaluation.judged.get("overall"):
+            own = (item for item in evaluation.items if item.task in score.tasks)
+            key = frozenset(normalize(f"{item.context} {item.question}", "matching") for item in own)
+            asked.setdefault(key, []).append(name)
+    return [
+        f"{' and '.join(names)} ask the same questions: one benchmark under {len(names)} names"
+        for names in asked.values()
+        if len(names) > 1
+    ]
 
 
 def markdown(rows: Sequence[Difference]) -> str:
     """Return a comparison in Markdown, with the baselines beside the scores."""
     header = (*HEADER, *BASELINES, "McNemar p (Holm)")
-    body = [(*map(escaped, cells(row)), *baseline_cells(row)) for row in rows]
+    named = _named([row.base for row in rows], map(cells, rows))
+    body = [(*map(escaped, said), *baseline_cells(row)) for said, row in zip(named, rows, strict=True)]
     return f"{table(header, body)}\n{BASELINES_NOTE}\n"
 
 
 def scores_markdown(scores: Sequence[Score]) -> str:
     """Return scores in Markdown."""
     notes = f"{BASELINES_NOTE}\n\n{SMALLEST_NOTE}"
-    body = [list(map(escaped, score_cells(score))) for score in scores]
+    body = [list(map(escaped, row)) for row in _named(scores, map(score_cells, scores))]
     return f"{table(SCORES_HEADER, body)}\n{notes}\n"
 
 
 def left_out(judged: Mapping[str, Any]) -> list[str]:
-    """Return a line for each task of a suite that was not asked: not to be had, or not of this model."""
-    lines = [f"{name}: left out: it could not be had" for name in judged.get("left_out", ())]
+    """Return lines on the tasks of a suite that were not asked: not to be had, or not of this model."""
+    missing = judged.get("left_out", ())
+    said = "it could not be had" if len(missing) == 1 else "they could not be had"
+    lines = [f"{', '.join(missing)}: left out: {said}"] if missing else []
     others = judged.get("not_applicable", {})
     return lines + [f"{name}: not applicable: {reason}" for name, reason in others.items()]
 

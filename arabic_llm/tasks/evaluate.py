@@ -31,6 +31,9 @@ def run(config: RunConfig, directory: Path) -> float:
     trained = Path(config.adapter.path) if config.adapter.path else None
     evaluation = evaluate.evaluate(config, trained, directory / "evaluation")
     processes.from_main(lambda: evaluate.leave(config, evaluation, directory / "evaluation"))
-    lines = [*tables.left_out(evaluation.judged), *tables.shortened(evaluation.scores)]
-    log.info("\n%s", "\n".join([tables.scores_terminal(evaluation.scores), *lines]))
+    whole = [score for score in evaluation.scores if evaluation.is_whole(score)]
+    lines = [*tables.left_out(evaluation.judged), *tables.shortened(whole), *tables.twins(evaluation)]
+    if parts := len(evaluation.scores) - len(whole):
+        lines.append(f"scores of {parts:,} parts of these: {directory / 'evaluation' / 'scores.md'}")
+    log.info("\n%s", "\n".join([tables.scores_terminal(whole), *lines]))
     return evaluate.mean_score(config.suite, evaluation)
