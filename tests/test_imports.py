@@ -40,7 +40,7 @@ ALLOWED = {
     "analysis": {"text", "data"},
     "evaluation": {"analysis", "data", "text", "models"},
     "profiling": {"training", "evaluation", "models", "memory", "machine"},
-    "reports": {"analysis", "data"},
+    "reports": {"analysis", "data", "text"},
     "export": {"models", "data"},
     "serving": {"models", "data", "evaluation", "export"},
     "synthesis": {"data", "text", "models", "evaluation"},

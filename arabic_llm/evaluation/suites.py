@@ -117,10 +117,10 @@ def num_items(chosen: Sequence[SuiteEntry], limit: int | None) -> int:
     )
 
 
-def load(suite: SuiteConfig, data_root: Path) -> list[SuiteEntry]:
+def load(suite: SuiteConfig, data_root: Path, *, is_told: bool = True) -> list[SuiteEntry]:
     """Return the tasks of a suite with their documents.
 
-    With suite.allow_missing those that cannot be had are said, a line each. Raises MissingBenchmarkError
+    With suite.allow_missing those that cannot be had are said in one line. Raises MissingBenchmarkError
     when any is missing without it, or all are with it, and ConfigError for a folder or task that lm-eval
     does not have.
     """
@@ -132,9 +132,11 @@ def load(suite: SuiteConfig, data_root: Path) -> list[SuiteEntry]:
         except MissingBenchmarkError as error:
             missing[name] = str(error)
     if missing and not (suite.allow_missing and chosen):
-        raise MissingBenchmarkError(_all_missing(suite, missing))
-    for reason in missing.values():
-        log.warning("left out: %s", reason)
+        without = "; suite.allow_missing=true goes on without" if chosen else ""
+        raise MissingBenchmarkError(f"{_missing(suite, missing)}{without if len(suite.tasks) > 1 else ''}")
+    if missing and is_told:
+        (first, *others) = missing.values()
+        log.warning("left out: %s", _missing(suite, missing) if others else first)
     datasets.disable_progress_bars()  # downloads are over; the rest are moments, many of them
     return chosen
 
@@ -152,19 +154,19 @@ def what_is_left_out(suite: SuiteConfig, data_root: Path, unasked: Sequence[str]
     """
     if not suite.allow_missing:
         return {}
-    return {"left_out": ", ".join([*unasked, *left_out(suite, load(suite, data_root))]) or "nothing"}
+    here = load(suite, data_root, is_told=False)
+    return {"left_out": ", ".join([*unasked, *left_out(suite, here)]) or "nothing"}
 
 
-def _all_missing(suite: SuiteConfig, missing: dict[str, str]) -> str:
+def _missing(suite: SuiteConfig, missing: dict[str, str]) -> str:
     """Return in one line what is missing, and what brings it."""
     (first, *_) = missing.values()
     if len(suite.tasks) == 1:
         return first
-    without = "" if len(missing) == len(suite.tasks) else "; suite.allow_missing=true goes on without"
     return (
         f"suite={suite.name}: {len(missing)} of {len(suite.tasks)} benchmarks are not here:"
         f" {', '.join(missing)}; {first.partition(f'; {FETCH}')[0]}; {FETCH} suite={suite.name} fetches"
-        f" what the hub has{without}"
+        " what the hub has"
     )
 
 

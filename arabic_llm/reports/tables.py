@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from arabic_llm import files
-from arabic_llm.analysis.scores import Score
+from arabic_llm.analysis.scores import Evaluation, Score
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.config.suite import KAPPA
 from arabic_llm.reports.markdown import escaped, right_to_left, table
 from arabic_llm.reports.spoken import count, isolated, listed, marked, plain, say, term
+from arabic_llm.text.normalize import normalize
 
 Table = tuple[Sequence[str], Sequence[Sequence[Any]]]  # its header and its rows
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -117,30 +119,68 @@ def score_cells(score: Score) -> tuple[str, ...]:
 
 def terminal(rows: Sequence[Difference]) -> str:
     """Return a comparison with its columns in line."""
-    return in_line([header(), *map(cells, rows)], left=(0, 4, 5))
+    named = _named([row.base for row in rows], map(cells, rows))
+    return in_line([header(), *named], left=(0, 4, 5))
 
 
 def scores_terminal(scores: Sequence[Score]) -> str:
     """Return scores with their columns in line."""
-    return in_line([[*map(term, SCORES_HEADER)], *map(score_cells, scores)], left=(0,))
+    return in_line([[*map(term, SCORES_HEADER)], *_named(scores, map(score_cells, scores))], left=(0,))
+
+
+def _named(scores: Sequence[Score], rows: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """Yield rows of scores; a task with several metrics has each of them in its name."""
+    several = Counter(score.name for score in scores)
+    for score, (label, *others) in zip(scores, rows, strict=True):
+        name = label
+        if (
+            several[score.name] > 1
+            and score.metric
+            and not label.startswith(f"{score.name} {score.metric}")
+        ):
+            name = label.replace(score.name, f"{score.name} {score.metric}", 1)
+        yield name, *others
+
+
+def twins(evaluation: Evaluation) -> list[str]:
+    """Return a line for each benchmark that a suite asks under several names: the same questions."""
+    whole = {score.name: score for score in evaluation.scores if evaluation.is_whole(score)}
+    sizes = Counter(score.n for score in whole.values())
+    asked: dict[frozenset[str], list[str]] = {}
+    for name, score in whole.items():
+        if sizes[score.n] > 1 and name != evaluation.judged.get("overall"):
+            own = (item for item in evaluation.items if item.task in score.tasks)
+            key = frozenset(normalize(f"{item.context} {item.question}", "matching") for item in own)
+            asked.setdefault(key, []).append(name)
+    return [
+        say(
+            "{names} ask the same questions: one benchmark under several names",
+            names=say(" and ").join(map(isolated, names)),
+        )
+        for names in asked.values()
+        if len(names) > 1
+    ]
 
 
 def markdown(rows: Sequence[Difference]) -> str:
     """Return a comparison in Markdown, with the baselines beside the scores."""
-    body = [(*map(escaped, cells(row)), *baseline_cells(row)) for row in rows]
+    named = _named([row.base for row in rows], map(cells, rows))
+    body = [(*map(escaped, said), *baseline_cells(row)) for said, row in zip(named, rows, strict=True)]
     return right_to_left(f"{table((*header(), *baselines()), body)}\n{term(BASELINES_NOTE)}\n")
 
 
 def scores_markdown(scores: Sequence[Score]) -> str:
     """Return scores in Markdown."""
     notes = f"{term(BASELINES_NOTE)}\n\n{term(SMALLEST_NOTE)}"
-    body = [list(map(escaped, score_cells(score))) for score in scores]
+    body = [list(map(escaped, row)) for row in _named(scores, map(score_cells, scores))]
     return right_to_left(f"{table([*map(term, SCORES_HEADER)], body)}\n{notes}\n")
 
 
 def left_out(judged: Mapping[str, Any]) -> list[str]:
-    """Return a line for each task of a suite that was not asked: not to be had, or not of this model."""
-    lines = [say("{name}: left out: it could not be had", name=name) for name in judged.get("left_out", ())]
+    """Return lines on the tasks of a suite that were not asked: not to be had, or not of this model."""
+    lines = []
+    if missing := judged.get("left_out", ()):
+        lines.append(say("{names}: left out: not to be had", names=listed(list(missing))))
     others = judged.get("not_applicable", {})
     return lines + [
         say("{name}: not applicable: {reason}", name=name, reason=term(reason))

@@ -36,10 +36,13 @@ def run(config: RunConfig, directory: Path) -> float:
     trained = Path(config.adapter.path) if config.adapter.path else None
     evaluation = evaluate.evaluate(config, trained, directory / "evaluation")
     processes.from_main(lambda: evaluate.leave(config, evaluation, directory / "evaluation"))
-    lines = [*tables.left_out(evaluation.judged), *tables.shortened(evaluation.scores)]
+    whole = [score for score in evaluation.scores if evaluation.is_whole(score)]
+    lines = [*tables.left_out(evaluation.judged), *tables.shortened(whole), *tables.twins(evaluation)]
+    if parts := len(evaluation.scores) - len(whole):
+        lines.append(f"scores of {parts:,} parts of these: {directory / 'evaluation' / 'scores.md'}")
     gaps = varieties_report.terminal(varieties.gaps(evaluation))
-    parts = [gaps, tables.scores_terminal(evaluation.scores), "\n".join(lines)]
-    log.info("\n%s", "\n\n".join(part for part in parts if part))
+    said = (gaps, tables.scores_terminal(whole), "\n".join(lines))
+    log.info("\n%s", "\n\n".join(part for part in said if part))
     score = evaluate.mean_score(config.suite, evaluation)
     found = {one.label: one.value for one in evaluation.scores}
     shown = {"scores": tables.scores_table(evaluation.scores)}

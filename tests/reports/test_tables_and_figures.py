@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from arabic_llm.analysis.scores import Score, certainty
+from arabic_llm.analysis.scores import Evaluation, Item, Score, certainty
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing.summary import Counts, SourceShare, SourceSummary, count
@@ -247,3 +247,27 @@ def test_the_plan_stands_beside_the_measurement_and_what_is_unlike_is_said():
     ]
     assert "this step&#39;s are shorter" in there
     assert "The card held 500.0 MiB in all (nvidia-smi); 380.0 MiB of it are not torch&#39;s" in there
+
+
+def test_a_task_with_several_metrics_names_each_and_others_none():
+    both = [score("piqa", 0.5), replace(score("piqa", 0.5), metric="acc_norm"), score("acva", 0.5)]
+    rows = tables.scores_terminal(both).splitlines()[1:]
+    assert [row.split("  ")[0] for row in rows] == ["piqa acc", "piqa acc_norm", "acva"]
+    pairs = [Difference(one, one, 0.0, 0.0, 0.0, 1.0, True, 1.0) for one in both]
+    assert [row.split("  ")[0] for row in tables.terminal(pairs).splitlines()[1:]] == [
+        "piqa acc",
+        "piqa acc_norm",
+        "acva",
+    ]
+
+
+def test_the_same_questions_under_two_names_are_told_to_be_one_benchmark():
+    def asked(task, *questions):
+        return [Item(task, str(n), text, "", "", {"acc": 1.0}) for n, text in enumerate(questions)]
+
+    names = {"exams": ("أين؟", "متى؟"), "arabic_exams": ("متى؟", "أين؟"), "other": ("أين؟", "كيف؟")}
+    items = [item for name, questions in names.items() for item in asked(name, *questions)]
+    scores = [replace(score(name, 1.0), n=2, tasks=(name,)) for name in names]
+    assert tables.twins(Evaluation({}, {"overall": None}, scores, items)) == [
+        "exams and arabic_exams ask the same questions: one benchmark under several names"
+    ]

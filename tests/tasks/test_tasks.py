@@ -202,7 +202,7 @@ def test_a_benchmark_that_is_not_here_ends_the_run_unless_it_may_be_missing(prog
     assert not (tmp_path / "mine" / "result.json").exists()
     typed = (*typed, "suite.allow_missing=true")
     said, directory = finished(tmp_path, *typed)
-    assert "arcd: left out: it could not be had" in said
+    assert "arcd: left out: not to be had" in said
     assert "arcd: left out" in (directory / "evaluation" / "scores.md").read_text()
     assert json.loads((directory / "evaluation" / "result.json").read_text())["judged"]["left_out"] == [
         "arcd"
