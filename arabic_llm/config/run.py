@@ -89,6 +89,8 @@ class RunConfig:
                 f"{setting} needs layers that are computed again on the way back: leave"
                 " hw.gradient_checkpointing=false out"
             )
+        if self.hw.fsdp:
+            raise ValueError(f"{setting} and hw.fsdp=true are two ways for the same layers; leave one out")
         there = self.model.architecture.num_hidden_layers
         if isinstance(there, int) and number > there:
             raise ValueError(

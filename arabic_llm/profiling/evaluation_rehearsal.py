@@ -17,21 +17,23 @@ from arabic_llm.evaluation.row_cache import RowCache
 from arabic_llm.memory.allocator import CachingAllocator
 from arabic_llm.memory.inference_peak import Held, Pass, has_mask
 from arabic_llm.memory.workload import Attention, Loss, Peak, Workload
-from arabic_llm.profiling import skeleton
+from arabic_llm.profiling import sharding, skeleton
 from arabic_llm.profiling.timeline import Exact
 from arabic_llm.profiling.trace import LikeCuda, Trace
 
 
 def peak(held: Held, shape: Pass) -> Peak:
     """Return the peaks of a pass and of what is read off its logits."""
-    model = skeleton.build(workload(held, shape))
+    work = workload(held, shape)
+    model = skeleton.build(work)
     model.eval()
     allocator = Exact() if held.on_cpu else CachingAllocator()
     trace = Trace(allocator)
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())  # inference mode would hide what operations are made of
+        stack.enter_context(sharding.settled(model, work))
         stack.enter_context(trace)
-        for tensor in skeleton.tensors(model):
+        for tensor in skeleton.on_card(model, work):
             trace.see(tensor)
         stack.enter_context(torch.device("meta"))
         stack.enter_context(LikeCuda(None, "cpu" if held.on_cpu else "cuda"))
@@ -98,6 +100,7 @@ def workload(held: Held, shape: Pass) -> Workload:
         workspace_bytes=held.workspace_bytes,
         dora=held.dora,
         device="cpu" if held.on_cpu else "cuda",
+        streamed_layers=held.streamed_layers,
     )
 
 

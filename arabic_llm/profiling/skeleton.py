@@ -13,6 +13,7 @@ from bitsandbytes.functional import QuantState
 from bitsandbytes.nn.modules import Linear4bit, Params4bit
 from peft import LoraConfig, get_peft_model
 from torch import nn
+from torch.distributed.tensor import DTensor
 from transformers import (
     AttentionInterface,
     AutoModelForCausalLM,
@@ -104,6 +105,15 @@ def tensors(model: PreTrainedModel) -> Iterator[torch.Tensor]:
         yield from scales(parameter)
         yield parameter
     yield from model.buffers()
+
+
+def on_card(model: PreTrainedModel, work: Workload) -> Iterator[torch.Tensor]:
+    """Yield what goes to the card of a model that was read on the host; a CPU has but one memory."""
+    table = model.get_input_embeddings().weight if work.embedding_on_host else None
+    for tensor in tensors(model):
+        is_on_host = isinstance(tensor, DTensor) and work.streamed_layers and work.device == "cuda"
+        if tensor is not table and not is_on_host:
+            yield tensor
 
 
 def masks(config: Any, make: Callable[[], torch.Tensor | None]) -> Any:

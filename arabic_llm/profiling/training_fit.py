@@ -123,6 +123,8 @@ def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: Trainin
         gib = fitted.plan.total / GIB
         needs = f"needs {gib:,.2f} GiB of {config.hw.usable_gib} that hw leaves"
         needs += "" if fitted.missing is None else ", which is too much"
+    if fitted.place.streamed_layers:
+        needs += f", {fitted.place.streamed_layers} of {model.architecture.num_hidden_layers} layers stream"
     where = fitted.place.description
     where += f", {machine.free_gib():.1f} GiB free" if fitted.place.device == "cpu" else ""
     return (

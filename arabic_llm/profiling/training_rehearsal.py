@@ -16,7 +16,6 @@ import torch
 from accelerate.utils import convert_outputs_to_fp32
 from torch import nn
 from torch.autograd.graph import _engine_run_backward
-from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, modeling_utils
 
 from arabic_llm.config.hw import Precision
@@ -189,15 +188,6 @@ def _mask(work: Workload) -> torch.Tensor | None:
     return mask.to(getattr(torch, added.name)) if work.attention is Attention.eager else mask
 
 
-def _on_card(model: PreTrainedModel, work: Workload) -> Iterator[torch.Tensor]:
-    """Yield what goes to the card of a model that was read on the host; a CPU has but one memory."""
-    table = model.get_input_embeddings().weight if work.embedding_on_host else None
-    for tensor in skeleton.tensors(model):
-        is_on_host = isinstance(tensor, DTensor) and work.streamed_layers and work.device == "cuda"
-        if tensor is not table and not is_on_host:
-            yield tensor
-
-
 def _load(model: PreTrainedModel, work: Workload, trace: Trace, allocator: CachingAllocator) -> None:
     """Ask for memory as transformers does when it reads weights, so that blocks lie as they will.
 
@@ -206,7 +196,7 @@ def _load(model: PreTrainedModel, work: Workload, trace: Trace, allocator: Cachi
     whole is read on the host, and goes to the card as it then is.
     """
     if work.fsdp or work.streamed_layers:
-        _see(_on_card(model, work), trace)
+        _see(skeleton.on_card(model, work), trace)
         return
     seen: dict[int, nn.Parameter] = {}  # tied weights once
     for parameter in model.parameters():

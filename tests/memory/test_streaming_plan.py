@@ -10,7 +10,7 @@ from arabic_llm.config.hw import GIB, MIB
 from arabic_llm.errors import HardwareError
 from arabic_llm.memory import eval_batching, static, training_peak, visits
 from arabic_llm.memory import training_plan as planning
-from arabic_llm.profiling import depth, evaluation_fit, training_fit
+from arabic_llm.profiling import depth, evaluation_fit, evaluation_rehearsal, training_fit
 from arabic_llm.workflows import plan
 
 
@@ -103,3 +103,15 @@ def test_a_model_that_is_judged_where_it_does_not_fit_streams_before_and_after_i
     assert [one.room.held for one in fitted] == [room.held, room.held]  # the same batches
     roomy = compose_config("task=evaluate", "model=qwen2_7b", "adapter=qlora", "hw=24gb")
     assert eval_batching.room(roomy.model, roomy.adapter, roomy.hw).held.streamed_layers == 0
+
+
+def test_a_rehearsed_question_of_a_model_that_streams_holds_its_visitors_while_layers_compute():
+    config = compose_config("task=evaluate", "adapter=qlora", "hw=4gb", "hw.streamed_layers=4")
+    held = eval_batching.hold(config.model, config.adapter, config.hw, adapted=False)
+    (shape,) = eval_batching.scoring(held, 2, 512)
+    streamed, whole = (evaluation_rehearsal.peak(replace(held, streamed_layers=n), shape) for n in (4, 0))
+    there, packed = visits.on_card(held.architecture, 4), visits.packed_layer(held.architecture)
+    assert (
+        streamed.by_phase["logits"] == whole.by_phase["logits"] - 4 * packed
+    )  # none is there for the head
+    assert 0 < streamed.by_phase["forward"] - (whole.by_phase["forward"] - 4 * packed) <= there

@@ -218,6 +218,7 @@ def test_resident_layers_lie_between_streamed_ones():
         (("hw.streamed_layers=2", "adapter=lora"), "adapter=lora has none: take adapter=qlora"),
         (("hw.streamed_layers=2", "adapter=full"), "adapter=full has none: take adapter=qlora"),
         (("hw.streamed_layers=2", "hw.gradient_checkpointing=false"), "computed again on the way back"),
+        (("hw.streamed_layers=2", "hw.fsdp=true"), "two ways for the same layers"),
         (("hw.streamed_layers=-1",), "hw.streamed_layers must be at least 0, not -1"),
     ],
 )
