@@ -77,6 +77,20 @@ def pieces(text: str) -> list[tuple[str, bool]]:
     return [(piece, is_said and any(map(str.isalpha, piece))) for piece, is_said in found if piece]
 
 
+def whole(cut: Sequence[str]) -> list[str]:
+    """Return pieces of a text, joined where a cut went through something protected."""
+    spans = [match.span() for match in _PROTECTED.finditer("".join(cut))]
+    found: list[str] = []
+    place = 0
+    for piece in cut:
+        if any(start < place < end for start, end in spans):
+            found[-1] += piece
+        else:
+            found.append(piece)
+        place += len(piece)
+    return found
+
+
 def is_kept(before: str, after: str) -> bool:
     """Return whether a translation holds every protected part and every number of what was translated."""
     parts = Counter(_PROTECTED.findall(before))

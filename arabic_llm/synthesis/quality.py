@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from arabic_llm.config.synthesize_task import QualityConfig
 from arabic_llm.data.cleaning import filters
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.text import refusals
+from arabic_llm.text import words as text_words
 from arabic_llm.text.measures import letters
-from arabic_llm.text.words import words
 
 Values = dict[str, Any]
+
+
+@lru_cache(maxsize=64)  # each check reads a row anew, and rows of one paragraph follow each other
+def words(text: str) -> tuple[str, ...]:
+    """Return the words of a text as matching reads them."""
+    return tuple(text_words.words(text))
+
 
 # As matching leaves a text. What a question says of a text that its reader has not got.
 _OF_THE_TEXT = re.compile(
@@ -161,6 +169,7 @@ def grounded(answer: Sequence[str], known: Sequence[str]) -> float:
     return sum(word in there or stem(word) in stems for word in said) / len(said)
 
 
+@lru_cache(maxsize=2**16)  # words come again: a tenth of the time
 def stem(word: str) -> str:
     """Return a word without one prefix and one suffix, where three letters stay."""
     for prefix in _PREFIXES:

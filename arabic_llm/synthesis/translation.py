@@ -18,7 +18,8 @@ from arabic_llm.synthesis.local_model import by_length
 
 _LINES = re.compile(r"(\n+)")
 _CODE = re.compile(r"(```.*?(?:```|\Z))", re.DOTALL)
-_BREAKS = re.compile(r"(?<=[,;:،؛])\s+")
+_BREAKS = re.compile(r"((?<=[,;:،؛])\s+)")
+_SPACES = re.compile(r"(\s+)")
 
 
 class Engine(Protocol):
@@ -193,7 +194,7 @@ def _parts(text: str, settings: TranslationConfig, engine: Engine) -> Iterable[t
             if not any(map(str.isalpha, line)):
                 yield line, False
                 continue
-            for sentence in sentences.split(line, "en"):
+            for sentence in protection.whole(sentences.split(line, "en")):
                 for piece in _within(sentence, settings.max_tokens, engine):
                     said = piece.strip()
                     if not any(map(str.isalpha, said)):
@@ -206,14 +207,16 @@ def _parts(text: str, settings: TranslationConfig, engine: Engine) -> Iterable[t
 
 
 def _within(sentence: str, most: int, engine: Engine) -> list[str]:
-    """Return a sentence in pieces that the model can see: cut at commas, else between words."""
-    if engine.num_tokens(sentence) <= most:
+    """Return a sentence in pieces that the model can see: cut at commas, else between words.
+
+    What is protected is cut nowhere, and may be longer.
+    """
+    if engine.num_tokens(protection.shield(sentence).text) <= most:
         return [sentence]
-    cut = _BREAKS.split(sentence)
-    if len(cut) == 1:
-        cut = sentence.split()
-    if len(cut) == 1:  # one word
-        return [sentence]
-    middle = len(cut) // 2
-    halves = (" ".join(cut[:middle]) + " ", " ".join(cut[middle:]))
-    return [piece for half in halves for piece in _within(half, most, engine)]
+    for breaks in (_BREAKS, _SPACES):
+        cut = protection.whole([piece for piece in breaks.split(sentence) if piece])
+        if len(cut) > 1:
+            middle = len(cut) // 2
+            halves = ("".join(cut[:middle]), "".join(cut[middle:]))
+            return [piece for half in halves for piece in _within(half, most, engine)]
+    return [sentence]

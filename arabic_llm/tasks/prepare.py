@@ -81,12 +81,17 @@ def _manifest(config: RunConfig, splits: list[SplitFile], plan: StepCount) -> di
     return {
         "data": config.data.name,
         "splits": {split.name: {"rows": split.rows, "sha256": split.sha256} for split in splits},
+        "seen_in_training": sorted({*config.data.seen_in_training, *_seen(config)}),
         "tokens": {"train": plan.tokens, "model": config.model.name},
         "inputs": inputs(config),
         "code": fingerprint([files.sha256(path) for path in code]),
         "config": {key: identity(config)[key] for key in ("data", "seed", "suite")},
         "fingerprint": fingerprint(identity(config)),
     }
+
+
+def _seen(config: RunConfig) -> set[str]:
+    return {name for source in locate.sources_of(config.data) for name in source.seen_in_training}
 
 
 def _training(config: RunConfig) -> Training:

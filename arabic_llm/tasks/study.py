@@ -14,7 +14,7 @@ from arabic_llm.reports import tables
 from arabic_llm.tasks import Inputs
 from arabic_llm.tasks.sft import dry_run as dry_run_of_training
 from arabic_llm.tracking import Results
-from arabic_llm.workflows import compare, compare_stages, evaluate, fine_tune, settings, stages
+from arabic_llm.workflows import compare, compare_stages, evaluate, fine_tune, seen, settings, stages
 
 log = logging.getLogger(__name__)
 shares_work = True  # its parts share theirs
@@ -47,7 +47,7 @@ def run(config: RunConfig, directory: Path) -> float:
     """Return the tuned model's mean score, a share of 1; the report is `<directory>/report.html`."""
     if stages.settings(config).stages:
         return _run_stages(config, directory)
-    whole, config = machine.settled(config, whole=True), machine.settled(config)
+    whole, config = seen.marked(machine.settled(config, whole=True)), machine.settled(config)
     disk_room.refuse_short(config.model, config.adapter, settings.training(config), directory)
     tracker = tracking.start(config.tracking, directory, identity(config))
     folder = directory / "evaluation"
@@ -70,7 +70,7 @@ def run(config: RunConfig, directory: Path) -> float:
 
 def _run_stages(config: RunConfig, directory: Path) -> float:
     """Return the mean score of the last stage; each is a run of its own, in a folder of its name."""
-    whole = machine.settled(config, whole=True)
+    whole = seen.marked(machine.settled(config, whole=True))
     for step in stages.steps(config, planned=True)[1:]:
         stages.refuse_early(step)
     judged = [stages.judge(whole, None)]
