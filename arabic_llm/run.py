@@ -28,7 +28,14 @@ if os.environ.get("RANK", "0") != "0":
     os.environ["TQDM_DISABLE"] = os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"  # the main one's do
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us, and we say them in one line
 
-import hydra
+try:
+    import hydra
+except ModuleNotFoundError as error:
+    sys.stderr.write(
+        f"error: this Python ({sys.executable}) has no {error.name}: activate the environment that"
+        " `make demo` makes (. .venv/bin/activate), or type `make run ARGS=...`\n"
+    )
+    sys.exit(2)
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf

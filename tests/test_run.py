@@ -71,6 +71,14 @@ def test_a_mistake_is_one_line_with_the_cure(program, override, said, tmp_path):
     assert not list(tmp_path.iterdir())  # not even the folder that Hydra makes
 
 
+def test_outside_its_environment_it_says_how_to_enter_it():
+    command = [sys.executable, "-S", "-m", "arabic_llm.run"]  # without what is installed
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "has no hydra: activate the environment" in done.stderr
+    assert ". .venv/bin/activate" in done.stderr
+
+
 def write(path: Path, text: str, encoding: str = "utf-8") -> str:
     path.write_bytes(text.encode(encoding))
     return f"data.path={path}"
