@@ -99,7 +99,8 @@ def _cells(kind: str, row: Difference) -> tuple[str, ...]:
 
 def _label(kind: str, row: Difference) -> str:
     if kind != "language":
-        return term(tables.label(row.base))
+        label = tables.label(row.base)
+        return term(label) if kind == "skill" else label
     name = held_out_loss.name_of(row.base.name)
     return say("{name} (seen in training)", name=name) if row.base.seen_in_training else name
 

@@ -155,7 +155,7 @@ def _as_published(share: float | None) -> str:
 
 def note(row: ResultRow) -> str:
     """Return the notes of a row as one line."""
-    return "; ".join(row.notes)
+    return say("; ").join(row.notes)
 
 
 def _evaluated_here(table: Sequence[ResultRow]) -> tuple[list[ResultRow], list[ResultRow]]:

@@ -234,8 +234,8 @@ def _between(one: Comparison) -> str:
 
 def _cells(kind: str, row: Difference) -> tuple[str, ...]:
     label, *rest = tables.cells(row)
-    is_language = kind == "language"
-    name = held_out_loss.name_of(row.base.name) if is_language else label
+    names = {"language": held_out_loss.name_of(row.base.name), "skill": term(label)}
+    name = names.get(kind, label)
     return (name, "" if kind == "task" else term(kind), *rest)
 
 

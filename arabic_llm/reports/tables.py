@@ -269,7 +269,7 @@ def points(difference: float, low: float, high: float, *notes: str) -> str:
     about = [term(note) for note in notes if note]
     if not math.isnan(low):
         about.insert(0, say("{low:+.1f} to {high:+.1f}", low=100 * low, high=100 * high))
-    return f"{isolated(f'{100 * difference:+.1f}')} ({'; '.join(about)})"
+    return f"{isolated(f'{100 * difference:+.1f}')} ({say('; ').join(about)})"
 
 
 def bounds(score: Score) -> str:
