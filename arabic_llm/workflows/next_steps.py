@@ -74,16 +74,24 @@ def after_plan(config: RunConfig) -> list[str]:
 def _after_training(config: RunConfig) -> list[Step]:
     run = _short(config.output_dir)
     trained = run / config.adapter.method.folder
-    judge = _kept("evaluate", config, without=("adapter.path",))
-    if config.adapter.method is Method.full:
-        judge = [word for word in judge if not word.startswith("adapter=")]
+    judge, place = _kept("evaluate", config, without=("adapter.path",)), "adapter.path"
+    if config.adapter.method is Method.full:  # whole weights are a model of their own
+        judge = [word for word in judge if _key(word).partition(".")[0] not in ("adapter", "model")]
+        place = "model.path"
     steps = [
         ("talk to it", _of_run("chat", config, run)),
-        ("judge it", _command(["task=evaluate", *judge, _place("adapter.path", trained)])),
+        ("judge it", _command(["task=evaluate", *judge, _place(place, trained)])),
     ]
     if config.adapter.method is Method.lora and not _recipe():
         steps.append((_MORE, _further(config, trained)))
-    return [*steps, ("hand it on", _of_run("export", config, run))]
+    return [*steps, _handing_on(config, run)]
+
+
+def _handing_on(config: RunConfig, run: Path) -> Step:
+    """Return how a run is exported: of whole weights there is no adapter."""
+    command = _of_run("export", config, run)
+    is_whole = config.adapter.method is Method.full
+    return "hand it on", f"{command} 'task.formats=[merged]'" if is_whole else command
 
 
 def _after_study(config: RunConfig) -> list[Step]:
@@ -94,7 +102,7 @@ def _after_study(config: RunConfig) -> list[Step]:
     steps = [("talk to it", _of_run("chat", config, run))]
     if config.adapter.method is Method.lora and not stages and not _recipe():
         steps.append((_MORE, _further(config, run / "adapter")))
-    return [*steps, ("hand it on", _of_run("export", config, run)), (_REPORT, _command(["task=report"]))]
+    return [*steps, _handing_on(config, run), (_REPORT, _command(["task=report"]))]
 
 
 def _further(config: RunConfig, trained: Path) -> str:

@@ -109,3 +109,10 @@ def test_after_an_export_one_talks_and_serves(home, typed, trained):
     assert exported.keys() == {"talk to it", "serve it"}
     for command in exported.values():
         dry(home, command)
+
+
+def test_whole_weights_are_judged_as_a_model_of_their_own(home, typed):
+    steps = typed("adapter=full", "data.max_rows=20", "task.max_steps=1", *QUICK[1:])
+    assert steps.keys() == {"talk to it", "judge it", "hand it on"}
+    for command in steps.values():
+        dry(home, command)
