@@ -1,6 +1,8 @@
 """Frozen 4-bit layers that stream from the host change no bit of what is learned, and come in order."""
 
+import ctypes
 import functools
+import gc
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +26,7 @@ from arabic_llm.models import adapter, load, placement, streaming
 from arabic_llm.models.bases import Base
 
 LAYERS, WORDS = 4, 96
+_MMAP_THRESHOLD = -3  # of mallopt
 SHAPE = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -262,22 +265,31 @@ class Anonymous:
         return int(next(line.split()[1] for line in lines if line.startswith("RssAnon"))) * 1024
 
 
-def test_no_more_is_read_at_once_than_the_packed_model_and_one_unpacked_weight(tmp_path):
-    config, deep = (
-        of_family("llama"),
-        {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 48},
-    )
+@pytest.fixture
+def frees_at_once():
+    """Have memory of more than 64 KiB, once freed, be the system's again: no heap hides what is taken."""
+    libc = ctypes.CDLL(None)
+    gc.collect()
+    libc.mallopt(_MMAP_THRESHOLD, 2**16)
+    libc.malloc_trim(0)
+    yield
+    libc.mallopt(_MMAP_THRESHOLD, 2**25)  # the highest that glibc comes to by itself
+
+
+def test_no_more_is_read_at_once_than_the_packed_model_and_one_unpacked_weight(tmp_path, frees_at_once):
+    config = of_family("llama")
+    deep = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 48}
     model = LlamaForCausalLM(LlamaConfig(**{**SHAPE, **deep})).to(torch.bfloat16)
     model.save_pretrained(tmp_path)
     unpacked = model.num_parameters() * 2
     del model
+    gc.collect()
     asked = replace(config.model, architecture=replace(config.model.architecture, **deep))
     place = replace(placement.resolve(config.hw), streamed_layers=48, precision=Precision.bfloat16)
     with Anonymous() as watched:
         loaded = load.base_model(asked, Base(tmp_path, ""), config.adapter, place)
         streaming.settle(loaded, place)
     packed = sum(streaming.packed_bytes(layer) for layer in streaming.blocks(loaded)[1])
-    assert packed < unpacked / 3.9
-    # to pack a weight bitsandbytes' CPU code compares it with 16 values, in float32; a card's is a kernel
+    # bitsandbytes' CPU code compares a weight with 16 values, in float32; a card's is a kernel
     one = 256 * 1024 * (16 * 4 + 2)
     assert watched.peak - watched.begin < packed + 2 * one < unpacked
