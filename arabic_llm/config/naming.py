@@ -18,6 +18,8 @@ from arabic_llm.config.study_task import Stage
 
 # Keys that say how or where a run is done, not what it does: they may differ when it is resumed.
 HOW = ("hw", "resume", "dry_run", "tracking", "data_root", "cache_dir", "output_dir", "data.engine")
+# Of a task's server too: its answers are the same wherever, and however many at once, it is asked.
+_HOW_A_SERVER_IS_ASKED = ("endpoint", "in_flight", "timeout_seconds", "wait_seconds")
 _NAME_BYTES = 160  # file systems allow 255 bytes; what is set aside or half written adds to it
 
 
@@ -32,6 +34,10 @@ def without_how(config: dict[str, Any]) -> dict[str, Any]:
         kept["precision"] = precision
     for group, name in inner:
         kept[group] = {key: value for key, value in kept[group].items() if key != name}
+    if "server" in (kept.get("task") or {}):
+        server = kept["task"]["server"]
+        asked = {key: value for key, value in server.items() if key not in _HOW_A_SERVER_IS_ASKED}
+        kept["task"] = {**kept["task"], "server": asked}
     if "stages" in (kept.get("task") or {}):
         unread = of_no_stage(kept["task"]["stages"])
         task = {key: value for key, value in kept["task"].items() if key not in unread}
