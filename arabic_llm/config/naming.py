@@ -25,6 +25,8 @@ HOW = (
 _OWN = "local"  # data=local: a file of the user's
 _MARKS = ("Mn", "Cf")  # vowel signs; tatweel is a letter to Unicode, and is none
 _MOST_OF_A_FILE = 40  # characters
+# Of a task's server too: its answers are the same wherever, and however many at once, it is asked.
+_HOW_A_SERVER_IS_ASKED = ("endpoint", "in_flight", "timeout_seconds", "wait_seconds")
 _NAME_BYTES = 160  # file systems allow 255 bytes; what is set aside or half written adds to it
 
 
@@ -39,6 +41,10 @@ def without_how(config: dict[str, Any]) -> dict[str, Any]:
         kept["precision"] = precision
     for group, name in inner:
         kept[group] = {key: value for key, value in kept[group].items() if key != name}
+    if "server" in (kept.get("task") or {}):
+        server = kept["task"]["server"]
+        asked = {key: value for key, value in server.items() if key not in _HOW_A_SERVER_IS_ASKED}
+        kept["task"] = {**kept["task"], "server": asked}
     if "stages" in (kept.get("task") or {}):
         unread = of_no_stage(kept["task"]["stages"])
         task = {key: value for key, value in kept["task"].items() if key not in unread}

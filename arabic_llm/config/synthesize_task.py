@@ -46,7 +46,7 @@ class Translator(Enum):
     ctranslate2 = "ctranslate2"  # the same weights in 8 bits, on the CPU
 
 
-class Benchmark(Enum):
+class KnownBenchmark(Enum):
     """Benchmarks whose training rows become instructions."""
 
     boolq = "boolq"
@@ -235,7 +235,7 @@ class SynthesizeConfig(TaskConfig):
 
     articles: Articles = MISSING
     backend: Backend = MISSING
-    benchmark: Benchmark | None = (
+    benchmark: KnownBenchmark | None = (
         None  # data=... are its training rows, which templates reword: no articles
     )
     review: int = MISSING  # rows of the page that a person reads, with marks; 0: no page

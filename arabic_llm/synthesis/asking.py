@@ -41,7 +41,7 @@ Check = Callable[[str], object]  # raises MalformedError
 
 
 @dataclass(frozen=True)
-class Request:
+class ServerRequest:
     """What is asked, and what its reply must be."""
 
     messages: Turns
@@ -49,7 +49,7 @@ class Request:
 
 
 @dataclass
-class Asked:
+class AskedServer:
     """What asking came to, to be printed and written into the card."""
 
     tokens: Tokens
@@ -105,13 +105,13 @@ class Asker:
         self._not_before = 0.0  # of the clock: a server that asks to wait is left alone
         self._retries: Counter[str] = Counter()
 
-    def key(self, request: Request) -> str:
+    def key(self, request: ServerRequest) -> str:
         """Return what tells a request apart."""
         sampling = self._sampling
         drawn = (sampling.temperature, sampling.top_p, sampling.max_new_tokens)
         return fingerprint([self._server.model, request.messages, *drawn, self._seed])
 
-    def outcome(self, request: Request) -> tuple[str | None, str]:
+    def outcome(self, request: ServerRequest) -> tuple[str | None, str]:
         """Return (reply, "") or (None, why there is none) of a request that was asked."""
         key = self.key(request)
         if key not in self._kept:
@@ -119,7 +119,7 @@ class Asker:
         said = self._kept[key]
         return said["reply"], said["why"]
 
-    def ask(self, requests: Iterable[Request], response_format: dict[str, Any] | None) -> Asked:
+    def ask(self, requests: Iterable[ServerRequest], response_format: dict[str, Any] | None) -> AskedServer:
         """Ask what was not asked before; each reply is on the disk before the next is waited for.
 
         Raises ConfigError or ModelError for a server that is not there or lets nobody in.
@@ -128,10 +128,10 @@ class Asker:
         self._format = response_format
         return asyncio.run(self._all(requests))
 
-    async def _all(self, requests: Iterable[Request]) -> Asked:
+    async def _all(self, requests: Iterable[ServerRequest]) -> AskedServer:
         from openai import AsyncOpenAI
 
-        seen, missing = set[str](), list[Request]()
+        seen, missing = set[str](), list[ServerRequest]()
         spent = Tokens()
         for request in requests:
             if (key := self.key(request)) in seen:
@@ -159,13 +159,13 @@ class Asker:
                 await asyncio.gather(*workers, return_exceptions=True)
                 self._kept.flush()
         tokens = self._purse.spent
-        return Asked(tokens, tokens.cost(self._server), self._requests, self._retries)
+        return AskedServer(tokens, tokens.cost(self._server), self._requests, self._retries)
 
     async def _work(self, queue: Any) -> None:
         for request in queue:
             await self._answer(request)
 
-    async def _answer(self, request: Request) -> None:
+    async def _answer(self, request: ServerRequest) -> None:
         """Ask until the reply is one, so often as is allowed; keep it, or why there is none."""
         key, used, last = self.key(request), Tokens(), _Try("")
         num_bytes = sum(len(turn["content"].encode()) for turn in request.messages)
@@ -203,7 +203,7 @@ class Asker:
         else:
             self._not_before = max(self._not_before, time.monotonic() + min(failed.wait, _LONGEST_WAIT))
 
-    async def _try(self, request: Request, tries: int, most: Tokens) -> _Try:
+    async def _try(self, request: ServerRequest, tries: int, most: Tokens) -> _Try:
         """Ask once. Raises ConfigError or ModelError where no request would be answered."""
         tokens = Tokens()
         try:
@@ -222,7 +222,7 @@ class Asker:
             return _Try(str(error), wait=error.wait, is_answered=error.is_final, goes_on=not error.is_final)
         return _Try("", reply, tokens, is_answered=True, goes_on=False)
 
-    async def _asked(self, request: Request, tries: int) -> bytes:
+    async def _asked(self, request: ServerRequest, tries: int) -> bytes:
         """Return what the server sends. Raises _FailedError or _UnknownFieldsError for no answer."""
         from openai import APIConnectionError, APIStatusError, APITimeoutError
 
@@ -241,7 +241,7 @@ class Asker:
         except (APIConnectionError, HTTPError):
             raise _FailedError("no connection") from None
 
-    async def _body(self, request: Request, tries: int) -> bytes:
+    async def _body(self, request: ServerRequest, tries: int) -> bytes:
         extras: dict[str, Any] = {}
         if self._extras:
             extras["seed"] = (self._seed + tries) % 2**31  # the same draw would be as malformed

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arabic_llm.config.synthesize_task import Benchmark
+from arabic_llm.config.synthesize_task import KnownBenchmark
 
 Values = dict[str, Any]
 _LETTERS = ("أ", "ب", "ج", "د", "هـ", "و")
@@ -16,12 +16,12 @@ _STEPS = re.compile(r"<<[^<>]*>>")  # GSM8K's calculator marks
 _FINAL = re.compile(r"\s*####\s*(\S.*?)\s*\Z")
 
 
-class UnusableError(Exception):
+class NoItemError(Exception):
     """Why a record of a benchmark becomes no row."""
 
 
 @dataclass(frozen=True)
-class Item:
+class BenchmarkItem:
     """A training row of a benchmark: parts in its language, which templates put together."""
 
     parts: dict[str, str]  # question, passage, ...: those are translated
@@ -33,23 +33,23 @@ class Item:
 class Templates:
     """How a benchmark is read, what marks it, and in which words it is asked."""
 
-    read: Callable[[Values], Item]
+    read: Callable[[Values], BenchmarkItem]
     seen: tuple[str, ...]  # words in the names of the tasks that ask its test
     asked: tuple[str, ...]
     answered: str
 
 
-def seen_in_training(benchmark: Benchmark) -> list[str]:
+def seen_in_training(benchmark: KnownBenchmark) -> list[str]:
     """Return the tasks of suites whose training rows a benchmark's are."""
     return list(_OF[benchmark].seen)
 
 
-def read(benchmark: Benchmark, values: Values) -> Item:
-    """Return the item of a record, as the benchmark is published. Raises UnusableError."""
+def read(benchmark: KnownBenchmark, values: Values) -> BenchmarkItem:
+    """Return the item of a record, as the benchmark is published. Raises NoItemError."""
     return _OF[benchmark].read(values)
 
 
-def exchange(benchmark: Benchmark, item: Item, name: str, seed: int) -> tuple[str, str]:
+def exchange(benchmark: KnownBenchmark, item: BenchmarkItem, name: str, seed: int) -> tuple[str, str]:
     """Return question and answer of an item, in a phrasing drawn by the name of its row."""
     templates = _OF[benchmark]
     digest = hashlib.sha256(f"phrasing/{seed}/{name}".encode()).digest()
@@ -72,15 +72,15 @@ def _text(values: Values, *names: str) -> str:
     for name in names:
         if isinstance(said := values.get(name), str) and said.strip():
             return said.strip()
-    raise UnusableError(f"no '{names[0]}'")
+    raise NoItemError(f"no '{names[0]}'")
 
 
 def _chosen(choices: Sequence[Any], right: Any) -> tuple[tuple[str, ...], int]:
     texts = tuple(said.strip() for said in choices if isinstance(said, str) and said.strip())
     if len(texts) != len(choices) or not 1 < len(texts) <= len(_LETTERS):
-        raise UnusableError("choices that are none")
+        raise NoItemError("choices that are none")
     if not isinstance(right, int) or isinstance(right, bool) or not 0 <= right < len(texts):
-        raise UnusableError("no right choice")
+        raise NoItemError("no right choice")
     return texts, right
 
 
@@ -89,78 +89,78 @@ def _number(values: Values, name: str) -> int:
     if isinstance(said, str) and said.strip().isdecimal():
         return int(said)
     if not isinstance(said, int) or isinstance(said, bool):
-        raise UnusableError(f"no '{name}'")
+        raise NoItemError(f"no '{name}'")
     return said
 
 
-def _boolq(values: Values) -> Item:
+def _boolq(values: Values) -> BenchmarkItem:
     answer = values.get("answer", values.get("label"))
     if answer not in (True, False, 0, 1):
-        raise UnusableError("no 'answer'")
+        raise NoItemError("no 'answer'")
     parts = {"passage": _text(values, "passage"), "question": _text(values, "question")}
-    return Item(parts, ("لا", "نعم"), int(answer))
+    return BenchmarkItem(parts, ("لا", "نعم"), int(answer))
 
 
-def _race(values: Values) -> Item:
+def _race(values: Values) -> BenchmarkItem:
     letter = _text(values, "answer").upper()
     options = values.get("options")
     if not isinstance(options, list) or letter not in "ABCD":
-        raise UnusableError("no 'options' or 'answer'")
-    return Item(
+        raise NoItemError("no 'options' or 'answer'")
+    return BenchmarkItem(
         {"passage": _text(values, "article"), "question": _text(values, "question")},
         *_chosen(options, "ABCD".index(letter)),
     )
 
 
-def _copa(values: Values) -> Item:
+def _copa(values: Values) -> BenchmarkItem:
     choices = [values.get("choice1"), values.get("choice2")]
     asked = {"cause": "ما سبب ذلك؟", "effect": "ماذا كانت النتيجة؟"}.get(_text(values, "question"))
     if asked is None:
-        raise UnusableError("'question' is neither cause nor effect")
-    return Item(
+        raise NoItemError("'question' is neither cause nor effect")
+    return BenchmarkItem(
         {"premise": _text(values, "premise"), "kind": asked}, *_chosen(choices, _number(values, "label"))
     )
 
 
-def _hellaswag(values: Values) -> Item:
+def _hellaswag(values: Values) -> BenchmarkItem:
     endings = values.get("endings")
     if not isinstance(endings, list):
-        raise UnusableError("no 'endings'")
-    return Item({"context": _text(values, "ctx")}, *_chosen(endings, _number(values, "label")))
+        raise NoItemError("no 'endings'")
+    return BenchmarkItem({"context": _text(values, "ctx")}, *_chosen(endings, _number(values, "label")))
 
 
-def _sciq(values: Values) -> Item:
+def _sciq(values: Values) -> BenchmarkItem:
     right = _text(values, "correct_answer")
     choices = [right, *(_text(values, f"distractor{number}") for number in range(1, 4))]
     place = int.from_bytes(hashlib.sha256("\0".join(choices).encode()).digest()[:2]) % len(choices)
     choices[0], choices[place] = choices[place], choices[0]  # the right one is the first in the file
-    return Item({"question": _text(values, "question")}, *_chosen(choices, place))
+    return BenchmarkItem({"question": _text(values, "question")}, *_chosen(choices, place))
 
 
-def _arc(values: Values) -> Item:
+def _arc(values: Values) -> BenchmarkItem:
     given = values.get("choices")
     if not isinstance(given, dict):
-        raise UnusableError("no 'choices'")
+        raise NoItemError("no 'choices'")
     labels, key = given.get("label"), values.get("answerKey")
     if not isinstance(labels, list) or key not in labels:
-        raise UnusableError("no right choice")
-    return Item(
+        raise NoItemError("no right choice")
+    return BenchmarkItem(
         {"question": _text(values, "question")}, *_chosen(given.get("text") or [], labels.index(key))
     )
 
 
-def _piqa(values: Values) -> Item:
+def _piqa(values: Values) -> BenchmarkItem:
     choices = [values.get("sol1"), values.get("sol2")]
-    return Item({"goal": _text(values, "goal")}, *_chosen(choices, _number(values, "label")))
+    return BenchmarkItem({"goal": _text(values, "goal")}, *_chosen(choices, _number(values, "label")))
 
 
-def _gsm8k(values: Values) -> Item:
+def _gsm8k(values: Values) -> BenchmarkItem:
     solution = _STEPS.sub("", _text(values, "answer"))
     final = _FINAL.search(solution)
     if final is None:
-        raise UnusableError("no final answer (####)")
+        raise NoItemError("no final answer (####)")
     steps = solution[: final.start()].strip()
-    return Item({"question": _text(values, "question"), "steps": steps, "result": final[1]})
+    return BenchmarkItem({"question": _text(values, "question"), "steps": steps, "result": final[1]})
 
 
 _CHOICE = "الإجابة الصحيحة هي ({letter}): {right}."
@@ -174,8 +174,8 @@ _READING = (
     "{passage}\n\nاعتمادا على ما سبق: {question}\n{choices}",
     "النص:\n{passage}\n\n{question}\nاختر مما يأتي:\n{choices}",
 )
-_OF: dict[Benchmark, Templates] = {
-    Benchmark.boolq: Templates(
+_OF: dict[KnownBenchmark, Templates] = {
+    KnownBenchmark.boolq: Templates(
         _boolq,
         ("boolq",),
         (
@@ -185,8 +185,8 @@ _OF: dict[Benchmark, Templates] = {
         ),
         "{right}.",
     ),
-    Benchmark.race: Templates(_race, ("race",), _READING, _CHOICE),
-    Benchmark.copa: Templates(
+    KnownBenchmark.race: Templates(_race, ("race",), _READING, _CHOICE),
+    KnownBenchmark.copa: Templates(
         _copa,
         ("copa",),
         (
@@ -196,7 +196,7 @@ _OF: dict[Benchmark, Templates] = {
         ),
         _CHOICE,
     ),
-    Benchmark.hellaswag: Templates(
+    KnownBenchmark.hellaswag: Templates(
         _hellaswag,
         ("hellaswag",),
         (
@@ -206,10 +206,10 @@ _OF: dict[Benchmark, Templates] = {
         ),
         _CHOICE,
     ),
-    Benchmark.sciq: Templates(_sciq, ("sciq",), _CHOICES, _CHOICE),
-    Benchmark.arc_easy: Templates(_arc, ("arc_easy",), _CHOICES, _CHOICE),
-    Benchmark.arc_challenge: Templates(_arc, ("arc_challenge",), _CHOICES, _CHOICE),
-    Benchmark.piqa: Templates(
+    KnownBenchmark.sciq: Templates(_sciq, ("sciq",), _CHOICES, _CHOICE),
+    KnownBenchmark.arc_easy: Templates(_arc, ("arc_easy",), _CHOICES, _CHOICE),
+    KnownBenchmark.arc_challenge: Templates(_arc, ("arc_challenge",), _CHOICES, _CHOICE),
+    KnownBenchmark.piqa: Templates(
         _piqa,
         ("piqa",),
         (
@@ -219,7 +219,7 @@ _OF: dict[Benchmark, Templates] = {
         ),
         _CHOICE,
     ),
-    Benchmark.gsm8k: Templates(
+    KnownBenchmark.gsm8k: Templates(
         _gsm8k,
         ("gsm8k", "mgsm"),
         (

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from arabic_llm.synthesis import prompt_files
-from arabic_llm.synthesis.asking import Asker, Request
+from arabic_llm.synthesis.asking import Asker, ServerRequest
 from arabic_llm.synthesis.replies import MalformedError, json_object
 from arabic_llm.synthesis.stage_files import Values
 
 
 @dataclass(frozen=True)
-class Agreement:
+class JudgeAgreement:
     """Rows that judge and checks both keep, both drop, one of them alone keeps; and those not judged."""
 
     both_keep: int
@@ -48,7 +48,7 @@ class Agreement:
         )
 
 
-def judged(sample: Sequence[tuple[Values, bool]], asker: Asker) -> Agreement:
+def judged(sample: Sequence[tuple[Values, bool]], asker: Asker) -> JudgeAgreement:
     """Return how a judge agrees with the checks on rows, each with whether they keep it."""
     requests = [_request(row) for row, _ in sample]
     asker.ask(requests, {"type": "json_object"})
@@ -60,7 +60,7 @@ def judged(sample: Sequence[tuple[Values, bool]], asker: Asker) -> Agreement:
             unjudged += 1
         else:
             counts[verdict(reply), is_kept] += 1
-    return Agreement(
+    return JudgeAgreement(
         counts[True, True], counts[False, False], counts[True, False], counts[False, True], unjudged
     )
 
@@ -73,7 +73,7 @@ def verdict(reply: str) -> bool:
     return keep
 
 
-def _request(row: Values) -> Request:
+def _request(row: Values) -> ServerRequest:
     said = "\n".join(f"Q: {question}\nA: {answer}" for question, answer in row["exchanges"])
     prompt = prompt_files.load("judge", "en")
-    return Request(prompt.messages({"paragraph": row["paragraph"] or "(none)", "row": said}), verdict)
+    return ServerRequest(prompt.messages({"paragraph": row["paragraph"] or "(none)", "row": said}), verdict)

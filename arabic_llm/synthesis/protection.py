@@ -12,7 +12,7 @@ from arabic_llm.text.numbers import to_european
 # The order decides: code may hold an address, an address a number.
 _PROTECTED = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]+`"
-    r"|\$\$.+?\$\$|\$[^$\n]{1,200}\$|\\\(.+?\\\)|\\\[.+?\\\]"
+    r"|\$\$.+?\$\$|\$(?=\S)[^$\n]{1,200}(?<=\S)\$(?!\d)|\\\(.+?\\\)|\\\[.+?\\\]"
     r"|(?:https?://|www\.)[^\s<>\"')\]]*[^\s<>\"')\].,;:!?]"
     r"|[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
     r"|\{\{[^{}\n]{1,60}\}\}|\{[^{}\n]{0,60}\}|<[/!]?\w[^<>\n]{0,80}>|%\(\w+\)[sd]|%[sd](?![\w])|\[[A-Z_]{2,}\]"
@@ -100,9 +100,12 @@ def is_kept(before: str, after: str) -> bool:
 
 def joined(translated: Sequence[str], before: Sequence[tuple[str, bool]]) -> str:
     """Return translated pieces as one sentence, with the white space that each had."""
-    out = []
+    out: list[str] = []
     for said, (piece, _) in zip(translated, before, strict=True):
         left = piece[: len(piece) - len(piece.lstrip())]
         right = piece[len(piece.rstrip()) :]
-        out.append(f"{left}{said.strip()}{right}")
+        whole_piece = f"{left}{said.strip()}{right}"
+        if out and out[-1][-1:].isalnum() and whole_piece[:1].isalnum():  # a sign between them was lost
+            whole_piece = f" {whole_piece}"
+        out.append(whole_piece)
     return "".join(out)

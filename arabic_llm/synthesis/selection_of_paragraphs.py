@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from arabic_llm.config.synthesize_task import ParagraphsConfig
 from arabic_llm.data.cleaning import near_copies
 from arabic_llm.data.ledger import Ledger
-from arabic_llm.synthesis.stage_files import Stage, Values
+from arabic_llm.synthesis.stage_files import MadeStage, Values
 from arabic_llm.text import normalize
 
 SHORT, LONG = "short", "long"
@@ -28,7 +28,7 @@ class Copies:
     is_near: NDArray[np.bool_]
 
 
-def look(found: Stage, settings: ParagraphsConfig, seed: int) -> Copies:
+def look(found: MadeStage, settings: ParagraphsConfig, seed: int) -> Copies:
     """Return what tells the paragraphs of a stage apart; of each, 464 bytes are held."""
     lengths, digests, signed = list[int](), list[bytes](), [np.zeros((0, 112), np.uint32)]
     block: list[str] = []
@@ -61,7 +61,7 @@ def kinds(lengths: Sequence[int] | NDArray[np.int64], settings: ParagraphsConfig
 
 
 def select(
-    found: Stage, settings: ParagraphsConfig, seed: int, ledger: Ledger, counted: Values
+    found: MadeStage, settings: ParagraphsConfig, seed: int, ledger: Ledger, counted: Values
 ) -> Iterator[Values]:
     """Yield the paragraphs that are asked about, each with its kind; the others have a reason."""
     copies = look(found, settings, seed)

@@ -18,7 +18,7 @@ Make = Callable[[Ledger], Iterator[Values]]  # yields what is made, and counts w
 
 
 @dataclass(frozen=True)
-class Stage:
+class MadeStage:
     """The finished work of a stage: its file, its ledger, and what else it has counted."""
 
     path: Path
@@ -32,12 +32,12 @@ class Stage:
                 yield json.loads(line)
 
 
-def stage(folder: Path, name: str, make: Make, counted: Callable[[], Values] = dict) -> Stage:
+def stage(folder: Path, name: str, make: Make, counted: Callable[[], Values] = dict) -> MadeStage:
     """Return what a stage has made: by an earlier start, else now; nothing of it is held in memory."""
     path, note = folder / f"{name}.jsonl", folder / f"{name}.json"
     before = files.kept(note, lambda at: _whole(at, path))
     if before is not None:
-        return Stage(path, Ledger.from_dict(before["ledger"]), before["counted"])
+        return MadeStage(path, Ledger.from_dict(before["ledger"]), before["counted"])
     ledger, digest = Ledger(name), hashlib.sha256()
     with files.writing(path) as out:
         for value in make(ledger):
@@ -47,7 +47,7 @@ def stage(folder: Path, name: str, make: Make, counted: Callable[[], Values] = d
     str(ledger)  # raises unless it closes
     told = {"ledger": ledger.as_dict(), "counted": counted(), "digest": digest.hexdigest()}
     files.write_state(note, told)
-    return Stage(path, ledger, files.read_state(note)["counted"])
+    return MadeStage(path, ledger, files.read_state(note)["counted"])
 
 
 def _whole(note: Path, path: Path) -> Values:

@@ -22,7 +22,7 @@ _BREAKS = re.compile(r"((?<=[,;:،؛])\s+)")
 _SPACES = re.compile(r"(\s+)")
 
 
-class Engine(Protocol):
+class TranslationEngine(Protocol):
     """What translates a batch of sentences."""
 
     def num_tokens(self, text: str) -> int:
@@ -98,7 +98,7 @@ class CTranslate2:
         return [text.strip() for text in self._tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 
-def engine(settings: TranslationConfig, device: str) -> Engine:
+def engine(settings: TranslationConfig, device: str) -> TranslationEngine:
     """Return what translates. Raises ConfigError where its weights are not there."""
     if settings.path is None:
         raise ConfigError(
@@ -134,7 +134,7 @@ def _language_id(tokenizer: Any, language: str) -> int:
 
 
 def translate(
-    texts: Iterable[str], engine: Engine, settings: TranslationConfig, kept: Answers
+    texts: Iterable[str], engine: TranslationEngine, settings: TranslationConfig, kept: Answers
 ) -> dict[str, str]:
     """Return text -> translation. A sentence that was translated before is not translated again."""
     whole = {text: list(_parts(text, settings, engine)) for text in dict.fromkeys(texts)}
@@ -173,7 +173,9 @@ def _without_numbers(said: str) -> str:
     return " ".join(re.sub(r"\d+", " ", said).split())
 
 
-def _fetch(wanted: Sequence[str], engine: Engine, settings: TranslationConfig, kept: Answers) -> None:
+def _fetch(
+    wanted: Sequence[str], engine: TranslationEngine, settings: TranslationConfig, kept: Answers
+) -> None:
     """Translate what is not kept, like lengths together; each batch is on the disk before the next."""
     missing = [text for text in dict.fromkeys(wanted) if key(text) not in kept]
     lengths = [engine.num_tokens(text) for text in missing]
@@ -184,7 +186,7 @@ def _fetch(wanted: Sequence[str], engine: Engine, settings: TranslationConfig, k
         kept.flush()
 
 
-def _parts(text: str, settings: TranslationConfig, engine: Engine) -> Iterable[tuple[str, bool]]:
+def _parts(text: str, settings: TranslationConfig, engine: TranslationEngine) -> Iterable[tuple[str, bool]]:
     """Yield a text in parts, each with whether it is translated: sentences, and no code."""
     for block in _CODE.split(text):
         if _CODE.fullmatch(block):
@@ -206,7 +208,7 @@ def _parts(text: str, settings: TranslationConfig, engine: Engine) -> Iterable[t
                     yield piece[start + len(said) :], False
 
 
-def _within(sentence: str, most: int, engine: Engine) -> list[str]:
+def _within(sentence: str, most: int, engine: TranslationEngine) -> list[str]:
     """Return a sentence in pieces that the model can see: cut at commas, else between words.
 
     What is protected is cut nowhere, and may be longer.

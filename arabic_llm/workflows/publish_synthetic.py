@@ -23,7 +23,7 @@ from arabic_llm.data.preparing.summary import SplitFile, Summary
 from arabic_llm.reports import card, review_page, synthesis_section
 from arabic_llm.reports.synthesis_section import Making
 from arabic_llm.synthesis import from_benchmarks, judging, review_marks
-from arabic_llm.synthesis.stage_files import Stage
+from arabic_llm.synthesis.stage_files import MadeStage
 from arabic_llm.workflows import prepare, synthesize, synthesize_with
 from arabic_llm.workflows.synthesize import Made, settings
 
@@ -55,7 +55,7 @@ def _license(config: RunConfig) -> str | None:
     return config.data.license or ("apache-2.0" if config.data.builtin else None)
 
 
-def prepared(config: RunConfig, checked: Stage, work: Path) -> Prepared:
+def prepared(config: RunConfig, checked: MadeStage, work: Path) -> Prepared:
     """Return what becomes of the checked rows; the examples of its ledger are named as rows are."""
     rows = work / "rows.jsonl"
     with files.writing(rows) as out:
@@ -75,13 +75,13 @@ def prepared(config: RunConfig, checked: Stage, work: Path) -> Prepared:
     return found
 
 
-def write(found: Prepared, checked: Stage, folder: Path) -> list[SplitFile]:
+def write(found: Prepared, checked: MadeStage, folder: Path) -> list[SplitFile]:
     """Write the splits, each row under its own name and with where it comes from."""
     splits = on_disk.write(found, folder)
     return [_with_origins(folder, split, checked) for split in splits]
 
 
-def _with_origins(folder: Path, split: SplitFile, checked: Stage) -> SplitFile:
+def _with_origins(folder: Path, split: SplitFile, checked: MadeStage) -> SplitFile:
     """Write a split again: its rows stand in the order of the checked ones, by the number of their line."""
     path, digest = folder / split.name, hashlib.sha256()
     known = enumerate(checked.read(), 1)
@@ -96,7 +96,7 @@ def _with_origins(folder: Path, split: SplitFile, checked: Stage) -> SplitFile:
     return replace(split, sha256=digest.hexdigest())
 
 
-def _names(checked: Stage, places: set[str]) -> dict[str, str]:
+def _names(checked: MadeStage, places: set[str]) -> dict[str, str]:
     wanted = {_line(place): place for place in places}
     return {wanted[number]: row["id"] for number, row in enumerate(checked.read(), 1) if number in wanted}
 

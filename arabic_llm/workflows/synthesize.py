@@ -25,7 +25,7 @@ from arabic_llm.synthesis import (
 )
 from arabic_llm.synthesis.articles import Article
 from arabic_llm.synthesis.exchanges import TURNS, rows
-from arabic_llm.synthesis.stage_files import Stage, Values, stage
+from arabic_llm.synthesis.stage_files import MadeStage, Values, stage
 from arabic_llm.workflows import synthesize_with
 
 log = logging.getLogger(__name__)
@@ -36,11 +36,11 @@ _NO_EXCHANGE = {"short": "no question found", "long": f"fewer than {TURNS} quest
 class Made:
     """The checked rows, the stages that led to them, and what a person is told of them."""
 
-    stages: list[Stage]
+    stages: list[MadeStage]
     said: list[str]
 
     @property
-    def rows(self) -> Stage:
+    def rows(self) -> MadeStage:
         """Return the last stage."""
         return self.stages[-1]
 
@@ -67,7 +67,7 @@ def settings(config: RunConfig) -> SynthesizeConfig:
     return config.task
 
 
-def _made(config: RunConfig, work: Path, said: list[str]) -> list[Stage]:
+def _made(config: RunConfig, work: Path, said: list[str]) -> list[MadeStage]:
     """Return the stages up to questions and answers."""
     task = settings(config)
     if task.benchmark is not None:
@@ -83,7 +83,7 @@ def _made(config: RunConfig, work: Path, said: list[str]) -> list[Stage]:
     return [*stages, made]
 
 
-def _paragraphs(config: RunConfig, work: Path, said: list[str]) -> list[Stage]:
+def _paragraphs(config: RunConfig, work: Path, said: list[str]) -> list[MadeStage]:
     """Return the stages of articles and of their paragraphs."""
     task = settings(config)
     found = stage(work, "articles", lambda ledger: _articles(config, ledger))
@@ -99,7 +99,7 @@ def _paragraphs(config: RunConfig, work: Path, said: list[str]) -> list[Stage]:
     return [found, split, kept]
 
 
-def shares(kept: Stage, split: Stage, task: SynthesizeConfig) -> str:
+def shares(kept: MadeStage, split: MadeStage, task: SynthesizeConfig) -> str:
     """Return the shares of short and long paragraphs, asked and achieved."""
     total = max(1, kept.ledger.kept + kept.ledger.dropped["neither short nor long"])
     asked = {"short": task.paragraphs.short_share, "long": task.paragraphs.long_share}
@@ -121,7 +121,7 @@ def _articles(config: RunConfig, ledger: Ledger) -> Iterator[Values]:
         yield article.as_dict()
 
 
-def _split(found: Stage, task: SynthesizeConfig, ledger: Ledger) -> Iterator[Values]:
+def _split(found: MadeStage, task: SynthesizeConfig, ledger: Ledger) -> Iterator[Values]:
     for values in found.read():
         for paragraph, reason in paragraphs.split(Article(**values), task.paragraphs):
             if reason is None:
@@ -131,7 +131,7 @@ def _split(found: Stage, task: SynthesizeConfig, ledger: Ledger) -> Iterator[Val
                 ledger.drop(reason, paragraph.id)
 
 
-def _extracted(kept: Stage, num_pairs: int, ledger: Ledger) -> Iterator[Values]:
+def _extracted(kept: MadeStage, num_pairs: int, ledger: Ledger) -> Iterator[Values]:
     how = {"backend": Backend.extractive.value, "model": None, "prompt": None}
     for values in kept.read():
         found = extractive.exchanges(values["text"], values["title"], values["kind"], num_pairs)
@@ -142,7 +142,7 @@ def _extracted(kept: Stage, num_pairs: int, ledger: Ledger) -> Iterator[Values]:
         yield from rows(values, found, how)
 
 
-def _checked(made: Stage, task: SynthesizeConfig, ledger: Ledger) -> Iterator[Values]:
+def _checked(made: MadeStage, task: SynthesizeConfig, ledger: Ledger) -> Iterator[Values]:
     dropped = review_marks.dropped(Path(task.marks)) if task.marks else set[str]()
     for row in made.read():
         reason = (
@@ -155,7 +155,9 @@ def _checked(made: Stage, task: SynthesizeConfig, ledger: Ledger) -> Iterator[Va
             ledger.drop(reason, row["id"])
 
 
-def sample_of_made(made: Stage, checked: Stage, number: int, seed: int) -> list[tuple[Values, bool]]:
+def sample_of_made(
+    made: MadeStage, checked: MadeStage, number: int, seed: int
+) -> list[tuple[Values, bool]]:
     """Return rows drawn from all that were made, each with whether the checks keep it."""
     drawn = review_marks.drawn((row["id"] for row in made.read()), number, seed)
     kept = {row["id"] for row in checked.read() if row["id"] in drawn}

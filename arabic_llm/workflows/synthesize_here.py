@@ -11,7 +11,7 @@ from arabic_llm import machine
 from arabic_llm.config.chat_task import Show
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.run import RunConfig
-from arabic_llm.config.synthesize_task import Benchmark, SynthesizeConfig
+from arabic_llm.config.synthesize_task import KnownBenchmark, SynthesizeConfig
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.rows import Message
 from arabic_llm.data.tokens import chat
@@ -20,16 +20,16 @@ from arabic_llm.evaluation.answers import Answers
 from arabic_llm.models import bases, placement, tokenization
 from arabic_llm.synthesis import from_benchmarks, local_model, protection, translation
 from arabic_llm.synthesis import magpie as magpie_
-from arabic_llm.synthesis.asking import Request
-from arabic_llm.synthesis.from_benchmarks import Item
+from arabic_llm.synthesis.asking import ServerRequest
+from arabic_llm.synthesis.from_benchmarks import BenchmarkItem
 from arabic_llm.synthesis.local_model import Speaker
 from arabic_llm.synthesis.replies import MalformedError
-from arabic_llm.synthesis.stage_files import Stage, Values
+from arabic_llm.synthesis.stage_files import MadeStage, Values
 from arabic_llm.workflows import synthesize_with, talkers
 from arabic_llm.workflows.talkers import Talker
 
 _TOO_LONG = "prompt longer than the model sees"
-Outcome = Callable[[Request], tuple[str | None, str]]
+Outcome = Callable[[ServerRequest], tuple[str | None, str]]
 
 
 def _settings(config: RunConfig) -> SynthesizeConfig:
@@ -55,7 +55,7 @@ def _kept(config: RunConfig, name: str) -> Answers:
     return synthesize_with.kept_answers(config, name, *told, vars(_settings(config).sampling))
 
 
-def asked(config: RunConfig, requests: Iterable[Request]) -> tuple[str, Outcome, str]:
+def asked(config: RunConfig, requests: Iterable[ServerRequest]) -> tuple[str, Outcome, str]:
     """Return the model's name, what it said to each request, and a line of how many were asked again."""
     task = _settings(config)
     told, kept, talks = list(requests), _kept(config, "here"), speaker(config)
@@ -69,7 +69,7 @@ def asked(config: RunConfig, requests: Iterable[Request]) -> tuple[str, Outcome,
         waiting = [r for r in waiting if _malformed(r, kept[f"{_key(r)}/{tries}"], why)]
         again += len(waiting)
 
-    def outcome(request: Request) -> tuple[str | None, str]:
+    def outcome(request: ServerRequest) -> tuple[str | None, str]:
         key = _key(request)
         if key in why:
             return None, why[key]
@@ -79,7 +79,7 @@ def asked(config: RunConfig, requests: Iterable[Request]) -> tuple[str, Outcome,
     return config.model.name, outcome, f"model: {len(told):,} prompts, {again:,} malformed answers"
 
 
-def _malformed(request: Request, reply: str, why: dict[str, str]) -> bool:
+def _malformed(request: ServerRequest, reply: str, why: dict[str, str]) -> bool:
     """Return whether a reply is none, and note why; one that is none no more is forgotten."""
     try:
         request.check(reply)
@@ -90,11 +90,11 @@ def _malformed(request: Request, reply: str, why: dict[str, str]) -> bool:
     return False
 
 
-def _key(request: Request) -> str:
+def _key(request: ServerRequest) -> str:
     return fingerprint(request.messages)
 
 
-def _turns(request: Request) -> list[Message]:
+def _turns(request: ServerRequest) -> list[Message]:
     """Return a request as one turn of the user: many templates have no place for a system's."""
     return [Message("user", "\n\n".join(turn["content"] for turn in request.messages))]
 
@@ -142,13 +142,13 @@ def _prompt(talks: Speaker, question: str) -> list[int]:
         return []
 
 
-def diversity(config: RunConfig, made: Stage) -> str:
+def diversity(config: RunConfig, made: MadeStage) -> str:
     """Return how unlike each other the invented questions are, in a line."""
     questions = [row["exchanges"][0][0] for row in made.read()]
     return magpie_.diversity(questions, _settings(config).quality.near_duplicates, config.seed).line()
 
 
-def translated(config: RunConfig, made: Stage, ledger: Ledger) -> Iterator[Values]:
+def translated(config: RunConfig, made: MadeStage, ledger: Ledger) -> Iterator[Values]:
     """Yield rows in Arabic: of a benchmark the item's parts are translated, and templates ask in Arabic."""
     task = _settings(config)
     settings = task.translation
@@ -185,7 +185,7 @@ def _texts(row: Values) -> list[str]:
 _AS_THEY_ARE = ("kind", "result")  # Arabic already; a number
 
 
-def _in_arabic(row: Values, known: dict[str, str], benchmark: Benchmark | None, seed: int) -> Values:
+def _in_arabic(row: Values, known: dict[str, str], benchmark: KnownBenchmark | None, seed: int) -> Values:
     if "item" not in row or benchmark is None:
         before = row["exchanges"]
         after = [[known[text] for text in exchange] for exchange in before]
@@ -194,5 +194,5 @@ def _in_arabic(row: Values, known: dict[str, str], benchmark: Benchmark | None, 
     item = row["item"]
     parts = {name: text if name in _AS_THEY_ARE else known[text] for name, text in item["parts"].items()}
     choices = tuple(known[choice] for choice in item["choices"])
-    said = Item(parts, choices, item["right"])
+    said = BenchmarkItem(parts, choices, item["right"])
     return {"exchanges": [list(from_benchmarks.exchange(benchmark, said, row["id"], seed))]}

@@ -9,7 +9,7 @@ from typing import Any
 
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.run import RunConfig
-from arabic_llm.config.synthesize_task import Backend, Benchmark, SynthesizeConfig
+from arabic_llm.config.synthesize_task import Backend, KnownBenchmark, SynthesizeConfig
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing import sources
 from arabic_llm.data.reading import locate, readers
@@ -17,9 +17,9 @@ from arabic_llm.data.reading.records import Record
 from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.synthesis import asking, from_benchmarks, prompt_files, replies
-from arabic_llm.synthesis.asking import Asker, Request
+from arabic_llm.synthesis.asking import Asker, ServerRequest
 from arabic_llm.synthesis.exchanges import TURNS, Exchange, rows
-from arabic_llm.synthesis.stage_files import Stage, Values, stage
+from arabic_llm.synthesis.stage_files import MadeStage, Values, stage
 
 _ARABIC = "ar"
 
@@ -35,14 +35,14 @@ class Prompts:
         """Return the prompt of short or long paragraphs."""
         return prompt_files.load("conversation" if kind == "long" else "pairs", self.language)
 
-    def request(self, paragraph: Values, made_by: str) -> Request:
+    def request(self, paragraph: Values, made_by: str) -> ServerRequest:
         """Return what is asked about a paragraph."""
         kind, count = paragraph["kind"], TURNS if paragraph["kind"] == "long" else self.num_pairs
         title = " ".join(paragraph["title"].split())
         messages = self.file(kind).messages(
             {"title": title, "paragraph": paragraph["text"]}, count=str(count)
         )
-        return Request(messages, lambda reply: self.read(reply, kind, made_by))
+        return ServerRequest(messages, lambda reply: self.read(reply, kind, made_by))
 
     def read(self, reply: str, kind: str, made_by: str) -> list[Exchange]:
         """Return what a reply says. Raises MalformedError."""
@@ -61,7 +61,7 @@ def kept_answers(config: RunConfig, name: str, *told: Any) -> Answers:
     return Answers(Path(config.cache_dir) / "synthesis" / f"{name}-{fingerprint(list(told))}.jsonl")
 
 
-def prompted(config: RunConfig, selected: Stage, work: Path, said: list[str]) -> Stage:
+def prompted(config: RunConfig, selected: MadeStage, work: Path, said: list[str]) -> MadeStage:
     """Return the stage of questions and answers that a model has made of the paragraphs."""
     task = _task(config)
     lines: Values = {}
@@ -100,7 +100,7 @@ def asker_of(config: RunConfig) -> Asker:
     return Asker(server, _task(config).sampling, kept, config.seed)
 
 
-def _asked_of_server(config: RunConfig, selected: Stage, prompts: Prompts) -> tuple[str, Any, str]:
+def _asked_of_server(config: RunConfig, selected: MadeStage, prompts: Prompts) -> tuple[str, Any, str]:
     asker = asker_of(config)
     model = str(_task(config).server.model)
     requests = (prompts.request(values, model) for values in selected.read())
@@ -108,13 +108,13 @@ def _asked_of_server(config: RunConfig, selected: Stage, prompts: Prompts) -> tu
     return model, asker.outcome, asked.line()
 
 
-def _asked_here(config: RunConfig, selected: Stage, prompts: Prompts) -> tuple[str, Any, str]:
+def _asked_here(config: RunConfig, selected: MadeStage, prompts: Prompts) -> tuple[str, Any, str]:
     from arabic_llm.workflows import synthesize_here
 
     return synthesize_here.asked(config, (prompts.request(v, config.model.name) for v in selected.read()))
 
 
-def magpie(config: RunConfig, work: Path, said: list[str]) -> Stage:
+def magpie(config: RunConfig, work: Path, said: list[str]) -> MadeStage:
     """Return the stage of questions that a model has invented, and its answers."""
     from arabic_llm.workflows import synthesize_here
 
@@ -126,12 +126,12 @@ def magpie(config: RunConfig, work: Path, said: list[str]) -> Stage:
 def benchmark(config: RunConfig, ledger: Ledger) -> Iterator[Values]:
     """Yield the training rows of a benchmark as instructions."""
     task = _task(config)
-    wanted = task.benchmark or Benchmark.gsm8k
+    wanted = task.benchmark or KnownBenchmark.gsm8k
     how = {"backend": "templates", "model": None, "prompt": f"{wanted.value}@{_template_version()}"}
     for place, values in _records(config, ledger):
         try:
             item = from_benchmarks.read(wanted, values)
-        except from_benchmarks.UnusableError as error:
+        except from_benchmarks.NoItemError as error:
             ledger.drop(str(error), place)
             continue
         ledger.keep()
@@ -167,7 +167,7 @@ def _records(config: RunConfig, ledger: Ledger) -> Iterator[tuple[str, Values]]:
                     ledger.drop(item.reason.partition(":")[0], place)
 
 
-def translated(config: RunConfig, made: Stage, work: Path) -> Stage:
+def translated(config: RunConfig, made: MadeStage, work: Path) -> MadeStage:
     """Return the stage of rows in Arabic; what each was translated from is kept beside it."""
     from arabic_llm.workflows import synthesize_here
 

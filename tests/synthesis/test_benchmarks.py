@@ -4,47 +4,47 @@ import pytest
 from conftest import DATA, compose_config, needs_data
 
 from arabic_llm import files
-from arabic_llm.config.synthesize_task import Benchmark
+from arabic_llm.config.synthesize_task import KnownBenchmark
 from arabic_llm.synthesis import from_benchmarks
 from arabic_llm.workflows import seen, synthesize_with
 
 RECORDS = {
-    Benchmark.boolq: {"passage": "نص.", "question": "هل هو كذلك؟", "answer": True},
-    Benchmark.race: {
+    KnownBenchmark.boolq: {"passage": "نص.", "question": "هل هو كذلك؟", "answer": True},
+    KnownBenchmark.race: {
         "article": "نص.",
         "question": "ما هو؟",
         "options": ["x", "y", "z", "w"],
         "answer": "B",
     },
-    Benchmark.copa: {
+    KnownBenchmark.copa: {
         "premise": "نزل المطر.",
         "choice1": "x",
         "choice2": "y",
         "question": "effect",
         "label": 1,
     },
-    Benchmark.hellaswag: {"ctx": "ذهب ثم", "endings": ["x", "y", "z", "w"], "label": "1"},
-    Benchmark.sciq: {
+    KnownBenchmark.hellaswag: {"ctx": "ذهب ثم", "endings": ["x", "y", "z", "w"], "label": "1"},
+    KnownBenchmark.sciq: {
         **{"question": "ما هو؟", "correct_answer": "y"},
         **{f"distractor{number}": text for number, text in enumerate("xzw", 1)},
     },
-    Benchmark.arc_easy: {
+    KnownBenchmark.arc_easy: {
         **{"question": "ما هو؟", "choices": {"text": ["x", "y", "z"], "label": ["1", "2", "3"]}},
         "answerKey": "2",
     },
-    Benchmark.piqa: {"goal": "فتح الباب", "sol1": "x", "sol2": "y", "label": 1},
-    Benchmark.gsm8k: {"question": "{كم} معه؟", "answer": "معه 3+4=<<3+4=7>>7 كتب\n#### 7"},
+    KnownBenchmark.piqa: {"goal": "فتح الباب", "sol1": "x", "sol2": "y", "label": 1},
+    KnownBenchmark.gsm8k: {"question": "{كم} معه؟", "answer": "معه 3+4=<<3+4=7>>7 كتب\n#### 7"},
 }
-RECORDS[Benchmark.arc_challenge] = RECORDS[Benchmark.arc_easy]
+RECORDS[KnownBenchmark.arc_challenge] = RECORDS[KnownBenchmark.arc_easy]
 
 
-@pytest.mark.parametrize("benchmark", list(Benchmark))
+@pytest.mark.parametrize("benchmark", list(KnownBenchmark))
 def test_every_benchmark_is_asked_in_several_ways_and_answered_rightly(benchmark):
     item = from_benchmarks.read(benchmark, RECORDS[benchmark])
     asked = {from_benchmarks.exchange(benchmark, item, str(name), 17) for name in range(40)}
     assert len({question for question, _ in asked}) == 3
     (answer,) = {answer for _, answer in asked}
-    right = {Benchmark.boolq: "نعم.", Benchmark.gsm8k: "معه 3+4=7 كتب\nالجواب: 7"}
+    right = {KnownBenchmark.boolq: "نعم.", KnownBenchmark.gsm8k: "معه 3+4=7 كتب\nالجواب: 7"}
     assert right.get(benchmark, answer) == answer
     if benchmark not in right:
         assert answer.endswith(": y.")
@@ -52,18 +52,18 @@ def test_every_benchmark_is_asked_in_several_ways_and_answered_rightly(benchmark
         assert all(f"\n{letter}) y" in question for question, _ in asked)
 
 
-@pytest.mark.parametrize("benchmark", list(Benchmark))
+@pytest.mark.parametrize("benchmark", list(KnownBenchmark))
 def test_a_record_that_lacks_something_has_a_reason(benchmark):
     for name in RECORDS[benchmark]:
         broken = {key: value for key, value in RECORDS[benchmark].items() if key != name}
-        with pytest.raises(from_benchmarks.UnusableError):
+        with pytest.raises(from_benchmarks.NoItemError):
             from_benchmarks.read(benchmark, broken)
 
 
 def test_a_test_whose_answers_are_hidden_gives_no_row():
-    for benchmark in (Benchmark.copa, Benchmark.piqa, Benchmark.hellaswag):
+    for benchmark in (KnownBenchmark.copa, KnownBenchmark.piqa, KnownBenchmark.hellaswag):
         for hidden in (-1, ""):
-            with pytest.raises(from_benchmarks.UnusableError):
+            with pytest.raises(from_benchmarks.NoItemError):
                 from_benchmarks.read(benchmark, {**RECORDS[benchmark], "label": hidden})
 
 
@@ -93,7 +93,7 @@ def test_a_folder_of_made_rows_marks_the_tasks_that_a_study_asks(tmp_path, task,
     note = {"splits": {"train.jsonl": {"rows": 1, "sha256": "x"}}}
     files.write_state(
         tmp_path / "prepared.json",
-        {**note, "seen_in_training": from_benchmarks.seen_in_training(Benchmark.gsm8k)},
+        {**note, "seen_in_training": from_benchmarks.seen_in_training(KnownBenchmark.gsm8k)},
     )
     config = compose_config("task=study", "data=local", f"data.path={tmp_path}")
     config.suite.tasks = {task: config.suite.tasks["sample_choice"]}
@@ -108,5 +108,5 @@ def test_data_that_says_it_holds_a_benchmark_marks_it_too():
 
 
 def test_braces_of_a_question_stay_what_they_are():
-    item = from_benchmarks.read(Benchmark.gsm8k, RECORDS[Benchmark.gsm8k])
-    assert "{كم} معه؟" in from_benchmarks.exchange(Benchmark.gsm8k, item, "x", 1)[0]
+    item = from_benchmarks.read(KnownBenchmark.gsm8k, RECORDS[KnownBenchmark.gsm8k])
+    assert "{كم} معه؟" in from_benchmarks.exchange(KnownBenchmark.gsm8k, item, "x", 1)[0]

@@ -126,6 +126,7 @@ def test_a_sentence_longer_than_the_model_sees_is_cut_and_nothing_is_lost(settin
         ("{{user}} said {0}", ["{{user}}", "{0}"]),
         ("see www.a.org/x. Then", ["www.a.org/x"]),
         ("from \\(x+1\\) to [NAME]", ["\\(x+1\\)", "[NAME]"]),
+        ("from $5 to $6, or $7", []),  # money
         ("nothing here", []),
     ],
 )
