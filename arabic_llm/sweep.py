@@ -23,7 +23,7 @@ from arabic_llm.grid import Grid
 from arabic_llm.sweeping import launched, pool, ranges, trials
 from arabic_llm.sweeping.forks import Warm
 from arabic_llm.sweeping.halving import Halving
-from arabic_llm.sweeping.pool import NOT_TOLD, JobDiedError, JobError, Order, Pool
+from arabic_llm.sweeping.pool import NOT_TOLD, JobDiedError, JobError, Pool, SweptJob
 
 _SUBDIR = "${job_name:}"  # as conf/config.yaml has it
 _BASIC = "hydra._internal.core_plugins.basic_"  # Hydra's own sweeper and launcher, which ours stands for
@@ -125,7 +125,7 @@ class _Command:
     def _keys(self) -> list[str]:
         return naming.of_sweep(self._cfg.hydra)
 
-    def _begin(self, orders: Sequence[Order]) -> Grid:
+    def _begin(self, orders: Sequence[SweptJob]) -> Grid:
         typed = {order.name: list(order.typed) for order in orders}
         grid = grids.begin(self._folder, typed, self._keys)
         grid.is_dry = bool(self._cfg.dry_run)
@@ -148,7 +148,7 @@ class _Command:
     def _loader(self) -> ConfigLoader:
         return self._context.config_loader
 
-    def _orders(self, named: Sequence[tuple[str, list[str]]], first: int = 0) -> list[Order]:
+    def _orders(self, named: Sequence[tuple[str, list[str]]], first: int = 0) -> list[SweptJob]:
         """Return jobs with their folders, numbered from `first`; one of each choice of files is composed.
 
         All are, where hydra.sweep.subdir names their folders. Raises what Hydra says of a job it refuses.
@@ -164,7 +164,7 @@ class _Command:
                 composed.add(choices)
                 found = self._composed(number, words)
                 folder = folder if is_ours else (self._folder / found.hydra.sweep.subdir).absolute()
-            orders.append(Order(number, folder.name, folder, typed))
+            orders.append(SweptJob(number, folder.name, folder, typed))
         return orders
 
     def _composed(self, number: int, words: Sequence[str]) -> DictConfig:
@@ -182,9 +182,9 @@ class _Command:
         return Warm(self._cfg.task.name) if is_slow and num_jobs > 1 and pool.can_fork() else None
 
 
-def _refuse_shared(jobs: Sequence[Order]) -> None:
+def _refuse_shared(jobs: Sequence[SweptJob]) -> None:
     """Refuse a directory that two jobs would have: the result of one would be taken for the other's."""
-    taken: dict[Path, Order] = {}
+    taken: dict[Path, SweptJob] = {}
     for job in jobs:
         first = taken.setdefault(job.folder, job)
         if first.typed != job.typed:

@@ -108,7 +108,7 @@ def train(cfg: Any) -> float:
             per_device_train_batch_size=8,
             learning_rate=RATE,
             lr_scheduler_type="cosine",
-            warmup_ratio=0.03,
+            warmup_steps=round(0.03 * cfg.steps),
             bf16=False,
             use_cpu=True,
             gradient_checkpointing=False,

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from arabic_llm import files
 from arabic_llm.errors import ConfigError
-from arabic_llm.sweeping.pool import Order, Pool
+from arabic_llm.sweeping.pool import Pool, SweptJob
 
 if TYPE_CHECKING:
     from arabic_llm.analysis.sweep_halving import Verdict
@@ -55,7 +55,7 @@ class Halving:
         steps = {math.ceil(task.max_steps / eta**power) for power in (2, 1)}
         return cls(folder, eta, tuple(sorted(step for step in steps if step < task.max_steps)))
 
-    def run(self, pool: Pool, orders: Sequence[Order]) -> None:
+    def run(self, pool: Pool, orders: Sequence[SweptJob]) -> None:
         """Run jobs from rung to rung, those that go on to their end."""
         rows: list[list[Any]] = []
         alive = list(orders)
@@ -75,7 +75,7 @@ class Halving:
             alive = [one for one in alive if one.name not in stopped]
         pool.run(alive)
 
-    def _verdicts(self, orders: Sequence[Order], step: int) -> list[Verdict]:
+    def _verdicts(self, orders: Sequence[SweptJob], step: int) -> list[Verdict]:
         """Return what becomes of jobs, but for those that were past the rung before: they go on unmeasured.
 
         Raises ConfigError for jobs whose dev rows are other tokens.
@@ -101,7 +101,7 @@ class Halving:
         return sweep_halving.decide(nats, measured[first]["tokens"], self.eta)
 
 
-def _rung(order: Order, step: int) -> Path:
+def _rung(order: SweptJob, step: int) -> Path:
     """Return where training/rungs.py writes what it measures."""
     return order.folder / "training" / f"rung-{step}.json"
 

@@ -14,7 +14,7 @@ from arabic_llm.child import Ended
 from arabic_llm.config import compose
 from arabic_llm.grid import Grid
 from arabic_llm.sweeping.forks import program
-from arabic_llm.sweeping.pool import NOT_TOLD, Order, failure
+from arabic_llm.sweeping.pool import NOT_TOLD, SweptJob, failure
 
 
 class Launched:
@@ -37,7 +37,7 @@ def _arrived() -> Launched:
     return Launched()
 
 
-def run(grid: Grid, orders: Sequence[Order], cfg: DictConfig, context: HydraContext) -> list[Exception]:
+def run(grid: Grid, orders: Sequence[SweptJob], cfg: DictConfig, context: HydraContext) -> list[Exception]:
     """Have a launcher run jobs, and return why some failed."""
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=context, task_function=Launched(), config=cfg

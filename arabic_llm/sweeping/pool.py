@@ -37,7 +37,7 @@ class JobDiedError(Exception):
 
 
 @dataclass(frozen=True)
-class Order:
+class SweptJob:
     """One job that is to run: its number in the sweep, its name and folder there, and what is typed."""
 
     number: int
@@ -48,7 +48,7 @@ class Order:
 
 @dataclass
 class _Running:
-    job: Order
+    job: SweptJob
     child: Child
     card: str | None
     was_done: bool
@@ -81,14 +81,14 @@ class Pool:
         """Return whether jobs only say what they would do."""
         return self._grid.is_dry
 
-    def add(self, jobs: Sequence[Order]) -> None:
+    def add(self, jobs: Sequence[SweptJob]) -> None:
         """Count jobs that the grid does not know yet."""
         for job in jobs:
             if job.name not in self._grid.typed:
                 self._grid.jobs.append(job.name)
                 self._grid.typed[job.name] = list(job.typed)
 
-    def run(self, jobs: Sequence[Order], stop_after: int | None = None) -> None:
+    def run(self, jobs: Sequence[SweptJob], stop_after: int | None = None) -> None:
         """Run jobs, to a step or to their end. Raises KeyboardInterrupt after a signal."""
         self._stop_after = stop_after
         waiting, told = deque(jobs), list[int]()
@@ -136,7 +136,7 @@ class Pool:
                 self._peak = max(self._peak, one.held)
                 self._is_known |= progress.of(one.job.folder).step > 0
 
-    def _start(self, job: Order) -> None:
+    def _start(self, job: SweptJob) -> None:
         arguments = [*job.typed, f'hydra.run.dir="{job.folder}"', "hydra.mode=RUN"]
         if self._stop_after is not None:
             arguments.append(f"stop_after={self._stop_after}")
@@ -174,7 +174,7 @@ class Pool:
         return Shown(one.job.number, one.job.name, progress.of(one.job.folder), one.began)
 
 
-def failure(job: Order, ended: Ended) -> Exception:
+def failure(job: SweptJob, ended: Ended) -> Exception:
     """Return what a command ends with for a job that failed."""
     raised = JobError if ended.status == child.USERS_TO_FIX else JobDiedError
     return raised(f"job {job.number} {ended.how} ({job.folder})")

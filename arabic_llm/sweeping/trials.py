@@ -17,7 +17,7 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.errors import ConfigError
 from arabic_llm.result import RESULT
 from arabic_llm.sweeping import ranges
-from arabic_llm.sweeping.pool import Order, Pool
+from arabic_llm.sweeping.pool import Pool, SweptJob
 from arabic_llm.sweeping.ranges import Space
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 JOURNAL = "search.journal"
-_Orders = Callable[[Sequence[tuple[str, list[str]]], int], list[Order]]
+_Orders = Callable[[Sequence[tuple[str, list[str]]], int], list[SweptJob]]
 
 
 class Search:
@@ -76,7 +76,7 @@ class Search:
         asked = study.ask(self._drawn)
         return study.trials[asked.number]
 
-    def _order(self, trial: FrozenTrial, orders: _Orders) -> Order:
+    def _order(self, trial: FrozenTrial, orders: _Orders) -> SweptJob:
         """Return the job of a trial."""
         words = [
             f"{key}={one}" if isinstance(one, str) else ranges.typed(key, trial.params[key])
