@@ -8,8 +8,7 @@ from pathlib import Path
 from arabic_llm import machine, processes
 from arabic_llm.analysis import varieties
 from arabic_llm.config.run import RunConfig
-from arabic_llm.reports import tables
-from arabic_llm.reports import varieties as varieties_report
+from arabic_llm.reports import tables, variety_gaps
 from arabic_llm.tasks import Inputs
 from arabic_llm.workflows import evaluate
 
@@ -34,7 +33,7 @@ def run(config: RunConfig, directory: Path) -> float:
     evaluation = evaluate.evaluate(config, trained, directory / "evaluation")
     processes.from_main(lambda: evaluate.leave(config, evaluation, directory / "evaluation"))
     lines = [*tables.left_out(evaluation.judged), *tables.shortened(evaluation.scores)]
-    gaps = varieties_report.terminal(varieties.gaps(evaluation))
+    gaps = variety_gaps.terminal(varieties.gaps(evaluation))
     parts = [gaps, tables.scores_terminal(evaluation.scores), "\n".join(lines)]
     log.info("\n%s", "\n\n".join(part for part in parts if part))
     return evaluate.mean_score(config.suite, evaluation)
