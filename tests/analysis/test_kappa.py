@@ -137,4 +137,4 @@ def test_varieties_are_held_against_the_standard_question_by_question():
 def test_without_a_variety_to_compare_with_nothing_is_said():
     plain = replace(of_varieties({"msa": [1], "syrian": [0]}), traits={"d": {"language": "ar"}})
     assert varieties.gaps(plain) == []
-    assert variety_gaps.terminal([]) == varieties_report.markdown([]) == ""
+    assert variety_gaps.terminal([]) == variety_gaps.markdown([]) == ""
