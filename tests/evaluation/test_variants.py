@@ -1,4 +1,4 @@
-"""One question in six prompts: asked in each, added up as its own score is, or left as it is with a reason."""
+"""One question in six prompts: asked in each and added up as its own score is, or left with a reason."""
 
 from dataclasses import replace
 
@@ -25,7 +25,8 @@ def test_a_question_is_asked_by_letters_digits_and_words_in_two_languages(tmp_pa
         f"{labels} {language}" for labels in variants.LABELS for language in ("ar", "en")
     ]
     assert asked["digits en"].doc_to_text(document) == (
-        "Choose the right answer to the following question.\n\nهل هذا آمن 0؟\n1. نعم\n2. لا\n3. ربما\nAnswer:"
+        "Choose the right answer to the following question.\n\n"
+        "هل هذا آمن 0؟\n1. نعم\n2. لا\n3. ربما\nAnswer:"
     )
     assert asked["words ar"].doc_to_text(document) == (
         "اختر الإجابة الصحيحة عن السؤال التالي.\n\nهل هذا آمن 0؟\nالإجابة:"
