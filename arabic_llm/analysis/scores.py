@@ -149,7 +149,7 @@ class Evaluation:
         return {(i.task, i.id): i.value(score.metric) for i in self.items if i.task in chosen}
 
     def levels(self, score: Score) -> dict[tuple[str, str], tuple[int, int, int]]:
-        """Return (task, item id) -> the level wanted, the one said, and of how many, of one score's items."""
+        """Return (task, item id) -> which level was wanted and said, of how many, in one score."""
         chosen = set(score.tasks)
         return {(i.task, i.id): i.level_said for i in self.items if i.task in chosen}
 

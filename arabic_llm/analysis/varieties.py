@@ -1,4 +1,4 @@
-"""The same questions in several varieties: how far each lies from one of them, paired question by question."""
+"""The same questions in several varieties: how far each lies from one of them, question by question."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Gap:
 
 
 def gaps(evaluation: Evaluation) -> list[Gap]:
-    """Return the gaps of each entry that names a variety to compare with: to that one first, then all pairs."""
+    """Return the gaps of each entry that names a variety to compare with: to that one, then all pairs."""
     found: list[Gap] = []
     for entry, traits in evaluation.traits.items():
         if (reference := traits.get(COMPARED_WITH)) is None or entry not in evaluation.judged["tasks"]:

@@ -18,7 +18,7 @@ def options_of(document: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def having(*columns: str) -> Callable[[Dataset], Dataset]:
-    """Return what a YAML names as process_docs: it refuses rows without these columns, and says which they have."""
+    """Return what a YAML names as process_docs: it refuses rows without these columns."""
 
     def same(dataset: Dataset) -> Dataset:
         there = dataset.column_names

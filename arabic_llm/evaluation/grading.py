@@ -1,4 +1,4 @@
-"""Written answers that a judge gives 0 to 10: its prompt is lighteval's for ALRAGE, its replies are kept."""
+"""Written answers that a judge gives 0 to 10, by lighteval's prompt for ALRAGE; its replies are kept."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class _Grader:
 
 
 def share(reply: str, task: str, settings: JudgeConfig) -> float:
-    """Return the first number of a reply as a share of 10. Raises DataError where it is none from 0 to 10."""
+    """Return the first number of a reply as a share of 10. Raises DataError for none from 0 to 10."""
     found = _NUMBER.search(reply)
     number = float(found[0]) if found else None
     if number is None or number > _BEST or "-" in reply[: found.start() if found else 0]:

@@ -1,4 +1,4 @@
-"""What an answer was told to do, of what a program can check: IFEval's instructions, counted as Arabic is written.
+"""What an answer was told to do and a program can check: IFEval's instructions, as Arabic is written.
 
 Names and arguments are those of IFEval (2311.07911), lm-eval and Arabic IFEval, whose own checks are not
 public. A word is found whatever diacritics, tatweel and forms of hamza it is written with; letters are

@@ -1,4 +1,4 @@
-"""The same question in six prompts: letters, digits or the choices' words, under an Arabic or English instruction.
+"""The same question in six prompts: letters, digits or words of its choices, told in Arabic or English.
 
 What a score owes to its prompt is told beside it (Score.prompts).
 """
@@ -125,7 +125,7 @@ def _options(question: Question) -> tuple[str, ...]:
 
 
 def _scorer(task: Any, metric: str, *, by_length: bool) -> Callable[..., dict[str, float]]:
-    """Return what scores a document: the likeliest choice; of words, which are long and short, by character."""
+    """Return what scores a document: the likeliest choice; of words, unlike in length, by character."""
 
     def score(document: Any, results: Sequence[tuple[float, bool]]) -> dict[str, float]:
         choices = task.doc_to_choice(document)

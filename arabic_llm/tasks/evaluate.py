@@ -9,8 +9,7 @@ from arabic_llm import machine, processes, tracking
 from arabic_llm.analysis import varieties
 from arabic_llm.config.compose import identity
 from arabic_llm.config.run import RunConfig
-from arabic_llm.reports import tables
-from arabic_llm.reports import varieties as varieties_report
+from arabic_llm.reports import tables, variety_gaps
 from arabic_llm.tasks import Inputs
 from arabic_llm.tracking import Results
 from arabic_llm.workflows import evaluate
@@ -40,7 +39,7 @@ def run(config: RunConfig, directory: Path) -> float:
     lines = [*tables.left_out(evaluation.judged), *tables.shortened(whole), *tables.twins(evaluation)]
     if parts := len(evaluation.scores) - len(whole):
         lines.append(f"scores of {parts:,} parts of these: {directory / 'evaluation' / 'scores.md'}")
-    gaps = varieties_report.terminal(varieties.gaps(evaluation))
+    gaps = variety_gaps.terminal(varieties.gaps(evaluation))
     said = (gaps, tables.scores_terminal(whole), "\n".join(lines))
     log.info("\n%s", "\n\n".join(part for part in said if part))
     score = evaluate.mean_score(config.suite, evaluation)

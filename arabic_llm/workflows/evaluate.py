@@ -30,8 +30,7 @@ from arabic_llm.models import adapter, bases, placement, tokenization
 from arabic_llm.models.bases import Base
 from arabic_llm.profiling import evaluation_fit, evaluation_memory
 from arabic_llm.profiling.evaluation_fit import EvaluationFit
-from arabic_llm.reports import mistakes, tables
-from arabic_llm.reports import varieties as varieties_report
+from arabic_llm.reports import mistakes, tables, variety_gaps
 from arabic_llm.workflows import explain_mistakes
 
 log = logging.getLogger(__name__)
@@ -250,10 +249,10 @@ def leave(config: RunConfig, evaluation: Evaluation, folder: Path) -> SortedMist
     lines = [*tables.left_out(evaluation.judged), *tables.shortened(evaluation.scores)]
     said = "".join(f"\n{line}\n" for line in lines)
     gaps = varieties.gaps(evaluation)
-    page = tables.scores_markdown(evaluation.scores) + said + varieties_report.markdown(gaps)
+    page = tables.scores_markdown(evaluation.scores) + said + variety_gaps.markdown(gaps)
     files.write_text(folder / "scores.md", page)
     if gaps:
-        files.write_text(folder / "varieties.csv", varieties_report.comma_separated(gaps))
+        files.write_text(folder / "varieties.csv", variety_gaps.comma_separated(gaps))
     files.write_text(folder / "scores.csv", tables.scores_csv(evaluation.scores))
     found = explain_mistakes.explain(evaluation, config.judge, Path(config.cache_dir))
     files.write_text(folder / "mistakes.md", mistakes.markdown(found, config.seed))

@@ -124,13 +124,13 @@ def test_another_schema_is_refused_in_one_line_that_names_its_columns(name, tmp_
 
 def test_rows_that_cannot_be_paired_by_variety_are_refused_in_one_line(tmp_path, offline):
     name, hub_id = "dialect_mmlu::syrian", "MBZUAI/Dialectal-Arabic-MMLU"
-    ASKED_SYRIAN = SuiteConfig("one", {name: SuiteTask(folder="dialect_mmlu")})
+    syrian = SuiteConfig("one", {name: SuiteTask(folder="dialect_mmlu")})
     published.write(tmp_path, hub_id, [*published.DIALECTAL, published.DIALECTAL[0] | {"dialect": "TUN"}])
     with pytest.raises(DataError, match="unknown variety 'TUN' in dialect; there are: ENG, MSA, EGY, UAE"):
-        suites.load(ASKED_SYRIAN, tmp_path)
+        suites.load(syrian, tmp_path)
     published.write(tmp_path, hub_id, published.DIALECTAL[:-1])
     with pytest.raises(DataError, match=r"syrian and msa do not have the same questions .*'physics', 1"):
-        suites.load(ASKED_SYRIAN, tmp_path)
+        suites.load(syrian, tmp_path)
     with pytest.raises(ConfigError, match="has no task 'dialect_mmlu::tunisian'; there are: dialect_mmlu"):
         suites.load(
             SuiteConfig("one", {"dialect_mmlu::tunisian": SuiteTask(folder="dialect_mmlu")}), tmp_path

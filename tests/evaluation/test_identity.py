@@ -41,7 +41,7 @@ DECIDES = {
     },
     AdapterConfig: {"quantization": Quantization.nf4},
     HardwareConfig: {"precision": Precision.bfloat16},
-    SuiteConfig: {"limit": 3, "overall": "All"},
+    SuiteConfig: {"limit": 3, "overall": "All", "prompt_variants": True},
     SuiteTask: {
         "metrics": ["acc,none"],
         "num_fewshot": 2,
@@ -82,11 +82,12 @@ DECIDES_NOTHING = {
         "name": LABEL,
         "tasks": WALKED,
         "allow_missing": "what could not be had is named (left_out)",
+        "overall_mixes": "refused without, where it would decide",
     },
     SuiteTask: {
         "folder": "where its YAML lies, which is hashed",
         **dict.fromkeys(("path", "reader", "data", "seed"), "where documents come from, which are hashed"),
-        **dict.fromkeys(("language", "skill"), "describes a task in the report"),
+        **dict.fromkeys(("language", "skill", "compared_with"), "describes a task in the report"),
     },
     EvaluateConfig: {"name": LABEL},
     RunConfig: {

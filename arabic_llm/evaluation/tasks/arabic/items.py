@@ -1,4 +1,4 @@
-"""What the YAML files beside this one call: documents of ARCD and BAREC, and the scores of written answers."""
+"""What the YAML files beside this one call: documents of ARCD and BAREC, scores of written answers."""
 
 from __future__ import annotations
 

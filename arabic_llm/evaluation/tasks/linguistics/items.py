@@ -19,7 +19,7 @@ _nativeqa = having("question_text", "choices", "correct_choice", "domain")
 
 
 def nativeqa(dataset: Dataset) -> Dataset:
-    """Return NativeQA's rows with `options`, `labels` and `gold`; "(label) text" in a list, or a list as text.
+    """Return NativeQA's rows with `options`, `labels` and `gold`; of a list of "(label) text" or its text.
 
     Raises DataError for choices that are written otherwise.
     """
@@ -50,7 +50,7 @@ def asked_nativeqa(doc: dict[str, Any]) -> str:
 
 
 def asked_linguistic(doc: dict[str, Any]) -> str:
-    """Return AraLingBench's question, after its context where it has one, with its options behind letters."""
+    """Return AraLingBench's question, after its context where it has one, with lettered options."""
     before = f"السياق: {doc['context']}\n" if doc.get("context") else ""
     options = "".join(f"{a}. {b}\n" for a, b in zip(LETTERS, doc["options"], strict=False))
     return f"{_CHOOSE}{before}{doc['question'].strip()}\n{options}الإجابة:"

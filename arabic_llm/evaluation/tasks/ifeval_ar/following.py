@@ -1,4 +1,4 @@
-"""Arabic IFEval's four scores of an answer: strict and loose, of the prompt as a whole and of its instructions."""
+"""Arabic IFEval's four scores of an answer: strict and loose, of the whole prompt and by instruction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _rows = having("prompt", "instruction_id_list", "kwargs")
 
 
 def known(dataset: Dataset) -> Dataset:
-    """Return the prompts. Raises DataError for an instruction that nothing checks, before a model is asked."""
+    """Return the prompts. Raises DataError for an instruction that nothing checks."""
     _rows(dataset)
     for number, (ids, kwargs) in enumerate(
         zip(dataset["instruction_id_list"], dataset["kwargs"], strict=True)

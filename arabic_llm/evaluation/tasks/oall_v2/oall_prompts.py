@@ -1,6 +1,6 @@
-"""How lighteval 0.13 asks the columns of the second Open Arabic LLM Leaderboard: its strings, to the letter.
+"""How lighteval 0.13 asks the columns of the Open Arabic LLM Leaderboard v2: its strings, to the letter.
 
-Source: lighteval/tasks/multilingual/tasks/arabic.py (MIT). Each function is named by a YAML file beside this one.
+Source: lighteval/tasks/multilingual/tasks/arabic.py (MIT). The YAML files beside this one name them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The questions of Dialectal-Arabic-MMLU by variety, each set in the same order: so they pair by position."""
+"""The questions of Dialectal-Arabic-MMLU by variety, all in the same order: they pair by position."""
 
 from __future__ import annotations
 
