@@ -45,6 +45,8 @@ def answers(tmp_path, name, content, **settings):
         f"instruction|output\n{Q}|{A}\n",
         f"السؤال,الجواب\n{Q},{A}\n",
         f"سؤال;الإجابة\n{Q};{A}\n",
+        f"السؤال؛الجواب\n{Q}؛{A}\n",
+        f"السؤال،الجواب\n{Q}،{A}\n",
         f'\ufeff"instruction","output"\n"{Q}","{A}"\n',
         f",instruction,output\n0,{Q},{A}\n",
     ],
@@ -61,6 +63,10 @@ def test_a_comma_in_the_header_of_a_table_of_semicolons_belongs_to_its_name(tmp_
 
 def test_a_semicolon_in_a_table_of_commas_belongs_to_its_cell(tmp_path):
     assert answers(tmp_path, "a.csv", f"instruction,output\n{Q},أ; ب\n") == ["أ; ب"]
+
+
+def test_arabic_punctuation_in_a_table_of_commas_belongs_to_its_cell(tmp_path):
+    assert answers(tmp_path, "a.csv", f"instruction,output\n{Q}،,أ؛ ب، ج\n") == ["أ؛ ب، ج"]
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])

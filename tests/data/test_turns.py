@@ -201,6 +201,22 @@ def test_a_part_that_is_no_text_is_refused():
     assert read({"messages": turns}).reason == "'messages' holds a part that is no text: image_url"
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image"},  # the picture stands in a column of its own
+        {"type": "image", "text": None},  # as Parquet has it
+        {"type": "input_audio", "input_audio": {}},
+        {"type": "video", "text": "seen"},
+        {"text": "of no type"},
+    ],
+)
+def test_a_part_that_holds_its_type_alone_is_not_dropped_in_silence(part):
+    said = [part, {"type": "text", "text": Q}]
+    turns = [{"role": "user", "content": said}, *conversation()["messages"][1:]]
+    assert read({"messages": turns}).reason.startswith("'messages' holds a part that is no text")
+
+
 def test_messages_written_as_json_are_read(tmp_path):
     row = conversation(weight=0)
     written = {"messages": json.dumps(row["messages"], ensure_ascii=False)}

@@ -15,6 +15,7 @@ from arabic_llm.data.reading.records import Broken, Record, refuse_repeated, sho
 from arabic_llm.errors import DataError
 
 _DELIMITERS = (",", ";", "\t", "|")
+_ARABIC = ("\u061b", "\u060c")  # semicolon and comma: delimiters where the header says so, else punctuation
 _SEPARATOR = re.compile(r"\"?sep=(.)\"?")
 _HEAD, _HEAD_CHARACTERS = 20, 2**16  # lines, and of each, from which a table's delimiter is told
 _MOST_COLUMNS = 2**14  # Excel's; names that stand for themselves are kept for each row
@@ -36,7 +37,7 @@ class _Span:
 
 
 def read_csv(path: Path) -> Iterator[Record | Broken]:
-    """Yield the rows of a table with commas, semicolons, tabs or bars between its cells."""
+    """Yield the rows of a table with commas, semicolons (Arabic ones too), tabs or bars between cells."""
     filled = (line for line in lines(path) if line.text.strip())
     head = [line.text[:_HEAD_CHARACTERS] for line in islice(filled, _HEAD)]
     named = _SEPARATOR.fullmatch(head[0].rstrip("\r\n")) if head else None
@@ -52,7 +53,7 @@ def _delimiter(head: Sequence[str]) -> str:
     """Return what stands between the cells: by the names in the header, then by rows of its width."""
     csv.field_size_limit(_LARGEST_CELL)
     found = []
-    for place, delimiter in enumerate(_DELIMITERS):
+    for place, delimiter in enumerate((*_DELIMITERS, *_ARABIC)):
         try:
             rows = [row for row in csv.reader(head, delimiter=delimiter) if row]
         except csv.Error:  # said of its line when the table is read
@@ -60,7 +61,8 @@ def _delimiter(head: Sequence[str]) -> str:
         if rows and len(rows[0]) > 1:
             known = sum(spelling(name) in KNOWN_NAMES for name in rows[0])
             alike = sum(len(row) == len(rows[0]) for row in rows)
-            found.append((known, alike, -place, delimiter))
+            if delimiter in _DELIMITERS or known > 1:
+                found.append((known, alike, -place, delimiter))
     return max(found)[-1] if found else ","
 
 

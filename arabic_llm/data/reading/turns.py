@@ -60,6 +60,7 @@ _BESIDE = (  # columns of LLaMA-Factory, ms-swift and TRL, and what templates an
     *("images", "image", "videos", "video", "audios", "audio", "documents", "tools", "functions"),
 )
 _CURE = "take them out, or name them in data.columns.unread_keys"
+_TEXT_PARTS = ("text", "input_text", "output_text")  # of OpenAI's two forms
 _NOTHING: tuple[object, ...] = (None, "", [], {}, "[]")  # Parquet gives every turn all keys of the file
 
 
@@ -144,7 +145,8 @@ def _part(part: Any, column: str) -> str:
         if isinstance(part, dict)
         else {}
     )
-    if not isinstance(held.get("text", ""), str) or held.keys() - {"type", "text"} or "type" not in held:
+    is_text = held.get("type") in _TEXT_PARTS and isinstance(held.get("text", ""), str)
+    if not is_text or held.keys() - {"type", "text"}:  # a picture's may hold its type alone
         raise UnusableError(f"'{column}' holds a part that is no text: {shown(held.get('type', part))}")
     return str(held.get("text", ""))
 
