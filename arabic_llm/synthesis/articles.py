@@ -25,6 +25,7 @@ _NAMES = {  # as dumps of Wikipedia and their readers call them
     "revision": ("revision", "revision_id", "revid", "version"),
     "license": ("license", "licence"),
 }
+_ALL_NAMES = [name for names in _NAMES.values() for name in names]
 _OF_COUNTRIES = ("capital", "continent", "currency", "language")
 
 
@@ -54,7 +55,9 @@ def of_data(data: DataConfig, data_root: Path, ledger: Ledger) -> Iterator[Artic
             yield from _of_sample(ledger)
             continue
         train = (put for put in sources.inputs_of(source, data_root) if put.given is Fate.train)
-        for chunk in (chunk for put in train for chunk in sources.chunks_of(put, source)):
+        for chunk in (
+            chunk for put in train for chunk in sources.chunks_of(put, source, also_read=_ALL_NAMES)
+        ):
             for item in chunk.items:
                 found = _article(item, chunk.columns, source.license or "")
                 if isinstance(found, Broken):

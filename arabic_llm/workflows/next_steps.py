@@ -234,7 +234,7 @@ _AFTER: dict[str, Callable[[RunConfig], list[Step]]] = {
     "study": _after_study,
     "evaluate": _after_evaluation,
     **dict.fromkeys(("robustness", "compare", "classify"), _to_the_table),
-    "prepare": _after_preparing,
+    **dict.fromkeys(("prepare", "synthesize"), _after_preparing),
     "inspect": _after_inspection,
     "export": _after_export,
 }

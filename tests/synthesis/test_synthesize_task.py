@@ -64,6 +64,8 @@ def extracted(tmp_path_factory):
 def test_every_count_closes_and_both_shares_are_told(extracted):
     said, folder = extracted
     assert "paragraphs: short 18 (75.0%, asked 75.0%), long 6 (25.0%, asked 25.0%)" in said
+    assert "wiki.jsonl: read as raw text (text)\n" in said  # title and revid are read too
+    assert "train on them: python -m arabic_llm.run tracking=none data.path=mine\n" in said
     ledgers = files.read_json(folder / "ledger.json")
     assert [one["stage"] for one in ledgers] == [
         "articles",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -130,10 +130,13 @@ def part_of(
     )
 
 
-def chunks_of(put: Input, source: SourceConfig, *, is_said: bool = True) -> Iterator[Chunk]:
+def chunks_of(
+    put: Input, source: SourceConfig, *, is_said: bool = True, also_read: Collection[str] = ()
+) -> Iterator[Chunk]:
     """Yield what stands in an input, in order, and say as what it is read.
 
-    Raises DataError when its format is not recognised.
+    Columns of `also_read` are read by the caller, where they are there. Raises DataError when its format
+    is not recognised.
     """
     if put.path is None:
         yield Chunk(questions.generated(source.name, put.given.name), source.columns)
@@ -147,7 +150,7 @@ def chunks_of(put: Input, source: SourceConfig, *, is_said: bool = True) -> Iter
             records = converters.reshape(source.shape, records, source.language)
         head = _head(records)
         first = [item for item in head if isinstance(item, Record)]
-        columns = _columns(put.path, first, source, is_said=is_said)
+        columns = _columns(put.path, first, source, is_said=is_said, also_read=also_read)
         found = chain(head, records)
     while items := list(islice(found, CHUNK_ROWS)):
         yield Chunk(items, columns)
@@ -212,14 +215,16 @@ def _head(found: Iterator[Record | Broken]) -> list[Record | Broken]:
     return head
 
 
-def _columns(path: Path, first: list[Record], source: SourceConfig, *, is_said: bool) -> ColumnsConfig:
+def _columns(
+    path: Path, first: list[Record], source: SourceConfig, *, is_said: bool, also_read: Collection[str]
+) -> ColumnsConfig:
     """Return the columns that are read, and say so."""
     if not first:
         return source.columns
     recognised = formats.recognise(path, first, source.columns)
     if not is_said:
         return recognised.columns
-    unread = listed(recognised.unread(first))
+    unread = listed([name for name in recognised.unread(first) if name not in also_read])
     log.info("%s: read as %s%s", path, recognised, f"; not read: {unread}" if unread else "")
     context = recognised.columns.context
     if recognised.columns.prompt and context and not any(context in record.values for record in first):
