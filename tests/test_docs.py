@@ -37,7 +37,14 @@ PAGES = [
 RECIPES = [*sorted((ROOT / "conf").rglob("*.yaml")), *sorted((ROOT / "experiments").rglob("*.yaml"))]
 WORDS_WITHOUT_VALUE = ("-m", "--multirun", "...")
 SETTING = re.compile(r"\b(?:model|data|adapter|hw|suite|judge|task)\.[a-z_]+(?:\.[a-z_]+)*")
-FOREIGN = ("torch", "lora", "backends", "scripts")  # paths in the source of others, that comments name
+RANGE = re.compile(r"=(?:tag\(\w+,)?(?:interval|range|choice)\(([^,()]+).*")  # of a search: its first value
+FOREIGN = (
+    "torch",
+    "lora",
+    "lighteval",
+    "backends",
+    "scripts",
+)  # sources of others, that are named
 WIDTH = 34  # of the column of names
 
 
@@ -173,12 +180,14 @@ def _commands(text: str) -> Iterator[str]:
 
 def _overrides(command: str) -> list[str]:
     """Return the settings of a command, up to the first word that is none; of a sweep the first values."""
-    found = []
-    for word in shlex.split(command):
+    found, words = [], shlex.split(command)
+    of_others = ("hydra", "sweep.") if "-m" in words else ("hydra.",)  # kept from its jobs
+    for word in words:
         if "=" not in word and word not in WORDS_WITHOUT_VALUE:
             break
-        if "=" in word and not word.lstrip("+").startswith("hydra."):
-            found.append(re.sub(r"=([^=,\[{]+),.*", r"=\1", word.rstrip(":;").removesuffix("...")))
+        if "=" in word and not word.lstrip("+").startswith(of_others):
+            first = RANGE.sub(r"=\1", word.rstrip(":;").removesuffix("..."))
+            found.append(re.sub(r"=([^=,\[{]+),.*", r"=\1", first))
         if word.endswith(":"):
             break
     return [word for word in found if not word.endswith("=") and "<" not in word]
