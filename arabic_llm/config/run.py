@@ -43,9 +43,7 @@ class RunConfig:
     task: TaskConfig = MISSING
     seed: int = MISSING  # of every draw: splits, order of rows, first weights of an adapter
     resume: bool = MISSING  # carry on what an earlier run of this command left; false: begin anew
-    stop_after: int | None = (
-        None  # optimiser steps: a checkpoint there, and the end; without it, it goes on
-    )
+    stop_after: int | None = None  # steps: then it is stopped, to be carried on
     sweep: SweepConfig = field(default_factory=SweepConfig)
     dry_run: bool = MISSING  # say what would happen and write nothing
     tracking: Tracking = MISSING

@@ -78,11 +78,11 @@ def _refuse_no_share(owner: Any, prefix: str, *names: str) -> None:
 class MediaWikiConfig:
     """Which articles of a wiki, and how it is asked."""
 
-    api: str = MISSING
+    api: str = MISSING  # its api.php
     contact: str | None = None  # an address or a page of yours: Wikimedia's policy asks every client for it
-    categories: list[str] = field(default_factory=list)
-    search: list[str] = field(default_factory=list)
-    max_articles: int = MISSING
+    categories: list[str] = field(default_factory=list)  # whose pages are taken
+    search: list[str] = field(default_factory=list)  # words, whose findings are taken
+    max_articles: int = MISSING  # the first ones
     license: str = MISSING  # of the wiki's texts
     seconds_between: float = MISSING  # requests
     max_tries: int = MISSING  # of a request that the wiki puts off
@@ -101,7 +101,7 @@ class MediaWikiConfig:
 class ParagraphsConfig:
     """Which paragraphs of an article are asked about, and which are long."""
 
-    min_chars: int = MISSING
+    min_chars: int = MISSING  # a shorter one is dropped
     max_chars: int = MISSING  # a longer one is split between sentences
     min_score: float = MISSING  # how much it is prose: 0 to 1
     near_duplicates: float = MISSING  # Jaccard of word 5-grams from which on one repeats another
@@ -136,9 +136,7 @@ class ServerConfig:
     model: str | None = None  # as the server names it
     in_flight: int = MISSING  # requests at once
     timeout_seconds: float = MISSING  # of a whole answer
-    wait_seconds: float = (
-        MISSING  # before the second try, then twice as long, unless the server says how long
-    )
+    wait_seconds: float = MISSING  # before the second try, then twice as long, unless the server says
     max_tokens: int | None = None  # of all requests together, read and said; then no more is asked
     max_cost: float | None = None  # the same in money
     input_price: float = MISSING  # of a million tokens read, in the money of max_cost
@@ -163,9 +161,9 @@ class ServerConfig:
 class SamplingConfig:
     """How a model is asked."""
 
-    prompts: PromptLanguage = MISSING
-    temperature: float = MISSING
-    top_p: float = MISSING
+    prompts: PromptLanguage = MISSING  # in which a model is asked, and writes
+    temperature: float = MISSING  # 0: always the likeliest
+    top_p: float = MISSING  # tokens that together are so likely
     max_new_tokens: int = MISSING  # of an answer
     num_pairs: int = MISSING  # of a short paragraph, at most
     batch_tokens: int = MISSING  # of backend=transformers: padded tokens at once
@@ -185,12 +183,12 @@ class SamplingConfig:
 class TranslationConfig:
     """What makes Arabic of rows that are in another language."""
 
-    engine: Translator = MISSING
+    engine: Translator = MISSING  # what translates
     path: str | None = None  # folder of the weights, with their tokenizer
     source: str = MISSING  # as NLLB names languages
-    target: str = MISSING
+    target: str = MISSING  # likewise
     batch_tokens: int = MISSING  # padded tokens at once
-    num_beams: int = MISSING
+    num_beams: int = MISSING  # 1: always the likeliest
     max_tokens: int = MISSING  # of a sentence: what the model was trained to see
     license: str = MISSING  # of the weights
 
@@ -211,7 +209,7 @@ class QualityConfig:
     max_latin_words: int = MISSING  # in a row: what was left untranslated
     max_repetition: float = MISSING  # share of 4-grams of characters that the row had before
     min_length_ratio: float = MISSING  # of a translation to what was translated, in characters
-    max_length_ratio: float = MISSING
+    max_length_ratio: float = MISSING  # likewise
     near_duplicates: float = MISSING  # of whole rows
     judged: int = MISSING  # rows of a sample that the judge looks at, where judge.endpoint is set
 
@@ -233,11 +231,9 @@ class SynthesizeConfig(TaskConfig):
         {Area.model, Area.template, Area.rows, Area.items, Area.cleaning, Area.judge, Area.talking}
     )
 
-    articles: Articles = MISSING
-    backend: Backend = MISSING
-    benchmark: KnownBenchmark | None = (
-        None  # data=... are its training rows, which templates reword: no articles
-    )
+    articles: Articles = MISSING  # where they come from
+    backend: Backend = MISSING  # who asks and answers
+    benchmark: KnownBenchmark | None = None  # data=... are its training rows, which templates reword
     review: int = MISSING  # rows of the page that a person reads, with marks; 0: no page
     marks: str | None = None  # the file that the page has saved: rows that a person dropped are left out
     mediawiki: MediaWikiConfig = field(default_factory=MediaWikiConfig)
