@@ -8,9 +8,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from local_server import bound
 
 LARGE_BYTES = 2**20  # from here on the hub lists a SHA-256, and sends files from another address
 PAGE = 3  # files a page of a listing
@@ -194,21 +196,6 @@ class Handler(BaseHTTPRequestHandler):
             return
         if name:
             self.hub.sent[name] = self.hub.sent.get(name, 0) + len(data)
-
-
-@contextmanager
-def bound(handler: type[BaseHTTPRequestHandler], **what: object) -> Iterator[str]:
-    """Serve what a handler answers of these on this machine while the block runs; yield the address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (handler,), what))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @contextmanager

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from local_server import bound
 
 
 class Received:
@@ -159,13 +160,5 @@ class _Handler(BaseHTTPRequestHandler):
 def serving() -> Iterator[Received]:
     """Serve on a free port while the block runs."""
     received = Received()
-    handler = type("Handler", (_Handler,), {"received": received})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    received.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with bound(_Handler, received=received) as received.url:
         yield received
-    finally:
-        server.shutdown()
-        server.server_close()

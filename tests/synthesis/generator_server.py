@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from local_server import bound
 
 ANSWERS = {
     "cut": '{"exchanges": [{"question": "ما',
@@ -147,16 +149,9 @@ class Handler(BaseHTTPRequestHandler):
 def serving(**settings: object) -> Iterator[Generator]:
     """Serve on this machine while the block runs."""
     own = Generator(**settings)  # type: ignore[arg-type]
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"generator": own}))
-    server.daemon_threads = True
-    server.request_queue_size = 64
-    own.url = f"http://127.0.0.1:{server.server_port}/v1"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield own
-    finally:
-        own.released.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with bound(Handler, generator=own) as url:
+        own.url = f"{url}/v1"
+        try:
+            yield own
+        finally:
+            own.released.set()

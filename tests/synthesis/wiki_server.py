@@ -7,8 +7,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl, urlsplit
+
+from local_server import bound
 
 PAGE = 2  # titles a page of a list; texts an answer
 
@@ -100,13 +102,6 @@ class Handler(BaseHTTPRequestHandler):
 def serving(**settings: object) -> Iterator[Wiki]:
     """Serve on this machine while the block runs."""
     own = Wiki(**settings)  # type: ignore[arg-type]
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"wiki": own}))
-    own.url = f"http://127.0.0.1:{server.server_port}/w/api.php"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
+    with bound(Handler, wiki=own) as url:
+        own.url = f"{url}/w/api.php"
         yield own
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
