@@ -144,15 +144,19 @@ def _can_stream(plan: Plan, wanted: Ask) -> bool:
 
 
 def _streamed(plan: Plan, hw: HardwareConfig, predict: Callable[[Workload], TrainingParts]) -> Plan:
-    """Return a plan of which as many layers stay on the card as fit; where none does, all stream."""
+    """Return a plan of which as many layers stay on the card as fit; where none does, all stream.
+
+    All do of a family that is not known: what a few of its layers take is not.
+    """
     layers = plan.work.architecture.num_hidden_layers
+    is_counted = families.known(plan.work.architecture.model_type) is not None
 
     def of(count: int) -> Plan:
         work = replace(plan.work, streamed_layers=count)
         return replace(plan, work=work, parts=predict(work))
 
     found, low, high = of(layers), 1, layers - 1
-    if not fits(found, hw):
+    if not fits(found, hw) or not is_counted:
         return found
     while low <= high:
         middle = (low + high) // 2

@@ -82,9 +82,9 @@ def _peak(work: Workload, capacity: int | None) -> Peak:
 
 def _packed_that_stay(work: Workload) -> int:
     """Return the bytes of packed weights of the layers that stay on the card where others stream."""
-    if not work.streamed_layers:
-        return 0
     a = work.architecture
+    if work.streamed_layers in (0, a.num_hidden_layers):
+        return 0
     return round((a.num_hidden_layers - work.streamed_layers) * visits.packed_layer(a))
 
 
