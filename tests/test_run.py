@@ -130,7 +130,7 @@ def test_the_real_command_ends_with_what_is_missing_and_what_fetches_it(program,
     assert plan.startswith(
         "plan: qwen2_7b (7,615.6 M parameters) with adapter=qlora (40.37 M trained) on 4,"
     )
-    assert "needs 5.42 GiB of 3.6 that hw leaves, which is too much" in plan
+    assert "needs 3.60 GiB of 3.6 that hw leaves, 26 of 28 layers stream" in plan
     assert error.startswith("error: the weights of Qwen/Qwen2-7B are not here and cannot be reached")
     assert error.endswith("hf download Qwen/Qwen2-7B --revision main --local-dir models/qwen2_7b")
 
@@ -277,7 +277,7 @@ def helped(tmp_path, *arguments):
 def test_help_is_a_page_with_every_option_and_no_schema(tmp_path):
     lines = helped(tmp_path, "--help")
     said = " ".join(" ".join(lines).split())
-    assert len(lines) <= 50
+    assert len(lines) <= 55
     for group in (path for path in CONF.iterdir() if path.is_dir()):
         assert f"{group.name}: {', '.join(sorted(path.stem for path in group.glob('*.yaml')))}" in said
     assert "resume true|false carry on what an earlier run of this command left" in said

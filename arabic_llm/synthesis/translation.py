@@ -42,7 +42,10 @@ class Nllb:
         self._settings = settings
         self._tokenizer = tokenizer_of(settings, folder)
         self._target = _language_id(self._tokenizer, settings.target)
-        self._model = AutoModelForSeq2SeqLM.from_pretrained(folder, local_files_only=True).to(device).eval()
+        model = AutoModelForSeq2SeqLM.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        self._model = model.to(device).eval()
 
     def num_tokens(self, text: str) -> int:
         """Return how many tokens a sentence has."""
@@ -122,7 +125,11 @@ def tokenizer_of(settings: TranslationConfig, folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(
-        folder, src_lang=settings.source, tgt_lang=settings.target, local_files_only=True
+        folder,
+        src_lang=settings.source,
+        tgt_lang=settings.target,
+        local_files_only=True,
+        trust_remote_code=False,
     )
 
 

@@ -402,9 +402,9 @@ def test_a_budget_is_kept_on_a_cpu_too():
     place = fitted.place
     assert (place.device, place.micro_batch_size, place.gradient_checkpointing) == ("cpu", 1, True)
     assert fitted.missing is None
-    large = compose_config("hw=4gb", "model=qwen2_7b", "adapter=qlora")
+    large = compose_config("hw=4gb", "model=gemma2_9b", "adapter=qlora", "task.max_length=4096")
     assert re.match(
-        r"hw=4gb leaves 3.6 GiB and this run needs 5\.\d+", training_fit.fit(large, large.task).missing
+        r"hw=4gb leaves 3.6 GiB and this run needs 10\.\d+", training_fit.fit(large, large.task).missing
     )
 
 
