@@ -195,7 +195,7 @@ def test_killed_and_typed_again_it_is_the_same_rows_and_what_was_answered_is_not
             while killed < kills and kill_at(nursery, tmp_path / "killed", command, server, draw):
                 killed, in_this_life = killed + 1, in_this_life + 1
             nursery.finish(tmp_path / "killed", command)
-            check(*(tmp_path / name / "data_proc" / "local_synthetic" for name in ("whole", "killed")))
+            check(*(tmp_path / name / "data_proc" / "wiki_synthetic" for name in ("whole", "killed")))
             # What was under way at a kill has an answer that nobody heard.
             assert 24 <= len(server.asked) - before <= 24 + 4 * in_this_life
             if killed >= kills:
