@@ -17,7 +17,7 @@ from tempfile import TemporaryFile
 from types import FrameType
 from typing import IO, Protocol, TextIO
 
-from arabic_llm import machine
+from arabic_llm import machine, processes
 
 USERS_TO_FIX, INTERRUPTED = 2, 130
 _OF_A_SIGNAL = 128  # and its number, as shells count
@@ -155,12 +155,8 @@ def passing_on(children: Callable[[], Iterable[Child]], told: list[int]) -> Iter
         for child in children():
             child.tell(number)
 
-    before = {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with processes.catching(caught):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def run(command: Sequence[str], mark: str | None = "") -> Ended:

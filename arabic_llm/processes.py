@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import accumulate
+from types import FrameType
 from typing import Any, TypeVar
 
 from arabic_llm.errors import HardwareError
@@ -38,6 +40,17 @@ def local_rank() -> int:
 def is_main() -> bool:
     """Return whether this process is the one that writes files and says what happens."""
     return rank() == 0
+
+
+@contextmanager
+def catching(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have a handler take Ctrl-C and SIGTERM inside, and afterwards whatever took them before."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 @contextmanager

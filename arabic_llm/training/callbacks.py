@@ -258,12 +258,8 @@ class StopCalmly(TrainerCallback):  # type: ignore[misc]
                 with suppress(OSError):  # not by logging: this may have come while a line was written
                     os.write(sys.stderr.fileno(), f"\n{self._answer()}\n".encode())
 
-        before = {number: signal.signal(number, caught) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with processes.catching(caught):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
         if self.signal is not None:
             raise KeyboardInterrupt(
                 f"interrupted ({self.signal.name}) after a checkpoint; the same command carries on"
