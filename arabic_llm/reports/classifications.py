@@ -57,8 +57,7 @@ def rows(runs: Sequence[ClassifiedRun]) -> list[tuple[str, ...]]:
         tests = letters.setdefault(run.data, [])
         if run.test not in tests:
             tests.append(run.test)
-        at = tests.index(run.test)
-        letter = chr(ord("A") + at) if at < 26 else run.test  # noqa: PLR2004
+        letter = tables.letter(tests.index(run.test), run.test)
         scores = (_cell(*run.values[name]) if name in run.values else "" for name in _METRICS)
         blind = (
             tables.percent(run.baselines.get(name, {}).get("macro F1")) for name in ("TF-IDF", "majority")

@@ -224,7 +224,7 @@ def _way(evaluation: Evaluation, score: Score) -> dict[str, Any]:
 def _lettered(several: list[ResultRow]) -> list[ResultRow]:
     """Return the rows of a task, those that were judged alike together, and the others with the reason."""
     ways = {fingerprint(row.way): row.way for row in several if row.way is not None}
-    letters = {name: chr(ord("A") + at) if at < 26 else name for at, name in enumerate(ways)}  # noqa: PLR2004
+    letters = {name: tables.letter(at, name) for at, name in enumerate(ways)}
     first = next(iter(ways.values()), None)
     told = []
     for row in several:

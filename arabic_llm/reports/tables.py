@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from string import ascii_uppercase
 from typing import Any
 
 from arabic_llm import files
@@ -278,6 +279,11 @@ def bounds(score: Score) -> str:
         return ""
     said = say("{low} to {high}", low=percent(score.low), high=percent(score.high))
     return f"{said} ({term(ALIKE)})" if score.is_alike else said
+
+
+def letter(place: int, beyond: str) -> str:
+    """Return the capital letter of a place from 0; beyond Z the name given."""
+    return ascii_uppercase[place] if place < len(ascii_uppercase) else beyond
 
 
 def percent(share: float | None) -> str:
