@@ -12,14 +12,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from arabic_llm import files, result, terminal
 from arabic_llm.config import compose
-from arabic_llm.config.fingerprint import differences, fingerprint, plain
+from arabic_llm.config.fingerprint import differences, fingerprint, library_version, plain
 from arabic_llm.config.naming import HOW
 from arabic_llm.config.run import Language, RunConfig
 from arabic_llm.errors import ConfigError, DamagedError, HardwareError
@@ -86,7 +85,7 @@ def manifest(config: RunConfig) -> dict[str, Any]:
         "identity": compose.identity(config),
         "how": plain({key: attrgetter(key)(config) for key in HOW if key not in _NOT_NOTED}),
         "hw": config.hw.name,
-        "versions": {"python": platform.python_version(), **{n: _version(n) for n in _LIBRARIES}},
+        "versions": {"python": platform.python_version(), **_versions()},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} x {_cpu_name()}",
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -125,11 +124,8 @@ def _earlier_starts(before: dict[str, Any] | None, now: dict[str, Any]) -> list[
     return starts
 
 
-def _version(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:  # a checkout that was never installed, or a library that may be absent
-        return "not installed"
+def _versions() -> dict[str, str]:
+    return {name: library_version(name) or "not installed" for name in _LIBRARIES}
 
 
 def _cpu_name() -> str:

@@ -37,7 +37,7 @@ def test_the_manifest_keeps_what_each_start_of_a_run_was(config, monkeypatch):
     monkeypatch.setattr("sys.argv", ["run", "hw=cpu"])
     first = start(config)
     monkeypatch.setattr("sys.argv", ["run", "hw=cpu", "hw.micro_batch_size=1"])
-    monkeypatch.setattr("arabic_llm.rundir.version", lambda _: "9.9")
+    monkeypatch.setattr("arabic_llm.rundir.library_version", lambda _: "9.9")
     second = start(config)
     assert [one["command"].partition(".run ")[2] for one in second["starts"]] == [
         "hw=cpu",

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from enum import Enum
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,14 @@ def fingerprint(value: Any) -> str:
     """Return 16 hex digits of SHA-256 over the canonical JSON of plain values."""
     text = json.dumps(plain(value), ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def library_version(name: str) -> str | None:
+    """Return the version of a package that is installed; None: it is not, as our own in a bare checkout."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def code_hash(names: Iterable[str], package: Path = PACKAGE) -> str:

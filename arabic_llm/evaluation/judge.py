@@ -76,11 +76,17 @@ def ask(found: SortedMistakes, settings: JudgeConfig, kept: Answers) -> SortedMi
     return SortedMistakes(found.items, judged)
 
 
+def key_of_environment(name: str) -> str:
+    """Return a server's key, "" without one. Raises ConfigError for what is no key."""
+    secret = os.environ.get(name, "").strip()
+    if not (secret.isascii() and secret.isprintable()):  # clients would say it, in a traceback
+        raise ConfigError(f"{name} holds what no key does: other letters than ASCII, or a line end")
+    return secret
+
+
 def client() -> Client:
     """Return who asks a judge, with the key of the environment. Raises ConfigError for what is no key."""
-    secret = os.environ.get(KEY, "").strip()
-    if not (secret.isascii() and secret.isprintable()):  # httpx would say it, in a traceback
-        raise ConfigError(f"{KEY} holds what no key does: other letters than ASCII, or a line end")
+    secret = key_of_environment(KEY)
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     return Client(timeout=_TIMEOUT_SECONDS, headers=headers)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from arabic_llm import files
 from arabic_llm.config import fingerprint as fingerprints
 from arabic_llm.config.adapter import Quantization
-from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.fingerprint import fingerprint, library_version
 from arabic_llm.config.hw import GIB
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.memory import training_plan as planning
@@ -66,16 +65,9 @@ def _identity(work: Workload, capacity: int | None) -> dict[str, object]:
     return {
         "work": asdict(work),
         "capacity": capacity,
-        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "libraries": {name: library_version(name) or "none" for name in _LIBRARIES},
         "code": code_hash(),
     }
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "none"
 
 
 @functools.cache

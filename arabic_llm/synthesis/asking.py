@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from httpx2 import HTTPError
@@ -19,13 +17,14 @@ from tqdm import tqdm
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.synthesize_task import SamplingConfig, ServerConfig
 from arabic_llm.errors import ConfigError, ModelError
+from arabic_llm.evaluation import judge
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.synthesis.replies import MalformedError
+from arabic_llm.synthesis.retry_after import retry_after
 from arabic_llm.synthesis.spending import NOTHING, Purse, Tokens
 
 log = logging.getLogger(__name__)
 KEY = "ARABIC_LLM_SYNTHESIS_KEY"  # in the environment only: what is configured is written to files
-JUDGE_KEY = "ARABIC_LLM_JUDGE_KEY"
 _LONGEST_REPLY = 2**22  # bytes; an answer of 8,192 tokens has some 2**17
 _LONGEST_WAIT = 600.0  # seconds that a server may ask for
 _PUT_OFF = (408, 409, 425, 429)  # and all from 500 on
@@ -99,7 +98,7 @@ class Asker:
     ) -> None:
         """Take the server and what is kept of it; its key is read from the environment."""
         self._server, self._sampling, self._kept, self._seed = server, sampling, kept, seed
-        self._key_name, self._secret = key, _secret(key)
+        self._key_name, self._secret = key, judge.key_of_environment(key)
         self._extras = True  # response_format and seed, until the server says that it knows neither
         self._failed = self._requests = 0  # failures in a row; requests sent
         self._not_before = 0.0  # of the clock: a server that asks to wait is left alone
@@ -279,7 +278,7 @@ class Asker:
             self._extras = False
             return _UnknownFieldsError()
         is_final = status not in _PUT_OFF and status < _SERVER_FAULT
-        wait = None if is_final else _retry_after(headers)
+        wait = None if is_final else retry_after(headers)
         return _FailedError(f"server answered {status}", wait, is_final=is_final)
 
     def _refuse_a_server_that_is_gone(self, why: str) -> None:
@@ -290,26 +289,6 @@ class Asker:
                 " server running there? What was answered is kept: the same command carries on. Without a"
                 " network, task.backend=extractive asks nobody"
             )
-
-
-def _secret(name: str) -> str:
-    secret = os.environ.get(name, "").strip()
-    if not (secret.isascii() and secret.isprintable()):  # the client would say it, in a traceback
-        raise ConfigError(f"{name} holds what no key does: other letters than ASCII, or a line end")
-    return secret
-
-
-def _retry_after(headers: Any) -> float | None:
-    """Return how many seconds a server asks to wait: a number, or a date."""
-    said = str(headers.get("retry-after", "")).strip()
-    try:
-        return max(0.0, float(said))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
-    except (ValueError, TypeError):
-        return None
 
 
 def _reply(body: bytes, most: Tokens) -> tuple[str, Tokens]:

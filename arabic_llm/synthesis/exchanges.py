@@ -18,6 +18,12 @@ class Exchange:
     made_by: str
 
 
+def origin(place: str, made_by: Sequence[str], how: dict[str, Any], **given: str) -> dict[str, Any]:
+    """Return where a row is from: its source as far as `given`, who made it, and how."""
+    source = {"title": "", "url": "", "revision": "", "license": "", **given}
+    return {**source, "paragraph": place, "made_by": list(made_by), **how}
+
+
 def rows(
     paragraph: dict[str, Any], exchanges: Sequence[Exchange], how: dict[str, Any]
 ) -> list[dict[str, Any]]:
@@ -25,19 +31,14 @@ def rows(
 
     `how` is of the backend: its prompt's hash, its model, its settings.
     """
-    origin = {key: paragraph[key] for key in ("title", "url", "revision", "license")}
+    source = {key: paragraph[key] for key in ("title", "url", "revision", "license")}
     groups = [exchanges] if paragraph["kind"] == "long" else [[one] for one in exchanges]
     return [
         {
             "id": f"{paragraph['id']}/{number}",
             "exchanges": [[one.question, one.answer] for one in group],
             "paragraph": paragraph["text"],
-            "origin": {
-                **origin,
-                "paragraph": paragraph["id"],
-                "made_by": sorted({one.made_by for one in group}),
-                **how,
-            },
+            "origin": origin(paragraph["id"], sorted({one.made_by for one in group}), how, **source),
         }
         for number, group in enumerate(groups, 1)
     ]

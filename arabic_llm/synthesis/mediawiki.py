@@ -7,18 +7,18 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from httpx2 import Client, HTTPError, Response
 
 from arabic_llm import files
-from arabic_llm.config.fingerprint import fingerprint
+from arabic_llm.config.fingerprint import fingerprint, library_version
 from arabic_llm.config.synthesize_task import MediaWikiConfig
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.synthesis.articles import Article
+from arabic_llm.synthesis.retry_after import retry_after
 
 log = logging.getLogger(__name__)
 _TITLES = 20  # a request: what TextExtracts takes at once
@@ -58,7 +58,7 @@ def articles(settings: MediaWikiConfig, cache: Path, ledger: Ledger) -> Iterator
             "task.mediawiki.categories and task.mediawiki.search are empty; name a category"
             " ('task.mediawiki.categories=[\"علوم\"]')"
         )
-    agent = f"arabic-llm/{_version()} ({settings.contact}) httpx2"
+    agent = f"arabic-llm/{library_version('arabic-llm') or 0} ({settings.contact}) httpx2"
     with Client(timeout=_TIMEOUT_SECONDS, headers={"User-Agent": agent}, follow_redirects=True) as client:
         wiki = _Wiki(settings, cache, client)
         titles = wiki.titles()
@@ -182,7 +182,7 @@ class _Wiki:
         finally:
             self.asked_at = time.monotonic()
         if response.status_code == _TOO_MANY or response.status_code >= _SERVER_FAULT:
-            raise _PutOffError(f"answered {response.status_code}", _retry_after(response))
+            raise _PutOffError(f"answered {response.status_code}", retry_after(response.headers))
         try:
             answer = response.json()
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
@@ -201,7 +201,7 @@ class _Wiki:
             return
         code, info = str(error.get("code")), " ".join(str(error.get("info")).split())
         if code in _PUT_OFF:
-            raise _PutOffError(f"busy ({code})", _retry_after(response))
+            raise _PutOffError(f"busy ({code})", retry_after(response.headers))
         raise DataError(f"{self.settings.api}: {code}: {info}")
 
 
@@ -210,17 +210,5 @@ def _category(name: str) -> str:
     return name if ":" in name else f"Category:{name}"
 
 
-def _retry_after(response: Response) -> float | None:
-    said = response.headers.get("retry-after", "")
-    return float(said) if said.isdecimal() else None
-
-
 def _host(api: str) -> str:
     return api.partition("://")[2].partition("/")[0]
-
-
-def _version() -> str:
-    try:
-        return version("arabic-llm")
-    except PackageNotFoundError:  # a checkout that was never installed
-        return "0"

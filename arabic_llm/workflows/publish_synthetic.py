@@ -24,13 +24,13 @@ from arabic_llm.reports import card, review_page, synthesis_section
 from arabic_llm.reports.synthesis_section import Making
 from arabic_llm.synthesis import from_benchmarks, judging, review_marks
 from arabic_llm.synthesis.stage_files import MadeStage
-from arabic_llm.workflows import prepare, synthesize, synthesize_with
-from arabic_llm.workflows.synthesize import Made, settings
+from arabic_llm.workflows import prepare, settings, synthesize, synthesize_with
+from arabic_llm.workflows.synthesize import Made
 
 
 def data_of(config: RunConfig, rows: Path) -> DataConfig:
     """Return the settings that the checked rows are prepared with, as any file of rows."""
-    task = settings(config)
+    task = settings.synthesis(config)
     cleaning = CleaningConfig(near_duplicates=task.quality.near_duplicates, drop_test_items=True)
     seen = from_benchmarks.seen_in_training(task.benchmark) if task.benchmark else []
     return DataConfig(
@@ -49,7 +49,7 @@ def data_of(config: RunConfig, rows: Path) -> DataConfig:
 
 
 def _license(config: RunConfig) -> str | None:
-    task = settings(config)
+    task = settings.synthesis(config)
     if task.benchmark is None and task.articles is Articles.mediawiki:
         return task.mediawiki.license
     return config.data.license or ("apache-2.0" if config.data.builtin else None)
@@ -117,7 +117,7 @@ def made_of(folder: Path, splits: list[SplitFile]) -> Iterator[dict[str, Any]]:
 def describe(config: RunConfig, made: Made, found: Prepared, splits: list[SplitFile]) -> list[str]:
     """Write card, ledgers and summary of a data set; return what the user reads of it."""
     folder = Path(config.output_dir)
-    task = settings(config)
+    task = settings.synthesis(config)
     data = data_of(config, made.rows.path)
     described, _, _ = on_disk.describe(data, found, Training(1, 1, config.seed))
     sources = tuple(replace(source, origin=synthesize.origin(config)) for source in described)
@@ -151,7 +151,7 @@ def _judged(config: RunConfig, made: Made) -> list[str]:
     """Return what a judge says of a sample, where one is named."""
     if config.judge.endpoint is None:
         return []
-    number = settings(config).quality.judged
+    number = settings.synthesis(config).quality.judged
     sample = synthesize.sample_of_made(made.stages[-2], made.rows, number, config.seed)
     agreement = judging.judged(sample, synthesize_with.judge_asker(config))
     return [agreement.line(str(config.judge.model))]
@@ -159,7 +159,7 @@ def _judged(config: RunConfig, made: Made) -> list[str]:
 
 def review(config: RunConfig, made: Made, splits: list[SplitFile]) -> None:
     """Write the page of rows that a person reads, drawn from those of the data set."""
-    folder, number = Path(config.output_dir), settings(config).review
+    folder, number = Path(config.output_dir), settings.synthesis(config).review
     if not number:
         return
     drawn = review_marks.drawn((row["id"] for row in made_of(folder, splits)), number, config.seed)

@@ -1,9 +1,10 @@
-"""Settings of a task that trains, after what trains nothing was refused."""
+"""Settings of a task, after a task of another kind, or one that trains nothing, was refused."""
 
 from __future__ import annotations
 
 from arabic_llm.config.adapter import Method
 from arabic_llm.config.run import RunConfig
+from arabic_llm.config.synthesize_task import SynthesizeConfig
 from arabic_llm.config.task import FineTuningConfig, HeldOutConfig, TrainingConfig
 from arabic_llm.errors import ConfigError
 
@@ -14,6 +15,13 @@ def training(config: RunConfig) -> TrainingConfig:
         raise ConfigError(f"task={config.task.name} does not train")
     if config.adapter.method is Method.none:
         raise ConfigError("adapter=none trains nothing; choose lora, qlora, dora, rslora or full")
+    return config.task
+
+
+def synthesis(config: RunConfig) -> SynthesizeConfig:
+    """Return the settings of task=synthesize. Raises ConfigError for another task."""
+    if not isinstance(config.task, SynthesizeConfig):
+        raise ConfigError("task=synthesize is needed here")
     return config.task
 
 

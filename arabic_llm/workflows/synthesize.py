@@ -26,7 +26,7 @@ from arabic_llm.synthesis import (
 from arabic_llm.synthesis.articles import Article
 from arabic_llm.synthesis.exchanges import TURNS, rows
 from arabic_llm.synthesis.stage_files import MadeStage, Values, stage
-from arabic_llm.workflows import synthesize_with
+from arabic_llm.workflows import settings, synthesize_with
 
 log = logging.getLogger(__name__)
 _NO_EXCHANGE = {"short": "no question found", "long": f"fewer than {TURNS} questions found"}
@@ -47,7 +47,7 @@ class Made:
 
 def make(config: RunConfig, work: Path) -> Made:
     """Return rows that passed all checks; stages that lie whole in the folder are not made again."""
-    task = settings(config)
+    task = settings.synthesis(config)
     said: list[str] = []
     stages = _made(config, work, said)
     if is_translated(config):
@@ -60,16 +60,9 @@ def make(config: RunConfig, work: Path) -> Made:
     return Made(stages, said)
 
 
-def settings(config: RunConfig) -> SynthesizeConfig:
-    """Return the settings of the task."""
-    if not isinstance(config.task, SynthesizeConfig):
-        raise ConfigError("task=synthesize is needed here")
-    return config.task
-
-
 def _made(config: RunConfig, work: Path, said: list[str]) -> list[MadeStage]:
     """Return the stages up to questions and answers."""
-    task = settings(config)
+    task = settings.synthesis(config)
     if task.benchmark is not None:
         return [stage(work, "reworded", lambda ledger: synthesize_with.benchmark(config, ledger))]
     if task.backend is Backend.magpie:
@@ -85,7 +78,7 @@ def _made(config: RunConfig, work: Path, said: list[str]) -> list[MadeStage]:
 
 def _paragraphs(config: RunConfig, work: Path, said: list[str]) -> list[MadeStage]:
     """Return the stages of articles and of their paragraphs."""
-    task = settings(config)
+    task = settings.synthesis(config)
     found = stage(work, "articles", lambda ledger: _articles(config, ledger))
     split = stage(work, "paragraphs", lambda ledger: _split(found, task, ledger))
     kinds: Values = {}
@@ -111,7 +104,7 @@ def shares(kept: MadeStage, split: MadeStage, task: SynthesizeConfig) -> str:
 
 
 def _articles(config: RunConfig, ledger: Ledger) -> Iterator[Values]:
-    task = settings(config)
+    task = settings.synthesis(config)
     found: Iterator[Article]
     if task.articles is Articles.mediawiki:
         found = mediawiki.articles(task.mediawiki, Path(config.cache_dir) / "mediawiki", ledger)
@@ -166,7 +159,7 @@ def sample_of_made(
 
 def origin(config: RunConfig) -> str:
     """Return what rows are made from, and by whom."""
-    task, data = settings(config), config.data
+    task, data = settings.synthesis(config), config.data
     place = data.path or data.hub_id or f"data={data.name}"
     if task.benchmark is not None:
         return f"training rows of {task.benchmark.value} ({place}), reworded by templates"
@@ -179,7 +172,7 @@ def origin(config: RunConfig) -> str:
 
 def plan(config: RunConfig) -> list[str]:
     """Return what a run would do."""
-    task = settings(config)
+    task = settings.synthesis(config)
     is_by_server = task.benchmark is None and task.backend is Backend.openai
     server = f"server: {task.server.endpoint}, {task.server.in_flight} requests in flight"
     translated = f"translation: {task.translation.engine.value}, {task.translation.path}"
@@ -195,7 +188,7 @@ def source_hash(config: RunConfig) -> str | None:
     """Return a hash of what articles or benchmark rows are read from; None: of the network."""
     from arabic_llm.data.preparing import sources
 
-    task = settings(config)
+    task = settings.synthesis(config)
     reads_data = task.benchmark is not None or (
         task.backend is not Backend.magpie and task.articles is Articles.data
     )
@@ -206,7 +199,7 @@ def source_hash(config: RunConfig) -> str | None:
 
 def marks_hash(config: RunConfig) -> str | None:
     """Return a hash of the marks of a reader. Raises ConfigError where there is no such file."""
-    marks = settings(config).marks
+    marks = settings.synthesis(config).marks
     if marks is None:
         return None
     if not Path(marks).is_file():

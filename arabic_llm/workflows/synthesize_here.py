@@ -11,7 +11,7 @@ from arabic_llm import machine
 from arabic_llm.config.chat_task import Show
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.run import RunConfig
-from arabic_llm.config.synthesize_task import KnownBenchmark, SynthesizeConfig
+from arabic_llm.config.synthesize_task import KnownBenchmark
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.rows import Message
 from arabic_llm.data.tokens import chat
@@ -21,21 +21,17 @@ from arabic_llm.models import bases, placement, tokenization
 from arabic_llm.synthesis import from_benchmarks, local_model, protection, translation
 from arabic_llm.synthesis import magpie as magpie_
 from arabic_llm.synthesis.asking import ServerRequest
+from arabic_llm.synthesis.exchanges import origin
 from arabic_llm.synthesis.from_benchmarks import BenchmarkItem
 from arabic_llm.synthesis.local_model import Speaker
 from arabic_llm.synthesis.replies import MalformedError
 from arabic_llm.synthesis.stage_files import MadeStage, Values
-from arabic_llm.workflows import synthesize_with, talkers
+from arabic_llm.workflows import settings, synthesize_with, talkers
 from arabic_llm.workflows.talkers import Talker
 
+_AS_THEY_ARE = ("kind", "result")  # parts of an item that are not translated: Arabic already; a number
 _TOO_LONG = "prompt longer than the model sees"
 Outcome = Callable[[ServerRequest], tuple[str | None, str]]
-
-
-def _settings(config: RunConfig) -> SynthesizeConfig:
-    if not isinstance(config.task, SynthesizeConfig):
-        raise AssertionError("a stage of task=synthesize in another task")
-    return config.task
 
 
 def speaker(config: RunConfig) -> Speaker:
@@ -52,12 +48,12 @@ def _kept(config: RunConfig, name: str) -> Answers:
     """Return what this model has answered, drawn in the same way."""
     base = bases.locate(config.model, Path(config.cache_dir))
     told = [bases.files_hash(base.folder, Path(config.cache_dir)), config.adapter.path, config.seed]
-    return synthesize_with.kept_answers(config, name, *told, vars(_settings(config).sampling))
+    return synthesize_with.kept_answers(config, name, *told, vars(settings.synthesis(config).sampling))
 
 
 def asked(config: RunConfig, requests: Iterable[ServerRequest]) -> tuple[str, Outcome, str]:
     """Return the model's name, what it said to each request, and a line of how many were asked again."""
-    task = _settings(config)
+    task = settings.synthesis(config)
     told, kept, talks = list(requests), _kept(config, "here"), speaker(config)
     room = talks.max_length - task.sampling.max_new_tokens
     ids = {_key(r): chat.encode_prompt(talks.codec, _turns(r)) for r in told}
@@ -101,7 +97,7 @@ def _turns(request: ServerRequest) -> list[Message]:
 
 def magpie(config: RunConfig, ledger: Ledger) -> Iterator[Values]:
     """Yield questions that the model has invented after the opening of a user's turn, and its answers."""
-    sampling, talks = _settings(config).sampling, speaker(config)
+    sampling, talks = settings.synthesis(config).sampling, speaker(config)
     if not sampling.temperature:
         raise ConfigError(
             "task.backend=magpie needs task.sampling.temperature above 0: else it asks one question"
@@ -124,14 +120,9 @@ def magpie(config: RunConfig, ledger: Ledger) -> Iterator[Values]:
             ledger.drop("no question came" if not question.strip() else _TOO_LONG, name)
             continue
         ledger.keep()
-        origin = {"title": "", "url": "", "revision": "", "license": "", "paragraph": ""}
-        told = {**origin, "made_by": [config.model.name], **how}
-        yield {
-            "id": name,
-            "exchanges": [[question, kept[f"{name}/answer"]]],
-            "paragraph": "",
-            "origin": told,
-        }
+        told = origin("", [config.model.name], how)
+        said = [[question, kept[f"{name}/answer"]]]
+        yield {"id": name, "exchanges": said, "paragraph": "", "origin": told}
 
 
 def _prompt(talks: Speaker, question: str) -> list[int]:
@@ -145,26 +136,22 @@ def _prompt(talks: Speaker, question: str) -> list[int]:
 def diversity(config: RunConfig, made: MadeStage) -> str:
     """Return how unlike each other the invented questions are, in a line."""
     questions = [row["exchanges"][0][0] for row in made.read()]
-    return magpie_.diversity(questions, _settings(config).quality.near_duplicates, config.seed).line()
+    return magpie_.diversity(
+        questions, settings.synthesis(config).quality.near_duplicates, config.seed
+    ).line()
 
 
 def translated(config: RunConfig, made: MadeStage, ledger: Ledger) -> Iterator[Values]:
     """Yield rows in Arabic: of a benchmark the item's parts are translated, and templates ask in Arabic."""
-    task = _settings(config)
-    settings = task.translation
+    task = settings.synthesis(config)
+    how = task.translation
     device = placement.resolve(machine.settle(config.hw)).device
-    engine = translation.engine(settings, device)
-    told = (
-        settings.engine.value,
-        settings.source,
-        settings.target,
-        settings.num_beams,
-        settings.max_tokens,
-    )
-    weights = bases.files_hash(Path(str(settings.path)).expanduser(), Path(config.cache_dir))
+    engine = translation.engine(how, device)
+    told = (how.engine.value, how.source, how.target, how.num_beams, how.max_tokens)
+    weights = bases.files_hash(Path(str(how.path)).expanduser(), Path(config.cache_dir))
     kept = synthesize_with.kept_answers(config, "translation", weights, *told)
     texts = chain.from_iterable(_texts(row) for row in made.read())
-    known = translation.translate(texts, engine, settings, kept)
+    known = translation.translate(texts, engine, how, kept)
     for row in made.read():
         ledger.keep()
         lost = not all(protection.is_kept(text, known[text]) for text in _texts(row))
@@ -180,9 +167,6 @@ def _texts(row: Values) -> list[str]:
             *row["item"]["choices"],
         ]
     return [text for exchange in row["exchanges"] for text in exchange]
-
-
-_AS_THEY_ARE = ("kind", "result")  # Arabic already; a number
 
 
 def _in_arabic(row: Values, known: dict[str, str], benchmark: KnownBenchmark | None, seed: int) -> Values:

@@ -9,17 +9,19 @@ from typing import Any
 
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.run import RunConfig
-from arabic_llm.config.synthesize_task import Backend, KnownBenchmark, SynthesizeConfig
+from arabic_llm.config.synthesize_task import Backend, KnownBenchmark
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing import sources
 from arabic_llm.data.reading import locate, readers
 from arabic_llm.data.reading.records import Record
 from arabic_llm.errors import ConfigError
+from arabic_llm.evaluation import judge
 from arabic_llm.evaluation.answers import Answers
-from arabic_llm.synthesis import asking, from_benchmarks, prompt_files, replies
+from arabic_llm.synthesis import from_benchmarks, prompt_files, replies
 from arabic_llm.synthesis.asking import Asker, ServerRequest
-from arabic_llm.synthesis.exchanges import TURNS, Exchange, rows
+from arabic_llm.synthesis.exchanges import TURNS, Exchange, origin, rows
 from arabic_llm.synthesis.stage_files import MadeStage, Values, stage
+from arabic_llm.workflows import settings
 
 _ARABIC = "ar"
 
@@ -50,12 +52,6 @@ class Prompts:
         return found if kind == "long" else found[: self.num_pairs]
 
 
-def _task(config: RunConfig) -> SynthesizeConfig:
-    if not isinstance(config.task, SynthesizeConfig):
-        raise AssertionError("a stage of task=synthesize in another task")
-    return config.task
-
-
 def kept_answers(config: RunConfig, name: str, *told: Any) -> Answers:
     """Return what was answered before in the same way: it lies where other runs find it too."""
     return Answers(Path(config.cache_dir) / "synthesis" / f"{name}-{fingerprint(list(told))}.jsonl")
@@ -63,7 +59,7 @@ def kept_answers(config: RunConfig, name: str, *told: Any) -> Answers:
 
 def prompted(config: RunConfig, selected: MadeStage, work: Path, said: list[str]) -> MadeStage:
     """Return the stage of questions and answers that a model has made of the paragraphs."""
-    task = _task(config)
+    task = settings.synthesis(config)
     lines: Values = {}
     ask = _asked_of_server if task.backend is Backend.openai else _asked_here
 
@@ -90,19 +86,19 @@ def prompted(config: RunConfig, selected: MadeStage, work: Path, said: list[str]
 
 def asker_of(config: RunConfig) -> Asker:
     """Return who asks the server of the task. Raises ConfigError without one."""
-    server = _task(config).server
+    server = settings.synthesis(config).server
     if server.endpoint is None:
         raise ConfigError(
             "task.backend=openai needs task.server.endpoint=http://localhost:8000/v1 and task.server.model;"
             " without a server, task.backend=extractive asks nobody"
         )
     kept = kept_answers(config, "server", server.model)
-    return Asker(server, _task(config).sampling, kept, config.seed)
+    return Asker(server, settings.synthesis(config).sampling, kept, config.seed)
 
 
 def _asked_of_server(config: RunConfig, selected: MadeStage, prompts: Prompts) -> tuple[str, Any, str]:
     asker = asker_of(config)
-    model = str(_task(config).server.model)
+    model = str(settings.synthesis(config).server.model)
     requests = (prompts.request(values, model) for values in selected.read())
     asked = asker.ask(requests, replies.SCHEMA)
     return model, asker.outcome, asked.line()
@@ -125,7 +121,7 @@ def magpie(config: RunConfig, work: Path, said: list[str]) -> MadeStage:
 
 def benchmark(config: RunConfig, ledger: Ledger) -> Iterator[Values]:
     """Yield the training rows of a benchmark as instructions."""
-    task = _task(config)
+    task = settings.synthesis(config)
     wanted = task.benchmark or KnownBenchmark.gsm8k
     how = {"backend": "templates", "model": None, "prompt": f"{wanted.value}@{_template_version()}"}
     for place, values in _records(config, ledger):
@@ -136,8 +132,7 @@ def benchmark(config: RunConfig, ledger: Ledger) -> Iterator[Values]:
             continue
         ledger.keep()
         question, answer = from_benchmarks.exchange(wanted, item, place, config.seed)
-        origin = {"title": "", "url": "", "revision": "", "license": config.data.license or ""}
-        told = {**origin, "paragraph": place, "made_by": [f"templates:{wanted.value}"], **how}
+        told = origin(place, [f"templates:{wanted.value}"], how, license=config.data.license or "")
         row: Values = {"id": place, "exchanges": [[question, answer]], "paragraph": "", "origin": told}
         if config.data.language not in (None, _ARABIC):
             row["item"] = {"parts": item.parts, "choices": list(item.choices), "right": item.right}
@@ -176,11 +171,11 @@ def translated(config: RunConfig, made: MadeStage, work: Path) -> MadeStage:
 
 def judge_asker(config: RunConfig) -> Asker:
     """Return who asks the judge."""
-    task = _task(config)
-    judge = config.judge
+    task = settings.synthesis(config)
+    asked = config.judge
     server = replace(
-        task.server, endpoint=judge.endpoint, model=judge.model, max_tokens=None, max_cost=None
+        task.server, endpoint=asked.endpoint, model=asked.model, max_tokens=None, max_cost=None
     )
     sampling = replace(task.sampling, temperature=0.0, max_new_tokens=200)
     kept = kept_answers(config, "judge", server.model)
-    return Asker(server, sampling, kept, config.seed, asking.JUDGE_KEY)
+    return Asker(server, sampling, kept, config.seed, judge.KEY)

@@ -154,7 +154,7 @@ def test_what_is_kept_is_of_one_workload_card_library_and_code(what, monkeypatch
 
     before = key()
     if what == "libraries":
-        monkeypatch.setattr(kept, "version", lambda name: "0")
+        monkeypatch.setattr(kept, "library_version", lambda name: "0")
         assert key() != before
     elif what == "code":
         assert kept.code_hash(Path(__file__).parents[1]) != before["code"]
