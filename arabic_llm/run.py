@@ -183,6 +183,7 @@ def _help_or_run() -> None:
     if (topics := help.asked()) is not None:
         sys.stdout.write(f"{help.said(topics)}\n")
         return
+    sys.argv[1:] = compose.sweep_first(sys.argv[1:])
     help.refuse_dashes(sys.argv[1:])
     compose.refuse_typed_secrets(sys.argv[1:])
     sys.argv[1:] = compose.meant(sys.argv[1:])

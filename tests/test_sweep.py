@@ -184,6 +184,16 @@ def test_what_a_job_says_last_is_kept_without_its_bars_and_passed_on(capfd):
     assert moved.last_lines == ("red bell",)
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_flag_of_a_sweep_may_stand_anywhere(program, place):
+    words = ["task=report", "task.folders=[a],[b]"]
+    status, said = program(*words[:place], "-m", *words[place:])
+    assert status == 2
+    assert said.startswith("sweep of 2 jobs: 2 new\n")
+    assert "no evaluation in a" in said
+    assert "no evaluation in b" in said
+
+
 def test_two_jobs_never_have_one_directory(program):
     status, said = program("-m", "task=plan", "hw=4gb,8gb", "hydra.sweep.subdir=one", "dry_run=true")
     assert status == 2

@@ -110,6 +110,11 @@ def refuse_typed_secrets(arguments: Iterable[str]) -> None:
                     raise ConfigError(str(error)) from None
 
 
+def sweep_first(arguments: list[str]) -> list[str]:
+    """Return what was typed, -m first: behind settings, argparse gives Hydra none of those that follow."""
+    return sorted(arguments, key=lambda argument: argument not in _SWEEP)
+
+
 def meant(arguments: list[str]) -> list[str]:
     """Return what was typed, with the option of a group that a place of yours can only mean.
 
