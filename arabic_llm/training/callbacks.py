@@ -27,6 +27,9 @@ from arabic_llm.training.observer import Observer
 from arabic_llm.training.schedule import TokenCounts
 
 METRICS = checkpoint.METRICS
+# Seconds. Linux says that a parent has ended once for each of its threads (prctl(2), PR_SET_PDEATHSIG): two
+# SIGTERM so close together are one.
+_ONE_DEATH = 1.0
 
 
 class Metrics(TrainerCallback):  # type: ignore[misc]
@@ -190,6 +193,7 @@ class StopCalmly(TrainerCallback):  # type: ignore[misc]
         self.signal: signal.Signals | None = None
         self._is_measuring = False
         self._began, self._seconds = time.monotonic(), 0.0  # of a step; how long the last one took
+        self._asked = 0.0  # when a signal came
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -250,8 +254,10 @@ class StopCalmly(TrainerCallback):  # type: ignore[misc]
 
         def caught(number: int, _frame: FrameType | None) -> None:
             if self.signal is not None:
+                if number == signal.SIGTERM and time.monotonic() - self._asked < _ONE_DEATH:
+                    return
                 raise KeyboardInterrupt
-            self.signal = signal.Signals(number)
+            self.signal, self._asked = signal.Signals(number), time.monotonic()
             if self._is_measuring:
                 raise LeftError
             if processes.is_main():

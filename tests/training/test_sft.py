@@ -225,6 +225,26 @@ def test_a_signal_is_answered_at_once(tmp_path, capfd):
     assert stop._answer() == "stopping after this step, about 75 s, with a checkpoint; again ends now"
 
 
+def test_a_parents_death_that_is_told_twice_is_one_and_a_later_signal_ends_at_once(monkeypatch):
+    """Linux tells it once for each thread of the parent."""
+    stop = callbacks.StopCalmly()
+    with pytest.raises(KeyboardInterrupt, match=r"\(SIGTERM\) after a checkpoint"), stop.listening():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal is signal.SIGTERM
+    for first, again in ((signal.SIGTERM, signal.SIGINT), (signal.SIGINT, signal.SIGINT)):
+        reached, stop = [], callbacks.StopCalmly()
+        with pytest.raises(KeyboardInterrupt, match="^$"), stop.listening():
+            os.kill(os.getpid(), first)
+            os.kill(os.getpid(), again)
+            reached.append(1)
+        assert not reached
+    monkeypatch.setattr(callbacks, "_ONE_DEATH", 0.0)  # as if the second came later
+    with pytest.raises(KeyboardInterrupt, match="^$"), callbacks.StopCalmly().listening():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def signalled(lab, number):
     """Let a process get SIGTERM when its model reads such a batch of dev rows, counted from 1."""
     asked = []
