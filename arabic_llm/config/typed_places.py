@@ -18,7 +18,7 @@ _KINDS = {Stage.dpo: DpoConfig, Stage.orpo: OrpoConfig, Stage.kto: KtoConfig}
 
 
 def of_stage(message: str, stage: Stage) -> str:
-    """Return what the task of a stage says, its settings and those of its pairs named as a study has them."""
+    """Return what the task of a stage says, in the names that a study has for its settings and pairs."""
     if stage is Stage.sft:
         return message  # a study's own settings are those of this stage
     message = _moved(message, "task", f"task.{stage.name}", _KINDS[stage])
