@@ -18,11 +18,14 @@ def options_of(document: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def having(*columns: str) -> Callable[[Dataset], Dataset]:
-    """Return what a YAML names as process_docs: it refuses rows without these columns."""
+    """Return what a YAML names as process_docs: it refuses rows without these columns.
+
+    A split without rows has no columns either: a local copy may have no examples of a subject.
+    """
 
     def same(dataset: Dataset) -> Dataset:
         there = dataset.column_names
-        if absent := [column for column in columns if column not in there]:
+        if dataset.num_rows and (absent := [column for column in columns if column not in there]):
             lacked = ", ".join(map(repr, absent))
             raise MissingBenchmarkError(
                 f"it is in another schema: no column {lacked}; it has: {', '.join(there)}"
