@@ -7,7 +7,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from arabic_llm.evaluation.foreign import MissingBenchmarkError
+from arabic_llm.evaluation.foreign import OtherSchemaError
 
 LETTERS = ("أ", "ب", "ج", "د", "هـ", "و", "ز", "ح", "ط", "ي")
 
@@ -26,10 +26,7 @@ def having(*columns: str) -> Callable[[Dataset], Dataset]:
     def same(dataset: Dataset) -> Dataset:
         there = dataset.column_names
         if dataset.num_rows and (absent := [column for column in columns if column not in there]):
-            lacked = ", ".join(map(repr, absent))
-            raise MissingBenchmarkError(
-                f"it is in another schema: no column {lacked}; it has: {', '.join(there)}"
-            )
+            raise OtherSchemaError(absent, there)
         return dataset
 
     return same

@@ -163,7 +163,7 @@ def test_a_report_says_what_became_of_each_gap_in_both_languages():
     assert first.startswith("d,egyptian,msa,100,0.3,-0.3,")
     with spoken.speaking(Language.ar):
         gaps = list(variety_gaps.sections([egyptian, syrian]))
-        arabic = html.render("varieties.html.jinja", gaps=gaps, varieties_header=names)
+        arabic = html.render("varieties.html.jinja", gaps=gaps, varieties_header=variety_gaps.CHANGES)
     words = re.sub("[\u2066-\u2069]|<[^>]*>", "", arabic)
     assert "الفجوة عن الفصحى" in words and "المصرية" in words
     assert not re.search("[A-Za-z]{2}", words)
