@@ -127,8 +127,9 @@ def refuse_early(step: Step) -> None:
     config = machine.settled(step.config)
     task = training_settings.training(config)
     training_fit.refuse(config, training_fit.fit(config, task))
-    rows = training_rows.load(config)
     cache = Path(config.cache_dir)
+    with processes.main_first():
+        rows = training_rows.load(config, cache_dir=cache)
     codec = chat.prepare(tokenization.load(bases.locate(config.model, cache)), config.model)
     with processes.main_first():
         form = preference_rows.form_of(task)
