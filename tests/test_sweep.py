@@ -98,6 +98,13 @@ def test_jobs_fail_alone_and_the_rest_is_done_once(tmp_path, swept):
     assert "Error" not in again
 
 
+def test_a_job_that_ends_takes_nothing_away_from_the_jobs_after_it(swept):
+    status, said = swept("adapter.rank=2,3", "tracking=wandb")  # a folder of W&B's is made on import
+    assert status == 0, said
+    assert said.count("trained 2 steps") == 2
+    assert "no further W&B copy" not in said
+
+
 def test_a_sweep_that_is_told_to_end_lets_its_job_save_and_carries_on(tmp_path):
     command = [
         sys.executable,
