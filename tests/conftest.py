@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 DATA = Path(os.environ.get("ARABIC_LLM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA} (set ARABIC_LLM_DATA)")
 
+# Runs that are about something else than their rows: the sample's 404 of dev take longer than the steps.
+FEW_ROWS = ("data=local", f"data.path={Path(__file__).with_name('few_rows.jsonl')}")
 Program = Callable[..., tuple[int, str]]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import compose_config, run_in
+from conftest import FEW_ROWS, compose_config, run_in
 from safetensors.torch import load_file
 from transformers import Qwen2Config, Qwen2ForCausalLM, TrainerState
 from trl import SFTConfig
@@ -33,6 +33,7 @@ TRAIN = (
         "task.warmup_ratio=0",
         "tracking=none",
     ),
+    *("task.held_out.num_bytes=600", *FEW_ROWS),
     "hydra.run.dir=mine",
 )
 JUDGE = ("task=evaluate", "suite.limit=12", "hw=cpu", "tracking=none", "hydra.run.dir=mine")
@@ -58,7 +59,7 @@ def in_two_processes(folder, *overrides):
     )
 
 
-def test_two_processes_carry_on_what_one_began_and_give_its_bytes(tmp_path):
+def test_two_processes_carry_on_what_one_began_and_give_its_bytes(tmp_path, nursery):
     status, said = run_in(tmp_path, *JUDGE)
     assert status == 0, said
     alone, outputs = tmp_path / "alone", tmp_path / "outputs" / "cache"
@@ -72,9 +73,10 @@ def test_two_processes_carry_on_what_one_began_and_give_its_bytes(tmp_path):
         begun = Answers(path)
         begun.add(batch)
         begun.flush()
-    done = in_two_processes(tmp_path, *JUDGE)
-    assert done.stdout.count("base model: evaluated on 48 items") == 1
-    assert done.stdout.count("sample_choice") == 1
+    assert nursery.together(tmp_path, JUDGE, JUDGE) == [0, 0]
+    said = (tmp_path / "log.txt").read_text(encoding="utf-8")
+    assert said.count("base model: evaluated on 48 items") == 1
+    assert said.count("sample_choice") == 1
     for name in ("items.jsonl", "scores.md", "scores.csv"):
         written = (tmp_path / "mine" / "evaluation" / name).read_bytes()
         assert written == (alone / "evaluation" / name).read_bytes()
@@ -150,7 +152,7 @@ def test_two_processes_compare_rated_answers_with_those_of_the_whole_step(tmp_pa
     ]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "thumbs.jsonl").write_text(text, encoding="utf-8")
-    kto = (*TRAIN, "task=kto", "data=local", f"data.path={tmp_path / 'thumbs.jsonl'}", "task.beta=0.5")
+    kto = (*TRAIN, "task=kto", f"data.path={tmp_path / 'thumbs.jsonl'}", "task.beta=0.5")
     kto = (*kto, "task.learning_rate=1e-3", "task.held_out.num_bytes=0", "hw.tokens_per_micro_batch=70")
     figures = []
     for count in (1, 2):
@@ -267,7 +269,7 @@ def test_memory_that_runs_out_in_one_process_is_said_once_and_ends_all_with_a_ch
         "task.save_steps=1",
         "task.eval_steps=9",
     ]
-    given += ["task.effective_batch_size=8", "task.held_out.num_bytes=0"]
+    given += ["task.effective_batch_size=8", "task.held_out.num_bytes=0", *FEW_ROWS]
     done = start_two(tmp_path, OUT_OF_MEMORY, *given, "tracking=none", "hydra.run.dir=mine")
     assert [status for status, _ in done] == [2, 2]
     (line,) = (line for _, said in done for line in said.splitlines() if "error" in line)

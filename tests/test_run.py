@@ -12,13 +12,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from conftest import compose_config
+from conftest import FEW_ROWS, compose_config
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 QUICK = (
     *("task.max_steps=2", "task.effective_batch_size=4", "data.max_rows=40", "hw=cpu"),
     "task.held_out.num_bytes=0",  # other files measure what is held out
+    *FEW_ROWS,
 )
 
 
@@ -198,7 +199,7 @@ def test_rows_that_changed_since_are_refused_not_answered_from_before(program, t
     path = tmp_path / "my.jsonl"
     rows = [{"instruction": f"سؤال {i}", "input": "", "output": "جواب"} for i in range(40)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    mine = ("data=local", f"data.path={path}", *QUICK)
+    mine = (*QUICK, f"data.path={path}")
     status, said = program(*mine)
     assert status == 0, said
     path.write_text("".join(json.dumps(row) + "\n" for row in rows[:30]))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import FEW_ROWS
 
 from arabic_llm import child, files, sweep
 from arabic_llm.analysis import sweep_halving

@@ -12,12 +12,14 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import FEW_ROWS
 from warm import Nursery, curve
 
 MIN_KILLS = 6  # of the campaign's 200 (make faults)
 SFT = (
-    *("hw=cpu", "tracking=none", "task.max_steps=24", "task.effective_batch_size=4", "data.max_rows=200"),
+    *("hw=cpu", "tracking=none", "task.max_steps=24", "task.effective_batch_size=4", "data.max_rows=60"),
     *("task.save_steps=1", "task.eval_steps=7", "hydra.run.dir=mine"),
+    *FEW_ROWS,
     "task.held_out.num_bytes=0",  # measured at every checkpoint; test_kill_study has some
     "adapter.dropout=0.1",  # its masks come from a generator that must carry on too
 )
