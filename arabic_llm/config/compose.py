@@ -20,7 +20,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from arabic_llm.config import naming, paths, quoting, schemas, suite
+from arabic_llm.config import naming, paths, quoting, schemas, suite, typed_places
 from arabic_llm.config.complaints import did_you_mean
 from arabic_llm.config.fingerprint import plain
 from arabic_llm.config.model import ModelConfig
@@ -171,7 +171,8 @@ def to_config(
     try:
         config = cast(RunConfig, OmegaConf.to_object(cfg))
     except (ValueError, OmegaConfBaseException) as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+        said = typed_places.of_refused(cfg) or str(error)
+        raise ConfigError(said.splitlines()[0]) from error
     refuse_unread(config, overrides)
     if (ratio := cfg.data.prefer_chinese_ratio) is not None:
         log.info(

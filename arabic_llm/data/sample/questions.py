@@ -182,10 +182,10 @@ def _choices(fact: Fact, position: int) -> dict[str, Any]:
 
 
 @cache
-def _alike(relation: str, script: str) -> tuple[str, ...]:
-    """Return the answers of a relation that have the same digits, each once."""
-    facts = (fact for fact in all_facts() if fact.relation == relation)
-    return tuple(sorted({fact.y for fact in facts if _script(fact.y) == script}))
+def _alike(relation: str, script: str) -> list[str]:
+    """Return the answers of a relation in one script, in order."""
+    answers = {fact.y for fact in all_facts() if fact.relation == relation}
+    return sorted(answer for answer in answers if _script(answer) == script)
 
 
 def _others(fact: Fact) -> list[str]:
