@@ -73,7 +73,7 @@ def test_jobs_fail_alone_and_the_rest_is_done_once(tmp_path, swept):
     ) in first
     assert "of 2 done, 1 failed" in first.partition("trained 2 steps")[2]
     jobs = sorted(path.name for path in (tmp_path / "sweep").iterdir() if (path / "result.json").exists())
-    assert jobs == ["rank=2,data=local,path=rows.jsonl,effective_batch_size=4,max_steps=2,num_bytes=600"]
+    assert jobs == ["rank=2,data=local,path=rows.jsonl,effective_batch_size=4,num_bytes=600,max_steps=2"]
     assert "sweep of 2 jobs: 2 new" in first
     refused, done = table(tmp_path)
     assert [done["job"]] == jobs
@@ -89,7 +89,7 @@ def test_jobs_fail_alone_and_the_rest_is_done_once(tmp_path, swept):
     assert again.count("done before, not run again") == 1
     assert again.count("trained 2 steps") == 1
     assert "sweep of 2 jobs: 1 done before, 1 new" in again
-    of_rank = "rank={},data=local,path=rows.jsonl,effective_batch_size=4,max_steps=2,num_bytes=600"
+    of_rank = "rank={},data=local,path=rows.jsonl,effective_batch_size=4,num_bytes=600,max_steps=2"
     changed = f"ran in sweep before; added: {of_rank.format(3)}; left over: {of_rank.format(0)}"
     assert changed in again
     assert [(row["adapter.rank"], row["status"]) for row in table(tmp_path)] == [
