@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROWS
 
 from arabic_llm import child, files, sweep
 from arabic_llm.analysis import sweep_halving
@@ -18,7 +20,16 @@ from arabic_llm.grid import Grid
 from arabic_llm.sweeping import forks, pool, progress
 from arabic_llm.sweeping.view import Shown, View
 
-SHORT = ("task.max_steps=2", "task.effective_batch_size=4", "data.max_rows=40", "hw=cpu", "tracking=none")
+SHORT = (
+    *("task.max_steps=2", "task.effective_batch_size=4", "hw=cpu", "tracking=none"),
+    *("data=local", "data.path=rows.jsonl", "task.held_out.num_bytes=600"),
+)
+
+
+@pytest.fixture(autouse=True)
+def _rows(tmp_path):
+    """Leave few rows: the sample's 404 of dev take longer than the steps."""
+    shutil.copy(ROWS, tmp_path / "rows.jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +73,7 @@ def test_jobs_fail_alone_and_the_rest_is_done_once(tmp_path, swept):
     ) in first
     assert "of 2 done, 1 failed" in first.partition("trained 2 steps")[2]
     jobs = sorted(path.name for path in (tmp_path / "sweep").iterdir() if (path / "result.json").exists())
-    assert jobs == ["rank=2,max_rows=40,effective_batch_size=4,max_steps=2"]
+    assert jobs == ["rank=2,data=local,path=rows.jsonl,effective_batch_size=4,num_bytes=600,max_steps=2"]
     assert "sweep of 2 jobs: 2 new" in first
     refused, done = table(tmp_path)
     assert [done["job"]] == jobs
@@ -78,7 +89,7 @@ def test_jobs_fail_alone_and_the_rest_is_done_once(tmp_path, swept):
     assert again.count("done before, not run again") == 1
     assert again.count("trained 2 steps") == 1
     assert "sweep of 2 jobs: 1 done before, 1 new" in again
-    of_rank = "rank={},max_rows=40,effective_batch_size=4,max_steps=2"
+    of_rank = "rank={},data=local,path=rows.jsonl,effective_batch_size=4,num_bytes=600,max_steps=2"
     changed = f"ran in sweep before; added: {of_rank.format(3)}; left over: {of_rank.format(0)}"
     assert changed in again
     assert [(row["adapter.rank"], row["status"]) for row in table(tmp_path)] == [
@@ -117,13 +128,12 @@ def test_a_sweep_that_is_told_to_end_lets_its_job_save_and_carries_on(tmp_path):
     ]
     command += ["hydra.sweep.dir=sweep"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
-    metrics = tmp_path / "sweep" / "rank=2,max_rows=40,effective_batch_size=4,max_steps=400"
-    begun(tmp_path, running)
+    job = begun(tmp_path, running)
     running.send_signal(signal.SIGTERM)
     said = running.communicate(timeout=60)[0]
     assert running.returncode == 130, said
     assert "interrupted (SIGTERM) after a checkpoint" in said
-    assert list(metrics.glob("training/checkpoint-*/SEALED.json"))
+    assert list(job.glob("training/checkpoint-*/SEALED.json"))
 
 
 def test_a_sweep_that_is_killed_leaves_no_job_running_and_repeated_does_what_is_missing(tmp_path, swept):
@@ -278,7 +288,10 @@ def test_of_jobs_that_are_alike_to_the_last_digit_one_share_goes_on(nats):
     assert fates == ["goes on", "no better", "no better"]
 
 
-HALVED = ("task.max_steps=9", "task.held_out.num_bytes=0", "data.max_rows=8", "task.learning_rate=0.05")
+HALVED = (
+    *("task.max_steps=9", "task.held_out.num_bytes=0", "data.max_rows=8", "task.learning_rate=0.05"),
+    "data.dev_share=0.4",
+)
 
 
 def test_jobs_that_are_behind_stop_at_a_rung_and_carry_on_as_if_they_had_not(tmp_path, swept, nursery):

@@ -16,7 +16,7 @@ from arabic_llm.config.compose import identity
 from arabic_llm.config.preference_task import PreferenceConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.data.preparing import held_out, pair_report, sources
-from arabic_llm.data.tokens import chat, lint, preference_rows, token_rows
+from arabic_llm.data.tokens import chat_template, lint, preference_rows, token_rows
 from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.errors import ConfigError
 from arabic_llm.models import adapter, bases, load, placement, streaming, vocabulary
@@ -67,8 +67,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     base = bases.locate(config.model, cache)
     with processes.main_first():
         tokenizer, new = new_tokens.of_run(config, base, rows, cache)
-    codec = chat.prepare(tokenizer, config.model)
-    chat.say_notes(codec, config.model, config.adapter.path)
+    codec = chat_template.prepare(tokenizer, config.model)
+    chat_template.say_notes(codec, config.model, config.adapter.path)
     with processes.main_first():
         form = preference_rows.form_of(task)
         settled = (config.data, task.max_length, cache)

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from arabic_llm import disk, files
 from arabic_llm.config.hw import MIB, Precision
 from arabic_llm.config.task import ExportConfig, ExportFormat, WeightType
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.errors import CheckpointError, HardwareError
 from arabic_llm.export import (
     agreement,

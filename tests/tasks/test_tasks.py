@@ -17,7 +17,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from arabic_llm import files
 from arabic_llm.config import complaints
-from arabic_llm.data.tokens import chat
+from arabic_llm.data.tokens import chat_template
 
 SMALL = (
     "task.max_steps=12",
@@ -387,7 +387,7 @@ def test_what_an_error_says_to_type_names_the_same_rows():
 
 
 def test_full_fine_tuning_in_another_template_is_studied_too_and_says_so(program, tmp_path):
-    text = "{{- 'تحية' }}" + chat.template_text("chatml")
+    text = "{{- 'تحية' }}" + chat_template.template_text("chatml")
     (tmp_path / "my.jinja").write_text(text, encoding="utf-8")
     how = (*SMALL[:4], "task.learning_rate=1e-3", "model.chat_template=my.jinja", "hydra.run.dir=mine")
     status, said = program("task=study", "adapter=full", *how)
