@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from arabic_llm.analysis.scores import Evaluation, Item, Score
 
 CURE = "take the file of the evaluation again, or ask again (task=evaluate)"
-_TYPES = {
+_TYPES: dict[str, set[type]] = {
     **{"str": {str}, "int": {int}, "bool": {bool}, "float": {int, float}},
     "float | None": {int, float, type(None)},
 }
