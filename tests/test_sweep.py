@@ -17,7 +17,7 @@ from conftest import ROWS
 from arabic_llm import child, files, sweep
 from arabic_llm.analysis import sweep_halving
 from arabic_llm.grid import Grid
-from arabic_llm.sweeping import forks, pool, progress
+from arabic_llm.sweeping import forks, halving, pool, progress
 from arabic_llm.sweeping.view import Shown, View
 
 SHORT = (
@@ -319,6 +319,17 @@ def test_jobs_that_are_behind_stop_at_a_rung_and_carry_on_as_if_they_had_not(tmp
     assert (folder / weights).read_bytes() == (alone / weights).read_bytes()
 
 
+@pytest.mark.parametrize("damage", ["", "[]", '{"step": 1}', '{"step": 1, "nats": [2.5], "tokens": [7]}'])
+def test_what_was_measured_at_a_rung_and_is_damaged_is_measured_again(tmp_path, damage):
+    job = pool.SweptJob(0, "rank=2", tmp_path, ())
+    path = tmp_path / "training" / "rung-1.json"
+    files.write_state(path, found := {"step": 1, "nats": [2.5], "tokens": [3]})
+    assert halving.measured(job, 1) == found
+    path.write_text(damage)
+    assert halving.measured(job, 1) is None
+    assert [aside.name for aside in path.parent.iterdir()] == ["rung-1.json.damaged-1"]
+
+
 def test_a_search_goes_on_where_it_was_and_draws_what_it_would_have_drawn(tmp_path, swept):
     space = ("adapter.rank=interval(2,40)", "task.learning_rate=tag(log,interval(1e-5,1e-3))")
     short = ("task.max_steps=1", "task.held_out.num_bytes=0", "data.max_rows=4")
@@ -330,6 +341,13 @@ def test_a_search_goes_on_where_it_was_and_draws_what_it_would_have_drawn(tmp_pa
     assert said.count("trained 1 steps") == 1
     first = sorted(row["job"] for row in table(tmp_path))
     assert len(first) == 2
+    journal = tmp_path / "sweep" / "search.journal"
+    journal.write_text(journal.read_text().replace("0", "1", 1))
+    status, said = swept(*short, *space, "sweep.search.trials=2")
+    assert status == 0, said
+    assert "search.journal is damaged: it does not hold what was written; the search begins anew" in said
+    assert "trained" not in said
+    assert sorted(row["job"] for row in table(tmp_path)) == first
     (tmp_path / "sweep").rename(tmp_path / "cut")
     assert swept(*short, *space, "sweep.search.trials=2", "sweep.jobs=1")[0] == 0
     assert sorted(row["job"] for row in table(tmp_path)) == first
@@ -456,3 +474,6 @@ def test_how_far_a_job_is_survives_a_line_that_is_half_written(tmp_path):
     metrics.parent.mkdir()
     metrics.write_text('{"step": 7, "loss": 2.5}\n{"step": 7, "dev_loss": 3.0}\n{"step": 8, "lo')
     assert progress.of(tmp_path) == progress.Progress(7, 2.5)
+    for damaged in ('{"step": 8, "loss": }', '{"loss": 2.0}', '{"step": 8, "loss": null}', '{"loss": [}'):
+        metrics.write_text(f'{{"step": 7, "loss": 2.5}}\n{damaged}\n')
+        assert progress.of(tmp_path) == progress.Progress(7, 2.5)
