@@ -92,7 +92,7 @@ def radar(values: Mapping[str, tuple[float, float]], title: str, name: str) -> M
     closed = np.append(angles, angles[0])
     with mpl.rc_context(STYLE):
         figure = plt.figure(figsize=_RADAR)
-        axes: Any = figure.add_axes((0.28, 0.16, 0.44, 0.6), projection="polar")
+        axes: Any = figure.add_axes((0.28, 0.16, 0.44, 0.64), projection="polar")
         axes.set_theta_offset(np.pi / 2)
         axes.set_theta_direction(-1)
         for index, (side, color) in enumerate(((say("base"), _BASE), (say("tuned"), TUNED))):

@@ -73,7 +73,7 @@ def study(report: Study) -> str:
         points=tables.points,
         header=tables.header(),
         baselines=tables.baselines(),
-        baselines_note=term(tables.BASELINES_NOTE),
+        notes=[term(tables.BASELINES_NOTE), tables.by_prompt_note(row.base for row in first)],
         learned=beginning.learned(model, report.manifest, report.lint, report.outcome),
         result=beginning.result(first),
         latex=paper.latex(first, model),

@@ -105,7 +105,9 @@ def _changed(change: Change) -> tuple[str, ...]:
     cells = [term(change.base.variety), f"{change.base.n:,}"]
     for gap in (change.base, change.tuned):
         told = points(gap.difference, gap.low, gap.high)
-        cells += [percent(gap.value), say("{gap}, {verdict}", gap=told, verdict=term(gap.verdict))]
+        if gap.verdict != "within noise":
+            told = say("{gap}, {verdict}", gap=told, verdict=term(gap.verdict))
+        cells += [percent(gap.value), told]
     return *cells, points(change.difference, change.low, change.high), term(change.verdict)
 
 
