@@ -28,7 +28,7 @@ from arabic_llm.reports.held_out_loss import Course
 from arabic_llm.reports.spoken import marked, say, term
 
 _NUM_EXAMPLES = 6
-_FEWEST_AXES, _MOST_AXES = 4, 16  # of a radar chart
+_FEWEST_AXES, _MOST_AXES = 4, 12  # of a radar chart
 _RIGHT, _WRONG = marked("became right", "became wrong")
 
 

@@ -40,7 +40,7 @@ PATTERNS = marked(
     "answer changed by {step}",
     "label spelled '{label}'",
     "control token {token} in the text",
-    "longer than task.max_length={n}",
+    "longer than {setting}",
 )
 
 
