@@ -12,7 +12,7 @@ from markupsafe import Markup
 from arabic_llm.analysis.forgetting import Forgetting
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.analysis.statistics import Difference
-from arabic_llm.analysis.varieties import Change
+from arabic_llm.analysis.varieties import GapChange
 from arabic_llm.reports import (
     beginning,
     figures,
@@ -44,7 +44,7 @@ class Study:
     hardware: str
     forgetting: Forgetting
     mistakes: mistakes.Section
-    gaps: Sequence[Change] = ()  # of varieties of Arabic
+    gaps: Sequence[GapChange] = ()  # of varieties of Arabic
     followed: Sequence[Course] = ()  # losses on held-out texts
     lint: dict[str, Any] = field(default_factory=dict)  # empty: nothing was trained here
     ledgers: Sequence[dict[str, Any]] = ()
