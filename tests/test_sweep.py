@@ -219,6 +219,7 @@ def test_a_fork_has_the_card_that_its_order_names(tmp_path, warm, monkeypatch, c
     (tmp_path / "nvidia-smi").write_text(CARDS)
     (tmp_path / "nvidia-smi").chmod(0o755)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": "1"}
+    assert warm.cannot is None
     job = child.Child(warm.start(("task=plan", "hw=auto", "hydra.mode=RUN"), environment))
     while (ended := job.look()) is None:
         time.sleep(child.SECONDS)
