@@ -16,6 +16,7 @@ from arabic_llm.config.fingerprint import code_hash, fingerprint, library_versio
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing import selection, sources
 from arabic_llm.data.preparing.sources import Rows
+from arabic_llm.data.reading import locate
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.errors import DamagedError
 
@@ -38,9 +39,9 @@ def load(
     cache_dir, as in a dry run. Raises what sources.load raises.
     """
     items = sorted(test_items)
-    if cache_dir is None or all(source.builtin for source in sources.sources_of(data)):
+    if cache_dir is None or all(source.builtin for source in locate.sources_of(data)):
         return sources.load(data, data_root, seed, items)
-    inputs = [put for one in sources.sources_of(data) for put in sources.inputs_of(one, data_root)]
+    inputs = [put for one in locate.sources_of(data) for put in sources.inputs_of(one, data_root)]
     key = {
         "data": asdict(data),
         "seed": seed,
