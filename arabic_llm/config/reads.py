@@ -151,6 +151,7 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("early_stopping_patience"),
         **_read("epochs", why_not=unread.epochs),
     },
+    tasks.FineTuningConfig: _read("loss_also_divided"),
     StudyConfig: _read("stages starts_from prompts"),
     PreferenceConfig: _read("beta"),
     PairConfig: _read("length_penalty"),

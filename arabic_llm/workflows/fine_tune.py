@@ -15,6 +15,7 @@ from arabic_llm.config.adapter import Method
 from arabic_llm.config.compose import identity
 from arabic_llm.config.preference_task import PreferenceConfig
 from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import FineTuningConfig
 from arabic_llm.data.preparing import held_out, pair_report, sources
 from arabic_llm.data.tokens import chat_template, lint, preference_rows, token_rows
 from arabic_llm.data.tokens.chat import TokenRow
@@ -111,8 +112,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         notes["arabic_llm.json"]["new_tokens"] = len(new)
         notes[vocabulary.FILE] = new.as_dict()
     keep((model, outcome), codec.tokenizer, trained, notes, base)
-    _, accumulation = placement.micro_batch(place, task.effective_batch_size)
-    if accumulation > 1:
+    if isinstance(task, FineTuningConfig) and task.loss_also_divided:
+        _, accumulation = placement.micro_batch(place, task.effective_batch_size)
         log.info("%s", divided(outcome.train_loss, accumulation))
     return trained
 
