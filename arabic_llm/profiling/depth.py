@@ -17,11 +17,12 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import visits
-from arabic_llm.memory.allocator import Block, CachingAllocator
+from arabic_llm.memory.allocator import Block, CachingAllocator, side_by_side
 from arabic_llm.memory.workload import Peak, Workload
 from arabic_llm.models import families
 from arabic_llm.models.shape import to_transformers
@@ -30,6 +31,7 @@ from arabic_llm.profiling import skeleton, training_rehearsal
 _MARGIN = 1.1  # of what is reserved, which is known less well
 # Layers. From two to three the rounding of one layer stands for all: 2.4% off for Gemma-2-2b; so 0.3%.
 _FEWEST, _FURTHER = 3, 3
+_AT_MOST = 2  # shallow models, whose rehearsals are kept
 # What transformers', PEFT's and torch's code raises where it cannot run so, in words of its own.
 _REFUSALS = (ValueError, RuntimeError, TypeError, LookupError, AttributeError)
 
@@ -58,7 +60,7 @@ def _peak(work: Workload, capacity: int | None) -> Peak:
     shallow = depths(work)
     if shallow is None:
         return training_rehearsal.peak(work, capacity)
-    (few, a_few), (more, some_more) = ((n, _rehearsed(_cut(work, n))) for n in shallow)
+    (few, a_few), (more, some_more) = ((n, _rehearsed_once(_cut(work, n))) for n in shallow)
     layers = work.architecture.num_hidden_layers
 
     def deep(low: float, high: float) -> int:
@@ -82,10 +84,10 @@ def _peak(work: Workload, capacity: int | None) -> Peak:
 
 def _packed_that_stay(work: Workload) -> int:
     """Return the bytes of packed weights of the layers that stay on the card where others stream."""
-    a = work.architecture
-    if work.streamed_layers in (0, a.num_hidden_layers):
+    if not work.streamed_layers:
         return 0
-    return round((a.num_hidden_layers - work.streamed_layers) * visits.packed_layer(a))
+    everywhere = replace(work, streamed_layers=work.architecture.num_hidden_layers)
+    return round(visits.pinned(everywhere) - visits.pinned(work))
 
 
 def _fits(shallow: Workload, found: tuple[int, int, int], capacity: int | None) -> bool:
@@ -154,6 +156,13 @@ def _cut(work: Workload, layers: int) -> Workload:
     return replace(work, architecture=shape, streamed_layers=layers if work.streamed_layers else 0)
 
 
+def packed_layers(a: ArchitectureConfig) -> tuple[int, ...]:
+    """Return the bytes of each layer's weights in 4 bits, in blocks of the allocator, of any family."""
+    layers = blocks(skeleton.bare(a), a.num_hidden_layers) or ()
+    linear = [[m for m in layer.modules() if isinstance(m, (nn.Linear, Conv1D))] for layer in layers]
+    return tuple(sum(side_by_side((m.weight.numel() + 1) // 2) for m in each) for each in linear)
+
+
 def blocks(model: nn.Module, number: int) -> nn.ModuleList | None:
     """Return the list of a model's layers, or None."""
     lists = (m for m in model.modules() if isinstance(m, nn.ModuleList))
@@ -203,8 +212,20 @@ class _Stretches(CachingAllocator):
             self.stretch = "head"
 
 
+_KEPT: dict[str, _Stretches] = {}
+
+
 def _is_backward() -> bool:
     return torch._C._current_graph_task_id() >= 0
+
+
+def _rehearsed_once(work: Workload) -> _Stretches:
+    """Return a rehearsal, kept for plans that differ in how many layers of the deep model stream."""
+    if (key := repr(work)) not in _KEPT:
+        while len(_KEPT) >= _AT_MOST:
+            del _KEPT[next(iter(_KEPT))]
+        _KEPT[key] = _rehearsed(work)
+    return _KEPT[key]
 
 
 def _rehearsed(work: Workload) -> _Stretches:

@@ -201,7 +201,7 @@ def _load(model: PreTrainedModel, work: Workload, trace: Trace, allocator: Cachi
     seen: dict[int, nn.Parameter] = {}  # tied weights once
     for parameter in model.parameters():
         seen.setdefault(parameter.untyped_storage()._cdata, parameter)
-    if work.embedding_on_host:
+    if work.looks_up_on_host:
         del seen[model.get_input_embeddings().weight.untyped_storage()._cdata]
     read = [p for p in seen.values() if not p.requires_grad or (work.widened and work.rank is None)]
     if work.nf4:

@@ -20,6 +20,7 @@ from trl.trainer.utils import FusedCausalLMOutput
 
 from arabic_llm.data.tokens.chat import IGNORED
 from arabic_llm.models.head import weight_and_bias
+from arabic_llm.models.host_head import HostTable
 from arabic_llm.training.tiled_head import Logits, TiledLogProbs
 
 _TILE_WORDS = 32768  # of TRL's kernels
@@ -65,15 +66,17 @@ def of_labels(
     Of hidden states [B, T, H], the head's weight [V, H] and bias [V], and labels of what comes next [B, S].
     """
     weight, bias = _whole(head[0]), None if head[1] is None else _whole(head[1])
-    labels = labels.to(weight.device)
+    device = weight.goes_to if isinstance(weight, HostTable) else weight.device
+    labels = labels.to(device)
     places = _places(labels)
-    kept = _at(hidden.to(weight.device), places, labels)
+    kept = _at(hidden.to(device), places, labels)
     targets = labels.flatten().index_select(0, places)
     if _has_kernels(hidden.device):
         how = (1.0, _TILE_WORDS, logits.cap, logits.factor, ())  # a temperature of 1, and no more outputs
         found = ChunkedLogProbFunction.apply(kept, weight, bias, targets, *how)[0]
     else:
         learns = torch.is_grad_enabled()
+        weight = weight[:] if isinstance(weight, HostTable) else weight
         found = TiledLogProbs.apply(kept, weight, bias, targets, (logits, learns))  # type: ignore[no-untyped-call]
     return _spread(found, places, labels)
 

@@ -73,6 +73,7 @@ DECIDES_NOTHING = {
         "name": LABEL,
         **dict.fromkeys(("device", "usable_gib", "card_gib", "compute_capability"), ROUNDING),
         **dict.fromkeys(("eval_batch_size", "num_cards", "embedding_on_host", "streamed_layers"), ROUNDING),
+        "head_on_host": ROUNDING,
         **dict.fromkeys(
             ("micro_batch_size", "tokens_per_micro_batch", "gradient_checkpointing", "fsdp"), OF_OTHERS
         ),
