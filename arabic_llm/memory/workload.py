@@ -77,6 +77,7 @@ class Workload:
     fsdp: bool = False  # weights, gradients and moments are shared out over them; of 4 bits, these alone
     streamed_layers: int = 0  # whose 4-bit weights lie on the host and visit the card
     packed_layers: tuple[int, ...] = ()  # bytes of each layer's, of a family that no table knows
+    makes_masks: bool = False  # its own code, of what a tokenizer says; else they are made beforehand
     # Our runs do neither; plain loops that were measured do (benchmarks/memory.py).
     widened: bool = False  # PEFT's prepare_model_for_kbit_training: what is not in 4 bits is float32
     keeps_output: bool = False  # the logits live until the step ends; Trainer drops them

@@ -23,8 +23,9 @@ def weight_and_bias(head: nn.Module) -> tuple[torch.Tensor, torch.Tensor | None]
     if isinstance(head, TrainableTokensWrapper):  # its pass adds no bias
         is_plain = _is_plain(head.original_module) and head.original_module.bias is None
         return (head.weight, None) if is_plain else None
-    is_product = isinstance(head, HostHead) or (isinstance(head, nn.Linear) and _is_plain(head))
-    return (head.weight, head.bias) if is_product else None
+    if isinstance(head, HostHead):
+        return head.weight, head.bias
+    return (head.weight, head.bias) if isinstance(head, nn.Linear) and _is_plain(head) else None
 
 
 def to_host(model: PreTrainedModel, device: str) -> None:

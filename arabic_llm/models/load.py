@@ -29,7 +29,7 @@ from arabic_llm.models import opening, processor, streaming, text_part
 from arabic_llm.models.bases import Base
 from arabic_llm.models.folders import check_shape
 from arabic_llm.models.placement import Placement
-from arabic_llm.models.shape import refuse_other, refuse_unknown
+from arabic_llm.models.shape import refuse_other, refuse_recomputing, refuse_unknown
 
 _AUTO_CLASSES = {ModelKind.causal: AutoModelForCausalLM, ModelKind.masked: AutoModelForMaskedLM}
 HEADS = ("score", "classifier")  # what transformers calls the head of a decoder, of an encoder
@@ -86,6 +86,8 @@ def base_model(
     found["unexpected_keys"] = text_part.unused(found["unexpected_keys"], loaded, options)
     _refuse_strays((model.name, base.folder), found, loaded, head)
     refuse_other(model.architecture, loaded.config)
+    if placement.gradient_checkpointing:
+        refuse_recomputing(loaded)
     if placement.device == "cpu":
         processor.use_cores()
         _never_repack(loaded)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import gc
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,7 @@ from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import visits
 from arabic_llm.memory.allocator import Block, CachingAllocator, side_by_side
-from arabic_llm.memory.workload import Peak, Workload
+from arabic_llm.memory.workload import Attention, Peak, Workload
 from arabic_llm.models import families
 from arabic_llm.models.shape import to_transformers
 from arabic_llm.profiling import skeleton, training_rehearsal
@@ -39,11 +40,14 @@ _REFUSALS = (ValueError, RuntimeError, TypeError, LookupError, AttributeError)
 def peak(work: Workload, capacity: int | None = None) -> Peak:
     """Return the peaks of the second optimiser step of a workload, on a card of that many bytes.
 
-    Raises ConfigError for a model whose own code cannot be rehearsed so.
+    Code that takes no mask made beforehand, and no kernel of ours, makes its own: with all scores, which
+    no kernel holds, and so never less than is needed. Raises ConfigError for what runs neither way.
     """
     gc.freeze()  # a rehearsal looks for cycles of tensors: not among the libraries
     try:
-        return _peak(work, capacity)
+        with suppress(*_REFUSALS):
+            return _peak(work, capacity)
+        return _peak(replace(work, makes_masks=True, attention=Attention.eager), capacity)
     except ConfigError:
         raise
     except _REFUSALS as error:
@@ -160,7 +164,7 @@ def packed_layers(a: ArchitectureConfig) -> tuple[int, ...]:
     """Return the bytes of each layer's weights in 4 bits, in blocks of the allocator, of any family."""
     layers = blocks(skeleton.bare(a), a.num_hidden_layers) or ()
     linear = [[m for m in layer.modules() if isinstance(m, (nn.Linear, Conv1D))] for layer in layers]
-    return tuple(sum(side_by_side((m.weight.numel() + 1) // 2) for m in each) for each in linear)
+    return tuple(int(sum(side_by_side((m.weight.numel() + 1) // 2) for m in each)) for each in linear)
 
 
 def blocks(model: nn.Module, number: int) -> nn.ModuleList | None:

@@ -175,6 +175,8 @@ def _batch(work: Workload) -> dict[str, Any]:
 
 def _prepared(config: Any, work: Workload) -> dict[str, Any]:
     """Return the positions and the mask that a model would make for itself."""
+    if work.makes_masks:
+        return {"attention_mask": torch.ones(work.batch_size, work.tokens, dtype=torch.long)}
     masks = skeleton.masks(config, lambda: _mask(work))
     return {"position_ids": torch.zeros(1, work.tokens, dtype=torch.long), "attention_mask": masks}
 
