@@ -5,7 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    set_seed,
+)
 from transformers.pytorch_utils import Conv1D
 
 from arabic_llm.config.adapter import AdapterConfig
@@ -188,6 +194,25 @@ def test_layers_that_peft_takes_for_experts_are_left_out_and_named(caplog):
         " shared_experts.up_proj, shared_experts.down_proj: PEFT takes their names for those of routed"
         " experts"
     )
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name", "why"),
+    [
+        ("mamba", "mixer.out_proj", "PEFT adapts none of them in a mamba"),
+        ("deepseek_v4", "self_attn.o_a_proj", "their own code does more than a product"),
+    ],
+)
+def test_layers_that_peft_would_break_are_left_out_and_named(model_type, name, why, caplog):
+    caplog.set_level("INFO")
+    few = FEW_EXPERTS | {"n_routed_experts": 4, "q_lora_rank": 8, "state_size": 8}
+    known = CONFIG_MAPPING[model_type]().to_dict()
+    fields = {**SMALL, **SEEN, **{key: value for key, value in few.items() if key in known}}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **fields))
+    on = adapted(adapter.attach(model, lora(), BASE, 1))
+    assert on
+    assert not [layer for layer in on if layer.endswith(name)]
+    assert f"adapter: none on {name}: {why}" in [record.getMessage() for record in caplog.records]
 
 
 @pytest.mark.parametrize("name", ["shared_expert_gate", "gate"])
