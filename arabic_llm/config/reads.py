@@ -103,6 +103,7 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("fsdp", Area.training, why_not=unread.shared_out),
         **_read("optimizer_on_host", Area.training, why_not=unread.moments_on_host),
         **_read("embedding_on_host", Area.training, why_not=unread.table_on_host),
+        **_read("head_on_host", Area.training, why_not=unread.head_on_host),
         **_read("num_processes", Area.cleaning),
     },
     ExecutorConfig: {
