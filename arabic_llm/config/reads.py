@@ -138,7 +138,7 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("overall overall_mixes limit prompt_variants", Area.asking),
     },
     SuiteTask: {
-        **_read("folder path reader data", *_ITEMS, why_not=unread.items),
+        **_read("folder path reader columns data", *_ITEMS, why_not=unread.items),
         **_read("seed", *_ITEMS, why_not=unread.split),
         **_read("language skill metrics num_fewshot chat limit aggregate seen_in_training", Area.asking),
         **_read("compared_with", Area.asking),

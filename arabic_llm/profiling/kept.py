@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arabic_llm import files
 from arabic_llm.config import fingerprint as fingerprints
@@ -17,6 +18,9 @@ from arabic_llm.memory.training_peak import TrainingParts
 from arabic_llm.memory.training_plan import Ask, Plan
 from arabic_llm.memory.workload import Peak, Workload
 from arabic_llm.models import families
+
+if TYPE_CHECKING:
+    from arabic_llm.profiling.timeline import Moment
 
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 _OURS = ("memory/*.py", "models/*.py", "profiling/*.py", "training/class_loss.py", "config/model.py")
@@ -53,6 +57,23 @@ def peak(work: Workload, capacity: int | None, cache_dir: Path) -> Peak:
     rehearsed = depth.peak(work, capacity)
     files.write_state(path, asdict(rehearsed))
     return rehearsed
+
+
+def curve(work: Workload, cache_dir: Path | None, *, is_first: bool) -> tuple[Peak, list[Moment]]:
+    """Return the peaks of an optimiser step and what is held over it, rehearsed once where it is kept."""
+    from arabic_llm.profiling import training_rehearsal  # torch and private names, which may be gone
+    from arabic_llm.profiling.timeline import Moment
+
+    if cache_dir is None:
+        return training_rehearsal.curve(work, is_first=is_first)
+    what = {**_identity(work, None), "curve": "first" if is_first else "with moments"}
+    path = cache_dir / "rehearsals" / f"{fingerprint(what)}.json"
+    if (found := files.kept(path, files.read_state)) is not None:
+        return Peak(**found["peak"]), [Moment(phase, tuple(held)) for phase, held in found["curve"]]
+    peak, moments = training_rehearsal.curve(work, is_first=is_first)
+    kept = {"peak": asdict(peak), "curve": [[moment.phase, moment.held] for moment in moments]}
+    files.write_state(path, kept)
+    return peak, moments
 
 
 def _parts(work: Workload, cache_dir: Path) -> TrainingParts:

@@ -47,9 +47,12 @@ _NOT_MEASURED = "memory of a step is not measured"
 _NOT_PREDICTED = "memory of a step is not predicted"
 
 
-def watch(directory: Path, plan: Plan | None = None) -> MemoryCallback:
-    """Return the observer of a training, which keeps what it finds in its directory, beside the plan."""
-    return MemoryCallback(directory / MEMORY, plan)
+def watch(directory: Path, plan: Plan | None = None, cache_dir: Path | None = None) -> MemoryCallback:
+    """Return the observer of a training, which keeps what it finds in its directory, beside the plan.
+
+    What is rehearsed is kept in cache_dir, for like runs.
+    """
+    return MemoryCallback(directory / MEMORY, plan, cache_dir)
 
 
 class MemoryCallback(TrainerCallback):  # type: ignore[misc]
@@ -58,11 +61,11 @@ class MemoryCallback(TrainerCallback):  # type: ignore[misc]
     It is the Observer of training. Whatever goes wrong in it is said in a line, and training goes on.
     """
 
-    def __init__(self, path: Path, plan: Plan | None = None) -> None:
-        """Take the file that keeps what was found, and the plan that is held against it."""
+    def __init__(self, path: Path, plan: Plan | None = None, cache_dir: Path | None = None) -> None:
+        """Take the file that keeps what was found, the plan held against it, and where rehearsals are."""
         self.found: StepMemory | None = None  # in the main process
         self.batches: list[Batch] = []  # of the step that runs
-        self._path = path
+        self._path, self._cache_dir = path, cache_dir
         self._planned = PlannedStep.of(plan)
         self._model: Any = None
         self._meter: CardMeter | TensorMeter | None = None
@@ -165,14 +168,14 @@ class MemoryCallback(TrainerCallback):  # type: ignore[misc]
 
     def predict(self, args: TrainingArguments, passes: Sequence[Batch]) -> tuple[Peak | None, list[Moment]]:
         """Return what a step with such passes takes, as rehearsed; None for models it does not know."""
-        from arabic_llm.profiling import training_rehearsal  # on private names, which may be gone
+        from arabic_llm.profiling import kept
 
         found: list[tuple[Peak, list[Moment]]] = []
         for batch in passes:
             if (work := workload(self._model, args, batch)) is None:
                 return None, []
             with torch.random.fork_rng(devices=()):
-                found.append(training_rehearsal.curve(work, is_first=not self._has_moments))
+                found.append(kept.curve(work, self._cache_dir, is_first=not self._has_moments))
         return max(found, key=lambda each: each[0].allocated)
 
     def _predicted(

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +87,11 @@ class Pool:
             if job.name not in self._grid.typed:
                 self._grid.jobs.append(job.name)
                 self._grid.typed[job.name] = list(job.typed)
+
+    def judge(self, fates: Mapping[str, str]) -> None:
+        """Keep what a rung said of jobs, by their names."""
+        self._grid.fates.update(fates)
+        self._grid.write()
 
     def run(self, jobs: Sequence[SweptJob], stop_after: int | None = None) -> None:
         """Run jobs, to a step or to their end. Raises KeyboardInterrupt after a signal."""

@@ -120,7 +120,8 @@ def evaluate(config: RunConfig, data: Labelled, trained: Path, directory: Path) 
 
 def rows(config: RunConfig) -> Labelled:
     """Return the labelled rows of a run, with their splits."""
-    return labelled.load(config.data, Path(config.data_root), config.seed)
+    cache = None if config.dry_run else Path(config.cache_dir)
+    return labelled.load(config.data, Path(config.data_root), config.seed, cache)
 
 
 def fitted(config: RunConfig, data: Labelled) -> TrainingFit:

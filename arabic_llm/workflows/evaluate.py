@@ -81,9 +81,17 @@ def dry_run(config: RunConfig) -> None:
     chosen, _ = _fitting(config.model, load_suite(config))
     for entry in chosen:
         items = suites.num_items([entry], config.suite.limit)
-        log.info("plan: %s on %s: %s items", config.model.name, entry.name, f"{items:,}")
+        more = num_asked(config.suite, [entry]) - items
+        again = f", {more:,} questions more in other prompts" if more else ""
+        log.info("plan: %s on %s: %s items%s", config.model.name, entry.name, f"{items:,}", again)
     fitted = evaluation_fit.fit(config, chosen, adapted=config.adapter.path is not None)
-    log.info("%s", evaluation_fit.line(config, fitted, suites.num_items(chosen, config.suite.limit)))
+    log.info("%s", evaluation_fit.line(config, fitted, num_asked(config.suite, chosen)))
+
+
+def num_asked(suite: SuiteConfig, chosen: list[SuiteEntry]) -> int:
+    """Return how many questions are asked: the items, and each again in every other prompt of it."""
+    more = variants.num_more(chosen, suite.limit) if suite.prompt_variants else 0
+    return suites.num_items(chosen, suite.limit) + more
 
 
 def load_suite(config: RunConfig) -> list[SuiteEntry]:
@@ -181,9 +189,7 @@ def evaluate(
         log.info("%s model: evaluated before, read from %s", what, kept)
     else:
         if not is_perturbed:  # else the weights are here, and the questions hardly longer
-            log.info(
-                "%s", evaluation_fit.line(config, fitted, suites.num_items(chosen, config.suite.limit))
-            )
+            log.info("%s", evaluation_fit.line(config, fitted, num_asked(config.suite, chosen)))
             evaluation_fit.refuse(config, fitted)
         weights = partial(
             adapter.load_trained, config.model, told.base, config.adapter, fitted.place, trained

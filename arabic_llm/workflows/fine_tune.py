@@ -55,7 +55,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     training_fit.refuse(config, fitted)
     place, cache, root = fitted.place, Path(config.cache_dir), Path(config.data_root)
     questions = training_rows.suite_questions(config.suite, root)
-    rows = training_rows.load(config, questions)
+    with processes.main_first():
+        rows = training_rows.load(config, questions, cache)
     for line in rows.lines():
         log.info("%s", line)
     for line in pair_report.lines(rows.train):
@@ -171,7 +172,7 @@ def adapted(
 
 def observed(config: RunConfig, folder: Path, tracker: Tracker, fitted: TrainingFit) -> Run:
     """Return a run in a folder whose steps are held against its plan."""
-    watched = training_memory.watch(folder, fitted.plan)
+    watched = training_memory.watch(folder, fitted.plan, Path(config.cache_dir))
     return Run(folder, config.seed, tracker, watched, config.stop_after)
 
 
