@@ -95,7 +95,7 @@ def test_shares_of_short_and_long_are_those_asked_for(settings):
 
 @needs_data
 def test_the_rules_find_many_kinds_of_questions_in_real_paragraphs():
-    """Before these rules there were 7 kinds, and 61% of all had a number or the rest of a sentence completed."""
+    """There were 7 kinds once, and 61% of all had a number or the rest of a sentence completed."""
     texts = {
         (article["title"], paragraph["context"])
         for article in json.loads((DATA / "arcd" / "arcd-train.json").read_text())["data"]
