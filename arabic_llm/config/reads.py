@@ -212,6 +212,7 @@ READ: dict[type, dict[str, Rule]] = {
     synthesize_task.SamplingConfig: {
         **_read("prompts", why_not=unread_of_synthesis.of_prompts),
         **_read("num_pairs", why_not=unread_of_synthesis.of_paragraphs),
+        **_read("num_examples", why_not=unread_of_synthesis.of_prompts),
         **_read("temperature top_p max_new_tokens max_tries", why_not=unread_of_synthesis.of_a_model),
         **_read("batch_tokens", why_not=unread_of_synthesis.of_a_model_here),
         **_read("num_conversations", why_not=unread_of_synthesis.of_magpie),
