@@ -37,6 +37,7 @@ _LIBRARIES = (
 _NOT_NOTED = ("hw", "sweep")  # of HOW: named beside it; of many runs
 _OF_A_START = ("command", "how", "hw", "versions", "machine", "started")
 _READ = {"fingerprint": str, "identity": dict, "inputs": dict}  # of a manifest, at the next start
+_COPIES = "wandb"  # begun before a run's rows are read; a run that was refused for them has made nothing
 _MAX_DIFFERENCES = 5  # in one line: of a refused configuration, of a run's files
 
 
@@ -237,7 +238,8 @@ def _refuse_another(
     path: Path, before: dict[str, Any] | None, config: RunConfig, inputs: dict[str, str | None]
 ) -> None:
     """Refuse a directory with the work of another configuration, or of this one on other input."""
-    if {entry.name for entry in path.iterdir()} <= {MANIFEST, _LOCK, _LOG}:
+    made = {entry.name for entry in path.iterdir()} - {MANIFEST, _LOCK, _LOG}
+    if made <= ({_COPIES} if before is not None else set()):
         return  # a first try that made nothing
     if before is None:
         raise ConfigError(f"{path} is a folder with other files in it; give another hydra.run.dir")

@@ -1,4 +1,4 @@
-"""Excel workbooks (.xlsx): the first sheet, its first row the header; places are row numbers."""
+"""Excel workbooks (.xlsx): the first sheet, its header below titles; places are row numbers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile, ZipFile
 
+from arabic_llm.data.reading import headings
 from arabic_llm.data.reading.cell_values import hidden_rows, shown_value
 from arabic_llm.data.reading.lines import most_unpacked
 from arabic_llm.data.reading.records import Broken, Record, checked, not_readable, refuse_repeated, shown
@@ -38,13 +40,18 @@ def read_workbook(path: Path) -> Iterator[Record | Broken]:
 
     Raises DataError for a file that is no workbook, or a damaged one.
     """
-    names: dict[int, str] = {}  # by column
-    for number, cells in _filled_rows(path):
+    rows = _filled_rows(path)
+    head = list(islice(rows, headings.HEAD))
+    texts = [{column: shown_value(cell) for column, cell in cells.items()} for _, cells in head]
+    titles = headings.place(texts)
+    if titles:
+        log.info(
+            "%s: the columns are named in row %d; what stands above is not read", path, head[titles][0]
+        )
+    names = {column: str(name) for column, name in texts[titles].items()} if head else {}
+    refuse_repeated(f"{path}:{head[titles][0]}" if head else str(path), names.values())
+    for number, cells in chain(head[titles + 1 :], rows):
         place = f"{path}:{number}"
-        if not names:
-            names = {column: str(shown_value(cell)) for column, cell in cells.items()}
-            refuse_repeated(place, names.values())
-            continue
         failed = [column for column in names if column in cells and cells[column].data_type == "e"]
         if failed:
             what = f"{cells[failed[0]].value} in '{names[failed[0]]}'"
@@ -66,7 +73,8 @@ def _filled_rows(path: Path) -> Iterator[tuple[int, dict[int, ReadOnlyCell]]]:
         with closing(book):
             sheet, *others = book.worksheets
             if others:
-                log.info("%s: sheet '%s' is read, %d others are not", path, shown(sheet.title), len(others))
+                beside = "another is" if len(others) == 1 else f"{len(others)} others are"
+                log.info("%s: sheet '%s' is read, %s not", path, shown(sheet.title), beside)
             sheet.reset_dimensions()  # what the file says of its own size is often wrong
             if hidden := hidden_rows(path, sheet._worksheet_path):  # openpyxl tells them of whole sheets
                 log.info("%s: %s hidden rows are not read", path, f"{len(hidden):,}")
