@@ -45,7 +45,8 @@ def one_line(error: HydraException | OmegaConfBaseException) -> str:
         known = [f.name for f in fields(schema)] if is_dataclass(schema) else []
         return f"no setting '{cause.full_key}'{did_you_mean(str(cause.full_key), known)}"
     if isinstance(cause, OmegaConfBaseException):
-        return f"{cause.full_key}: {_of_its_kind(str(cause.msg or cause).splitlines()[0])}"
+        said = str(cause.msg or cause).splitlines()[0]
+        return f"{cause.full_key}: {_of_its_kind(str(cause.full_key), said)}"
     if several := _SEVERAL.match(str(error)):
         return _several(several[1])
     return " ".join(str(error).split())
@@ -128,8 +129,13 @@ def _several(argument: str) -> str:
     )
 
 
-def _of_its_kind(said: str) -> str:
+def _of_its_kind(key: str, said: str) -> str:
     """Return OmegaConf's word on a value of another kind in ours: "'40k' is no whole number"."""
+    if said.endswith(" is not a ListConfig, list or tuple."):
+        return f"a list is written in brackets, '{key}=[VALUE,VALUE]'"
+    if said.startswith("Cannot convert 'list' to string"):
+        files = "; of several files a folder, data.path=FOLDER" if key == "data.path" else ""
+        return f"one value, no list{files}"
     if (found := _OF_NO_KIND.fullmatch(said)) is None:
         return said
     value, number, flag = found.groups()
