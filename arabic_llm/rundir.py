@@ -87,7 +87,7 @@ def manifest(config: RunConfig) -> dict[str, Any]:
         "how": plain({key: attrgetter(key)(config) for key in HOW if key not in _NOT_NOTED}),
         "hw": config.hw.name,
         "versions": {"python": platform.python_version(), **_versions()},
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} x {_cpu_name()}",
+        "machine": machine_name(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -127,6 +127,11 @@ def _earlier_starts(before: dict[str, Any] | None, now: dict[str, Any]) -> list[
 
 def _versions() -> dict[str, str]:
     return {name: library_version(name) or "not installed" for name in _LIBRARIES}
+
+
+def machine_name() -> str:
+    """Return what a manifest calls this machine."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} x {_cpu_name()}"
 
 
 def _cpu_name() -> str:

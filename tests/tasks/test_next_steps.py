@@ -72,6 +72,15 @@ def test_after_training_one_talks_judges_trains_on_and_hands_on(home, trained):
     assert "'data.path=أسئلة الصف.jsonl'" in further  # quoted once, for the shell
 
 
+def test_a_plan_and_a_dry_run_say_how_long_it_takes_by_an_earlier_run(home, trained):
+    run = r"by the steps of outputs/sft/tiny-أسئلة_الصف-lora-\w{8} on this machine"
+    said = dry(home, "task=plan adapter.rank=4 hw=cpu task.max_steps=50 seed=3")
+    assert re.search(rf"\ntime: about [\d.]+ (s|min|h) for 50 steps, with rows .*, {run}", said), said
+    again = "'data.path=أسئلة الصف.jsonl' adapter.rank=4 hw=cpu task.max_steps=70"
+    assert re.search(rf"\ntime: about [\d.]+ (s|min|h) for 70 steps, {run}", dry(home, again))
+    assert "time: about" not in dry(home, "task=plan adapter.rank=8 hw=cpu task.max_steps=50")
+
+
 def test_a_run_that_was_done_before_says_the_same(typed, trained):
     assert typed("data.path=أسئلة الصف.jsonl", "adapter.rank=4", "seed=3", *QUICK) == trained
 
