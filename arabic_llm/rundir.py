@@ -38,6 +38,7 @@ _LIBRARIES = (
 _NOT_NOTED = ("hw", "sweep", "task.loss_also_divided")
 _OF_A_START = ("command", "how", "hw", "versions", "machine", "started")
 _READ = {"fingerprint": str, "identity": dict, "inputs": dict}  # of a manifest, at the next start
+_COPIES = "wandb"  # begun before a run's rows are read; a run that was refused for them has made nothing
 _MAX_DIFFERENCES = 5  # in one line: of a refused configuration, of a run's files
 
 
@@ -87,7 +88,7 @@ def manifest(config: RunConfig) -> dict[str, Any]:
         "how": plain({key: attrgetter(key)(config) for key in HOW if key not in _NOT_NOTED}),
         "hw": config.hw.name,
         "versions": {"python": platform.python_version(), **_versions()},
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} x {_cpu_name()}",
+        "machine": machine_name(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -127,6 +128,11 @@ def _earlier_starts(before: dict[str, Any] | None, now: dict[str, Any]) -> list[
 
 def _versions() -> dict[str, str]:
     return {name: library_version(name) or "not installed" for name in _LIBRARIES}
+
+
+def machine_name() -> str:
+    """Return what a manifest calls this machine."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} x {_cpu_name()}"
 
 
 def _cpu_name() -> str:
@@ -238,7 +244,8 @@ def _refuse_another(
     path: Path, before: dict[str, Any] | None, config: RunConfig, inputs: dict[str, str | None]
 ) -> None:
     """Refuse a directory with the work of another configuration, or of this one on other input."""
-    if {entry.name for entry in path.iterdir()} <= {MANIFEST, _LOCK, _LOG}:
+    made = {entry.name for entry in path.iterdir()} - {MANIFEST, _LOCK, _LOG}
+    if made <= ({_COPIES} if before is not None else set()):
         return  # a first try that made nothing
     if before is None:
         raise ConfigError(f"{path} is a folder with other files in it; give another hydra.run.dir")

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from conftest import FEW_ROWS, compose_config
 
+from arabic_llm.config import help, other_names
+
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 QUICK = (
@@ -46,23 +48,53 @@ def complaint(program, *overrides):
             "no task 'sfft'; there are: chat, classify, compare, download, dpo",
         ),
         ("+experiment=nothing", "no experiment 'nothing'; there are: "),
-        ("adapter.rank=abc", "adapter.rank: Value 'abc' of type 'str' could not be converted to Integer"),
+        ("adapter.rank=abc", "adapter.rank: 'abc' is no whole number"),
         ("adapter.rank=0", "adapter.rank must be at least 1, not 0"),
         (
             "adapter.quantization=nf5",
             "adapter.quantization: Invalid value 'nf5', expected one of [none, nf4]",
         ),
-        ("suite=7", "Config group override must be a string or a list"),
+        ("suite=7", "no suite '7'; there are: acva"),
+        (
+            "hw=16",
+            "no hw '16'; there are: 16gb, 24gb, 2x24gb, 4gb, 80gb, 8gb, auto, cpu; did you mean 'hw=16gb'?",
+        ),
+        ("task=trian", "synthesize; did you mean 'task=sft'?"),
+        ("data=ملف.xlsx", "no data 'ملف.xlsx'; a file of yours is data.path=ملف.xlsx; there are: "),
+        (
+            "model=my/own/folder",
+            "no model 'my/own/folder'; a folder of yours is model.path=my/own/folder; there",
+        ),
+        (
+            "model=Qwen/Qwen3-1.7B",
+            "a repository of the hub model.hub_id=Qwen/Qwen3-1.7B; there are: acegpt",
+        ),
+        ("task.learning_rate=0,0002", "begins with -m; a list is written in brackets"),
+        ("task.learning_rate=0,0002", "a number with a point: task.learning_rate=0.0002"),
+        ("task.learning_rate=٠٫٠٠٢", "task.learning_rate: '٠٫٠٠٢' is no number; write 0.002"),
+        ("hw.usable_gib=3GB", "hw.usable_gib: '3GB' is no number; write 3"),
+        ("task.max_steps=40k", "task.max_steps: '40k' is no whole number"),
+        ("dry_run=yep", "dry_run: 'yep' is neither true nor false"),
+        ("num_train_epochs=3", "no setting 'num_train_epochs'; did you mean 'task.epochs'?"),
+        ("lora_r=8", "no setting 'lora_r'; did you mean 'adapter.rank'?"),
+        ("adapter.r=8", "no setting 'adapter.r'; did you mean 'adapter.rank'?"),
+        ("load_in_4bit=true", "no setting 'load_in_4bit'; did you mean 'adapter=qlora'?"),
+        ("per_device_train_batch_size=4", "did you mean 'hw.micro_batch_size'?"),
+        ("learning_rate=1e-4", "no setting 'learning_rate'; did you mean 'task.learning_rate'?"),
+        ("task.lr=1e-4", "no setting 'task.lr'; did you mean 'task.learning_rate'?"),
         ("suite=[sample,null]", "a group takes names of its options: suite=sample"),
         ("~hw=0", "Config group override deletion value must be a string"),
         ("task.learning_rate=" + "9" * 400, "task.learning_rate: int too large to convert to float"),
         ("data.path=\nmine", "error: data.path: cannot read the value"),
-        ("adapter.rank=4,8", "To sweep over it, add --multirun"),
+        ("adapter.rank=4,8", "several values are a sweep, whose command begins with -m"),
         ("data.path=بيانات/ملف.jsonl", "no file بيانات/ملف.jsonl"),
         ("adapter.target_modules=[q_proj", "cannot read the value; quote it: 'adapter.target_modules=\""),
         ("model", "'model' is no setting: write key=value"),
         ("--max_steps=20", "--max_steps=20 is no option: settings are written task.max_steps=20; --help"),
         ("--lora-rank", "--lora-rank is no option: settings are written adapter.rank=VALUE; --help"),
+        ("--dry-run", "--dry-run is no option: settings are written dry_run=true; --help"),
+        ("--load_in_4bit", "--load_in_4bit is no option: settings are written adapter=qlora; --help"),
+        ("--model=tiny", "--model=tiny is no option: settings are written model=tiny; --help"),
         ("data=local", "data.path is not set; with data=local write data.path=my.jsonl"),
         ("adapter=none", "adapter=none trains nothing; choose lora"),
         ("adapter.path=nowhere", "nowhere holds no trained adapter or model"),
@@ -71,6 +103,21 @@ def complaint(program, *overrides):
 def test_a_mistake_is_one_line_with_the_cure(program, override, said, tmp_path):
     assert said in complaint(program, override)
     assert not list(tmp_path.iterdir())  # not even the folder that Hydra makes
+
+
+def test_a_dash_with_its_value_behind_it_is_told_as_a_setting(program):
+    said = complaint(program, "--lr", "1e-4", "task=study")
+    assert "--lr is no option: settings are written task.learning_rate=1e-4; --help" in said
+
+
+def test_what_other_programs_call_a_setting_is_a_setting_or_an_option_here():
+    for key in other_names.OURS:
+        group, equals, option = key.partition("=")
+        assert (
+            (CONF / group / f"{option}.yaml").is_file()
+            if equals
+            else key in {*help.every_setting(), "hydra.run.dir"}
+        ), key
 
 
 def test_outside_its_environment_it_says_how_to_enter_it():

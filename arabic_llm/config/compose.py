@@ -165,7 +165,8 @@ def to_config(
         raise ConfigError(f"no setting '{key}'{did_you_mean(key, known)}")
     complete(cfg)
     if missing := OmegaConf.missing_keys(cfg):
-        raise ConfigError(f"no value for {', '.join(sorted(missing))}")
+        keys = sorted(missing)
+        raise ConfigError(f"no value for {', '.join(keys)}; write {' '.join(f'{key}=...' for key in keys)}")
     for key, value in _not_finite(OmegaConf.to_container(cfg)):
         raise ConfigError(f"{key}={value} is not finite where 32 bits hold it; give another number")
     try:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from arabic_llm.config.fingerprint import fingerprint, plain
 from arabic_llm.config.study_task import Stage
@@ -167,8 +167,19 @@ def run_name(*, _root_: DictConfig) -> str:
     own = cast(dict[str, Any], OmegaConf.to_container(_root_, resolve=False, enum_to_str=True))
     chosen = {key: value for key, value in without_how(own).items() if key != "hydra"}
     model, adapter = (_root_[group].get("name", "none") for group in ("model", "adapter"))
-    names = (model, data_name(_root_=_root_), adapter)
+    names: tuple[str, ...] = (model, data_name(_root_=_root_), adapter)
+    if run := own["task"].get("run"):
+        names = _of_a_run(str(run), names)
     return f"{_path_name('-'.join(names))}-{fingerprint(chosen)[:8]}"
+
+
+def _of_a_run(run: str, otherwise: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what is called after another run: its folder, of a stage the study's and its own."""
+    folder = Path(run).expanduser()
+    if run == MISSING or not folder.name.strip("."):
+        return otherwise
+    is_stage = folder.name in Stage.__members__ and folder.parent.name
+    return (folder.parent.name, folder.name) if is_stage else (folder.name,)
 
 
 def sweep_name(*, _root_: DictConfig) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arabic_llm import machine
 from arabic_llm.config.compose import identity
@@ -22,6 +23,9 @@ from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective
 from arabic_llm.models import folders
 from arabic_llm.profiling import kept
 from arabic_llm.workflows import settings
+
+if TYPE_CHECKING:
+    from arabic_llm.data.reading.row_count import Extent
 
 _OF_A_PROCESS = 2  # what a process takes at its worst, of what its tensors do: measured on a CPU
 _TIGHT = 0.03  # of the budget: what a plan may be low by where little is needed (docs/memory.md)
@@ -225,13 +229,11 @@ def bound(chosen: Plan) -> list[str]:
 
 def steps(config: RunConfig, a_step: int) -> str:
     """Return the steps of a run and its tokens, `a_step` each, as far as a glance at its data says."""
-    from arabic_llm.data.reading import row_count  # numpy, for what reads files
-
-    task, made = settings.training(config), Path("data_proc") / of_data(config.data.name, config.data.path)
+    task = settings.training(config)
     if task.max_steps is not None:
         return f"steps: {task.max_steps:,}, up to {task.max_steps * a_step:,} tokens"
     try:
-        seen = row_count.of(config.data, Path(config.data_root), made, identity(config), config.model.name)
+        seen = _extent(config)
     except DataError as error:
         return f"steps: {task.epochs:g} epochs of rows that are not counted yet ({error})"
     rows = f"{seen.surely}{seen.rows:,} {'raw texts' if seen.are_texts else 'rows'}"
@@ -245,6 +247,25 @@ def steps(config: RunConfig, a_step: int) -> str:
         tokens = f"{round(task.epochs * seen.tokens):,} tokens without the chat template's"
     surely = seen.surely or "up to "  # rows longer than task.max_length may be left out yet
     return f"steps: {surely}{num_steps:,} in {task.epochs:g} epochs of {rows}, {tokens}"
+
+
+def num_steps(config: RunConfig) -> int | None:
+    """Return the steps of a run, where a glance at its data tells them."""
+    task = settings.training(config)
+    if task.max_steps is not None:
+        return task.max_steps
+    try:
+        seen = _extent(config)
+    except DataError:
+        return None
+    return None if seen.are_texts else task.num_steps(seen.rows)
+
+
+def _extent(config: RunConfig) -> Extent:
+    from arabic_llm.data.reading import row_count  # numpy, for what reads files
+
+    made = Path("data_proc") / of_data(config.data.name, config.data.path)
+    return row_count.of(config.data, Path(config.data_root), made, identity(config), config.model.name)
 
 
 def _places(chosen: Plan) -> str:

@@ -72,6 +72,15 @@ def test_after_training_one_talks_judges_trains_on_and_hands_on(home, trained):
     assert "'data.path=أسئلة الصف.jsonl'" in further  # quoted once, for the shell
 
 
+def test_a_plan_and_a_dry_run_say_how_long_it_takes_by_an_earlier_run(home, trained):
+    run = r"by the steps of outputs/sft/tiny-أسئلة_الصف-lora-\w{8} on this machine"
+    said = dry(home, "task=plan adapter.rank=4 hw=cpu task.max_steps=50 seed=3")
+    assert re.search(rf"\ntime: about [\d.]+ (s|min|h) for 50 steps, with rows .*, {run}", said), said
+    again = "'data.path=أسئلة الصف.jsonl' adapter.rank=4 hw=cpu task.max_steps=70"
+    assert re.search(rf"\ntime: about [\d.]+ (s|min|h) for 70 steps, {run}", dry(home, again))
+    assert "time: about" not in dry(home, "task=plan adapter.rank=8 hw=cpu task.max_steps=50")
+
+
 def test_a_run_that_was_done_before_says_the_same(typed, trained):
     assert typed("data.path=أسئلة الصف.jsonl", "adapter.rank=4", "seed=3", *QUICK) == trained
 
@@ -81,7 +90,10 @@ def test_from_judging_to_the_comparison_by_copied_commands_alone(home, typed, tr
     base = typed(*words(judged["judge its base in the same way"]))
     compared = typed(*words(base["compare it with what was trained"]))
     assert list(home.glob("outputs/compare/*/report.html"))
-    dry(home, compared["all results in one table"])
+    table = typed(*words(compared["all results in one table"]))
+    assert {what: words(command) for what, command in table.items()} == {
+        "in Arabic": ["task=report", "lang=ar"]
+    }
     again = typed(*words(trained["judge it"]), *JUDGED)
     assert words(again["compare it with its base"]) == words(base["compare it with what was trained"])
 
@@ -108,6 +120,54 @@ def test_after_an_export_one_talks_and_serves(home, typed, trained):
     exported = typed(*words(trained["hand it on"]), "task.formats=[adapter]")
     assert exported.keys() == {"talk to it", "serve it"}
     for command in exported.values():
+        dry(home, command)
+    assert [made.is_dir() for made in home.glob("outputs/export/tiny-أسئلة_الصف-lora-*/adapter")] == [True]
+    served = typed(*words(exported["serve it"]))
+    assert served.keys() == {"talk to it here", "judge it"}
+    for command in served.values():
+        dry(home, command)
+
+
+def test_after_a_talk_one_judges_learns_from_what_was_liked_and_hands_on(home, typed, trained, capsys):
+    talk = [*words(trained["talk to it"]), "hydra.run.dir=talked"]
+    status, answer = run_in(home, *talk, "task.prompt=ما عاصمة البلد رقم 3؟", "task.max_new_tokens=2")
+    assert (status, "next:" in answer) == (0, False)  # the answer alone is on stdout
+    steps = next_of(capsys.readouterr().err)
+    assert list(steps) == ["on a page, beside its base", "judge it", "hand it on"]
+    for command in steps.values():
+        dry(home, command)
+    (talked := home / "talked").mkdir()
+    liked = {"prompt": "ما هذا؟", "chosen": "كتاب.", "rejected": "قلم."}
+    (talked / "pairs.jsonl").write_text(f"{json.dumps(liked, ensure_ascii=False)}\n", encoding="utf-8")
+    assert run_in(home, *talk, "task.prompt=ما عاصمة البلد رقم 3؟", "task.max_new_tokens=2")[0] == 0
+    learnt = next_of(capsys.readouterr().err)["learn which answers were better"]
+    assert "pairs: 1" in dry(home, learnt)
+
+
+def test_rows_that_would_end_a_training_are_passed_over_by_the_next_commands(home, typed):
+    row = {"السؤال": "سؤال بلا جواب؟", "الجواب": ""}
+    good = (home / "أسئلة الصف.jsonl").read_text(encoding="utf-8")
+    bad = json.dumps(row, ensure_ascii=False)
+    (home / "bad.jsonl").write_text(f"{good}\n{bad}\n", encoding="utf-8")
+    seen = typed("task=inspect", "data.path=bad.jsonl", "task.rows=1")
+    assert "36 rows: " in dry(home, seen["train on these rows"])
+    for command in seen.values():
+        assert "data.on_bad_row=drop" in words(command)
+
+
+def test_nothing_comes_after_rows_that_cannot_be_trained_on_and_like_lines_are_folded(home):
+    (home / "win.csv").write_bytes("سؤال,جواب\n".encode() + "من؟,زيد\n".encode("cp1256") * 9)
+    status, said = run_in(home, "task=inspect", "data.path=win.csv")
+    assert (status, "next:" in said) == (0, False), said
+    assert said.count("iconv -f WINDOWS-1256 -t UTF-8") == 5
+    assert "and 4 more rows: not UTF-8; see the page" in said
+
+
+def test_after_a_download_it_is_planned_and_studied(home, typed):
+    steps = typed("task=download", "data.path=أسئلة الصف.jsonl")
+    assert list(steps) == ["will it fit", "judge, train, judge again"]
+    for command in steps.values():
+        assert "'data.path=أسئلة الصف.jsonl'" in command
         dry(home, command)
 
 

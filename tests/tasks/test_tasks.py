@@ -445,9 +445,8 @@ def test_pretraining_makes_a_model_that_loads(program, tmp_path):
         *("task.effective_batch_size=2", "hw=cpu", "hydra.run.dir=mine"),
     )
     assert status == 0, said
-    status, said = program(
-        *("task=evaluate", "model.builtin=false", "model.path=mine/model", "suite.limit=2", "hw=cpu"),
-    )
+    assert "\n  judge it: python -m arabic_llm.run task=evaluate model.path=mine/model\n" in said
+    status, said = program("task=evaluate", "model.path=mine/model", "suite.limit=2", "hw=cpu")
     assert status == 0, said
 
 
