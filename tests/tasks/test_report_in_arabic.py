@@ -6,12 +6,12 @@ import shutil
 
 import pytest
 from browser import CHROMIUM, Browser
-from conftest import finished, run_in
+from conftest import FEW_ROWS, finished, run_in
 
 from arabic_llm import files
 
 SMALL = (
-    *("task.max_steps=2", "task.effective_batch_size=4", "data.max_rows=20", "suite.limit=10"),
+    *("task.max_steps=2", "task.effective_batch_size=4", *FEW_ROWS, "suite.limit=10"),
     *("hw=cpu", "task.held_out.num_bytes=2000"),
 )
 NAMES = {"SVG", "CSV", "LaTeX", "booktabs", "measured.txt", "comparison.tex", "p"}
