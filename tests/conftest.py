@@ -33,15 +33,19 @@ Program = Callable[..., tuple[int, str]]
 
 
 def run_in(folder: Path, *overrides: str) -> tuple[int, str]:
-    """Run `python -m arabic_llm.run` in this process, in a folder: (exit code, what it said)."""
+    """Run `python -m arabic_llm.run` in this process, in a folder: (exit code, what it said).
+
+    Nothing is told to W&B where an override does not say so.
+    """
     from arabic_llm import run
 
+    untold = () if any(one.startswith("tracking=") for one in overrides) else ("tracking=none",)
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         patch.chdir(folder)
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.delenv("ARABIC_LLM_DATA", raising=False)
-        patch.setattr(sys, "argv", ["arabic_llm.run", *overrides, "tracking=none"])
+        patch.setattr(sys, "argv", ["arabic_llm.run", *overrides, *untold])
         with pytest.raises(SystemExit) as end:
             run.main()
     return int(end.value.code or 0), said.getvalue()

@@ -91,8 +91,10 @@ def _key(request: ServerRequest) -> str:
 
 
 def _turns(request: ServerRequest) -> list[Message]:
-    """Return a request as one turn of the user: many templates have no place for a system's."""
-    return [Message("user", "\n\n".join(turn["content"] for turn in request.messages))]
+    """Return a request with what the system says in the user's first turn: many templates have no other."""
+    system, first, *others = (turn["content"] for turn in request.messages)
+    said = [f"{system}\n\n{first}", *others]
+    return [Message("assistant" if at % 2 else "user", content) for at, content in enumerate(said)]
 
 
 def magpie(config: RunConfig, ledger: Ledger) -> Iterator[Values]:

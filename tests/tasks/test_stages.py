@@ -183,6 +183,53 @@ def test_whole_weights_are_trained_further_on_the_stage_before(tmp_path):
     assert dpo.trained == tmp_path / "dpo" / "model"
 
 
+BRIEF = (
+    *(word for word in PLAYED if "orpo" not in word),
+    *(
+        "task.stages=[sft,dpo]",
+        "suite.limit=1",
+        "task.max_steps=2",
+        "task.dpo.max_steps=2",
+        "task.prompts=[]",
+    ),
+    "hydra.run.dir=mine",
+)
+
+
+def first_of_dpo(folder):
+    """Return the dev margin before DPO's first step, and its first step."""
+    lines = files.read_json_lines(folder / "mine" / "dpo" / "training" / "metrics.jsonl")
+    margin = next(line["dev_reward_margin"] for line in lines if "dev_reward_margin" in line)
+    return margin, next(line for line in lines if line["step"] == 1)
+
+
+def test_stages_of_whole_weights_go_on_from_what_the_one_before_has_learned(nursery, tmp_path):
+    nursery.finish(rows_in(tmp_path), (*BRIEF, "adapter=full"))
+    margin, first = first_of_dpo(tmp_path)
+    assert margin == pytest.approx(0, abs=1e-3)  # the reference is the stage before
+    weights = {
+        side: files.read_json(tmp_path / "mine" / side / "evaluation" / "result.json")["model"]
+        for side in ("base", "sft", "dpo")
+    }
+    assert len({str(weights[side]["trained"]) for side in weights}) == 3
+    assert first["log_prob_chosen"] > -40  # the base finds the better answers twice as unlikely
+
+
+def test_stages_with_new_tokens_are_shared_out_to_two_processes(nursery, tmp_path):
+    shared = (*BRIEF, "adapter.extend_vocabulary=20", "hw.micro_batch_size=2")
+    assert nursery.together(rows_in(tmp_path), shared, shared) == [0, 0]
+    margin, first = first_of_dpo(tmp_path)
+    assert margin == pytest.approx(0, abs=1e-3)
+    assert first["loss"] == pytest.approx(0.6931, abs=1e-3)
+    words = [
+        (tmp_path / "mine" / stage / "adapter" / "vocabulary.json").read_bytes() for stage in ("sft", "dpo")
+    ]
+    assert words[0] == words[1]
+    said = (tmp_path / "log.txt").read_text(encoding="utf-8")
+    assert said.count("stage dpo, from sft, on local:") == 1
+    assert "in each of 2 processes" in said
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [

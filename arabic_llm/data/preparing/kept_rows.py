@@ -90,7 +90,8 @@ def _write(path: Path, rows: Rows, said: list[str]) -> None:
     splits = {fate.name: getattr(rows, fate.name) for fate in selection.KEPT}
     with files.writing(path) as file:
         for row in chain(*splits.values()):
-            line = json.dumps(asdict(row), ensure_ascii=False)
+            values = {**vars(row), "messages": [vars(turn) for turn in row.messages]}
+            line = json.dumps(values, ensure_ascii=False)
             file.write(line.encode("utf-8", _ANY) + b"\n")
     note = {
         "rows": files.sha256(path),
