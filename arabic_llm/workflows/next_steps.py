@@ -16,7 +16,7 @@ from arabic_llm.config.compose import typed
 from arabic_llm.config.reads import is_of, kept_for
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.study_task import StudyConfig
-from arabic_llm.config.task import ExportConfig, PlanConfig
+from arabic_llm.config.task import ExportConfig, Form, InspectConfig, PlanConfig
 from arabic_llm.errors import DamagedError
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ _SHAPE = (  # of an adapter, which one that is trained on keeps
 )
 _BESIDE_A_RUN = ("cache_dir", "hw")  # what is typed beside task.run=...
 _REPORT = "all results in one table"
+_LEARNS = {Form.answers: "sft", Form.pairs: "dpo", Form.ratings: "kto"}
 _WITH_AN_EXPORT = (("talk to it", "chat"), ("serve it", "serve"))
 _MORE = "train it on, with these rows or others (data.path=...)"
 
@@ -164,9 +165,11 @@ def _after_preparing(config: RunConfig) -> list[Step]:
 
 
 def _after_inspection(config: RunConfig) -> list[Step]:
+    task = _LEARNS[config.task.form] if isinstance(config.task, InspectConfig) else "sft"
+    of, chosen = ([], []) if task == "sft" else ([f"task.of={task}"], [f"task={task}"])
     return [
-        ("will it fit", _command(["task=plan", *_kept("plan", config)])),
-        ("train on these rows", _command(_kept("sft", config))),
+        ("will it fit", _command(["task=plan", *of, *_kept("plan", config)])),
+        ("train on these rows", _command([*chosen, *_kept(task, config)])),
     ]
 
 
