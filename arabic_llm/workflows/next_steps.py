@@ -12,7 +12,7 @@ from arabic_llm.config.complaints import typed_list
 from arabic_llm.config.compose import typed
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.study_task import StudyConfig
-from arabic_llm.config.task import ExportConfig, PlanConfig
+from arabic_llm.config.task import ExportConfig, Form, InspectConfig, PlanConfig
 from arabic_llm.errors import DamagedError
 from arabic_llm.workflows import next_elsewhere
 from arabic_llm.workflows.next_commands import (
@@ -35,6 +35,7 @@ _SHAPE = (  # of an adapter, which one that is trained on keeps
     "extend_vocabulary",
 )
 _REPORT = "all results in one table"
+_LEARNS = {Form.answers: "sft", Form.pairs: "dpo", Form.ratings: "kto"}
 _WITH_AN_EXPORT = (("talk to it", "chat"), ("serve it", "serve"))
 _MORE = "train it on, with these rows or others (data.path=...)"
 
@@ -176,9 +177,11 @@ def _after_inspection(config: RunConfig) -> list[Step]:
         return []
     past = ["data.on_bad_row=drop"] if found is not None and found["bad_rows"] else []
     past = [word for word in past if key(word) not in map(key, typed())]
+    task = _LEARNS[config.task.form] if isinstance(config.task, InspectConfig) else "sft"
+    of, chosen = ([], []) if task == "sft" else ([f"task.of={task}"], [f"task={task}"])
     return [
-        ("will it fit", command(["task=plan", *kept("plan", config), *past])),
-        ("train on these rows", command([*kept("sft", config), *past])),
+        ("will it fit", command(["task=plan", *of, *kept("plan", config), *past])),
+        ("train on these rows", command([*chosen, *kept(task, config), *past])),
     ]
 
 

@@ -109,6 +109,17 @@ def test_rows_are_looked_at_planned_prepared_and_trained_on(home, typed):
     assert "on 36 rows: " in dry(home, prepared["train on them"])
 
 
+@pytest.mark.parametrize(("form", "task"), [("pairs", "dpo"), ("ratings", "kto")])
+def test_rows_that_were_looked_at_as_a_task_sees_them_lead_to_that_task(home, typed, form, task):
+    pairs = [{"prompt": f"ما عاصمة البلد {n}؟", "chosen": f"مدينة {n}", "rejected": "لا"} for n in range(9)]
+    text = "".join(f"{json.dumps(pair, ensure_ascii=False)}\n" for pair in pairs)
+    (home / "pairs.jsonl").write_text(text, encoding="utf-8")
+    seen = typed("task=inspect", f"task.form={form}", "data.path=pairs.jsonl", "task.rows=1")
+    assert words(seen["train on these rows"])[:2] == [f"task={task}", "data.path=pairs.jsonl"]
+    assert words(seen["will it fit"])[:2] == ["task=plan", f"task.of={task}"]
+    dry(home, f"{seen['will it fit']} hw=4gb")
+
+
 def test_a_plan_of_judging_or_of_classes_leads_to_that_task(home):
     status, said = run_in(home, "task=plan", "task.of=evaluate", "hw=4gb", "model=qwen2_0_5b")
     assert status == 0, said

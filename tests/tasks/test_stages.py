@@ -119,6 +119,26 @@ def test_the_same_command_reads_what_is_there_and_a_stage_can_be_handed_on(study
     assert status == 0, said
 
 
+def test_a_run_is_the_adapter_that_it_has_trained_where_adapter_path_names_it(tmp_path):
+    study, whole = tmp_path / "study", tmp_path / "whole"
+    for stage in ("sft", "dpo"):
+        (study / stage / "adapter").mkdir(parents=True)
+        (study / stage / "adapter" / "adapter_config.json").touch()
+    (whole / "model").mkdir(parents=True)
+    for run in (study, study / "sft", whole):
+        (run / "manifest.json").touch()
+
+    def taken(folder):
+        return compose_config("task=dpo", "data=sample_pairs", f"adapter.path={folder}").adapter.path
+
+    assert taken(study / "sft") == taken(study / "sft" / "adapter") == str(study / "sft" / "adapter")
+    assert taken(study / "dpo") == str(study / "dpo")  # no run: refused when it is read
+    with pytest.raises(ConfigError, match=f"in stages; give one of them: {study}/dpo, {study}/sft"):
+        taken(study)
+    with pytest.raises(ConfigError, match=f"has no adapter; give model.path={whole}/model"):
+        taken(whole)
+
+
 def test_a_dry_run_plans_each_stage_and_writes_nothing(tmp_path):
     rows_in(tmp_path)
     status, said = run_in(tmp_path, *PLAYED, "dry_run=true")
@@ -262,6 +282,11 @@ def test_a_setting_that_a_stage_would_refuse_is_named_where_it_was_typed():
         (["task.pairs.dev_share=2"], "task.pairs.dev_share must be in"),
         (["task.pairs.cleaning.min_chars=0"], "task.pairs.cleaning.min_chars must be at least 1"),
         (["task.learning_rate=-1"], "task.learning_rate must be positive"),
+        (
+            ["data.prefer_chinese_ratio=0.7"],
+            "data.prefer_chinese_ratio=0.7: no source has data.language=zh",
+        ),
+        (["task.pairs.prefer_chinese_ratio=0.7"], "task.pairs.prefer_chinese_ratio=0.7: no source has"),
         (["data=barka", "data.sources.barka_wiki.weight=-1"], "data.sources.barka_wiki.weight must not be"),
         (
             ["data@task.pairs=alignment_pairs", "task.pairs.sources.llamafactory_dpo_zh.max_rows=0"],
