@@ -32,7 +32,7 @@ _PARTS = (  # of a whole: told apart side by side
     *("#b3261e", "#8fb04a", "#bcdca0", "#d3d7df"),
 )
 _RADAR = (4.6, 3.6)  # inches
-_WIDEST_AXIS = 14  # letters of a line of its name
+_WIDEST_AXIS = 15  # letters of a line of its name
 _MOST_LINES = 3
 _FEW = 8  # axes, whose names may be larger
 _UPRIGHT = 0.1  # sine of the angle below which a label of a radar stands above or below it
