@@ -134,7 +134,9 @@ def test_two_processes_train_as_one_and_one_carries_on(tmp_path, trained_alone):
     assert losses(tmp_path) == [(step, pytest.approx(loss, rel=1e-5)) for step, loss in together]
 
 
-def test_two_processes_compare_rated_answers_with_those_of_the_whole_step(tmp_path, nursery):
+def test_two_processes_compare_rated_answers_with_those_of_the_whole_step_also_of_shared_weights(
+    tmp_path, nursery
+):
     answers = (
         "القاهرة",
         "باريس",
@@ -154,11 +156,15 @@ def test_two_processes_compare_rated_answers_with_those_of_the_whole_step(tmp_pa
     (tmp_path / "thumbs.jsonl").write_text(text, encoding="utf-8")
     kto = (*TRAIN, "task=kto", "data=local", f"data.path={tmp_path / 'thumbs.jsonl'}", "task.beta=0.5")
     kto = (*kto, "task.learning_rate=1e-3", "task.held_out.num_bytes=0", "hw.tokens_per_micro_batch=70")
+    kto = (*kto, "adapter=qlora", "adapter.dropout=0", "hw.gradient_checkpointing=true")
     figures = []
-    for count in (1, 2):
+    for count, is_shared in ((1, False), (2, True)):
         folder = tmp_path / str(count)
         folder.mkdir()
-        assert nursery.together(folder, *[(*kto, "data.test_share=0")] * count) == [0] * count
+        assert (
+            nursery.together(folder, *[(*kto, "data.test_share=0", f"hw.fsdp={is_shared}")] * count)
+            == [0] * count
+        )
         found = (folder / "mine" / "training" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         lines = [json.loads(line) for line in found]
         figures.append(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import types
+from contextlib import ExitStack
 from typing import Any
 from unittest import mock
 
@@ -60,6 +61,13 @@ def install(model: PreTrainedModel) -> None:
     model.forward = types.MethodType(forward, model)
 
 
+class _Outputs(MoeModelOutputWithPast):  # type: ignore[misc]
+    """What layers return, and nothing under any other name: Gemma-4's code reads keys and values."""
+
+    def __getattr__(self, _: str) -> None:
+        return None
+
+
 def _is_product(model: PreTrainedModel, logits: Logits) -> bool:
     """Return whether logits are the head's product with the last hidden states, and what `logits` knows.
 
@@ -70,19 +78,40 @@ def _is_product(model: PreTrainedModel, logits: Logits) -> bool:
     if head is None or model.base_model is model:
         return False
     weight, bias = head[0][:_LOOKED_AT], head[1]  # as they are where they are used
-    if weight.device.type == "meta":  # a rehearsal, which has no values
-        return True
     state = torch.randn(1, 1, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(weight)
-    passed = MoeModelOutputWithPast(last_hidden_state=state)
-    label = torch.zeros(1, 1, dtype=torch.long, device=weight.device)
-    with torch.no_grad(), mock.patch.object(model.base_model, "forward", lambda *_, **__: passed):
-        try:
-            own = model(input_ids=label).logits.flatten()
-        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError):
-            return False
-        found = linear(state, weight, None if bias is None else bias[:_LOOKED_AT]).flatten() * logits.factor
+    if (passed := _passed_on(model, state)) is None:
+        return False
+    own, given = passed
+    if (
+        weight.device.type == "meta"
+    ):  # a rehearsal, which has no values: is it the state that the head is given?
+        return given.untyped_storage()._cdata == state.untyped_storage()._cdata or logits.factor != 1
+    found = linear(state, weight, None if bias is None else bias[:_LOOKED_AT]).flatten() * logits.factor
     found = found if logits.cap is None else logits.cap * torch.tanh(found / logits.cap)
     return bool((own[: len(found)] - found).abs().max() <= _ROUNDING * found.abs().max())
+
+
+def _passed_on(model: PreTrainedModel, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Return the logits [V] that a model's code makes of a state [1, 1, H], and what it gives the head."""
+    given = [state.new_empty(0)]
+    ids = torch.zeros(1, 1, dtype=torch.long, device=state.device)
+    inner = model.base_model  # or a model in it, which OPT's code calls
+    layers = [inner, *(child for child in inner.children() if isinstance(child, PreTrainedModel))]
+
+    def see(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        given[0] = inputs[0]
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(see)
+    try:
+        with torch.no_grad(), ExitStack() as stack:
+            for each in layers:
+                stands_in = _Outputs(last_hidden_state=state)
+                stack.enter_context(mock.patch.object(each, "forward", lambda *_, out=stands_in, **__: out))
+            return model(input_ids=ids).logits.flatten(), given[0]
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError):
+        return None
+    finally:
+        hook.remove()
 
 
 def of_labels(

@@ -23,6 +23,7 @@ from arabic_llm.models.bases import Base
 from arabic_llm.models.shape import of_settings
 from arabic_llm.profiling import depth, derive, skeleton
 from arabic_llm.training import answer_head
+from arabic_llm.training.tiled_head import Logits
 
 SMALL = {
     "hidden_size": 32,
@@ -165,6 +166,11 @@ def test_an_adapter_is_on_every_linear_layer_learns_and_comes_back(model_type, t
     assert adapted(tuned) == every
     assert {name.rpartition(".")[2] for name in every} == expected
     the_loss_of_labels_alone_is_the_models_own(built(model_type))
+    with torch.device("meta"):  # a rehearsal scores labels alone where its run does
+        rehearsed = built(model_type)
+    for model in (built(model_type), rehearsed):
+        is_product = answer_head._is_product(model, Logits.of(model.config))
+        assert is_product == (model_type != "modernbert-decoder")  # which has one layer more
     learns_and_comes_back(tuned, built(model_type), tmp_path / "adapter", tiny_codec.tokenizer)
 
 
