@@ -52,14 +52,16 @@ def exchanges(text: str, title: str, kind: str, num_pairs: int) -> list[Exchange
     """Return the questions that rules find in a paragraph, the telling ones first; of a long one, three.
 
     Three are a conversation: with fewer of them, there is none. A rule that has a sentence completed is
-    used once, and a short paragraph has one such question: they are not to be most of all.
+    used again only where no conversation would come about, and a short paragraph has one such question:
+    they are not to be most of all.
     """
     lesson = _Lesson([_plain(sentence) for sentence in sentences.split(text)], title.strip())
     told = (one for rule in TELLING for one in lesson.find(rule, untold=False))
     completed = (one for rule in COMPLETING for one in islice(lesson.find(rule, untold=True), 1))
     if kind != "long":
         return [*islice(chain(told, islice(completed, 1)), num_pairs)]
-    found = [*islice(chain(told, completed), TURNS)]
+    again = (one for rule in COMPLETING for one in lesson.find(rule, untold=True))
+    found = [*islice(chain(told, completed, again), TURNS)]
     return found if len(found) == TURNS else []
 
 

@@ -120,7 +120,7 @@ def test_what_was_trained_says_what_it_has_seen_to_whoever_judges_or_trains_it(t
     config.suite.tasks = dict.fromkeys(("gsm8k_cot", "boolq"), config.suite.tasks["sample_choice"])
     asked = seen.marked_as_it_is(config).suite.tasks
     assert [task.seen_in_training for task in asked.values()] == [True, False]
-    assert seen.marks(config) == {"arabic_mt_boolq", "gsm8k"}  # and so does what is trained from it
+    assert seen.marks(config) >= {"arabic_mt_boolq", "gsm8k"}  # and so does what is trained from it
 
 
 def test_braces_of_a_question_stay_what_they_are():
