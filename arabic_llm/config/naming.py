@@ -166,7 +166,7 @@ def run_name(*, _root_: DictConfig) -> str:
     own = cast(dict[str, Any], OmegaConf.to_container(_root_, resolve=False, enum_to_str=True))
     chosen = {key: value for key, value in without_how(own).items() if key != "hydra"}
     model, adapter = (_root_[group].get("name", "none") for group in ("model", "adapter"))
-    names = (model, data_name(_root_=_root_), adapter)
+    names: tuple[str, ...] = (model, data_name(_root_=_root_), adapter)
     if run := own["task"].get("run"):
         names = _of_a_run(str(run), names)
     return f"{_path_name('-'.join(names))}-{fingerprint(chosen)[:8]}"
