@@ -26,7 +26,6 @@ from typing import Any
 
 from arabic_llm import child
 
-_Job = multiprocessing.get_context("fork").Process
 _LARGEST = 1 << 18  # bytes of a message
 # What a job imports beside its task, and what stands behind that: trl, peft, lm-eval, matplotlib.
 _OF_ALL = ("arabic_llm.workflows.fine_tune", "arabic_llm.workflows.auto", "arabic_llm.evaluation.harness")
@@ -69,7 +68,7 @@ def _serve(sweep: socket.socket, program: Callable[[], None]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep says it to the jobs
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
     signal.set_wakeup_fd(wakes.fileno())
-    jobs: list[BaseProcess] = []
+    fork, jobs = multiprocessing.get_context("fork"), list[BaseProcess]()
     while True:
         ready, _, _ = select.select([sweep, awake], [], [])
         if awake in ready:
@@ -80,13 +79,13 @@ def _serve(sweep: socket.socket, program: Callable[[], None]) -> None:
             if not said:
                 break
             order = json.loads(said)
-            job = _Job(target=_run, args=(program, order, files, os.getpid(), sweep))
+            job = fork.Process(target=_run, args=(program, order, files, os.getpid(), sweep))
             job.start()
             jobs.append(job)
             list(map(os.close, files))
             sweep.send(json.dumps({"pid": job.pid}).encode())
-    for job in jobs:
-        job.terminate()
+    for left in jobs:
+        left.terminate()
 
 
 def _tell_ended(sweep: socket.socket, jobs: list[BaseProcess]) -> None:

@@ -108,7 +108,7 @@ def trained(config: Any, base: Any, codec: Any, rows: Any, places: tuple[Path, P
     model = load.base_model(config.model, base, config.adapter, place)
     model = adapter.attach(model, config.adapter, base, SEED)
     observer = Nobody() if kept else training_memory.watch(directory)
-    given = sft.Material(rows, [], "rows", Mix(), reference=kept)
+    given = sft.TrainingData(rows, [], "rows", Mix(), reference=kept)
     run = sft.Run(directory, SEED, NoTracker(), observer)
     return sft.train(model, codec.tokenizer, given, config.task, place, run)[1]
 

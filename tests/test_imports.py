@@ -47,7 +47,7 @@ ALLOWED = {
     "workflows": {
         *("data", "models", "memory", "training", "analysis", "evaluation", "profiling", "reports"),
         *("export", "serving", "synthesis"),
-        *("tracking", "machine", "text", "hub", "downloads"),
+        *("tracking", "machine", "text", "hub", "downloads", "rundir"),
     },
     "tasks": {
         *("workflows", "data", "models", "memory", "training", "analysis", "evaluation", "profiling"),

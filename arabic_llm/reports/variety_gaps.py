@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from arabic_llm import files
-from arabic_llm.analysis.varieties import GapChange, Gap
+from arabic_llm.analysis.varieties import Gap, GapChange
 from arabic_llm.reports.markdown import escaped, right_to_left, table
 from arabic_llm.reports.spoken import marked, say, term
 from arabic_llm.reports.tables import in_line, percent, points

@@ -59,7 +59,7 @@ def run(config: RunConfig, directory: Path) -> float:
     codec = chat_template.prepare(tokenizer, config.model)
     encoded = token_rows.encode(codec, rows, config.data, task.max_length, Path(config.cache_dir)).rows
     held_out = round(len(encoded) * config.data.dev_share)
-    material = sft.Material(
+    material = sft.TrainingData(
         encoded[held_out:], encoded[:held_out], token_rows.data_hash(encoded), Mix.of(config.data)
     )
     log.info("%s; %s tokens", f"{len(rows):,} documents", f"{sum(len(r.input_ids) for r in encoded):,}")

@@ -50,7 +50,7 @@ def fine_tune(
     place = fitted.place
     base, tokenizer, head = _base(config, data)
     train, dev = (_encoded(config, data, name, tokenizer) for name in ("train", "dev"))
-    material = training.Material(train, dev, token_rows.data_hash(train), Mix.of(config.data))
+    material = training.TrainingData(train, dev, token_rows.data_hash(train), Mix.of(config.data))
     model, outcome = training.train(
         finetuning.adapted(config, base, place, head),
         tokenizer,

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Asked:
+class SuiteVariant:
     """What is asked instead of the suite as it is, with the weights that several such evaluations share."""
 
     chosen: list[SuiteEntry]
@@ -146,7 +146,7 @@ class Told:
     identity: tuple[dict[str, Any], dict[str, Any]]
 
 
-def tell(config: RunConfig, trained: Path | None, asked: Asked | None = None) -> Told:
+def tell(config: RunConfig, trained: Path | None, asked: SuiteVariant | None = None) -> Told:
     """Return what an evaluation would be of, before any weight is read."""
     asked_for = asked.chosen if asked else load_suite(config)
     chosen, how = _fitting(config.model, asked_for)
@@ -171,7 +171,7 @@ def tell(config: RunConfig, trained: Path | None, asked: Asked | None = None) ->
 
 
 def evaluate(
-    config: RunConfig, trained: Path | None, folder: Path, asked: Asked | None = None
+    config: RunConfig, trained: Path | None, folder: Path, asked: SuiteVariant | None = None
 ) -> Evaluation:
     """Return the evaluation of the base model, or of what was trained; folder gets what memory it took."""
     told = tell(config, trained, asked)

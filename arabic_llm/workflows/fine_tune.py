@@ -85,7 +85,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     model, outcome = sft.train(
         adapted(config, base, place, new=new),
         codec.tokenizer,
-        sft.Material(
+        sft.TrainingData(
             train.rows,
             dev.rows,
             linted.hash,

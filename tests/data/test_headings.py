@@ -39,7 +39,7 @@ def test_a_title_above_the_names_of_a_workbook_is_passed_over_and_said(tmp_path,
     with caplog.at_level(logging.INFO):
         found = [record.values for record in readers.read(path)]
     assert found == [dict(zip(names, row, strict=True)) for row in ROWS]
-    assert f"the columns are named in row {len(above) + 1}; the title above is not read" in caplog.text
+    assert f"the columns are named in row {len(above) + 1}; what stands above is not read" in caplog.text
 
 
 def test_lines_about_a_table_of_several_cells_stand_above_well_known_names(tmp_path):

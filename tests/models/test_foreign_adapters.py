@@ -219,7 +219,7 @@ def test_what_is_planned_for_is_the_adapter_that_is_there(here, tmp_path, kind):
         assert found.target_modules == sorted({name.rpartition(".")[2] for name in layers})
         assert found.use_dora is (kind == "dora")
         held = eval_batching.hold(config.model, found, config.hw, adapted=True)
-        assert inference_peak.predict(held, inference_peak.Pass(1, 8)).adapters == 4 * sum(trained)
+        assert inference_peak.predict(held, inference_peak.ForwardPass(1, 8)).adapters == 4 * sum(trained)
     wanted = training_plan.ask(config.model, found, config.hw, config.task)
     work = training_plan.workload(wanted, 1, checkpointing=False)
     assert static.trained_tensors(work) == Counter(trained)

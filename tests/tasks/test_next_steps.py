@@ -5,7 +5,7 @@ import re
 import shlex
 
 import pytest
-from conftest import run_in
+from conftest import FEW_ROWS, run_in
 
 QUICK = ("task.max_steps=2", "task.effective_batch_size=4", "hw=cpu", "task.held_out.num_bytes=0")
 JUDGED = ("suite.limit=2", "suite.overall=null")
@@ -172,7 +172,7 @@ def test_after_a_download_it_is_planned_and_studied(home, typed):
 
 
 def test_whole_weights_are_judged_as_a_model_of_their_own(home, typed):
-    steps = typed("adapter=full", "data.max_rows=20", "task.max_steps=1", *QUICK[1:])
+    steps = typed("adapter=full", *FEW_ROWS, "task.max_steps=1", *QUICK[1:])
     assert steps.keys() == {"talk to it", "judge it", "hand it on"}
     for command in steps.values():
         dry(home, command)

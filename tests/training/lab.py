@@ -79,7 +79,7 @@ class Lab:
         rows_hash = token_rows.data_hash(self.train_rows)
         texts = held_out.load(self.config.task.held_out, Path(), []) if self.follows else {}
         followed = partial(held_out_loss.encode, self.codec, texts)
-        material = sft.Material(self.train_rows, self.dev_rows, rows_hash, self.mix, followed)
+        material = sft.TrainingData(self.train_rows, self.dev_rows, rows_hash, self.mix, followed)
         observer = watch(directory) if self.is_watched else Nobody()
         run = sft.Run(directory, self.config.seed, self.tracker, observer)
         return sft.train(self.model, self.codec.tokenizer, material, self.config.task, self.place, run)

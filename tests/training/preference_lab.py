@@ -57,7 +57,7 @@ class Lab:
         rows_hash = token_rows.data_hash(self.train_rows)
         if preference_losses.needs_reference(self.config.task):
             kept = kept or reference_log_probs.path(directory, {}, [*self.train_rows, *self.dev_rows])
-        material = sft.Material(self.train_rows, self.dev_rows, rows_hash, self.mix, reference=kept)
+        material = sft.TrainingData(self.train_rows, self.dev_rows, rows_hash, self.mix, reference=kept)
         run = sft.Run(directory / "training", self.config.seed, NoTracker(), observer or Nobody())
         return sft.train(self.model, self.codec.tokenizer, material, self.config.task, self.place, run)
 

@@ -68,7 +68,7 @@ class Lab:
 
     def train(self, directory: Path):
         """Train and return (model, outcome)."""
-        material = sft.Material(self.rows, self.rows[::4], token_rows.data_hash(self.rows), Mix())
+        material = sft.TrainingData(self.rows, self.rows[::4], token_rows.data_hash(self.rows), Mix())
         observer = watch(directory) if self.is_watched else Nobody()
         run = sft.Run(directory, self.config.seed, self.tracker, observer)
         return sft.train(self.model, self.tokenizer, material, self.config.task, self.place, run)

@@ -107,7 +107,7 @@ def _read_table(path: Path, delimiter: str, *, has_separator: bool = False) -> I
 def _named(path: Path, at: int, span: _Span, header: list[str]) -> list[str]:
     """Return the names of the columns, and say where they stand. Raises DataError where they are wrong."""
     if at:
-        log.info("%s: the columns are named in line %d; the title above is not read", path, span.first)
+        log.info("%s: the columns are named in line %d; what stands above is not read", path, span.first)
     if span.wrong:
         raise DataError(f"{path}:{span.wrong_line}: {span.wrong}")
     _check_header(f"{path}:{span.first}", header)
@@ -117,7 +117,8 @@ def _named(path: Path, at: int, span: _Span, header: list[str]) -> list[str]:
 def _header(rows: Sequence[Sequence[str]]) -> int:
     """Return which of the first rows names the columns."""
     filled = [{column: cell for column, cell in enumerate(row) if cell.strip()} for row in rows]
-    return headings.place(filled, is_padded=len({len(row) for row in rows}) == 1)
+    widths = {len(row) for row in rows}
+    return headings.place(filled, is_padded=len(widths) == 1)
 
 
 def _check_header(place: str, header: Sequence[str]) -> None:

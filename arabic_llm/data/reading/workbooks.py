@@ -1,4 +1,4 @@
-"""Excel workbooks (.xlsx): the first sheet that is shown, under its header; places are row numbers."""
+"""Excel workbooks (.xlsx): the first shown sheet, its header below titles; places are row numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile, ZipFile
 
 from arabic_llm.data.reading import headings
@@ -66,22 +66,19 @@ def read_workbook(path: Path) -> Iterator[Record | Broken]:
 
 
 def _table(path: Path) -> tuple[dict[int, str], Iterator[_Cells]]:
-    """Return the names of the columns, and the rows below; a title above them is neither."""
+    """Return the names of the columns, and the rows below; titles above them are neither."""
     rows = _filled_rows(path)
     head = list(islice(rows, headings.HEAD))
     if not head:
-        return {}, iter(())
-    at = headings.place([_said(cells) for _, cells in head])
-    number, cells = head[at]
+        return {}, rows
+    texts = [{column: shown_value(cell) for column, cell in cells.items()} for _, cells in head]
+    at = headings.place(texts)
+    number = head[at][0]
     if at:
-        log.info("%s: the columns are named in row %d; the title above is not read", path, number)
-    names = {column: str(name) for column, name in _said(cells).items()}
+        log.info("%s: the columns are named in row %d; what stands above is not read", path, number)
+    names = {column: str(name) for column, name in texts[at].items()}
     refuse_repeated(f"{path}:{number}", names.values())
     return names, chain(head[at + 1 :], rows)
-
-
-def _said(cells: dict[int, ReadOnlyCell]) -> dict[int, Any]:
-    return {column: shown_value(cell) for column, cell in cells.items()}
 
 
 def _filled_rows(path: Path) -> Iterator[_Cells]:
