@@ -145,7 +145,7 @@ def _cpu_name() -> str:
 
 def command() -> str:
     """Return the command line that a shell would take to start this run again."""
-    typed = shlex.join(["python", "-m", "arabic_llm.run", *sys.argv[1:]])
+    typed = shlex.join(["python", "-m", "arabic_llm.run", *compose.without_meant(sys.argv[1:])])
     data = os.environ.get("ARABIC_LLM_DATA")
     return f"ARABIC_LLM_DATA={shlex.quote(data)} {typed}" if data else typed
 
