@@ -254,7 +254,11 @@ def _front(
         in_loss, in_points = marked("gain in {measure}", "gain in {measure}, points")
         name = say(in_loss if words.scale.is_loss else in_points, measure=measure)
     rows = [
-        (words.name(cell), words.scale.said(y, "+" if is_gain else ""), f"{x:,.3g}")
+        (
+            words.name(cell),
+            words.scale.said(y, "+" if is_gain else ""),
+            f"{x:.3g}" if is_gain else f"{x:,.0f}",
+        )
         for at, (cell, y, x) in sorted(enumerate(known), key=lambda one: (one[1][2], one[1][1]))
         if at in best
     ]
