@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm.analysis import sweep_found
-from arabic_llm.analysis.sweep_found import Found, state_of
+from arabic_llm.analysis.sweep_found import JobOutcome, state_of
 from arabic_llm.config import naming
 from arabic_llm.errors import DataError
 
@@ -29,10 +29,11 @@ class Job:
     state: str
     levels: dict[str, Value]  # of each swept key
     typed: tuple[str, ...]  # overrides
-    found: Found | None = None
+    found: JobOutcome | None = None
     is_left: bool = False  # of another grid than the one that ran here last
     cause: str = ""
     last_lines: tuple[str, ...] = ()
+    fate: str = ""  # of a job that a rung has stopped: worse than the best one, or no better
     seconds: float | None = None
     data_root: str = ""  # as ARABIC_LLM_DATA was
 
@@ -104,6 +105,7 @@ def _job(folder: Path, state: dict[str, Any], *, is_left: bool) -> tuple[Job, di
         is_left,
         cause="" if found else str(ended.get("how", "")),
         last_lines=() if found else tuple(ended.get("lines", ())),
+        fate="" if found or stopped is None else str(state.get("fates", {}).get(name, "")),
         seconds=seconds if seconds else None,
         data_root=next((w.partition("=")[2] for w in words if w.startswith("ARABIC_LLM_DATA=")), ""),
     )

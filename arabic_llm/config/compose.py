@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass
+from functools import cache
 from typing import Any, cast
 
 from hydra._internal.hydra import Hydra
@@ -19,7 +20,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from arabic_llm.config import naming, paths, quoting, schemas, suite
+from arabic_llm.config import adapter, naming, paths, quoting, schemas, suite, typed_places
 from arabic_llm.config.complaints import did_you_mean
 from arabic_llm.config.fingerprint import plain
 from arabic_llm.config.model import ModelConfig
@@ -56,6 +57,7 @@ class ExperimentRecipes(SearchPathPlugin):
         search_path.append("arabic-llm", paths.EXPERIMENTS.as_uri())
 
 
+@cache  # Hydra keeps it for the whole process, and a schema takes some milliseconds
 def register() -> None:
     """Tell Hydra the schema of conf/, of each task, where the recipes are, and how runs are named."""
     store = ConfigStore.instance()
@@ -163,13 +165,17 @@ def to_config(
         raise ConfigError(f"no setting '{key}'{did_you_mean(key, known)}")
     complete(cfg)
     if missing := OmegaConf.missing_keys(cfg):
-        raise ConfigError(f"no value for {', '.join(sorted(missing))}")
+        keys = sorted(missing)
+        raise ConfigError(f"no value for {', '.join(keys)}; write {' '.join(f'{key}=...' for key in keys)}")
     for key, value in _not_finite(OmegaConf.to_container(cfg)):
         raise ConfigError(f"{key}={value} is not finite where 32 bits hold it; give another number")
     try:
+        if cfg.adapter.path is not None:
+            cfg.adapter.path = adapter.of_run(cfg.adapter.path)
         config = cast(RunConfig, OmegaConf.to_object(cfg))
     except (ValueError, OmegaConfBaseException) as error:
-        raise ConfigError(str(error).splitlines()[0]) from error
+        said = typed_places.of_refused(cfg) or str(error)
+        raise ConfigError(said.splitlines()[0]) from error
     refuse_unread(config, overrides)
     if (ratio := cfg.data.prefer_chinese_ratio) is not None:
         log.info(

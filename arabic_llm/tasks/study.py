@@ -28,7 +28,9 @@ def inputs(config: RunConfig) -> Inputs:
         return {**fine_tune.inputs(config), **evaluate.inputs(config)}
     found = evaluate.inputs(config)
     for step in stages.steps(config, planned=True):
-        for name, digest in (tasks.load(step.stage.name).inputs(step.config) or {}).items():
+        with stages.named_as_typed(step.stage):
+            read = tasks.load(step.stage.name).inputs(step.config) or {}
+        for name, digest in read.items():
             found[f"{step.stage.name}.{name}" if name in _OF_ROWS else name] = digest
     return found
 
@@ -40,7 +42,8 @@ def dry_run(config: RunConfig) -> None:
         dry_run_of_training(config)
     for step in stages.steps(config, planned=True):
         log.info("stage %s, from %s, on %s:", step.stage.name, step.start, step.config.data.name)
-        tasks.load(step.stage.name).dry_run(step.config)
+        with stages.named_as_typed(step.stage):
+            tasks.load(step.stage.name).dry_run(step.config)
 
 
 def run(config: RunConfig, directory: Path) -> float:
@@ -70,14 +73,17 @@ def run(config: RunConfig, directory: Path) -> float:
 
 def _run_stages(config: RunConfig, directory: Path) -> float:
     """Return the mean score of the last stage; each is a run of its own, in a folder of its name."""
-    whole = seen.marked(machine.settled(config, whole=True))
-    for step in stages.steps(config, planned=True)[1:]:
-        stages.refuse_early(step)
+    planned = stages.steps(config, planned=True)
+    whole = seen.marked(machine.settled(config, whole=True), [step.config for step in planned])
+    for step in planned[1:]:
+        with stages.named_as_typed(step.stage):
+            stages.refuse_early(step)
     judged = [stages.judge(whole, None)]
     for step in stages.steps(config):
         task = tasks.load(step.stage.name)
         log.info("stage %s, from %s, on %s:", step.stage.name, step.start, step.config.data.name)
-        tasks.carry_out(task, step.config, task.inputs(step.config) or {}, step.told)
+        with stages.named_as_typed(step.stage):
+            tasks.carry_out(task, step.config, task.inputs(step.config) or {}, step.told)
         judged.append(stages.judge(whole, step))
     hardware = placement.resolve(machine.settled(config).hw).description
     processes.from_main(lambda: compare_stages.report(judged, config, directory, hardware))

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from arabic_llm import files, machine, processes
 from arabic_llm.analysis.scores import Evaluation
+from arabic_llm.config import typed_places
 from arabic_llm.config.adapter import Method
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.study_task import BASE, Stage, StudyConfig
 from arabic_llm.config.task import SftConfig, TrainingConfig
-from arabic_llm.data.tokens import chat, preference_rows, token_rows
-from arabic_llm.errors import ConfigError
+from arabic_llm.data.tokens import chat_template, preference_rows, token_rows
+from arabic_llm.errors import ConfigError, UserError
 from arabic_llm.evaluation import transcripts
 from arabic_llm.models import adapter, bases, placement, tokenization
 from arabic_llm.profiling import evaluation_fit, training_fit
@@ -83,7 +86,7 @@ def _step(config: RunConfig, stage: Stage, *, planned: bool) -> Step:
             output_dir=str(folder / stage.name),
         )
     except ValueError as error:
-        raise ConfigError(str(error).replace("task.", f"task.{stage.name}.", 1)) from error
+        raise ConfigError(typed_places.of_stage(str(error), stage)) from error
     if start == BASE:
         return Step(stage, start, alone, alone)
     fresh = replace(config.adapter, extend_vocabulary=0)  # an adapter that is there keeps its own
@@ -106,6 +109,16 @@ def _sft(task: StudyConfig) -> SftConfig:
     return SftConfig(**own | {"name": Stage.sft.name})
 
 
+@contextmanager
+def named_as_typed(stage: Stage) -> Iterator[None]:
+    """Let a stage's errors name its settings where a study has them: task.dpo.beta, task.pairs.path."""
+    try:
+        yield
+    except UserError as error:
+        error.args = (typed_places.of_stage(str(error), stage),)
+        raise
+
+
 def refuse_early(step: Step) -> None:
     """Refuse, before an earlier stage is trained, what a later one would refuse: its rows, its memory.
 
@@ -114,9 +127,10 @@ def refuse_early(step: Step) -> None:
     config = machine.settled(step.config)
     task = training_settings.training(config)
     training_fit.refuse(config, training_fit.fit(config, task))
-    rows = training_rows.load(config)
     cache = Path(config.cache_dir)
-    codec = chat.prepare(tokenization.load(bases.locate(config.model, cache)), config.model)
+    with processes.main_first():
+        rows = training_rows.load(config, cache_dir=cache)
+    codec = chat_template.prepare(tokenization.load(bases.locate(config.model, cache)), config.model)
     with processes.main_first():
         form = preference_rows.form_of(task)
         encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, cache, form=form)
@@ -143,7 +157,7 @@ def _asked(config: RunConfig, trained: Path | None, folder: Path, evaluation: Ev
     if kept.get("key") == key:
         return list(kept["answers"])
     base = bases.locate(config.model, Path(config.cache_dir))
-    codec = chat.prepare(tokenization.load(base, trained), config.model)
+    codec = chat_template.prepare(tokenization.load(base, trained), config.model)
     place = evaluation_fit.fit(config, [], adapted=trained is not None).place
     with placement.enough_memory(f"asking {config.model.name}", "take a smaller model"):
         model = adapter.load_trained(config.model, base, config.adapter, place, trained)

@@ -195,6 +195,14 @@ def test_changed_lost_and_outdated_files_are_mended_and_no_others_fetched(hub, s
     assert hub.sent.keys() == {"data/train-2.jsonl"}
     assert written_down(here.parent)["commit"] == commit_of(newer)
 
+    for damage in (b"[1]", b'{"files": {}}', b"\xff", b'{"repository": "school/'):
+        (here.parent / "DOWNLOADED").write_bytes(damage)
+        hub.sent = {}
+        status, said = program("task=download", *DATA, SHARDS, "data.revision=v2")
+        assert status == 0, said
+        assert hub.sent == {}  # each file is looked at, and is what the hub has
+        assert written_down(here.parent)["commit"] == commit_of(newer)
+
 
 def test_two_data_sets_of_one_repository_share_its_folder(hub, served, program, tmp_path):
     assert program("task=download", *DATA, SHARDS)[0] == 0

@@ -8,12 +8,12 @@ import shutil
 import published
 import pytest
 from browser import CHROMIUM, Browser
-from conftest import finished, run_in
+from conftest import FEW_ROWS, finished, run_in
 
 from arabic_llm import files
 
 SMALL = (
-    *("task.max_steps=2", "task.effective_batch_size=4", "data.max_rows=20", "suite.limit=10"),
+    *("task.max_steps=2", "task.effective_batch_size=4", *FEW_ROWS, "suite.limit=10"),
     *("hw=cpu", "task.held_out.num_bytes=2000", "suite=small", "suite.prompt_variants=true"),
 )
 SUITE = "defaults:\n  - sample\n  - dialect_mmlu\n\nname: small\n"
