@@ -41,6 +41,8 @@ PATTERNS = marked(
     "label spelled '{label}'",
     "control token {token} in the text",
     "longer than {setting}",
+    "beyond {setting}",
+    "not in the sample of {setting}",
 )
 
 

@@ -283,7 +283,7 @@ def test_a_benchmark_of_2026_is_brought_and_asked_and_a_gated_one_is_one_line(
         hub.add("dataset", hub_id, published.write(tmp_path / "served", hub_id, own))
     tasks = "  qimma_gat: {folder: qimma}\n  three_lm_nativeqa: {folder: linguistics}\n"
     write(tmp_path / "conf" / "suite" / "two.yaml", f"name: two\ntasks:\n{tasks}")
-    two = (f"hydra.searchpath=[file://{tmp_path}/conf]", "suite=two", "data=sample")
+    two = (f"hydra.searchpath=[file://{tmp_path}/conf]", "suite=two")
     hub.refused["tiiuae/NativeQA"] = "gated"
     status, said = program("task=download", *two)
     assert status == 2
