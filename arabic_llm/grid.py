@@ -34,9 +34,10 @@ class Grid:
     typed: dict[str, list[str]] = field(default_factory=dict)  # name -> overrides
     ended: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> how, typed, lines
     stopped: dict[str, int] = field(default_factory=dict)  # name -> the step after which it waits
-    fates: dict[str, str] = field(default_factory=dict)  # name -> what its last rung said of it
+    fates: dict[str, str] = field(default_factory=dict)  # name -> why a rung has stopped it
     seconds: dict[str, float] = field(default_factory=dict)  # name -> of all its starts
     passed: set[str] = field(default_factory=set)  # of this command, tasks that keep no result among them
+    halted: set[str] = field(default_factory=set)  # by a rung of this command
     is_dry: bool = False
 
     def is_done(self, name: str) -> bool:

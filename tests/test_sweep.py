@@ -369,6 +369,7 @@ def test_jobs_that_are_behind_stop_at_a_rung_and_carry_on_as_if_they_had_not(tmp
     assert len(stopped) == 2, decided
     assert len(list(tmp_path.glob("sweep/*/result.json"))) == 1
     assert "stopped at a rung" in said
+    assert "; 1 of 3 done, 2 stopped\n" in said  # and none is to come
     states = {row["job"]: row["state"] for row in csv.DictReader((tmp_path / "sweep" / "sweep.csv").open())}
     assert states[stopped[0]].startswith("stopped after step ")
     folder = tmp_path / "sweep" / stopped[0]

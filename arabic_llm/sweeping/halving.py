@@ -72,8 +72,8 @@ class Halving:
             verdicts = self._verdicts(alive, step)
             rows += [[step, *_cells(one)] for one in verdicts]
             files.write_text(self.folder / TABLE, files.csv_text(_HEAD, rows))
-            pool.judge({one.name: one.fate for one in verdicts})
             stopped = {one.name: one.fate for one in verdicts if one.fate != sweep_halving.GOES_ON}
+            pool.halt(stopped, [one.name for one in verdicts if one.name not in stopped])
             told = [f"{number} {fate}" for fate, number in Counter(stopped.values()).items()]
             log.info(
                 "after step %s: %s of %s jobs go on%s; why stands in %s",

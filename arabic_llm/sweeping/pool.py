@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,9 +93,12 @@ class Pool:
                 self._grid.jobs.append(job.name)
                 self._grid.typed[job.name] = list(job.typed)
 
-    def judge(self, fates: Mapping[str, str]) -> None:
-        """Keep what a rung said of jobs, by their names."""
+    def halt(self, fates: Mapping[str, str], others: Collection[str]) -> None:
+        """Keep why a rung has stopped jobs, by their names; the others that it looked at go on."""
+        for name in others:
+            self._grid.fates.pop(name, None)
         self._grid.fates.update(fates)
+        self._grid.halted.update(fates)
         self._grid.write()
 
     def run(self, jobs: Sequence[SweptJob], stop_after: int | None = None) -> None:

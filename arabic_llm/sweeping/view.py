@@ -101,8 +101,10 @@ class View:
         names = self._grid.jobs
         done = sum(self._grid.is_done(name) or name in self._grid.passed for name in names)
         failed = sum(name in self._grid.ended for name in names)
+        halted = len(self._grid.halted)
         parts = [f"{done} of {len(names)} done", *([f"{failed} failed"] if failed else [])]
-        if (ahead := len(names) - done - failed) and self.took:
+        parts += [f"{halted} stopped"] if halted else []
+        if (ahead := len(names) - done - failed - halted) > 0 and self.took:
             each = sum(self.took) / len(self.took)
             parts.append(f"about {for_people(ahead * each / self._most)} left")
         return f"; {', '.join(parts)}"

@@ -76,13 +76,14 @@ def test_the_page_has_its_charts_the_choice_the_command_and_the_cause_of_a_death
 
 
 def test_what_a_rung_stopped_is_never_called_beaten_where_chance_may_have_done_it(tmp_path):
+    # The last job was to go on, and a kill came before.
     folder, grid = tmp_path / "halved", {"adapter.rank": [4, 8, 16, 32], "adapter.alpha": [16, 32]}
     sweeps.state(folder, grid)
     done, *others = sweeps.combined(grid)
     sweeps.finished(folder / sweeps.name(done), done, 1.2)
-    fates = [*["no better"] * 5, "worse", "goes on"]  # the last one was to go on, and a kill came before
+    fates = [*["no better"] * 5, "worse"]
     names = [sweeps.name(levels) for levels in others]
-    stopped = {"stopped": dict.fromkeys(names, 12), "fates": dict(zip(names, fates, strict=True))}
+    stopped = {"stopped": dict.fromkeys(names, 12), "fates": dict(zip(names[:-1], fates, strict=True))}
     files.write_state(folder / "sweep.json", files.read_state(folder / "sweep.json") | stopped)
     sweep = sweep_jobs.read(folder)
     said = [
