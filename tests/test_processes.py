@@ -211,9 +211,12 @@ def test_4_bit_weights_shared_out_learn_as_whole_ones_and_any_number_of_processe
     memory = json.loads((shared / "mine" / "training" / "memory.json").read_text(encoding="utf-8"))
     assert memory["predicted"] == pytest.approx(memory["measured"], rel=0.01)
     forget_the_end(shared, step=2)
-    nursery.finish(shared, given)  # one carries on what two began
-    assert losses(shared) == expected
-    assert "from step 1" in (shared / "log.txt").read_text(encoding="utf-8")
+    forget_the_end(alone, step=2)
+    nursery.finish(shared, given)  # one carries on what two began, and two what one did
+    assert nursery.together(alone, shared_out, shared_out) == [0, 0]
+    for folder in (shared, alone):
+        assert losses(folder) == expected
+        assert "from step 1" in (folder / "log.txt").read_text(encoding="utf-8")
 
 
 def test_a_step_that_processes_cannot_share_evenly_is_refused(monkeypatch):
