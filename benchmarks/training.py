@@ -257,7 +257,7 @@ def ours(rows: list[Tokens], trained: Any, clock: Clock, folder: Path) -> list[f
     sft.train(
         trained,
         AutoTokenizer.from_pretrained(paths.PACKAGE / "models" / "tiny"),
-        sft.Material(material, [], "rows", Mix()),
+        sft.TrainingData(material, [], "rows", Mix()),
         config.task,
         placement.resolve(config.hw),
         sft.Run(folder / "ours", SEED, NoTracker(), observer),

@@ -8,8 +8,12 @@ import openpyxl
 import pytest
 from conftest import run_in
 
-PAGE = (Path(__file__).parents[1] / "docs" / "first_hour.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "first_hour.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python -m arabic_llm\.run (.*)$", PAGE, re.M)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+WALK = re.search(r"^## Your first hour$.*?```\n(.*?)```", README, re.M | re.S)[1].splitlines()
+TO_OLLAMA = [WALK[0], WALK[2], *WALK[-3:]]  # as the README counts them
 SHORT = ("task.max_steps=2", "task.effective_batch_size=4", "task.held_out.num_bytes=0")
 DRY = (
     "outputs/base",
@@ -30,7 +34,8 @@ def walked(tmp_path_factory):
         book.active.append([f"ما عاصمة البلد رقم {n}؟", f"المدينة رقم {n}."])
     book.save(home / "أسئلتي.xlsx")
     said = {}
-    for command in COMMANDS:
+    own = [line.partition("arabic_llm.run ")[2] for line in TO_OLLAMA if line.startswith("python ")]
+    for command in [*COMMANDS, *(line for line in own if line not in COMMANDS)]:
         words = shlex.split(command)
         if "hydra.run.dir=outputs/first" in words:
             words = [word for word in words if not word.startswith("task.max_steps")] + list(SHORT)
@@ -43,7 +48,8 @@ def walked(tmp_path_factory):
 
 
 def test_every_command_of_the_first_hour_runs_one_after_the_other(walked):
-    assert len(walked) == len(COMMANDS) == 10
+    assert len(COMMANDS) == 10
+    assert walked.keys() >= {*COMMANDS}
     rows = walked["task=inspect data.path=أسئلتي.xlsx task.rows=1"]
     line = "local: 90 rows in, 90 kept: train 82, dev 4, test 4"
     assert line in rows
@@ -66,3 +72,15 @@ def test_the_judged_adapter_stands_in_the_report(walked):
 def test_a_run_without_a_name_is_called_as_the_page_says(walked):
     (name,) = re.findall(r"`outputs/sft/(\S+)`", PAGE)
     assert f"/outputs/inspect/{name}" in walked["task=inspect data.path=أسئلتي.xlsx task.rows=1"]
+
+
+def test_from_data_to_ollama_it_is_the_five_commands_of_the_readme(walked):
+    looks, trains, exports, creates, talks = TO_OLLAMA
+    assert "task=inspect data.path=" in looks
+    run, folder = (re.search(r"hydra\.run\.dir=(\S+)", line)[1] for line in (trains, exports))
+    said = walked[exports.partition("arabic_llm.run ")[2]]
+    assert re.fullmatch(
+        rf"plan: adapter of {run} as merged, ollama, in \S*/{folder}", said.splitlines()[-1]
+    )
+    name = re.fullmatch(rf"ollama create (\w+) -f {folder}/gguf/Modelfile", creates)[1]
+    assert talks == f"ollama run {name}"

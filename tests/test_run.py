@@ -1,6 +1,7 @@
 """The program as its users type it: exit codes, one line for each mistake, nothing heavy too early."""
 
 import fcntl
+import functools
 import json
 import os
 import re
@@ -12,13 +13,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from conftest import compose_config
+from conftest import FEW_ROWS, compose_config
+
+from arabic_llm.config import help, other_names
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 QUICK = (
     *("task.max_steps=2", "task.effective_batch_size=4", "data.max_rows=40", "hw=cpu"),
     "task.held_out.num_bytes=0",  # other files measure what is held out
+    *FEW_ROWS,
 )
 
 
@@ -44,23 +48,53 @@ def complaint(program, *overrides):
             "no task 'sfft'; there are: chat, classify, compare, download, dpo",
         ),
         ("+experiment=nothing", "no experiment 'nothing'; there are: "),
-        ("adapter.rank=abc", "adapter.rank: Value 'abc' of type 'str' could not be converted to Integer"),
+        ("adapter.rank=abc", "adapter.rank: 'abc' is no whole number"),
         ("adapter.rank=0", "adapter.rank must be at least 1, not 0"),
         (
             "adapter.quantization=nf5",
             "adapter.quantization: Invalid value 'nf5', expected one of [none, nf4]",
         ),
-        ("suite=7", "Config group override must be a string or a list"),
+        ("suite=7", "no suite '7'; there are: acva"),
+        (
+            "hw=16",
+            "no hw '16'; there are: 16gb, 24gb, 2x24gb, 4gb, 80gb, 8gb, auto, cpu; did you mean 'hw=16gb'?",
+        ),
+        ("task=trian", "synthesize; did you mean 'task=sft'?"),
+        ("data=ملف.xlsx", "no data 'ملف.xlsx'; a file of yours is data.path=ملف.xlsx; there are: "),
+        (
+            "model=my/own/folder",
+            "no model 'my/own/folder'; a folder of yours is model.path=my/own/folder; there",
+        ),
+        (
+            "model=Qwen/Qwen3-1.7B",
+            "a repository of the hub model.hub_id=Qwen/Qwen3-1.7B; there are: acegpt",
+        ),
+        ("task.learning_rate=0,0002", "begins with -m; a list is written in brackets"),
+        ("task.learning_rate=0,0002", "a number with a point: task.learning_rate=0.0002"),
+        ("task.learning_rate=٠٫٠٠٢", "task.learning_rate: '٠٫٠٠٢' is no number; write 0.002"),
+        ("hw.usable_gib=3GB", "hw.usable_gib: '3GB' is no number; write 3"),
+        ("task.max_steps=40k", "task.max_steps: '40k' is no whole number"),
+        ("dry_run=yep", "dry_run: 'yep' is neither true nor false"),
+        ("num_train_epochs=3", "no setting 'num_train_epochs'; did you mean 'task.epochs'?"),
+        ("lora_r=8", "no setting 'lora_r'; did you mean 'adapter.rank'?"),
+        ("adapter.r=8", "no setting 'adapter.r'; did you mean 'adapter.rank'?"),
+        ("load_in_4bit=true", "no setting 'load_in_4bit'; did you mean 'adapter=qlora'?"),
+        ("per_device_train_batch_size=4", "did you mean 'hw.micro_batch_size'?"),
+        ("learning_rate=1e-4", "no setting 'learning_rate'; did you mean 'task.learning_rate'?"),
+        ("task.lr=1e-4", "no setting 'task.lr'; did you mean 'task.learning_rate'?"),
         ("suite=[sample,null]", "a group takes names of its options: suite=sample"),
         ("~hw=0", "Config group override deletion value must be a string"),
         ("task.learning_rate=" + "9" * 400, "task.learning_rate: int too large to convert to float"),
         ("data.path=\nmine", "error: data.path: cannot read the value"),
-        ("adapter.rank=4,8", "To sweep over it, add --multirun"),
+        ("adapter.rank=4,8", "several values are a sweep, whose command begins with -m"),
         ("data.path=بيانات/ملف.jsonl", "no file بيانات/ملف.jsonl"),
         ("adapter.target_modules=[q_proj", "cannot read the value; quote it: 'adapter.target_modules=\""),
         ("model", "'model' is no setting: write key=value"),
         ("--max_steps=20", "--max_steps=20 is no option: settings are written task.max_steps=20; --help"),
         ("--lora-rank", "--lora-rank is no option: settings are written adapter.rank=VALUE; --help"),
+        ("--dry-run", "--dry-run is no option: settings are written dry_run=true; --help"),
+        ("--load_in_4bit", "--load_in_4bit is no option: settings are written adapter=qlora; --help"),
+        ("--model=tiny", "--model=tiny is no option: settings are written model=tiny; --help"),
         ("data=local", "data.path is not set; with data=local write data.path=my.jsonl"),
         ("adapter=none", "adapter=none trains nothing; choose lora"),
         ("adapter.path=nowhere", "nowhere holds no trained adapter or model"),
@@ -69,6 +103,21 @@ def complaint(program, *overrides):
 def test_a_mistake_is_one_line_with_the_cure(program, override, said, tmp_path):
     assert said in complaint(program, override)
     assert not list(tmp_path.iterdir())  # not even the folder that Hydra makes
+
+
+def test_a_dash_with_its_value_behind_it_is_told_as_a_setting(program):
+    said = complaint(program, "--lr", "1e-4", "task=study")
+    assert "--lr is no option: settings are written task.learning_rate=1e-4; --help" in said
+
+
+def test_what_other_programs_call_a_setting_is_a_setting_or_an_option_here():
+    for key in other_names.OURS:
+        group, equals, option = key.partition("=")
+        assert (
+            (CONF / group / f"{option}.yaml").is_file()
+            if equals
+            else key in {*help.every_setting(), "hydra.run.dir"}
+        ), key
 
 
 def test_outside_its_environment_it_says_how_to_enter_it():
@@ -198,7 +247,7 @@ def test_rows_that_changed_since_are_refused_not_answered_from_before(program, t
     path = tmp_path / "my.jsonl"
     rows = [{"instruction": f"سؤال {i}", "input": "", "output": "جواب"} for i in range(40)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    mine = ("data=local", f"data.path={path}", *QUICK)
+    mine = (*QUICK, f"data.path={path}")
     status, said = program(*mine)
     assert status == 0, said
     path.write_text("".join(json.dumps(row) + "\n" for row in rows[:30]))
@@ -350,7 +399,7 @@ LONG = (*QUICK[1:], "task.max_steps=300", "task.save_steps=1", "tracking=none")
 
 
 def interrupted(cwd, *overrides):
-    """Return the lines of metrics of a run that has trained a step more and was ended by a signal."""
+    """Return the lines of metrics of a sweep that has trained a step more and was ended by a signal."""
     command = [sys.executable, "-m", "arabic_llm.run", *overrides, *LONG]
     before = len(losses(cwd))
     running = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -363,6 +412,17 @@ def interrupted(cwd, *overrides):
     return losses(cwd)
 
 
+def interrupted_fork(nursery, cwd, *overrides):
+    """Return the lines of metrics of a run that has trained a step more and was ended by a signal."""
+    before = len(losses(cwd))
+    pid = nursery.start(cwd, (*overrides, *LONG))
+    while len(losses(cwd)) <= before and Path(f"/proc/{pid}").exists():
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGINT)
+    assert nursery.wait() == 130, (cwd / "log.txt").read_text()[-2000:]
+    return losses(cwd)
+
+
 def losses(cwd):
     """Return the lines of the only run under a folder, with their times: no two runs write the same."""
     found = list(cwd.rglob("training/metrics.jsonl"))  # not the copies in checkpoints
@@ -372,9 +432,10 @@ def losses(cwd):
 
 
 @pytest.mark.parametrize("several", [(), ("-m", "adapter.rank=2,4", "hydra.sweep.dir=sweep")])
-def test_other_hardware_carries_on_in_the_directory_that_the_program_chooses(tmp_path, several):
-    before = interrupted(tmp_path, *several)
-    after = interrupted(tmp_path, *several, "hw.micro_batch_size=1", "hw.eval_batch_size=2")
+def test_other_hardware_carries_on_in_the_directory_that_the_program_chooses(tmp_path, nursery, several):
+    end = interrupted if several else functools.partial(interrupted_fork, nursery)
+    before = end(tmp_path, *several)
+    after = end(tmp_path, *several, "hw.micro_batch_size=1", "hw.eval_batch_size=2")
     assert after[: len(before)] == before
     assert [json.loads(line)["step"] for line in after] == list(range(1, len(after) + 1))
     assert len(after) > len(before)

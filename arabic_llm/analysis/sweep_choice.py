@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 
 from arabic_llm.analysis.intervals import ALPHA
-from arabic_llm.analysis.sweep_found import Found
+from arabic_llm.analysis.sweep_found import JobOutcome
 from arabic_llm.analysis.sweep_jobs import Job, Value
 from arabic_llm.analysis.sweep_noise import Estimate, Noise, Vector, corrected
 
@@ -38,7 +38,7 @@ class Cell:
         """Return whether it is no further behind than one standard error of that difference."""
         return bool(self.behind.value <= self.behind.stderr)
 
-    def cost(self, of: Callable[[Found], float | None]) -> float | None:
+    def cost(self, of: Callable[[JobOutcome], float | None]) -> float | None:
         """Return the mean of what its jobs took, or found; None where one does not say."""
         own = [of(job.found) for job in self.jobs if job.found is not None]
         known = [one for one in own if one is not None]

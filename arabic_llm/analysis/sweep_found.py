@@ -33,7 +33,7 @@ COMPARED = ("study", "evaluate", "classify", *LOSSES)
 
 
 @dataclass(frozen=True)
-class Found:
+class JobOutcome:
     """What a finished job found, and at what cost; None: it does not measure that.
 
     `value` is what jobs are compared by: a mean score, or the loss on dev. `kind` tells apart jobs that
@@ -59,7 +59,7 @@ class Found:
     scale: float | None = None  # alpha / rank, of an adapter
 
 
-def read(folder: Path, manifest: dict[str, Any]) -> Found | None:
+def read(folder: Path, manifest: dict[str, Any]) -> JobOutcome | None:
     """Return what a run found; None where its result is damaged."""
     result, identity = state_of(folder / RESULT), manifest.get("identity", {})
     if not isinstance(result.get("metric"), int | float) or not identity:
@@ -68,7 +68,7 @@ def read(folder: Path, manifest: dict[str, Any]) -> Found | None:
     outcome = _outcome(folder)
     sides = _sides(folder)
     common = {"task": task, "data": identity["data"], "inputs": manifest.get("inputs", {}).get("data")}
-    found = Found(float(result["metric"]), task in LOSSES, "metric", fingerprint(common))
+    found = JobOutcome(float(result["metric"]), task in LOSSES, "metric", fingerprint(common))
     if sides:
         found = _judged(found, sides, identity, common)
     elif task in LOSSES:
@@ -88,8 +88,8 @@ def read(folder: Path, manifest: dict[str, Any]) -> Found | None:
 
 
 def _judged(
-    found: Found, sides: list[Evaluation], identity: dict[str, Any], common: dict[str, Any]
-) -> Found:
+    found: JobOutcome, sides: list[Evaluation], identity: dict[str, Any], common: dict[str, Any]
+) -> JobOutcome:
     """Return what was found with the mean score, of its items, and what training gained."""
     firsts = {name: task["metrics"][0] for name, task in identity["suite"]["tasks"].items()}
     before, after = [[s for s in e.scores if firsts.get(s.name) == s.metric] for e in (sides[0], sides[-1])]
@@ -142,7 +142,9 @@ def _outcome(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def _with_costs(found: Found, folder: Path, outcome: dict[str, Any], identity: dict[str, Any]) -> Found:
+def _with_costs(
+    found: JobOutcome, folder: Path, outcome: dict[str, Any], identity: dict[str, Any]
+) -> JobOutcome:
     """Return what was found, with the losses and what the training took."""
     try:
         metrics = files.read_json_lines(folder / "training" / "metrics.jsonl")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm.analysis import sweep_found
-from arabic_llm.analysis.sweep_found import Found, state_of
+from arabic_llm.analysis.sweep_found import JobOutcome, state_of
 from arabic_llm.config import naming
 from arabic_llm.errors import DataError
 
@@ -29,7 +29,7 @@ class Job:
     state: str
     levels: dict[str, Value]  # of each swept key
     typed: tuple[str, ...]  # overrides
-    found: Found | None = None
+    found: JobOutcome | None = None
     is_left: bool = False  # of another grid than the one that ran here last
     cause: str = ""
     last_lines: tuple[str, ...] = ()

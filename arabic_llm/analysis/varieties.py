@@ -50,7 +50,7 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Change:
+class GapChange:
     """What became of the gap of one variety to the one that its entry names, on the same questions."""
 
     base: Gap
@@ -70,9 +70,9 @@ class Change:
         return verdict(self.low, self.high, self.holm_p)
 
 
-def changes(base: Evaluation, tuned: Evaluation) -> list[Change]:
+def changes(base: Evaluation, tuned: Evaluation) -> list[GapChange]:
     """Return what became of each gap to the variety that an entry names."""
-    found: list[Change] = []
+    found: list[GapChange] = []
     after = {(gap.entry, gap.variety): gap for gap in gaps(tuned) if gap.is_headline}
     before = [gap for gap in gaps(base) if gap.is_headline]
     for entry in dict.fromkeys(gap.entry for gap in before):
@@ -82,7 +82,7 @@ def changes(base: Evaluation, tuned: Evaluation) -> list[Change]:
         p_values = holm([sign_test(*pair) for pair in pairs])
         for gap, pair, p in zip(own, pairs, p_values, strict=True):
             low, high = intervals.paired([pair], seed=_SEED)
-            found.append(Change(gap, after[entry, gap.variety], low, high, p))
+            found.append(GapChange(gap, after[entry, gap.variety], low, high, p))
     return found
 
 

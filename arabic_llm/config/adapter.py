@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
 from omegaconf import MISSING
 
 from arabic_llm.config.hw import Precision
 
+_SETTINGS, _MANIFEST = "adapter_config.json", "manifest.json"  # of an adapter, of a run
 _MOST_NEW_TOKENS = 2**16  # half of what a vocabulary of many languages has
 
 
@@ -128,3 +130,24 @@ class EarlierAdapter(AdapterConfig):
     def num_new_tokens(self) -> int:
         """Return how many tokens it has added."""
         return self.new_tokens
+
+
+def of_run(typed: str) -> str:
+    """Return the folder of an adapter, where adapter.path names the run that has trained it.
+
+    Raises ValueError for a run that has trained all weights, and for one in stages.
+    """
+    folder = Path(typed)
+    if (folder / _SETTINGS).is_file() or not (folder / _MANIFEST).is_file():
+        return typed
+    if (folder / Method.lora.folder / _SETTINGS).is_file():
+        return str(folder / Method.lora.folder)
+    if (whole := folder / Method.full.folder).is_dir():
+        raise ValueError(
+            f"adapter.path: {typed} has trained all weights and has no adapter; give model.path={whole}"
+        )
+    if stages := sorted(str(path.parents[1]) for path in folder.glob(f"*/adapter/{_SETTINGS}")):
+        raise ValueError(
+            f"adapter.path: {typed} was trained in stages; give one of them: {', '.join(stages)}"
+        )
+    return typed

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import (
@@ -18,6 +19,17 @@ from hydra.errors import (
 )
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from arabic_llm.config import other_names
+
+_SEVERAL = re.compile(r"Ambiguous value for argument '(.*)'\n")
+_OF_NO_KIND = re.compile(
+    r"Value '(.*)' (?:of type '\w+' could not be converted to (Integer|Float)|is not a valid (bool) .*)"
+)
+_KINDS = {"Integer": "no whole number", "Float": "no number", "bool": "neither true nor false"}
+_MARKS = str.maketrans({"\u066b": ".", "\u066c": "", "\u060c": ".", ",": "."})  # decimal, thousands; commas
+_UNIT = re.compile(r" ?gi?b$", re.IGNORECASE)
+_DECIMAL = re.compile(r"\d+,\d+")
+_TRAINING = ("train", "training", "finetune", "fine_tune", "finetuning", "lora")  # task=..., elsewhere
 _PLAIN = re.compile(r"[A-Za-z_/.][\w/.:-]*", re.ASCII)  # what Hydra reads as it stands
 
 
@@ -33,7 +45,10 @@ def one_line(error: HydraException | OmegaConfBaseException) -> str:
         known = [f.name for f in fields(schema)] if is_dataclass(schema) else []
         return f"no setting '{cause.full_key}'{did_you_mean(str(cause.full_key), known)}"
     if isinstance(cause, OmegaConfBaseException):
-        return f"{cause.full_key}: {str(cause.msg or cause).splitlines()[0]}"
+        said = str(cause.msg or cause).splitlines()[0]
+        return f"{cause.full_key}: {_of_its_kind(str(cause.full_key), said)}"
+    if several := _SEVERAL.match(str(error)):
+        return _several(several[1])
     return " ".join(str(error).split())
 
 
@@ -81,9 +96,20 @@ def did_you_mean(key: str, known: list[str]) -> str:
     prefix, _, name = key.rpartition(".")
     if name in _ELSEWHERE:
         return f"; did you mean '{_ELSEWHERE[name]}'?"
+    if "." not in prefix and (named := other_names.ours(name)) is not None:
+        return f"; did you mean '{named}'?"
     if guess := get_close_matches(name, known, n=1):
         return f"; did you mean '{prefix}.{guess[0]}'?" if prefix else f"; did you mean '{guess[0]}'?"
+    if not prefix and (setting := _of_a_group(name)) is not None:
+        return f"; did you mean '{setting}'?"
     return f"; there are: {', '.join(sorted(known))}" if known else ""
+
+
+def _of_a_group(name: str) -> str | None:
+    """Return the full key of a setting that was typed without its group."""
+    from arabic_llm.config import help  # it reads the schemas, which complain
+
+    return help.setting_like(name)
 
 
 def _unreadable(error: OverrideParseException) -> str:
@@ -93,7 +119,53 @@ def _unreadable(error: OverrideParseException) -> str:
     return f"{key}: cannot read the value; quote it: '{key}=\"{value}\"'"
 
 
+def _several(argument: str) -> str:
+    """Return what several values can have been meant for."""
+    key, _, value = argument.partition("=")
+    point = f", a number with a point: {key}={value.replace(',', '.')}" if _DECIMAL.fullmatch(value) else ""
+    return (
+        f"{argument}: several values are a sweep, whose command begins with -m; a list is written in"
+        f" brackets, '{key}=[{value}]'{point}"
+    )
+
+
+def _of_its_kind(key: str, said: str) -> str:
+    """Return OmegaConf's word on a value of another kind in ours: "'40k' is no whole number"."""
+    if said.endswith(" is not a ListConfig, list or tuple."):
+        return f"a list is written in brackets, '{key}=[VALUE,VALUE]'"
+    if said.startswith("Cannot convert 'list' to string"):
+        files = "; of several files a folder, data.path=FOLDER" if key == "data.path" else ""
+        return f"one value, no list{files}"
+    if (found := _OF_NO_KIND.fullmatch(said)) is None:
+        return said
+    value, number, flag = found.groups()
+    meant = _UNIT.sub("", value.translate(_MARKS))
+    try:
+        cure = f"; write {float(meant):g}" if meant != value and number == "Float" else ""
+    except ValueError:
+        cure = ""
+    return f"'{value}' is {_KINDS[number or flag]}{cure}"
+
+
 def _no_option(error: MissingConfigException) -> str:
-    group, _, name = str(error.missing_cfg_file).rpartition("/")
-    options = [o for o in error.options or [] if not o.endswith("_schema")]
-    return f"no {group} '{name}'; there are: {', '.join(sorted(options))}"
+    group, _, name = str(error.missing_cfg_file).partition("/")
+    options = sorted(o for o in error.options or [] if not o.endswith("_schema"))
+    said = f"no {group} '{name}'; there are: {', '.join(options)}"
+    if cure := _own(group, name):
+        return f"no {group} '{name}'; {cure}; there are: {', '.join(options)}"
+    others = _TRAINING if group == "task" else ()
+    if not (close := get_close_matches(name.lower(), [*options, *others], n=1)):
+        return said
+    return f"{said}; did you mean '{group}={'sft' if close[0] in others else close[0]}'?"
+
+
+def _own(group: str, name: str) -> str:
+    """Return how something of the user's is named, where that was typed as an option."""
+    is_place = "/" in name or "\\" in name or Path(name).suffix != "" or Path(name).exists()
+    if not is_place or group not in _PLACES:
+        return ""
+    on_the_hub = f", a repository of the hub {group}.hub_id={name}" if name.count("/") == 1 else ""
+    return f"{_PLACES[group]} of yours is {group}.path={name}{on_the_hub}"
+
+
+_PLACES = {"model": "a folder", "data": "a file", "adapter": "a folder"}

@@ -20,7 +20,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from arabic_llm.config import naming, paths, quoting, schemas, suite, typed_places
+from arabic_llm.config import adapter, naming, paths, quoting, schemas, suite, typed_places
 from arabic_llm.config.complaints import did_you_mean
 from arabic_llm.config.fingerprint import plain
 from arabic_llm.config.model import ModelConfig
@@ -165,10 +165,13 @@ def to_config(
         raise ConfigError(f"no setting '{key}'{did_you_mean(key, known)}")
     complete(cfg)
     if missing := OmegaConf.missing_keys(cfg):
-        raise ConfigError(f"no value for {', '.join(sorted(missing))}")
+        keys = sorted(missing)
+        raise ConfigError(f"no value for {', '.join(keys)}; write {' '.join(f'{key}=...' for key in keys)}")
     for key, value in _not_finite(OmegaConf.to_container(cfg)):
         raise ConfigError(f"{key}={value} is not finite where 32 bits hold it; give another number")
     try:
+        if cfg.adapter.path is not None:
+            cfg.adapter.path = adapter.of_run(cfg.adapter.path)
         config = cast(RunConfig, OmegaConf.to_object(cfg))
     except (ValueError, OmegaConfBaseException) as error:
         said = typed_places.of_refused(cfg) or str(error)

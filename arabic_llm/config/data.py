@@ -214,6 +214,13 @@ class DataConfig(SourceConfig):
         ratio, quotas = self.prefer_chinese_ratio, self.language_quotas
         if ratio is None:
             return
+        if not 0 <= ratio <= 1:
+            raise ValueError(f"data.prefer_chinese_ratio must be between 0 and 1, not {ratio:g}")
+        if "zh" not in {source.language for source in self.sources.values() if source.weight != 0}:
+            raise ValueError(
+                f"data.prefer_chinese_ratio={ratio:g}: no source has data.language=zh; give a mix, as"
+                " data=alignment_pairs is"
+            )
         if quotas.get("zh", ratio) != ratio:
             raise ValueError(
                 f"data.prefer_chinese_ratio={ratio} is data.language_quotas.zh, which is"
@@ -229,10 +236,10 @@ class DataConfig(SourceConfig):
         if weighted and len(weighted) < len(read):
             bare = next(source.name for source in read if source.weight is None)
             raise ValueError(f"data.sources.{bare}.weight is not set, but that of {weighted[0]} is")
-        if sum(self.language_quotas.values()) > 1 + 1e-9:  # 0.7 + 0.2 + 0.1 is a little more
-            raise ValueError(f"data.language_quotas add up to {sum(self.language_quotas.values())}")
         for language, quota in self.language_quotas.items():
             if not 0 <= quota <= 1:
                 raise ValueError(f"data.language_quotas.{language} must be between 0 and 1, not {quota}")
             if language not in [source.language for source in read]:
                 raise ValueError(f"data.language_quotas.{language}: no source has data.language={language}")
+        if (total := sum(self.language_quotas.values())) > 1 + 1e-9:  # 0.7 + 0.2 + 0.1 is a little more
+            raise ValueError(f"data.language_quotas add up to {total:g}; shares are 1 together at most")

@@ -20,12 +20,13 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hydra._internal.utils import get_args_parser
 
-from arabic_llm.config import paths, schemas
+from arabic_llm.config import other_names, paths, schemas
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import TaskConfig
 from arabic_llm.errors import ConfigError
 
 _WIDTH = 110
+_ALIKE = 0.8  # of names of all groups, which are many
 _FLAGS = ("--help", "-h")
 _WORDS = {str: "text", int: "integer", float: "number", bool: "true|false", NoneType: "null", Any: "any"}
 _COMMANDS = """\
@@ -119,23 +120,34 @@ def _on_group(group: str, option: str) -> str:
 def refuse_dashes(arguments: list[str]) -> None:
     """Refuse what is typed as other programs want it. Raises ConfigError: `--max_steps 20`."""
     for argument in get_args_parser().parse_known_args(arguments)[1]:
-        typed, _, value = argument.lstrip("-").partition("=")
-        name = typed.replace("-", "_")
-        known = {key.rpartition(".")[2]: key for key in _every_setting()}
-        close = get_close_matches(name, known, n=1)
-        key = known[close[0]] if close else "key"
-        raise ConfigError(
-            f"{argument} is no option: settings are written {key}={value or 'VALUE'}; --help lists them"
-        )
+        typed, equals, value = argument.lstrip("-").partition("=")
+        key = setting_like(typed.replace("-", "_")) or "key"
+        if not equals and "=" not in key:
+            behind = arguments[arguments.index(argument) + 1 :][:1]
+            value = "".join(word for word in behind if "=" not in word and not word.startswith("-"))
+        if not value and get_type_hints(RunConfig).get(key) is bool:
+            value = "true"
+        written = key if "=" in key else f"{key}={value or 'VALUE'}"
+        raise ConfigError(f"{argument} is no option: settings are written {written}; --help lists them")
 
 
-def _every_setting() -> Iterator[str]:
+def setting_like(name: str) -> str | None:
+    """Return the full key of the setting whose last name, ours or of others, this is or resembles."""
+    known = {key.rpartition(".")[2]: key for key in every_setting() if "<" not in key}
+    if (ours := other_names.ours(name)) is not None and name not in known:
+        return ours
+    close = get_close_matches(name, [*known, *other_names.every()], n=1, cutoff=_ALIKE)
+    return known.get(close[0]) or other_names.ours(close[0]) if close else None
+
+
+def every_setting() -> Iterator[str]:
     """Yield the full key of each setting; of two with the same last name, the one that is meant is last."""
     for option in reversed(_options("task")):
         yield from (key for key, _, _ in _settings(_task(option), "task."))
     for group in ("suite", "hw", "adapter", "model", "data"):
         yield from (key for key, _, _ in _settings(get_type_hints(RunConfig)[group], f"{group}."))
     yield from (key for key, _, _ in _settings(_task("sft"), "task."))
+    yield from (field.name for field in fields(RunConfig))
 
 
 def _groups() -> list[str]:

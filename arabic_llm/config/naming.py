@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from arabic_llm.config.fingerprint import fingerprint, plain
 from arabic_llm.config.study_task import Stage
@@ -20,7 +20,7 @@ from arabic_llm.config.study_task import Stage
 # Keys that say how or where a run is done, not what it does: they may differ when it is resumed.
 HOW = (
     *("hw", "resume", "dry_run", "tracking", "lang", "data_root", "cache_dir", "output_dir"),
-    *("data.engine", "stop_after", "sweep"),
+    *("data.engine", "stop_after", "sweep", "task.loss_also_divided"),
 )
 _OWN = "local"  # data=local: a file of the user's
 _MARKS = ("Mn", "Cf")  # vowel signs; tatweel is a letter to Unicode, and is none
@@ -40,7 +40,8 @@ def without_how(config: dict[str, Any]) -> dict[str, Any]:
     if (precision := (config.get("hw") or {}).get("precision", "auto")) != "auto":
         kept["precision"] = precision
     for group, name in inner:
-        kept[group] = {key: value for key, value in kept[group].items() if key != name}
+        if group in kept:
+            kept[group] = {key: value for key, value in kept[group].items() if key != name}
     if "server" in (kept.get("task") or {}):
         server = kept["task"]["server"]
         asked = {key: value for key, value in server.items() if key not in _HOW_A_SERVER_IS_ASKED}
@@ -166,8 +167,19 @@ def run_name(*, _root_: DictConfig) -> str:
     own = cast(dict[str, Any], OmegaConf.to_container(_root_, resolve=False, enum_to_str=True))
     chosen = {key: value for key, value in without_how(own).items() if key != "hydra"}
     model, adapter = (_root_[group].get("name", "none") for group in ("model", "adapter"))
-    names = (model, data_name(_root_=_root_), adapter)
+    names: tuple[str, ...] = (model, data_name(_root_=_root_), adapter)
+    if run := own["task"].get("run"):
+        names = _of_a_run(str(run), names)
     return f"{_path_name('-'.join(names))}-{fingerprint(chosen)[:8]}"
+
+
+def _of_a_run(run: str, otherwise: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what is called after another run: its folder, of a stage the study's and its own."""
+    folder = Path(run).expanduser()
+    if run == MISSING or not folder.name.strip("."):
+        return otherwise
+    is_stage = folder.name in Stage.__members__ and folder.parent.name
+    return (folder.parent.name, folder.name) if is_stage else (folder.name,)
 
 
 def sweep_name(*, _root_: DictConfig) -> str:

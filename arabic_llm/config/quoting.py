@@ -12,6 +12,8 @@ _FOREIGN = re.compile(r"[^\x00-\x7f]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SURE = re.compile(r"[\w/.:%@+-]*", re.ASCII)  # what Hydra reads as it stands
 _CHOICE = re.compile(r"choice\((.*)\)")
+_GROUPS = ("model", "data", "adapter", "hw", "suite", "task")
+_NUMBER = re.compile(r"[\d.]+")
 _A_TEXT = re.compile(r"(^|\.)(path|dir|columns\.\w+|run|base|tuned)$")  # keys of a path or a column
 
 
@@ -23,6 +25,8 @@ def quoted(argument: str, *, is_sweep: bool) -> str:
     key, equals, value = argument.partition("=")
     if not equals or key.startswith("-") or value.startswith(('"', "'")) or _CONTROL.search(value):
         return argument
+    if key in _GROUPS and _NUMBER.fullmatch(value):  # Hydra wants a name there, and says so of no key
+        return f"{key}={_in_quotes(value)}"
     if _FOREIGN.search(value):
         return f"{key}={_each(value, is_sweep=is_sweep)}"
     if _A_TEXT.search(key) and not _SURE.fullmatch(value) and not _is_read(argument):

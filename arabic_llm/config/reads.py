@@ -103,6 +103,7 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("fsdp", Area.training, why_not=unread.shared_out),
         **_read("optimizer_on_host", Area.training, why_not=unread.moments_on_host),
         **_read("embedding_on_host", Area.training, why_not=unread.table_on_host),
+        **_read("head_on_host", Area.training, why_not=unread.head_on_host),
         **_read("num_processes", Area.cleaning),
     },
     ExecutorConfig: {
@@ -151,6 +152,7 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("early_stopping_patience"),
         **_read("epochs", why_not=unread.epochs),
     },
+    tasks.FineTuningConfig: _read("loss_also_divided"),
     StudyConfig: _read("stages starts_from prompts"),
     PreferenceConfig: _read("beta"),
     PairConfig: _read("length_penalty"),

@@ -12,7 +12,7 @@ from arabic_llm.config.adapter import Quantization as Quantized
 from arabic_llm.config.hw import GIB, Device, HardwareConfig, Precision
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.memory import inference_peak
-from arabic_llm.memory.inference_peak import Held, InferenceParts, Pass
+from arabic_llm.memory.inference_peak import ForwardPass, InferenceParts, LoadedModel
 from arabic_llm.memory.training_plan import FRAGMENTS, grown, workspace_on
 from arabic_llm.models import families
 from arabic_llm.models.batching import CPU_TREE, TOKENS_OF_A_SEQUENCE, most_at_once, rows_of_prompts
@@ -29,7 +29,7 @@ class Room:
     A run that is carried on must make the same batches: padding, and with it rounding, hangs on them.
     """
 
-    held: Held
+    held: LoadedModel
     most: int  # sequences at once, however short they are
     budget_bytes: float | None
     is_fixed: bool  # set by hand: hw.eval_batch_size
@@ -117,7 +117,7 @@ def _streamed(found: Room, context: int) -> Room:
     return of(bisect_left(range(layers), True, key=lambda count: holds(of(count))))
 
 
-def hold(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, *, adapted: bool) -> Held:
+def hold(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, *, adapted: bool) -> LoadedModel:
     """Return a model as it lies on hw to be judged, with its adapter or without."""
     on_cpu = hw.device is Device.cpu and hw.usable_gib is None
     precision = hw.precision
@@ -125,7 +125,7 @@ def hold(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, *, adap
         precision = Precision.float32
     elif precision is Precision.auto:  # bfloat16 or float16: as many bytes
         precision = Precision.float32 if on_cpu else Precision.bfloat16
-    return Held(
+    return LoadedModel(
         architecture=grown(model.architecture, adapter) if adapted else model.architecture,
         nf4=adapter.quantization is Quantized.nf4,
         dtype=precision,
@@ -140,28 +140,28 @@ def hold(model: ModelConfig, adapter: AdapterConfig, hw: HardwareConfig, *, adap
     )
 
 
-def scoring(held: Held, size: int, context: int) -> Iterator[Pass]:
+def scoring(held: LoadedModel, size: int, context: int) -> Iterator[ForwardPass]:
     """Yield the widest pass of the scorer: a tree behind a whole context, after another such tree."""
     tokens = size * TOKENS_OF_A_SEQUENCE
     wanted = min(tokens, CPU_TREE) if held.on_cpu else tokens
-    yield Pass(1, tokens, context, context + tokens, wanted, masked=True)
+    yield ForwardPass(1, tokens, context, context + tokens, wanted, masked=True)
 
 
-def generation(held: Held, size: int, context: int) -> Iterator[Pass]:
+def generation(held: LoadedModel, size: int, context: int) -> Iterator[ForwardPass]:
     """Yield the passes of answering that may hold most: of prompts, alone or behind examples, the last."""
     device, own = "cpu" if held.on_cpu else "cuda", min(TOKENS_OF_A_SEQUENCE, context // 2)
     for tokens, shared in ((context, 0), (own, context - own)):
         rows, room = rows_of_prompts(size, tokens, device), (size, tokens)
         if shared and size == 1:
             return  # one prompt shares nothing
-        yield Pass(
+        yield ForwardPass(
             *(rows, tokens, shared, 0, rows),
             masked=rows > 1,
             is_scored=False,
             in_place=room,
             shared=shared,
         )
-        yield Pass(
+        yield ForwardPass(
             *(size, 1, context - 1, 0, size),
             masked=size > 1,
             is_scored=False,
@@ -171,15 +171,15 @@ def generation(held: Held, size: int, context: int) -> Iterator[Pass]:
         )
 
 
-def growing(size: int, context: int) -> Iterator[Pass]:
+def growing(size: int, context: int) -> Iterator[ForwardPass]:
     """Yield such passes of lm-eval's own class: all prompts at once, and a cache that is copied to grow."""
     padded = size > 1
-    yield Pass(size, context, 0, 0, size, padded, is_scored=False)
-    yield Pass(size, 1, context - 1, context - 1, size, padded, is_scored=False)
+    yield ForwardPass(size, context, 0, 0, size, padded, is_scored=False)
+    yield ForwardPass(size, 1, context - 1, context - 1, size, padded, is_scored=False)
 
 
-def masked(size: int, context: int) -> Iterator[Pass]:
+def masked(size: int, context: int) -> Iterator[ForwardPass]:
     """Yield the widest passes of a masked model: of as many tokens, long rows or many short ones."""
     for tokens in (context, min(context, _SHORTEST_ROW)):
         rows = max(1, size * TOKENS_OF_A_SEQUENCE // tokens)
-        yield Pass(rows, tokens, wanted=rows, masked=rows > 1)
+        yield ForwardPass(rows, tokens, wanted=rows, masked=rows > 1)

@@ -21,7 +21,7 @@ _SUMMED = 2  # x 4 bytes: the logits in float32, and what logsumexp exponentiate
 
 
 @dataclass(frozen=True)
-class Held:
+class LoadedModel:
     """A model as it lies on a device to be judged."""
 
     architecture: ArchitectureConfig
@@ -48,7 +48,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Pass:
+class ForwardPass:
     """The shape of one forward pass."""
 
     rows: int
@@ -86,7 +86,7 @@ class InferenceParts:
         return float(sum(vars(self).values()))
 
 
-def predict(held: Held, shape: Pass) -> InferenceParts:
+def predict(held: LoadedModel, shape: ForwardPass) -> InferenceParts:
     """Return what the worst moment of a pass holds.
 
     That is a block at work (the last one, when the cache has grown; or the first, when more lies in the
@@ -124,7 +124,7 @@ def predict(held: Held, shape: Pass) -> InferenceParts:
     )
 
 
-def _of_a_layer(held: Held, tokens: int) -> int:
+def _of_a_layer(held: LoadedModel, tokens: int) -> int:
     """Return the bytes of keys and values of so many tokens (all layers keep all tokens)."""
     a = held.architecture
     if held.is_masked_model:
@@ -132,7 +132,7 @@ def _of_a_layer(held: Held, tokens: int) -> int:
     return 2 * tokens * a.num_key_value_heads * a.head_dim * BYTES[held.dtype]
 
 
-def _logits(held: Held, shape: Pass) -> float:
+def _logits(held: LoadedModel, shape: ForwardPass) -> float:
     """Return the bytes of logits, which are made only where they are wanted.
 
     evaluation/scoring.py sums them up in float32, generation copies those of the last place to float32.
@@ -143,7 +143,7 @@ def _logits(held: Held, shape: Pass) -> float:
     return float(shape.wanted * held.architecture.vocab_size * (e + copies * _FLOAT32))
 
 
-def _block(held: Held, shape: Pass) -> float:
+def _block(held: LoadedModel, shape: ForwardPass) -> float:
     """Return the bytes that come and go with the block that is at work, and the masks.
 
     Model.forward keeps what was embedded and the block's input, the block its residual and what its norm
@@ -161,7 +161,7 @@ def _block(held: Held, shape: Pass) -> float:
     return _masks(held, shape) + positions + own
 
 
-def _masks(held: Held, shape: Pass) -> float:
+def _masks(held: LoadedModel, shape: ForwardPass) -> float:
     """Return the bytes of who sees whom (B1NL): true or false, of eager attention numbers to add, twice."""
     if not has_mask(held, shape):
         return 0.0
@@ -170,14 +170,14 @@ def _masks(held: Held, shape: Pass) -> float:
     return float(pairs * (2 * each if held.is_eager else 1))
 
 
-def has_mask(held: Held, shape: Pass) -> bool:
+def has_mask(held: LoadedModel, shape: ForwardPass) -> bool:
     """Return whether a mask is made: sdpa_mask leaves out what is causal, and one token's of one row."""
     if shape.apart:
         return shape.masked
     return held.is_eager or shape.masked or (shape.cached > 0 and shape.tokens > 1)
 
 
-def _attention(held: Held, shape: Pass) -> float:
+def _attention(held: LoadedModel, shape: ForwardPass) -> float:
     """Return the bytes of attention at its worst: queries, keys and values of all heads, scores, output."""
     a, e = held.architecture, BYTES[held.dtype]
     length = shape.cached + shape.tokens
@@ -202,13 +202,13 @@ def _attention(held: Held, shape: Pass) -> float:
     return float(max(growing, queries + repeated + added + queries))
 
 
-def _scores(held: Held, shape: Pass) -> int:
+def _scores(held: LoadedModel, shape: ForwardPass) -> int:
     """Return the number of scores of a block: of every pair of tokens, of every head."""
     pairs = shape.rows * shape.tokens * (shape.cached + shape.tokens)
     return held.architecture.num_attention_heads * pairs
 
 
-def _mlp(held: Held, shape: Pass) -> float:
+def _mlp(held: LoadedModel, shape: ForwardPass) -> float:
     """Return the bytes of the layers of the feed-forward net at its worst moment."""
     a = held.architecture
     hidden, inner = a.hidden_size, a.intermediate_size
@@ -228,7 +228,7 @@ def _mlp(held: Held, shape: Pass) -> float:
     )
 
 
-def _linear(held: Held, shape: Pass, name: str, sizes: tuple[int, int]) -> float:
+def _linear(held: LoadedModel, shape: ForwardPass, name: str, sizes: tuple[int, int]) -> float:
     """Return the bytes of a linear layer while it works, of (inputs, outputs), with its result.
 
     4-bit weights are unpacked (bitsandbytes 0.50.2, gemm_4bit: on a card from 5 to 1536 rows on, by its

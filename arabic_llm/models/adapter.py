@@ -232,7 +232,9 @@ def trained_hash(folder: Path) -> str:
     """
     weights = sorted([*folder.glob("adapter_model.safetensors"), *folder.glob("model*.safetensors")])
     if not weights:
-        raise CheckpointError(f"{folder} holds no trained adapter or model (no .safetensors)")
+        inner = next((folder / name for name in ("adapter", "model") if (folder / name).is_dir()), None)
+        cure = f"; of the run there give {inner}" if inner is not None else ""
+        raise CheckpointError(f"{folder} holds no trained adapter or model (no .safetensors){cure}")
     settings = [path for path in (folder / "adapter_config.json",) if path.exists()]
     return fingerprint([files.sha256(path) for path in (*weights, *settings)])
 

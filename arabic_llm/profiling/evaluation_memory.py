@@ -21,7 +21,7 @@ from arabic_llm import files, processes
 from arabic_llm.config.hw import Precision
 from arabic_llm.evaluation.row_cache import RowCache
 from arabic_llm.memory import inference_peak
-from arabic_llm.memory.inference_peak import Held, Pass
+from arabic_llm.memory.inference_peak import ForwardPass, LoadedModel
 from arabic_llm.memory.wording import far_off, mib
 from arabic_llm.memory.workload import Peak, workspace
 from arabic_llm.models import adapter, families
@@ -43,7 +43,7 @@ class WidestPass:
     """What judging took at its worst, and what was predicted of it."""
 
     device: str
-    widest: Pass
+    widest: ForwardPass
     measured: int  # bytes in tensors
     measured_reserved: int | None  # taken from the card
     predicted: int | None
@@ -93,11 +93,11 @@ class Watch:
     What goes wrong in it is said in a line, and the evaluation goes on.
     """
 
-    def __init__(self, model: PreTrainedModel, held: Held) -> None:
+    def __init__(self, model: PreTrainedModel, held: LoadedModel) -> None:
         """Take the model, and how it lies on its device."""
         self._model, self._held = model, held
-        self._widest, self._most, self._num_watched = Pass(0, 0), 0.0, 0
-        self._counted: dict[Pass, int] = {}  # on a CPU
+        self._widest, self._most, self._num_watched = ForwardPass(0, 0), 0.0, 0
+        self._counted: dict[ForwardPass, int] = {}  # on a CPU
         self._counting = ExitStack()
         self._trace: Trace | None = None
         self._has_failed = False
@@ -132,7 +132,7 @@ class Watch:
         size = predicted.by_phase["forward"] if predicted else None
         return WidestPass("cpu", widest, self._counted[widest], None, size, None)
 
-    def _predicted(self, shape: Pass) -> Peak | None:
+    def _predicted(self, shape: ForwardPass) -> Peak | None:
         with harmless(f"{_WHAT} is not predicted"):
             from arabic_llm.profiling import evaluation_rehearsal  # on private names, which may be gone
 
@@ -192,7 +192,7 @@ class Watch:
             self._trace = None
 
 
-def hold(model: PreTrainedModel) -> Held | None:
+def hold(model: PreTrainedModel) -> LoadedModel | None:
     """Return how a model lies on its device, read off itself; None for families that nobody predicts."""
     config, peft = model.config, getattr(model, "peft_config", {}).get("default")
     ranks = adapter.ranks(model)
@@ -201,7 +201,7 @@ def hold(model: PreTrainedModel) -> Held | None:
     on_cpu = model.device.type == "cpu"
     major = 0 if on_cpu else torch.cuda.get_device_capability()[0]
     shape = {name: value for name, value in config.to_dict().items() if value is not None}
-    return Held(
+    return LoadedModel(
         architecture=families.architecture(shape),
         nf4=getattr(config, "quantization_config", None) is not None,
         dtype=Precision[str(model.get_input_embeddings().weight.dtype).removeprefix("torch.")],
@@ -213,7 +213,7 @@ def hold(model: PreTrainedModel) -> Held | None:
     )
 
 
-def shape_of(held: Held, inputs: dict[str, Any]) -> Pass:
+def shape_of(held: LoadedModel, inputs: dict[str, Any]) -> ForwardPass:
     """Return the shape of a pass, from what the model is called with."""
     rows, tokens = inputs["input_ids"].shape
     cache, cached, lying = inputs.get("past_key_values"), 0, 0
@@ -228,7 +228,7 @@ def shape_of(held: Held, inputs: dict[str, Any]) -> Pass:
     is_scored = held.is_masked_model or isinstance(kept, torch.Tensor)
     mask = inputs.get("attention_mask")
     is_plain = isinstance(mask, torch.Tensor) and mask.dim() == 2  # noqa: PLR2004 (ones, zeros for padding)
-    return Pass(
+    return ForwardPass(
         rows,
         tokens,
         cached,

@@ -15,14 +15,14 @@ from transformers import DynamicCache, PreTrainedModel
 from arabic_llm.evaluation import masked_lm, scoring
 from arabic_llm.evaluation.row_cache import RowCache
 from arabic_llm.memory.allocator import CachingAllocator
-from arabic_llm.memory.inference_peak import Held, Pass, has_mask
+from arabic_llm.memory.inference_peak import ForwardPass, LoadedModel, has_mask
 from arabic_llm.memory.workload import Attention, Loss, Peak, Workload
 from arabic_llm.profiling import sharding, skeleton
 from arabic_llm.profiling.timeline import Exact
 from arabic_llm.profiling.trace import LikeCuda, Trace
 
 
-def peak(held: Held, shape: Pass) -> Peak:
+def peak(held: LoadedModel, shape: ForwardPass) -> Peak:
     """Return the peaks of a pass and of what is read off its logits."""
     work = workload(held, shape)
     model = skeleton.build(work)
@@ -45,7 +45,9 @@ def peak(held: Held, shape: Pass) -> Peak:
     return Peak(allocator.peak_allocated, allocator.peak_reserved, phases, not allocator.is_over)
 
 
-def _causal(model: PreTrainedModel, held: Held, shape: Pass, allocator: CachingAllocator) -> int:
+def _causal(
+    model: PreTrainedModel, held: LoadedModel, shape: ForwardPass, allocator: CachingAllocator
+) -> int:
     """Run a pass of evaluation/scoring.py or of generation, and return the peak without its logits."""
     cache = _rows(held, shape) if any(shape.in_place) else _cache(held, shape)
     allocator.reset_peaks()
@@ -59,7 +61,9 @@ def _causal(model: PreTrainedModel, held: Held, shape: Pass, allocator: CachingA
     return forward
 
 
-def _masked(model: PreTrainedModel, held: Held, shape: Pass, allocator: CachingAllocator) -> int:
+def _masked(
+    model: PreTrainedModel, held: LoadedModel, shape: ForwardPass, allocator: CachingAllocator
+) -> int:
     """Run a pass of evaluation/masked_lm.py, and return the peak without what is read off."""
     ids = torch.zeros(shape.rows, shape.tokens, dtype=torch.long)
     mask = (
@@ -73,7 +77,7 @@ def _masked(model: PreTrainedModel, held: Held, shape: Pass, allocator: CachingA
     return forward
 
 
-def workload(held: Held, shape: Pass) -> Workload:
+def workload(held: LoadedModel, shape: ForwardPass) -> Workload:
     """Return what a skeleton is built from; all that is of training is left out."""
     if held.is_eager:
         attention = Attention.eager
@@ -104,7 +108,7 @@ def workload(held: Held, shape: Pass) -> Workload:
     )
 
 
-def _inputs(config: Any, held: Held, shape: Pass) -> dict[str, Any]:
+def _inputs(config: Any, held: LoadedModel, shape: ForwardPass) -> dict[str, Any]:
     """Return what the model is called with: ids, positions, who sees whom, whose logits are wanted."""
     ids = torch.zeros(shape.rows, shape.tokens, dtype=torch.long)
     places = torch.zeros(shape.wanted, dtype=torch.long) if shape.is_scored else 1
@@ -116,7 +120,7 @@ def _inputs(config: Any, held: Held, shape: Pass) -> dict[str, Any]:
     }
 
 
-def _mask(held: Held, shape: Pass) -> torch.Tensor | None:
+def _mask(held: LoadedModel, shape: ForwardPass) -> torch.Tensor | None:
     """Return who sees whom (B1NL): bool, or for eager attention what is added."""
     if not has_mask(held, shape):
         return None
@@ -124,7 +128,7 @@ def _mask(held: Held, shape: Pass) -> torch.Tensor | None:
     return mask.to(getattr(torch, held.dtype.name)) if held.is_eager and not shape.apart else mask
 
 
-def _cache(held: Held, shape: Pass) -> DynamicCache:
+def _cache(held: LoadedModel, shape: ForwardPass) -> DynamicCache:
     """Return a cache of P tokens a row, in a storage of as many as lie there."""
     cache = _filled(held, shape.rows, shape.lying)
     for layer in cache.layers:
@@ -132,7 +136,7 @@ def _cache(held: Held, shape: Pass) -> DynamicCache:
     return cache
 
 
-def _rows(held: Held, shape: Pass) -> RowCache:
+def _rows(held: LoadedModel, shape: ForwardPass) -> RowCache:
     """Return a cache that has room for what is said, behind what all rows share."""
     shared = _filled(held, 1, shape.shared)
     cache = RowCache(*shape.in_place, shared if shape.shared else None)
@@ -143,14 +147,14 @@ def _rows(held: Held, shape: Pass) -> RowCache:
     return cache
 
 
-def _filled(held: Held, rows: int, tokens: int) -> DynamicCache:
+def _filled(held: LoadedModel, rows: int, tokens: int) -> DynamicCache:
     cache = DynamicCache()
     for layer, states in enumerate(_states(held, rows, tokens) if tokens else ()):
         cache.update(*states, layer)
     return cache
 
 
-def _states(held: Held, rows: int, tokens: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _states(held: LoadedModel, rows: int, tokens: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield the keys and values of each layer."""
     a, dtype = held.architecture, getattr(torch, held.dtype.name)
     for _ in range(a.num_hidden_layers):

@@ -31,8 +31,13 @@ def best(wanted: Ask, cache_dir: Path) -> Plan:
 
     Raises ConfigError for a model whose own code cannot be rehearsed.
     """
-    if families.closed_form(wanted.model.architecture) is not None:
+    a = wanted.model.architecture
+    if families.closed_form(a) is not None:
         return _resident(wanted, cache_dir) or planning.best(wanted)
+    if wanted.adapter.quantization is Quantization.nf4 and families.known(a.model_type) is None:
+        from arabic_llm.profiling import depth  # torch
+
+        wanted = replace(wanted, packed_layers=depth.packed_layers(a))
     return planning.first_that_fits(wanted, functools.partial(_parts, cache_dir=cache_dir))
 
 

@@ -24,6 +24,7 @@ from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.wording import mib
 from arabic_llm.memory.workload import Attention, Loss, Objective, Peak, Workload, workspace
 from arabic_llm.models import adapter, families, new_rows, streaming
+from arabic_llm.models.host_head import HostHead
 from arabic_llm.models.load import HostEmbedding
 from arabic_llm.models.placement import AMPERE
 from arabic_llm.profiling.harmless import harmless
@@ -258,6 +259,8 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
     quantization = getattr(config, "quantization_config", None)
     table = model.get_input_embeddings()
     on_host = isinstance(table, HostEmbedding)
+    has_head_away = isinstance(model.get_output_embeddings(), HostHead)
+    has_tied_head = has_head_away and bool(config.tie_word_embeddings)
     weights = _dtype(table if on_host else table.weight)
     mixed = Precision.bfloat16 if args.bf16 else Precision.float16 if args.fp16 else None
     on_cuda = args.device.type == "cuda"
@@ -289,7 +292,8 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         optimizer_on_host=on_cuda and "paged" in args.optim,
         objective=Objective.classify if is_classifier else Objective.sft,
         num_labels=config.num_labels,
-        embedding_on_host=on_host,
+        embedding_on_host=on_host and not has_tied_head,
+        head_on_host=has_head_away,
         num_cards=processes.count(),
         fsdp=bool(args.fsdp) or streaming.is_shared_out(model),
         streamed_layers=streaming.num_streamed(model),

@@ -113,7 +113,8 @@ def front_matter(handed: Handed) -> str:
 
 def name_of(told: Mapping[str, Any]) -> str:
     """Return what a model is called: its base, its data, its adapter."""
-    return f"{told['model']['name']}-{told['data']['name']}-{told['adapter']['name']}"
+    data = of_data(told["data"]["name"], told["data"].get("path"))
+    return f"{told['model']['name']}-{data}-{told['adapter']['name']}"
 
 
 def _index(handed: Handed) -> list[dict[str, Any]]:

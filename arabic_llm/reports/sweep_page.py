@@ -13,7 +13,7 @@ from markupsafe import Markup
 from arabic_llm import files
 from arabic_llm.analysis import intervals, sweep_choice
 from arabic_llm.analysis.sweep_choice import Cell, Findings
-from arabic_llm.analysis.sweep_found import Found
+from arabic_llm.analysis.sweep_found import JobOutcome
 from arabic_llm.analysis.sweep_jobs import Job, Sweep, Value
 from arabic_llm.config import naming
 from arabic_llm.reports import html, sweep_figures, sweep_words
@@ -145,7 +145,7 @@ def _cells(sweep: Sweep, job: Job) -> list[str]:
     ]
 
 
-def _interval(found: Found) -> tuple[float | None, float | None]:
+def _interval(found: JobOutcome) -> tuple[float | None, float | None]:
     """Return the interval of one job's mean score, over its items."""
     if not found.parts:
         return None, None
@@ -235,7 +235,7 @@ def _mean(cells: Sequence[Cell]) -> tuple[float, float]:
 
 
 def _front(
-    words: SweepWords, of: Callable[[Found], float | None], axis: str, *, is_gain: bool
+    words: SweepWords, of: Callable[[JobOutcome], float | None], axis: str, *, is_gain: bool
 ) -> tuple[Markup, list[tuple[str, str, str]]]:
     """Return a chart of two aims with its front, and the front's rows; nothing where a job lacks one."""
     better = _gain if is_gain else _value
@@ -254,16 +254,20 @@ def _front(
         in_loss, in_points = marked("gain in {measure}", "gain in {measure}, points")
         name = say(in_loss if words.scale.is_loss else in_points, measure=measure)
     rows = [
-        (words.name(cell), words.scale.said(y, "+" if is_gain else ""), f"{x:,.3g}")
+        (
+            words.name(cell),
+            words.scale.said(y, "+" if is_gain else ""),
+            f"{x:.3g}" if is_gain else f"{x:,.0f}",
+        )
         for at, (cell, y, x) in sorted(enumerate(known), key=lambda one: (one[1][2], one[1][1]))
         if at in best
     ]
     return sweep_figures.pareto(points, (axis, name), "gain" if is_gain else "memory"), rows
 
 
-def _gain(found: Found) -> float | None:
+def _gain(found: JobOutcome) -> float | None:
     return found.gain
 
 
-def _value(found: Found) -> float | None:
+def _value(found: JobOutcome) -> float | None:
     return found.value

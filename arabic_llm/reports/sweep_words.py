@@ -9,7 +9,7 @@ import numpy as np
 
 from arabic_llm.analysis.intervals import ALPHA
 from arabic_llm.analysis.sweep_choice import Cell, Effect, Findings
-from arabic_llm.analysis.sweep_found import Found
+from arabic_llm.analysis.sweep_found import JobOutcome
 from arabic_llm.analysis.sweep_halving import NO_BETTER, WORSE
 from arabic_llm.analysis.sweep_jobs import SEED, Job, Sweep, Value
 from arabic_llm.config import naming
@@ -254,9 +254,9 @@ def parameters(value: float) -> str:
     return f"{value / _THOUSAND:,.1f} k" if value >= _THOUSAND else f"{value:,.0f}"
 
 
-def _memory(found: Found) -> float | None:
+def _memory(found: JobOutcome) -> float | None:
     return found.predicted_mib
 
 
-def _trained(found: Found) -> float | None:
+def _trained(found: JobOutcome) -> float | None:
     return None if found.num_trained is None else float(found.num_trained)

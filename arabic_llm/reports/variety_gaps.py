@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from arabic_llm import files
-from arabic_llm.analysis.varieties import Change, Gap
+from arabic_llm.analysis.varieties import Gap, GapChange
 from arabic_llm.reports.markdown import escaped, right_to_left, table
 from arabic_llm.reports.spoken import marked, say, term
 from arabic_llm.reports.tables import in_line, percent, points
@@ -67,7 +67,7 @@ def comma_separated(gaps: Sequence[Gap]) -> str:
     return files.csv_text(_CSV_HEADER, rows)
 
 
-def sections(changes: Sequence[Change]) -> Iterator[dict[str, Any]]:
+def sections(changes: Sequence[GapChange]) -> Iterator[dict[str, Any]]:
     """Yield what varieties.html.jinja says of each entry: its title and a row a variety."""
     for entry, own in groupby(changes, lambda change: change.base.entry):
         rows = list(own)
@@ -79,7 +79,7 @@ def sections(changes: Sequence[Change]) -> Iterator[dict[str, Any]]:
         }
 
 
-def changes_csv(changes: Sequence[Change]) -> str:
+def changes_csv(changes: Sequence[GapChange]) -> str:
     """Return what became of each gap in CSV, in fractions and at full precision."""
     rows = [
         (
@@ -100,12 +100,14 @@ def _scores(*shares: float) -> tuple[str, ...]:
     return tuple(map(percent, shares))
 
 
-def _changed(change: Change) -> tuple[str, ...]:
+def _changed(change: GapChange) -> tuple[str, ...]:
     """Return a row of what became of a gap: both gaps with their verdicts, and the change with its own."""
     cells = [term(change.base.variety), f"{change.base.n:,}"]
     for gap in (change.base, change.tuned):
         told = points(gap.difference, gap.low, gap.high)
-        cells += [percent(gap.value), say("{gap}, {verdict}", gap=told, verdict=term(gap.verdict))]
+        if gap.verdict != "within noise":
+            told = say("{gap}, {verdict}", gap=told, verdict=term(gap.verdict))
+        cells += [percent(gap.value), told]
     return *cells, points(change.difference, change.low, change.high), term(change.verdict)
 
 

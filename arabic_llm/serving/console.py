@@ -56,17 +56,25 @@ class Console:
             raise DataError("stdin holds no question; write one a line, or give task.prompt")
 
     def with_person(self) -> None:
-        """Talk with who sits at the terminal, until they have enough."""
-        for line in _typed("> " if self.screen.is_terminal else ""):
-            try:
-                if not self._take(line):
+        """Talk with who sits at the terminal, until they have enough; Ctrl-C raises KeyboardInterrupt."""
+        try:
+            for line in _typed("> " if self.screen.is_terminal else ""):
+                if not self._take_of_person(line):
                     return
-            except UserError as error:
-                log.info("%s", error)
-            except KeyboardInterrupt as error:
-                if error.args:  # SIGTERM
-                    raise
-                log.info("cut short: nothing of it is remembered")
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(*(error.args or ("the talk is over",))) from None
+
+    def _take_of_person(self, line: str) -> bool:
+        """Take a line; what is wrong with it, or Ctrl-C, ends its answer and not the talk."""
+        try:
+            return self._take(line)
+        except UserError as error:
+            log.info("%s", error)
+        except KeyboardInterrupt as error:
+            if error.args:  # SIGTERM
+                raise
+            log.info("cut short: nothing of it is remembered")
+        return True
 
     def _take(self, text: str) -> bool:
         """Answer a line, or obey it; return whether the talk goes on."""
@@ -88,6 +96,14 @@ class Console:
         return True
 
     def _ask(self, question: str) -> None:
+        before = dict(self.talk.said)
+        try:
+            self._ask_each(question)
+        except (UserError, KeyboardInterrupt):
+            self.talk.said = before  # of no voice, or the talks would part
+            raise
+
+    def _ask_each(self, question: str) -> None:
         voices = self.talk.voices
         for voice in voices:
             if len(voices) > 1:
@@ -135,7 +151,7 @@ def remarks(answer: Answer, most: int) -> Iterator[str]:
 
 
 def _typed(prompt: str) -> Iterator[str]:
-    """Yield the lines that are typed, until Ctrl-D. Raises KeyboardInterrupt for Ctrl-C."""
+    """Yield the lines that are typed, until Ctrl-D."""
     import readline  # noqa: F401 (input() then edits lines, and remembers them)
 
     while True:
@@ -144,8 +160,6 @@ def _typed(prompt: str) -> Iterator[str]:
             line.encode()
         except EOFError:
             return
-        except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(*(error.args or ("the talk is over",))) from None
         except UnicodeError:
             log.info("what was typed is not UTF-8; set the terminal to it")
             continue

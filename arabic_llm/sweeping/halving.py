@@ -65,7 +65,7 @@ class Halving:
         rows: list[list[Any]] = []
         alive = list(orders)
         for step in self.rungs:
-            pool.run([one for one in alive if not _rung(one, step).is_file()], step)
+            pool.run([one for one in alive if measured(one, step) is None], step)
             alive = [one for one in alive if one.name not in pool.failed]
             if pool.is_dry or not alive:
                 return
@@ -92,26 +92,29 @@ class Halving:
 
         from arabic_llm.analysis import sweep_halving
 
-        found = {one.name: files.read_state(path) for one in orders if (path := _rung(one, step)).is_file()}
-        measured = {name: own for name, own in found.items() if own["tokens"]}
-        if not measured:
+        found = {one.name: own for one in orders if (own := measured(one, step)) is not None}
+        asked = {name: own for name, own in found.items() if own["tokens"]}
+        if not found:  # each was past this rung when its measure was lost
+            return []
+        if not asked:
             raise ConfigError(
                 "sweep.halving.eta compares losses on dev, and there are no dev rows; raise data.dev_share"
             )
-        first = next(iter(measured))
-        for name, own in measured.items():
-            if own["tokens"] != measured[first]["tokens"]:
+        first = next(iter(asked))
+        for name, own in asked.items():
+            if own["tokens"] != asked[first]["tokens"]:
                 raise ConfigError(
                     f"sweep.halving.eta: jobs {first} and {name} have other dev rows, or other tokens of"
                     " them: their losses cannot be compared; sweep what differs without halving"
                 )
-        nats = {name: np.array(own["nats"]) for name, own in measured.items()}
-        return sweep_halving.decide(nats, measured[first]["tokens"], self.eta)
+        nats = {name: np.array(own["nats"]) for name, own in asked.items()}
+        return sweep_halving.decide(nats, asked[first]["tokens"], self.eta)
 
 
-def _rung(order: SweptJob, step: int) -> Path:
-    """Return where training/rungs.py writes what it measures."""
-    return order.folder / "training" / f"rung-{step}.json"
+def measured(order: SweptJob, step: int) -> dict[str, Any] | None:
+    """Return what training/rungs.py has measured of a job; None where it has not, or that is damaged."""
+    path = order.folder / "training" / f"rung-{step}.json"
+    return files.kept(path, files.read_state, "the job is measured again, unless it went on")
 
 
 def _cells(verdict: Verdict) -> list[Any]:

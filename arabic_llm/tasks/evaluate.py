@@ -36,7 +36,13 @@ def run(config: RunConfig, directory: Path) -> float:
     evaluation = evaluate.evaluate(config, trained, directory / "evaluation")
     processes.from_main(lambda: evaluate.leave(config, evaluation, directory / "evaluation"))
     whole = [score for score in evaluation.scores if evaluation.is_whole(score)]
-    lines = [*tables.left_out(evaluation.judged), *tables.shortened(whole), *tables.twins(evaluation)]
+    note = tables.by_prompt_note(whole)
+    lines = [
+        *([note] if note else ()),
+        *tables.left_out(evaluation.judged),
+        *tables.shortened(whole),
+        *tables.twins(evaluation),
+    ]
     if parts := len(evaluation.scores) - len(whole):
         lines.append(f"scores of {parts:,} parts of these: {directory / 'evaluation' / 'scores.md'}")
     gaps = variety_gaps.terminal(varieties.gaps(evaluation))

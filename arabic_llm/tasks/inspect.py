@@ -14,12 +14,12 @@ from arabic_llm.models import bases
 from arabic_llm.reports import inspection
 from arabic_llm.reports.inspection import LeftOut
 from arabic_llm.tasks import Inputs
-from arabic_llm.workflows import inspect, training_rows
+from arabic_llm.workflows import inspect, next_steps, training_rows
 from arabic_llm.workflows.inspect import Seen
 
 log = logging.getLogger(__name__)
 shares_work = False
-_MOST_SAID, _MOST_ON_PAGE = 20, 1000  # rows left out
+_MOST_SAID, _MOST_ON_PAGE = 5, 1000  # rows left out: for one reason, and in all
 _GREEN, _PLAIN = "\x1b[30;42m", "\x1b[0m"
 
 
@@ -53,16 +53,21 @@ def run(config: RunConfig, directory: Path) -> float:
     except DataError as error:
         if not dropped:
             raise
-        return _write(config, directory, Seen([], dropped, [f"nothing is left to train on: {error}"], 0.0))
+        said = f"nothing is left to train on: {error}"
+        return _write(config, directory, Seen([], dropped, [said], 0.0, len(dropped), refused=True))
     return _write(config, directory, inspect.look(config, rows, dropped))
 
 
 def _write(config: RunConfig, directory: Path, seen: Seen) -> float:
     """Say and write what is seen; return the share of supervised tokens."""
-    for lost in seen.left_out[:_MOST_SAID]:
-        log.info("%s: %s", lost.id, lost.reason)
-    if len(seen.left_out) > _MOST_SAID:
-        log.info("and %s more rows are left out: see the page", f"{len(seen.left_out) - _MOST_SAID:,}")
+    alike: dict[str, list[LeftOut]] = {}
+    for lost in seen.left_out:
+        alike.setdefault(lost.reason.partition(":")[0], []).append(lost)
+    for reason, rows in alike.items():
+        for lost in rows[:_MOST_SAID]:
+            log.info("%s: %s", lost.id, lost.reason)
+        if len(rows) > _MOST_SAID:
+            log.info("and %s more rows: %s; see the page", f"{len(rows) - _MOST_SAID:,}", reason)
     for row in seen.rows:
         text = "".join(f"{_GREEN}{r.text}{_PLAIN}" if r.is_supervised else r.text for r in row.runs)
         log.info("%s (%s tokens, %s supervised)\n%s\n", row.id, row.num_tokens, row.num_supervised, text)
@@ -71,4 +76,5 @@ def _write(config: RunConfig, directory: Path, seen: Seen) -> float:
     path, title = directory / "inspection.html", inspection.title(config.data.name, config.model.name)
     files.write_text(path, inspection.page(title, seen.rows, seen.left_out[:_MOST_ON_PAGE], seen.notes))
     log.info("page: %s", path)
+    files.write_state(directory / next_steps.FOUND, {"bad_rows": seen.bad_rows, "trains": not seen.refused})
     return seen.supervised_share

@@ -17,7 +17,7 @@ from arabic_llm.memory import training_plan as planning
 from arabic_llm.models import adapter_files
 from arabic_llm.profiling import kept
 from arabic_llm.tasks import Inputs
-from arabic_llm.workflows import next_steps, plan
+from arabic_llm.workflows import next_steps, pace, plan
 
 log = logging.getLogger(__name__)
 shares_work = False
@@ -50,14 +50,21 @@ def dry_run(config: RunConfig) -> None:
         said = list(eval_plan.plan(config.model, config.adapter, config.hw, typed()))
         _say([*said, *(next_steps.after_plan(config) if "it fits" in said else [])])
         return
-    config = machine.settled(config)
+    typed_so, config = config, machine.settled(config)
     wanted, cache = plan.checked(config), Path(config.cache_dir)
+    ahead = pace.Ahead(task.of.name, task.effective_batch_size, plan.num_steps(config))
     if plan.is_of_host(config.hw):
         said = plan.on_host(wanted, config)
-        _say([*said, *(next_steps.after_plan(config) if "it fits" in said else [])])
+        _say(
+            [
+                *said,
+                *pace.lines(typed_so, ahead),
+                *(next_steps.after_plan(config) if "it fits" in said else []),
+            ]
+        )
         return
     chosen = kept.best(wanted, cache)
-    _say((*plan.table(chosen, wanted.hw), *plan.of_a_step(chosen, config)))
+    _say((*plan.table(chosen, wanted.hw), *plan.of_a_step(chosen, config), *pace.lines(typed_so, ahead)))
     _say(plan.verdict(chosen, wanted, typed()))
     if task.exact:
         log.info("%s", plan.exact(chosen, wanted.hw, cache))

@@ -22,7 +22,7 @@ from arabic_llm.reports.robustness import HEADER, NUM_ANSWERS, Report, cells
 from arabic_llm.tasks import Inputs
 from arabic_llm.tracking import Results
 from arabic_llm.workflows import evaluate, robustness, seen
-from arabic_llm.workflows.evaluate import Asked
+from arabic_llm.workflows.evaluate import SuiteVariant
 
 log = logging.getLogger(__name__)
 shares_work = False
@@ -61,7 +61,7 @@ def run(config: RunConfig, directory: Path) -> float:
         log.info("left out: %s", reason)
     weights = cache(lambda: adapter.load_trained(config.model, base, config.adapter, place, trained))
     missing = tuple(suites.left_out(config.suite, chosen))
-    asked = Asked(chosen, weights, suites.overall(config.suite, chosen), left_out=missing)
+    asked = SuiteVariant(chosen, weights, suites.overall(config.suite, chosen), left_out=missing)
     folder = directory / "evaluation"
     clean = evaluate.evaluate(config, trained, folder / "clean", asked)
     evaluate.leave(config, clean, folder / "clean")

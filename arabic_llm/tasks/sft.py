@@ -10,7 +10,7 @@ from arabic_llm.config.compose import identity
 from arabic_llm.config.preference_task import PairConfig, PreferenceConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.data.preparing import pair_report
-from arabic_llm.data.tokens import chat, preference_rows, token_rows
+from arabic_llm.data.tokens import chat_template, preference_rows, token_rows
 from arabic_llm.errors import UserError
 from arabic_llm.memory import disk_room
 from arabic_llm.models import bases, folders
@@ -18,7 +18,7 @@ from arabic_llm.profiling import training_fit
 from arabic_llm.tasks import Inputs
 from arabic_llm.tracking import Results
 from arabic_llm.training import checkpoint
-from arabic_llm.workflows import new_tokens, settings, shorter_runs, training_rows
+from arabic_llm.workflows import new_tokens, pace, settings, shorter_runs, training_rows
 
 log = logging.getLogger(__name__)
 shares_work = True  # each process trains on its part of every step
@@ -33,7 +33,7 @@ def inputs(config: RunConfig) -> Inputs:
 
 def dry_run(config: RunConfig) -> None:
     """Say what a run would do: rows, tokens, steps, bytes of the weights. Writes nothing."""
-    config = machine.settled(config)
+    typed_so, config = config, machine.settled(config)
     rows = training_rows.load(config)
     for line in rows.lines():
         log.info("%s", line)
@@ -50,15 +50,18 @@ def dry_run(config: RunConfig) -> None:
         return
     folders.check_shape(config.model, base.folder)
     tokenizer, _ = new_tokens.of_run(config, base, rows, cache_dir=None)
-    codec = chat.prepare(tokenizer, config.model)
-    chat.say_notes(codec, config.model, config.adapter.path)
+    codec = chat_template.prepare(tokenizer, config.model)
+    chat_template.say_notes(codec, config.model, config.adapter.path)
     form = preference_rows.form_of(task)
     encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, None, form=form)
     token_rows.refuse_great_loss([encoded], config.data, task.max_length)
     total = sum(len(ids) for row in encoded.rows for ids, _ in row.sides())
     log.info("%s", encoded.ledger)
     log.info("%s tokens an epoch in %s sequences", f"{total:,}", f"{len(encoded.rows):,}")
-    for line in preference_rows.told(task, encoded.rows):
+    each = total / max(1, len(encoded.rows)) * task.effective_batch_size
+    num_steps = task.num_steps(preference_rows.num_sequences(task, rows.train))
+    ahead = pace.Ahead(task.name, task.effective_batch_size, num_steps, each)
+    for line in (*preference_rows.told(task, encoded.rows), *pace.lines(typed_so, ahead)):
         log.info("%s", line)
     for line in training_rows.mix_lines(task, encoded.rows, mix, config.seed):
         log.info("%s", line)

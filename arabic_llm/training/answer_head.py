@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import functools
 import types
+from contextlib import ExitStack
 from typing import Any
+from unittest import mock
 
 import torch
 from torch.distributed.tensor import DTensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, linear
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import MoeModelOutputWithPast
 from transformers.utils import is_triton_available
 from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 from trl.trainer.utils import FusedCausalLMOutput
 
 from arabic_llm.data.tokens.chat import IGNORED
 from arabic_llm.models.head import weight_and_bias
+from arabic_llm.models.host_head import HostTable
 from arabic_llm.training.tiled_head import Logits, TiledLogProbs
 
 _TILE_WORDS = 32768  # of TRL's kernels
+_LOOKED_AT, _ROUNDING = 256, 0.05  # words of a head, and how far apart 16 bits may put its logits
 
 
 def install(model: PreTrainedModel) -> None:
@@ -33,6 +38,7 @@ def install(model: PreTrainedModel) -> None:
     """
     model = getattr(model, "get_base_model", lambda: model)()
     inner, logits, text = model.forward, Logits.of(model.config), model.config.get_text_config()
+    is_product = _is_product(model, logits)
 
     @functools.wraps(type(model).forward)  # generate() reads the signature
     def forward(self: PreTrainedModel, *args: Any, fused_lm_head: bool = False, **options: Any) -> Any:
@@ -43,7 +49,8 @@ def install(model: PreTrainedModel) -> None:
         labels, count = options.pop("labels")[:, 1:], options.pop("num_items_in_batch", None)
         options["use_cache"] = False
         # Looked up at each call: PEFT and FSDP replace them.
-        if (head := weight_and_bias(self.get_output_embeddings())) is None:
+        head = weight_and_bias(self.get_output_embeddings()) if is_product else None
+        if head is None:
             log_probs = _of_logits(inner(*args, **options).logits, labels)
         else:
             hidden = self.base_model(*args, **options).last_hidden_state
@@ -52,6 +59,59 @@ def install(model: PreTrainedModel) -> None:
         return FusedCausalLMOutput(loss=-log_probs.sum() / count.clamp(min=1), log_probs=log_probs)
 
     model.forward = types.MethodType(forward, model)
+
+
+class _Outputs(MoeModelOutputWithPast):  # type: ignore[misc]
+    """What layers return, and nothing under any other name: Gemma-4's code reads keys and values."""
+
+    def __getattr__(self, _: str) -> None:
+        return None
+
+
+def _is_product(model: PreTrainedModel, logits: Logits) -> bool:
+    """Return whether logits are the head's product with the last hidden states, and what `logits` knows.
+
+    Asked of the model's own code, with a state that was drawn in place of its layers'. Where it is not so,
+    as with ModernBERT's decoder, which has one layer more, or cannot be seen, logits are the model's own.
+    """
+    head = weight_and_bias(model.get_output_embeddings())
+    if head is None or model.base_model is model:
+        return False
+    weight, bias = head[0][:_LOOKED_AT], head[1]  # as they are where they are used
+    state = torch.randn(1, 1, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(weight)
+    if (passed := _passed_on(model, state)) is None:
+        return False
+    own, given = passed
+    if (
+        weight.device.type == "meta"
+    ):  # a rehearsal, which has no values: is it the state that the head is given?
+        return given.untyped_storage()._cdata == state.untyped_storage()._cdata or logits.factor != 1
+    found = linear(state, weight, None if bias is None else bias[:_LOOKED_AT]).flatten() * logits.factor
+    found = found if logits.cap is None else logits.cap * torch.tanh(found / logits.cap)
+    return bool((own[: len(found)] - found).abs().max() <= _ROUNDING * found.abs().max())
+
+
+def _passed_on(model: PreTrainedModel, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Return the logits [V] that a model's code makes of a state [1, 1, H], and what it gives the head."""
+    given = [state.new_empty(0)]
+    ids = torch.zeros(1, 1, dtype=torch.long, device=state.device)
+    inner = model.base_model  # or a model in it, which OPT's code calls
+    layers = [inner, *(child for child in inner.children() if isinstance(child, PreTrainedModel))]
+
+    def see(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        given[0] = inputs[0]
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(see)
+    try:
+        with torch.no_grad(), ExitStack() as stack:
+            for each in layers:
+                stands_in = _Outputs(last_hidden_state=state)
+                stack.enter_context(mock.patch.object(each, "forward", lambda *_, out=stands_in, **__: out))
+            return model(input_ids=ids).logits.flatten(), given[0]
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError):
+        return None
+    finally:
+        hook.remove()
 
 
 def of_labels(
@@ -65,15 +125,17 @@ def of_labels(
     Of hidden states [B, T, H], the head's weight [V, H] and bias [V], and labels of what comes next [B, S].
     """
     weight, bias = _whole(head[0]), None if head[1] is None else _whole(head[1])
-    labels = labels.to(weight.device)
+    device = weight.goes_to if isinstance(weight, HostTable) else weight.device
+    labels = labels.to(device)
     places = _places(labels)
-    kept = _at(hidden.to(weight.device), places, labels)
+    kept = _at(hidden.to(device), places, labels)
     targets = labels.flatten().index_select(0, places)
     if _has_kernels(hidden.device):
         how = (1.0, _TILE_WORDS, logits.cap, logits.factor, ())  # a temperature of 1, and no more outputs
         found = ChunkedLogProbFunction.apply(kept, weight, bias, targets, *how)[0]
     else:
         learns = torch.is_grad_enabled()
+        weight = weight[:] if isinstance(weight, HostTable) else weight
         found = TiledLogProbs.apply(kept, weight, bias, targets, (logits, learns))  # type: ignore[no-untyped-call]
     return _spread(found, places, labels)
 

@@ -110,6 +110,7 @@ class Metrics(TrainerCallback):  # type: ignore[misc]
             "grad_norm": logs["grad_norm"] if math.isfinite(logs["grad_norm"]) else None,
             "tokens_seen": int(self._seen[step]),
             "supervised_tokens_per_second": self._supervised_since(since, step) / (now - then),
+            "seconds_per_step": (now - then) / (step - since),
             "memory_mib": _memory_mib(),
             **_of_pairs(logs),
             **self._observer.figures(step),

@@ -61,7 +61,7 @@ _MEMORY = ("measured", "predicted")
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingData:
     """What is learned from: rows for training, in which mix, and rows for the loss on unseen ones.
 
     `held_out` returns texts of each language, whose loss says what is forgotten, cut to a share of them.
@@ -121,7 +121,7 @@ class Outcome:
 def train(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    material: Material,
+    material: TrainingData,
     settings: TrainingConfig,
     placement: Placement,
     run: Run,
@@ -277,7 +277,7 @@ def _sequences(rows: Sequence[TokenRow], settings: TrainingConfig, first: int = 
 
 
 def _trainer(
-    material: Material, settings: TrainingConfig, collate: batches.Collate
+    material: TrainingData, settings: TrainingConfig, collate: batches.Collate
 ) -> tuple[Callable[..., Any], Callable[[list[dict[str, Any]]], dict[str, torch.Tensor]]]:
     """Return the trainer of these rows, and what makes batches of them."""
     if material.is_labelled:

@@ -18,7 +18,7 @@ from arabic_llm.data.preparing import labelled
 from arabic_llm.data.preparing.labelled import Labelled
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.preparing.sources import content_hash
-from arabic_llm.data.tokens import chat, token_rows
+from arabic_llm.data.tokens import chat, chat_template, token_rows
 from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.models import adapter, bases, load, placement, tokenization
 from arabic_llm.models.bases import Base
@@ -50,7 +50,7 @@ def fine_tune(
     place = fitted.place
     base, tokenizer, head = _base(config, data)
     train, dev = (_encoded(config, data, name, tokenizer) for name in ("train", "dev"))
-    material = training.Material(train, dev, token_rows.data_hash(train), Mix.of(config.data))
+    material = training.TrainingData(train, dev, token_rows.data_hash(train), Mix.of(config.data))
     model, outcome = training.train(
         finetuning.adapted(config, base, place, head),
         tokenizer,
@@ -141,7 +141,7 @@ def _base(config: RunConfig, data: Labelled) -> tuple[Base, PreTrainedTokenizerB
     base = bases.locate(config.model, Path(config.cache_dir))
     tokenizer = tokenization.load(base)
     if config.model.kind is ModelKind.causal:
-        tokenizer = chat.prepare(tokenizer, config.model).tokenizer
+        tokenizer = chat_template.prepare(tokenizer, config.model).tokenizer
     return base, tokenizer, load.Head(data.labels, tokenizer.pad_token_id, config.seed)
 
 

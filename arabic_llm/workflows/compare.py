@@ -68,6 +68,7 @@ def report(
     poor = tables.knows_nothing([row.tuned for row in first])
     parts = (
         tables.terminal(first),
+        tables.by_prompt_note(row.base for row in first),
         say("tuned model: {poor}", poor=poor) if poor else "",
         held_out_loss.line(followed),
         say("report: {path}", path=directory / "report.html"),

@@ -20,8 +20,8 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.suite import JUDGE, SuiteConfig, SuiteTask
-from arabic_llm.data.tokens import chat
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens import chat_template
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation import code, harness, identity, local_copies, masked_lm, suites, variants
 from arabic_llm.evaluation.answers import Answers
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Asked:
+class SuiteVariant:
     """What is asked instead of the suite as it is, with the weights that several such evaluations share."""
 
     chosen: list[SuiteEntry]
@@ -146,7 +146,7 @@ class Told:
     identity: tuple[dict[str, Any], dict[str, Any]]
 
 
-def tell(config: RunConfig, trained: Path | None, asked: Asked | None = None) -> Told:
+def tell(config: RunConfig, trained: Path | None, asked: SuiteVariant | None = None) -> Told:
     """Return what an evaluation would be of, before any weight is read."""
     asked_for = asked.chosen if asked else load_suite(config)
     chosen, how = _fitting(config.model, asked_for)
@@ -163,7 +163,7 @@ def tell(config: RunConfig, trained: Path | None, asked: Asked | None = None) ->
     base = bases.locate(config.model, Path(config.cache_dir))
     is_masked = config.model.kind is ModelKind.masked
     tokenizer = tokenization.load(base, trained)
-    codec = tokenizer if is_masked else chat.prepare(tokenizer, config.model)
+    codec = tokenizer if is_masked else chat_template.prepare(tokenizer, config.model)
     overall = asked.overall if asked else suites.overall(config.suite, chosen)
     fitted = evaluation_fit.fit(config, chosen, adapted=trained is not None)
     model = identity.of_model(config.model, config.adapter, fitted.place, base, codec, trained)
@@ -171,7 +171,7 @@ def tell(config: RunConfig, trained: Path | None, asked: Asked | None = None) ->
 
 
 def evaluate(
-    config: RunConfig, trained: Path | None, folder: Path, asked: Asked | None = None
+    config: RunConfig, trained: Path | None, folder: Path, asked: SuiteVariant | None = None
 ) -> Evaluation:
     """Return the evaluation of the base model, or of what was trained; folder gets what memory it took."""
     told = tell(config, trained, asked)
@@ -180,7 +180,7 @@ def evaluate(
         log.info("%s", line)
     what = "base" if trained is None else "tuned"
     if isinstance(told.codec, Codec) and (trained is None or config.adapter.path):  # else said in training
-        chat.say_notes(told.codec, config.model, config.adapter.path)
+        chat_template.say_notes(told.codec, config.model, config.adapter.path)
     if is_perturbed := asked is not None and asked.condition is not None:
         what = f"{asked.condition.name}: {what}"
     kept = Path(config.cache_dir) / "evaluations" / fingerprint(told.identity)

@@ -15,8 +15,9 @@ from arabic_llm.config.adapter import Method
 from arabic_llm.config.compose import identity
 from arabic_llm.config.preference_task import PreferenceConfig
 from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import FineTuningConfig
 from arabic_llm.data.preparing import held_out, pair_report, sources
-from arabic_llm.data.tokens import chat, lint, preference_rows, token_rows
+from arabic_llm.data.tokens import chat_template, lint, preference_rows, token_rows
 from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.errors import ConfigError
 from arabic_llm.models import adapter, adapter_files, bases, load, placement, streaming, vocabulary
@@ -67,8 +68,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     base = bases.locate(config.model, cache)
     with processes.main_first():
         tokenizer, new = new_tokens.of_run(config, base, rows, cache)
-    codec = chat.prepare(tokenizer, config.model)
-    chat.say_notes(codec, config.model, config.adapter.path)
+    codec = chat_template.prepare(tokenizer, config.model)
+    chat_template.say_notes(codec, config.model, config.adapter.path)
     with processes.main_first():
         form = preference_rows.form_of(task)
         settled = (config.data, task.max_length, cache)
@@ -84,7 +85,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     model, outcome = sft.train(
         adapted(config, base, place, new=new),
         codec.tokenizer,
-        sft.Material(
+        sft.TrainingData(
             train.rows,
             dev.rows,
             linted.hash,
@@ -112,8 +113,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         notes[adapter_files.ABOUT]["new_tokens"] = len(new)
         notes[vocabulary.FILE] = new.as_dict()
     keep((model, outcome), codec.tokenizer, trained, notes, base)
-    _, accumulation = placement.micro_batch(place, task.effective_batch_size)
-    if accumulation > 1:
+    if isinstance(task, FineTuningConfig) and task.loss_also_divided:
+        _, accumulation = placement.micro_batch(place, task.effective_batch_size)
         log.info("%s", divided(outcome.train_loss, accumulation))
     return trained
 

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from arabic_llm import disk, files
 from arabic_llm.config.hw import MIB, Precision
 from arabic_llm.config.task import ExportConfig, ExportFormat, WeightType
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.errors import CheckpointError, HardwareError
 from arabic_llm.export import (
     agreement,
@@ -36,6 +36,7 @@ from arabic_llm.export.reference import Reference
 from arabic_llm.models import adapter, adapter_files, placement
 from arabic_llm.models.bases import Base
 from arabic_llm.models.placement import Placement
+from arabic_llm.reports import model_card
 from arabic_llm.workflows import seen
 from arabic_llm.workflows.trained_run import TrainedRun
 
@@ -172,8 +173,7 @@ def _merged(source: Source, task: ExportConfig, reference: Reference, folder: Pa
 def _gguf(source: Source, task: ExportConfig, reference: Reference, folder: Path) -> Proof:
     """Write a GGUF file, and a Modelfile where it is asked for; ask llama.cpp, where it is here."""
     run, codec, base = source.run, source.codec, _files_of(source)
-    data, trained = run.identity["data"]["name"], run.adapter.name
-    name = f"{run.model.name}-{data}-{trained}"
+    name = model_card.name_of(run.identity)
     model = gguf_file.model(name, base, _weights(source, None), codec)
     _refuse_short(folder, gguf_file.num_bytes(model, task.gguf_type), "the GGUF file")
     file, stops = folder / f"{name}-{task.gguf_type.name}.gguf", beside_weights.stop_ids(codec, base)

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from arabic_llm.config.data import BadRow
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import InspectConfig
 from arabic_llm.data.preparing import pair_report
 from arabic_llm.data.preparing.sources import Rows
-from arabic_llm.data.tokens import chat, lint, preference_rows, token_rows
-from arabic_llm.data.tokens.chat import Codec, TokenRow
+from arabic_llm.data.tokens import chat, chat_template, lint, preference_rows, token_rows
+from arabic_llm.data.tokens.chat import TokenRow
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.models import bases
 from arabic_llm.reports.inspection import LeftOut, ShownRow, ShownRun
@@ -20,29 +22,37 @@ from arabic_llm.workflows import new_tokens
 
 @dataclass(frozen=True)
 class Seen:
-    """What is shown: rows as the model sees them, rows it does not see, counts, the supervised share."""
+    """What is shown: rows as the model sees them, rows it does not see, counts, the supervised share.
+
+    `bad_rows` end a training, unless data.on_bad_row=drop; `refused` are rows that it cannot do with.
+    """
 
     rows: list[ShownRow]
     left_out: list[LeftOut]
     notes: list[str]
     supervised_share: float
+    bad_rows: int = 0
+    refused: bool = False
 
 
 def look(config: RunConfig, rows: Rows, dropped: list[LeftOut]) -> Seen:
     """Return what a model sees of some rows, or of those that are asked for."""
     task, cache = settings_of(config), Path(config.cache_dir)
     tokenizer, _ = new_tokens.of_run(config, bases.locate(config.model, cache), rows, cache)
-    codec = chat.prepare(tokenizer, config.model)
+    codec = chat_template.prepare(tokenizer, config.model)
     encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, cache, form=task.form)
     changes = [line for ledger in (*rows.ledgers, encoded.ledger) for line in ledger.where_changed()]
     pairs = pair_report.lines(rows.train)
-    notes, share = [*codec.notes, *rows.lines(), *pairs, str(encoded.ledger), *changes], 0.0
+    notes, share, refused = [*codec.notes, *rows.lines(), *pairs, str(encoded.ledger), *changes], 0.0, False
+    if dropped and config.data.on_bad_row is BadRow.stop and not task.ids:
+        notes.append(f"{len(dropped):,} bad rows end a training: mend them, or set data.on_bad_row=drop")
     try:
         token_rows.refuse_great_loss([encoded], config.data, task.max_length)
         seen = lint.lint(codec, rows.train, encoded, "not looked for by task=inspect")
         notes, share = [*notes, *seen.lines()], seen.supervised_share
     except DataError as error:
         notes.append(f"training will refuse these rows: {error}")
+        refused = True
     if task.ids:
         chosen, missed = _named(config, rows, codec)
         known = {row.id for row in chosen} | {row.id for row in missed}
@@ -53,7 +63,8 @@ def look(config: RunConfig, rows: Rows, dropped: list[LeftOut]) -> Seen:
         chosen = encoded.rows[:: max(1, len(encoded.rows) // task.rows)][: task.rows]
         lost = [LeftOut(name, why) for why, names in encoded.ledger.examples.items() for name in names]
         missed = [*dropped, *lost]
-    return Seen([_shown(codec, row) for row in chosen], missed, notes, share)
+    shown = [_shown(codec, row) for row in chosen]
+    return Seen(shown, missed, notes, share, len(dropped), refused=refused)
 
 
 def _named(config: RunConfig, rows: Rows, codec: Codec) -> tuple[list[TokenRow], list[LeftOut]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arabic_llm import machine
 from arabic_llm.config.compose import identity
@@ -19,9 +20,12 @@ from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory.static import BYTES
 from arabic_llm.memory.training_plan import Ask, Plan
 from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective
-from arabic_llm.models import families, folders
+from arabic_llm.models import folders
 from arabic_llm.profiling import kept
 from arabic_llm.workflows import settings
+
+if TYPE_CHECKING:
+    from arabic_llm.data.reading.row_count import Extent
 
 _OF_A_PROCESS = 2  # what a process takes at its worst, of what its tensors do: measured on a CPU
 _TIGHT = 0.03  # of the budget: what a plan may be low by where little is needed (docs/memory.md)
@@ -181,16 +185,17 @@ def _of_layers(chosen: Plan) -> list[str]:
     work = chosen.work
     if work.shares_packed:
         return ["4-bit weights shared out over the cards (FSDP2), all else whole on each of them"]
-    if not (number := work.streamed_layers):
+    number, lines = work.streamed_layers, []
+    if number:
+        there = work.architecture.num_hidden_layers - number
+        lines = [f"{there} layers stay on the card, {number} stream from the host's memory"]
+    if work.head_on_host:
+        lines.append("blocks of the head's rows come from the host's memory")
+    if not lines:
         return []
-    there = f"{work.architecture.num_hidden_layers - number} layers stay on the card, {number} stream"
-    if families.known(work.architecture.model_type) is None:
-        return [f"{there} from the host's memory"]
     size, bus = visits.on_host(work) / MIB, visits.moved(work, chosen.accumulation) / GIB
-    return [
-        f"{there} from the host's memory, of which {size:,.0f} MiB are needed; {bus:,.1f} GiB come over the"
-        " bus in a step"
-    ]
+    away = f"{' and '.join(lines)}, of which {size:,.0f} MiB are needed"
+    return [f"{away}; {bus:,.1f} GiB come over the bus in a step"]
 
 
 def _new_tokens(chosen: Plan) -> list[str]:
@@ -224,13 +229,11 @@ def bound(chosen: Plan) -> list[str]:
 
 def steps(config: RunConfig, a_step: int) -> str:
     """Return the steps of a run and its tokens, `a_step` each, as far as a glance at its data says."""
-    from arabic_llm.data.reading import row_count  # numpy, for what reads files
-
-    task, made = settings.training(config), Path("data_proc") / of_data(config.data.name, config.data.path)
+    task = settings.training(config)
     if task.max_steps is not None:
         return f"steps: {task.max_steps:,}, up to {task.max_steps * a_step:,} tokens"
     try:
-        seen = row_count.of(config.data, Path(config.data_root), made, identity(config), config.model.name)
+        seen = _extent(config)
     except DataError as error:
         return f"steps: {task.epochs:g} epochs of rows that are not counted yet ({error})"
     rows = f"{seen.surely}{seen.rows:,} {'raw texts' if seen.are_texts else 'rows'}"
@@ -244,6 +247,25 @@ def steps(config: RunConfig, a_step: int) -> str:
         tokens = f"{round(task.epochs * seen.tokens):,} tokens without the chat template's"
     surely = seen.surely or "up to "  # rows longer than task.max_length may be left out yet
     return f"steps: {surely}{num_steps:,} in {task.epochs:g} epochs of {rows}, {tokens}"
+
+
+def num_steps(config: RunConfig) -> int | None:
+    """Return the steps of a run, where a glance at its data tells them."""
+    task = settings.training(config)
+    if task.max_steps is not None:
+        return task.max_steps
+    try:
+        seen = _extent(config)
+    except DataError:
+        return None
+    return None if seen.are_texts else task.num_steps(seen.rows)
+
+
+def _extent(config: RunConfig) -> Extent:
+    from arabic_llm.data.reading import row_count  # numpy, for what reads files
+
+    made = Path("data_proc") / of_data(config.data.name, config.data.path)
+    return row_count.of(config.data, Path(config.data_root), made, identity(config), config.model.name)
 
 
 def _places(chosen: Plan) -> str:

@@ -23,7 +23,7 @@ from arabic_llm.reports.robustness import Report
 from arabic_llm.reports.spoken import say
 from arabic_llm.text import perturb
 from arabic_llm.text.perturb import Perturbation
-from arabic_llm.workflows.evaluate import Asked
+from arabic_llm.workflows.evaluate import SuiteVariant
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +52,12 @@ def diacritised_text(task: RobustnessConfig, data_root: Path) -> Path | None:
 
 
 def conditions(
-    asked: Asked, known: dict[str, Perturbation], rates: Sequence[float], seed: int, limit: int | None
-) -> Iterator[tuple[Condition, Asked, Texts]]:
+    asked: SuiteVariant,
+    known: dict[str, Perturbation],
+    rates: Sequence[float],
+    seed: int,
+    limit: int | None,
+) -> Iterator[tuple[Condition, SuiteVariant, Texts]]:
     """Yield each perturbation at each rate, the suite as it is asked then, and what its items ask."""
     wanted = [Condition(name, rate, seed) for name in known for rate in rates]
     with logging_redirect_tqdm():

@@ -90,7 +90,9 @@ def test_a_score_says_how_far_its_prompts_lie_apart_and_what_is_smaller(two):
         accuracy, prompts=(("letters ar", accuracy.value - 0.2), ("words en", accuracy.value + 0.1))
     )
     low, high = 100 * accuracy.value - 20, 100 * accuracy.value + 10
-    assert tables.value_cell(asked) == f"{100 * accuracy.value:.1f} (by prompt {low:.1f} to {high:.1f})"
+    assert tables.value_cell(asked) == f"{100 * accuracy.value:.1f} [{low:.1f}-{high:.1f}]"
+    assert tables.by_prompt_note([accuracy, asked]).startswith("In brackets: the lowest and highest score")
+    assert tables.by_prompt_note([accuracy]) == ""
     (row,) = [row for row in compare(*two, seed=0) if row.base.metric == "acc"]
     small = replace(row, base=asked, difference=0.25, low=0.2, high=0.28)
     assert "+25.0 (+20.0 to +28.0; smaller than the spread of prompts, 30.0)" in tables.cells(small)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from arabic_llm import files
 from arabic_llm.analysis import sweep_choice, sweep_jobs
-from arabic_llm.analysis.sweep_found import Found
+from arabic_llm.analysis.sweep_found import JobOutcome
 from arabic_llm.analysis.sweep_jobs import Job
 from arabic_llm.analysis.sweep_noise import Noise
 from arabic_llm.errors import DataError
@@ -208,7 +208,7 @@ def test_a_grid_of_pure_noise_seldom_has_a_winner():
                 "done",
                 levels,
                 (),
-                Found(draw.normal(1, 0.05), True, "loss", "k"),
+                JobOutcome(draw.normal(1, 0.05), True, "loss", "k"),
             )
             for levels in sweeps.combined(GRID)
         ]

@@ -136,6 +136,7 @@ def test_a_source_without_weight_is_not_even_read(tmp_path):
         ({"one": 0, "two": 0}, "every weight is 0"),
         ({"language_quotas": {"de": 0.5}}, "language_quotas.de: no source has data.language=de"),
         ({"language_quotas": {"ar": 0.7, "zh": 0.7}}, "data.language_quotas add up to 1.4"),
+        ({"prefer_chinese_ratio": 1.7}, "data.prefer_chinese_ratio must be between 0 and 1, not 1.7"),
         ({"path": "elsewhere"}, "no file elsewhere"),
     ],
 )

@@ -9,7 +9,7 @@ from arabic_llm.config import paths
 from arabic_llm.config.hw import GIB, MIB, Precision
 from arabic_llm.config.model import ModelKind
 from arabic_llm.memory import eval_batching
-from arabic_llm.memory.inference_peak import Held, Pass, predict
+from arabic_llm.memory.inference_peak import ForwardPass, LoadedModel, predict
 from arabic_llm.profiling import evaluation_rehearsal
 
 NAMES = sorted({path.stem for path in (paths.CONF / "model").glob("*.yaml")} - {"auto", "local"})
@@ -17,16 +17,16 @@ MODELS = [model_config(name) for name in NAMES]
 CAUSAL = [model for model in MODELS if model.kind is ModelKind.causal]
 SHAPES = {str(replace(model.architecture, other={})): model for model in CAUSAL}  # each once
 PASSES = {
-    "tree": Pass(1, 256, 2048, 2304, 200, masked=True),
-    "first": Pass(1, 1024, 0, 0, 4),
-    "prompts": Pass(4, 768, 0, 0, 4, masked=True, is_scored=False),
-    "token": Pass(8, 1, 4095, 4095, 8, masked=True, is_scored=False),
-    "prompts in place": Pass(2, 384, 0, 0, 2, masked=True, is_scored=False, in_place=(8, 512)),
-    "behind examples": Pass(
+    "tree": ForwardPass(1, 256, 2048, 2304, 200, masked=True),
+    "first": ForwardPass(1, 1024, 0, 0, 4),
+    "prompts": ForwardPass(4, 768, 0, 0, 4, masked=True, is_scored=False),
+    "token": ForwardPass(8, 1, 4095, 4095, 8, masked=True, is_scored=False),
+    "prompts in place": ForwardPass(2, 384, 0, 0, 2, masked=True, is_scored=False, in_place=(8, 512)),
+    "behind examples": ForwardPass(
         3, 96, 2048, 0, 3, masked=True, is_scored=False, in_place=(8, 352), shared=2048
     ),
-    "said in place": Pass(8, 1, 511, 0, 8, masked=True, is_scored=False, in_place=(8, 512)),
-    "said apart": Pass(
+    "said in place": ForwardPass(8, 1, 511, 0, 8, masked=True, is_scored=False, in_place=(8, 512)),
+    "said apart": ForwardPass(
         *(8, 1, 2399, 0, 8), masked=True, is_scored=False, in_place=(8, 352), shared=2048, apart=True
     ),
 }
@@ -42,7 +42,7 @@ def off(held, shape):
 @pytest.mark.parametrize("model", SHAPES.values(), ids=lambda model: model.name)
 def test_the_closed_form_is_within_two_percent_of_the_real_code(model, nf4):
     shape = replace(model.architecture, num_hidden_layers=2)
-    plain = Held(shape, nf4, Precision.bfloat16)
+    plain = LoadedModel(shape, nf4, Precision.bfloat16)
     adapted = replace(plain, rank=16, target_modules=("all-linear",))
     of_adapted = ("tree", "prompts", "behind examples")
     cases = [*((plain, p) for p in PASSES.values()), *((adapted, PASSES[n]) for n in of_adapted)]
@@ -53,24 +53,27 @@ def test_the_closed_form_is_within_two_percent_of_the_real_code(model, nf4):
 
 
 def test_every_layer_counts():
-    held = Held(model_config("qwen2_0_5b").architecture, nf4=True, dtype=Precision.float16)
-    assert off(held, Pass(1, 256, 8192, 8448, 256, masked=True))[1] < 0.02
+    held = LoadedModel(model_config("qwen2_0_5b").architecture, nf4=True, dtype=Precision.float16)
+    assert off(held, ForwardPass(1, 256, 8192, 8448, 256, masked=True))[1] < 0.02
 
 
 @pytest.mark.parametrize(("dtype", "on_cpu"), [(Precision.float32, True), (Precision.float16, False)])
 def test_other_numbers_and_dora_and_what_lies_in_the_cache_are_known(dtype, on_cpu):
     shape = replace(model_config("qwen2_1_5b").architecture, num_hidden_layers=2)
-    dora = Held(shape, True, dtype, 8, ("all-linear",), dora=True, on_cpu=on_cpu)
-    some = Held(shape, True, dtype, 8, ("q_proj", "v_proj"), on_cpu=on_cpu)
+    dora = LoadedModel(shape, True, dtype, 8, ("all-linear",), dora=True, on_cpu=on_cpu)
+    some = LoadedModel(shape, True, dtype, 8, ("q_proj", "v_proj"), on_cpu=on_cpu)
     for held in (dora, some):
         assert off(held, PASSES["prompts"])[1] < 0.02
-        assert off(held, Pass(1, 64, 1024, 8192, 8, masked=True))[1] < 0.02
+        assert off(held, ForwardPass(1, 64, 1024, 8192, 8, masked=True))[1] < 0.02
 
 
 @pytest.mark.parametrize("nf4", [True, False], ids=["nf4", "16 bits"])
 def test_a_masked_model_is_known_too(nf4):
-    held = Held(model_config("arabert").architecture, nf4, Precision.bfloat16)
-    for a_pass in (Pass(8, 512, wanted=8, masked=True), Pass(500, 4, wanted=500, masked=True)):
+    held = LoadedModel(model_config("arabert").architecture, nf4, Precision.bfloat16)
+    for a_pass in (
+        ForwardPass(8, 512, wanted=8, masked=True),
+        ForwardPass(500, 4, wanted=500, masked=True),
+    ):
         size, share = off(held, a_pass)
         assert share < 0.02 or size < 12 * MIB, share  # as many blocks, each up to a MiB larger
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import peft
 import pytest
@@ -194,6 +195,14 @@ def test_an_adapter_is_refused_on_another_base_by_its_name_its_place_or_its_weig
         adapter_files.refuse_other_base(named(str(other)), base)
     assert "does not say on which base" in adapter_files.refuse_other_base(named(None), base)
     assert "nothing here can be compared" in adapter_files.refuse_other_base(named("/elsewhere/x"), qwen)
+    assert "nothing here can be compared" in adapter_files.refuse_other_base(named("x" * 5000), qwen)
+
+
+def test_an_alpha_beyond_all_numbers_is_one_line(usual, tmp_path):
+    folder = retold(usual, tmp_path / "copy", lora_alpha=float("inf"))
+    config = compose_config("task=evaluate")
+    with pytest.raises(ConfigError, match=rf"adapter.path={folder}: .*infinity"):
+        adapter_files.followed(replace(config.adapter, path=str(folder)))
 
 
 @pytest.mark.parametrize("kind", ["regex", "patterns", "one layer", "dora", "embeddings"])
@@ -210,7 +219,7 @@ def test_what_is_planned_for_is_the_adapter_that_is_there(here, tmp_path, kind):
         assert found.target_modules == sorted({name.rpartition(".")[2] for name in layers})
         assert found.use_dora is (kind == "dora")
         held = eval_batching.hold(config.model, found, config.hw, adapted=True)
-        assert inference_peak.predict(held, inference_peak.Pass(1, 8)).adapters == 4 * sum(trained)
+        assert inference_peak.predict(held, inference_peak.ForwardPass(1, 8)).adapters == 4 * sum(trained)
     wanted = training_plan.ask(config.model, found, config.hw, config.task)
     work = training_plan.workload(wanted, 1, checkpointing=False)
     assert static.trained_tensors(work) == Counter(trained)

@@ -17,7 +17,7 @@ import pytest
 from conftest import run_in
 
 from arabic_llm.config.paths import PACKAGE
-from arabic_llm.serving import screen
+from arabic_llm.serving import console, screen
 
 pytest_plugins = ("talking",)
 EGYPT = "\u0645\u0627 \u0639\u0627\u0635\u0645\u0629 \u0645\u0635\u0631\u061f"
@@ -300,6 +300,24 @@ class Typist:
     def types(self, text):
         os.write(self.terminal, text.encode())
 
+    def interrupts_until(self, pattern):
+        """Press Ctrl-C until it is heeded: readline misses a signal that comes before it listens."""
+        end = time.monotonic() + 60
+        while not (found := re.search(pattern, self.seen)):
+            assert time.monotonic() < end, self.seen
+            self.types("\x03")
+            self.seen += self.comes()
+        return found[0]
+
+    def comes(self):
+        """Return what the terminal shows within a second."""
+        if not select.select([self.terminal], [], [], 1)[0]:
+            return ""
+        try:
+            return os.read(self.terminal, 4096).decode(errors="replace")
+        except OSError:  # it has ended
+            raise AssertionError(self.seen) from None
+
     def status(self):
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
@@ -338,3 +356,36 @@ def test_a_person_talks_until_ctrl_d_and_arabic_stands_between_marks(typist, tal
     person.types("\x04")
     assert person.status() == 0
     assert len((tmp_path / "out" / "talk-1.jsonl").read_text().splitlines()) == 2
+
+
+def test_ctrl_c_cuts_an_answer_short_and_at_the_prompt_ends_the_talk_with_a_word(typist):
+    endless = ("task.temperature=100", "task.max_new_tokens=2000")  # any token is as likely as the stop's
+    person = typist("task.show=both", *endless)
+    person.reads("/help lists commands")
+    person.types(f"{EGYPT}\n")
+    person.reads("base: ..")  # it is being said
+    person.types("\x03")
+    person.reads("cut short: nothing of it is remembered")
+    person.types("/save\n")
+    person.reads("/save: nothing was said yet")
+    person.types(f"/quit {EGYPT}")
+    person.interrupts_until("the talk is over\r\n")
+    assert person.status() == 130
+
+
+class CutShort(io.StringIO):
+    """A stream at which somebody presses Ctrl-C once the second voice is to speak."""
+
+    def write(self, text):
+        if text.startswith("tuned"):
+            raise KeyboardInterrupt
+        return super().write(text)
+
+
+def test_what_is_cut_short_at_one_voice_is_remembered_of_none(talk, tmp_path):
+    written = console.Console(talk, screen.Screen(CutShort()), tmp_path)
+    talk.ask(talk.voices[0], SUDAN, lambda _: None)
+    before = dict(talk.said)
+    with pytest.raises(KeyboardInterrupt):
+        written.one(EGYPT)
+    assert talk.said == before

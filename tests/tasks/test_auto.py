@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tokenizers_like
 import torch
-from conftest import compose_config, finished, run_in
+from conftest import FEW_ROWS, compose_config, finished, run_in
 from transformers import AutoConfig, AutoModelForCausalLM
 from warm import curve
 
@@ -26,7 +26,7 @@ SETTINGS = {
 }
 QUICK = (
     *("hw=cpu", "task.max_steps=2", "task.effective_batch_size=2", "task.max_length=256"),
-    *("task.held_out.num_bytes=0", "data.sample_size=60"),
+    *("task.held_out.num_bytes=0", *FEW_ROWS[1:]),
 )
 PLAN = ("task=plan", "hw=8gb", "task.max_length=64", "task.max_steps=1")
 

@@ -5,7 +5,7 @@ import re
 import shlex
 
 import pytest
-from conftest import run_in
+from conftest import FEW_ROWS, run_in
 
 QUICK = ("task.max_steps=2", "task.effective_batch_size=4", "hw=cpu", "task.held_out.num_bytes=0")
 JUDGED = ("suite.limit=2", "suite.overall=null")
@@ -72,6 +72,15 @@ def test_after_training_one_talks_judges_trains_on_and_hands_on(home, trained):
     assert "'data.path=أسئلة الصف.jsonl'" in further  # quoted once, for the shell
 
 
+def test_a_plan_and_a_dry_run_say_how_long_it_takes_by_an_earlier_run(home, trained):
+    run = r"by the steps of outputs/sft/tiny-أسئلة_الصف-lora-\w{8} on this machine"
+    said = dry(home, "task=plan adapter.rank=4 hw=cpu task.max_steps=50 seed=3")
+    assert re.search(rf"\ntime: about [\d.]+ (s|min|h) for 50 steps, with rows .*, {run}", said), said
+    again = "'data.path=أسئلة الصف.jsonl' adapter.rank=4 hw=cpu task.max_steps=70"
+    assert re.search(rf"\ntime: about [\d.]+ (s|min|h) for 70 steps, {run}", dry(home, again))
+    assert "time: about" not in dry(home, "task=plan adapter.rank=8 hw=cpu task.max_steps=50")
+
+
 def test_a_run_that_was_done_before_says_the_same(typed, trained):
     assert typed("data.path=أسئلة الصف.jsonl", "adapter.rank=4", "seed=3", *QUICK) == trained
 
@@ -81,7 +90,10 @@ def test_from_judging_to_the_comparison_by_copied_commands_alone(home, typed, tr
     base = typed(*words(judged["judge its base in the same way"]))
     compared = typed(*words(base["compare it with what was trained"]))
     assert list(home.glob("outputs/compare/*/report.html"))
-    dry(home, compared["all results in one table"])
+    table = typed(*words(compared["all results in one table"]))
+    assert {what: words(command) for what, command in table.items()} == {
+        "in Arabic": ["task=report", "lang=ar"]
+    }
     again = typed(*words(trained["judge it"]), *JUDGED)
     assert words(again["compare it with its base"]) == words(base["compare it with what was trained"])
 
@@ -97,6 +109,17 @@ def test_rows_are_looked_at_planned_prepared_and_trained_on(home, typed):
     assert "on 36 rows: " in dry(home, prepared["train on them"])
 
 
+@pytest.mark.parametrize(("form", "task"), [("pairs", "dpo"), ("ratings", "kto")])
+def test_rows_that_were_looked_at_as_a_task_sees_them_lead_to_that_task(home, typed, form, task):
+    pairs = [{"prompt": f"ما عاصمة البلد {n}؟", "chosen": f"مدينة {n}", "rejected": "لا"} for n in range(9)]
+    text = "".join(f"{json.dumps(pair, ensure_ascii=False)}\n" for pair in pairs)
+    (home / "pairs.jsonl").write_text(text, encoding="utf-8")
+    seen = typed("task=inspect", f"task.form={form}", "data.path=pairs.jsonl", "task.rows=1")
+    assert words(seen["train on these rows"])[:2] == [f"task={task}", "data.path=pairs.jsonl"]
+    assert words(seen["will it fit"])[:2] == ["task=plan", f"task.of={task}"]
+    dry(home, f"{seen['will it fit']} hw=4gb")
+
+
 def test_a_plan_of_judging_or_of_classes_leads_to_that_task(home):
     status, said = run_in(home, "task=plan", "task.of=evaluate", "hw=4gb", "model=qwen2_0_5b")
     assert status == 0, said
@@ -109,10 +132,58 @@ def test_after_an_export_one_talks_and_serves(home, typed, trained):
     assert exported.keys() == {"talk to it", "serve it"}
     for command in exported.values():
         dry(home, command)
+    assert [made.is_dir() for made in home.glob("outputs/export/tiny-أسئلة_الصف-lora-*/adapter")] == [True]
+    served = typed(*words(exported["serve it"]))
+    assert served.keys() == {"talk to it here", "judge it"}
+    for command in served.values():
+        dry(home, command)
+
+
+def test_after_a_talk_one_judges_learns_from_what_was_liked_and_hands_on(home, typed, trained, capsys):
+    talk = [*words(trained["talk to it"]), "hydra.run.dir=talked"]
+    status, answer = run_in(home, *talk, "task.prompt=ما عاصمة البلد رقم 3؟", "task.max_new_tokens=2")
+    assert (status, "next:" in answer) == (0, False)  # the answer alone is on stdout
+    steps = next_of(capsys.readouterr().err)
+    assert list(steps) == ["on a page, beside its base", "judge it", "hand it on"]
+    for command in steps.values():
+        dry(home, command)
+    (talked := home / "talked").mkdir()
+    liked = {"prompt": "ما هذا؟", "chosen": "كتاب.", "rejected": "قلم."}
+    (talked / "pairs.jsonl").write_text(f"{json.dumps(liked, ensure_ascii=False)}\n", encoding="utf-8")
+    assert run_in(home, *talk, "task.prompt=ما عاصمة البلد رقم 3؟", "task.max_new_tokens=2")[0] == 0
+    learnt = next_of(capsys.readouterr().err)["learn which answers were better"]
+    assert "pairs: 1" in dry(home, learnt)
+
+
+def test_rows_that_would_end_a_training_are_passed_over_by_the_next_commands(home, typed):
+    row = {"السؤال": "سؤال بلا جواب؟", "الجواب": ""}
+    good = (home / "أسئلة الصف.jsonl").read_text(encoding="utf-8")
+    bad = json.dumps(row, ensure_ascii=False)
+    (home / "bad.jsonl").write_text(f"{good}\n{bad}\n", encoding="utf-8")
+    seen = typed("task=inspect", "data.path=bad.jsonl", "task.rows=1")
+    assert "36 rows: " in dry(home, seen["train on these rows"])
+    for command in seen.values():
+        assert "data.on_bad_row=drop" in words(command)
+
+
+def test_nothing_comes_after_rows_that_cannot_be_trained_on_and_like_lines_are_folded(home):
+    (home / "win.csv").write_bytes("سؤال,جواب\n".encode() + "من؟,زيد\n".encode("cp1256") * 9)
+    status, said = run_in(home, "task=inspect", "data.path=win.csv")
+    assert (status, "next:" in said) == (0, False), said
+    assert said.count("iconv -f WINDOWS-1256 -t UTF-8") == 5
+    assert "and 4 more rows: not UTF-8; see the page" in said
+
+
+def test_after_a_download_it_is_planned_and_studied(home, typed):
+    steps = typed("task=download", "data.path=أسئلة الصف.jsonl")
+    assert list(steps) == ["will it fit", "judge, train, judge again"]
+    for command in steps.values():
+        assert "'data.path=أسئلة الصف.jsonl'" in command
+        dry(home, command)
 
 
 def test_whole_weights_are_judged_as_a_model_of_their_own(home, typed):
-    steps = typed("adapter=full", "data.max_rows=20", "task.max_steps=1", *QUICK[1:])
+    steps = typed("adapter=full", *FEW_ROWS, "task.max_steps=1", *QUICK[1:])
     assert steps.keys() == {"talk to it", "judge it", "hand it on"}
     for command in steps.values():
         dry(home, command)

@@ -119,6 +119,26 @@ def test_the_same_command_reads_what_is_there_and_a_stage_can_be_handed_on(study
     assert status == 0, said
 
 
+def test_a_run_is_the_adapter_that_it_has_trained_where_adapter_path_names_it(tmp_path):
+    study, whole = tmp_path / "study", tmp_path / "whole"
+    for stage in ("sft", "dpo"):
+        (study / stage / "adapter").mkdir(parents=True)
+        (study / stage / "adapter" / "adapter_config.json").touch()
+    (whole / "model").mkdir(parents=True)
+    for run in (study, study / "sft", whole):
+        (run / "manifest.json").touch()
+
+    def taken(folder):
+        return compose_config("task=dpo", "data=sample_pairs", f"adapter.path={folder}").adapter.path
+
+    assert taken(study / "sft") == taken(study / "sft" / "adapter") == str(study / "sft" / "adapter")
+    assert taken(study / "dpo") == str(study / "dpo")  # no run: refused when it is read
+    with pytest.raises(ConfigError, match=f"in stages; give one of them: {study}/dpo, {study}/sft"):
+        taken(study)
+    with pytest.raises(ConfigError, match=f"has no adapter; give model.path={whole}/model"):
+        taken(whole)
+
+
 def test_a_dry_run_plans_each_stage_and_writes_nothing(tmp_path):
     rows_in(tmp_path)
     status, said = run_in(tmp_path, *PLAYED, "dry_run=true")
@@ -183,6 +203,53 @@ def test_whole_weights_are_trained_further_on_the_stage_before(tmp_path):
     assert dpo.trained == tmp_path / "dpo" / "model"
 
 
+BRIEF = (
+    *(word for word in PLAYED if "orpo" not in word),
+    *(
+        "task.stages=[sft,dpo]",
+        "suite.limit=1",
+        "task.max_steps=2",
+        "task.dpo.max_steps=2",
+        "task.prompts=[]",
+    ),
+    "hydra.run.dir=mine",
+)
+
+
+def first_of_dpo(folder):
+    """Return the dev margin before DPO's first step, and its first step."""
+    lines = files.read_json_lines(folder / "mine" / "dpo" / "training" / "metrics.jsonl")
+    margin = next(line["dev_reward_margin"] for line in lines if "dev_reward_margin" in line)
+    return margin, next(line for line in lines if line["step"] == 1)
+
+
+def test_stages_of_whole_weights_go_on_from_what_the_one_before_has_learned(nursery, tmp_path):
+    nursery.finish(rows_in(tmp_path), (*BRIEF, "adapter=full"))
+    margin, first = first_of_dpo(tmp_path)
+    assert margin == pytest.approx(0, abs=1e-3)  # the reference is the stage before
+    weights = {
+        side: files.read_json(tmp_path / "mine" / side / "evaluation" / "result.json")["model"]
+        for side in ("base", "sft", "dpo")
+    }
+    assert len({str(weights[side]["trained"]) for side in weights}) == 3
+    assert first["log_prob_chosen"] > -40  # the base finds the better answers twice as unlikely
+
+
+def test_stages_with_new_tokens_are_shared_out_to_two_processes(nursery, tmp_path):
+    shared = (*BRIEF, "adapter.extend_vocabulary=20", "hw.micro_batch_size=2")
+    assert nursery.together(rows_in(tmp_path), shared, shared) == [0, 0]
+    margin, first = first_of_dpo(tmp_path)
+    assert margin == pytest.approx(0, abs=1e-3)
+    assert first["loss"] == pytest.approx(0.6931, abs=1e-3)
+    words = [
+        (tmp_path / "mine" / stage / "adapter" / "vocabulary.json").read_bytes() for stage in ("sft", "dpo")
+    ]
+    assert words[0] == words[1]
+    said = (tmp_path / "log.txt").read_text(encoding="utf-8")
+    assert said.count("stage dpo, from sft, on local:") == 1
+    assert "in each of 2 processes" in said
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
@@ -215,6 +282,11 @@ def test_a_setting_that_a_stage_would_refuse_is_named_where_it_was_typed():
         (["task.pairs.dev_share=2"], "task.pairs.dev_share must be in"),
         (["task.pairs.cleaning.min_chars=0"], "task.pairs.cleaning.min_chars must be at least 1"),
         (["task.learning_rate=-1"], "task.learning_rate must be positive"),
+        (
+            ["data.prefer_chinese_ratio=0.7"],
+            "data.prefer_chinese_ratio=0.7: no source has data.language=zh",
+        ),
+        (["task.pairs.prefer_chinese_ratio=0.7"], "task.pairs.prefer_chinese_ratio=0.7: no source has"),
         (["data=barka", "data.sources.barka_wiki.weight=-1"], "data.sources.barka_wiki.weight must not be"),
         (
             ["data@task.pairs=alignment_pairs", "task.pairs.sources.llamafactory_dpo_zh.max_rows=0"],

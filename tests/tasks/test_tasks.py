@@ -18,7 +18,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from arabic_llm import files
 from arabic_llm.config import complaints
-from arabic_llm.data.tokens import chat
+from arabic_llm.data.tokens import chat_template
 
 SMALL = (
     "task.max_steps=12",
@@ -410,7 +410,7 @@ def test_what_an_error_says_to_type_names_the_same_rows():
 
 
 def test_full_fine_tuning_in_another_template_is_studied_too_and_says_so(program, tmp_path):
-    text = "{{- 'تحية' }}" + chat.template_text("chatml")
+    text = "{{- 'تحية' }}" + chat_template.template_text("chatml")
     (tmp_path / "my.jinja").write_text(text, encoding="utf-8")
     how = (*SMALL[:4], "task.learning_rate=1e-3", "model.chat_template=my.jinja", "hydra.run.dir=mine")
     status, said = program("task=study", "adapter=full", *how)
@@ -445,9 +445,8 @@ def test_pretraining_makes_a_model_that_loads(program, tmp_path):
         *("task.effective_batch_size=2", "hw=cpu", "hydra.run.dir=mine"),
     )
     assert status == 0, said
-    status, said = program(
-        *("task=evaluate", "model.builtin=false", "model.path=mine/model", "suite.limit=2", "hw=cpu"),
-    )
+    assert "\n  judge it: python -m arabic_llm.run task=evaluate model.path=mine/model\n" in said
+    status, said = program("task=evaluate", "model.path=mine/model", "suite.limit=2", "hw=cpu")
     assert status == 0, said
 
 

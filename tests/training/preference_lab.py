@@ -9,7 +9,7 @@ from lab import SHORT
 from arabic_llm import files
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.rows import Message, Row
-from arabic_llm.data.tokens import chat, preference_rows, token_rows
+from arabic_llm.data.tokens import chat_template, preference_rows, token_rows
 from arabic_llm.models import adapter, bases, load, placement, streaming, tokenization
 from arabic_llm.tracking import NoTracker
 from arabic_llm.training import preference_losses, reference_log_probs, sft
@@ -41,7 +41,7 @@ class Lab:
     def __init__(self, *overrides: str, of: Sequence[Row] = ()) -> None:
         self.config = compose_config("task=dpo", *SHORT, *overrides)
         self.base = bases.locate(self.config.model, None)
-        self.codec = chat.prepare(tokenization.load(self.base), self.config.model)
+        self.codec = chat_template.prepare(tokenization.load(self.base), self.config.model)
         self.place = placement.resolve(self.config.hw)
         form = preference_rows.form_of(self.config.task)
         self.train_rows, self.dev_rows = (
@@ -57,7 +57,7 @@ class Lab:
         rows_hash = token_rows.data_hash(self.train_rows)
         if preference_losses.needs_reference(self.config.task):
             kept = kept or reference_log_probs.path(directory, {}, [*self.train_rows, *self.dev_rows])
-        material = sft.Material(self.train_rows, self.dev_rows, rows_hash, self.mix, reference=kept)
+        material = sft.TrainingData(self.train_rows, self.dev_rows, rows_hash, self.mix, reference=kept)
         run = sft.Run(directory / "training", self.config.seed, NoTracker(), observer or Nobody())
         return sft.train(self.model, self.codec.tokenizer, material, self.config.task, self.place, run)
 

@@ -127,7 +127,7 @@ def test_a_line_of_metrics_holds_what_the_user_was_promised(tmp_path):
     lines = [line for line in files.read_json_lines(tmp_path / callbacks.METRICS) if "loss" in line]
     promised = {
         *("step", "loss", "learning_rate", "grad_norm", "tokens_seen"),
-        *("supervised_tokens_per_second", "memory_mib"),
+        *("supervised_tokens_per_second", "seconds_per_step", "memory_mib"),
     }
     memory = {"measured_mib", "predicted_mib", "planned_mib"}  # without the optimiser's moments, and with
     assert all(set(line) == promised | memory for line in lines[:2])

@@ -23,7 +23,7 @@ from arabic_llm.errors import DamagedError
 # What makes rows of the same files.
 _CODE = (
     *("config/data.py", "data/ledger.py", "data/rows.py"),
-    *("data/cleaning", "data/preparing", "data/reading", "text"),
+    *("data/cleaning", "data/preparing", "data/reading", "data/sample", "text"),
 )
 _LIBRARIES = ("numpy", "pyarrow")
 _ANY = "surrogatepass"  # names of files may hold bytes that are no text
@@ -39,15 +39,15 @@ def load(
     cache_dir, as in a dry run. Raises what sources.load raises.
     """
     items = sorted(test_items)
-    if cache_dir is None or all(source.builtin for source in locate.sources_of(data)):
+    of_files = [source for source in locate.sources_of(data) if not source.builtin]
+    if cache_dir is None or not of_files:
         return sources.load(data, data_root, seed, items)
-    inputs = [put for one in locate.sources_of(data) for put in sources.inputs_of(one, data_root)]
+    found = [locate.locate(source, data_root) for source in of_files]
     key = {
         "data": asdict(data),
         "seed": seed,
         "test_items": items,
-        "files": sources.source_hash(data, data_root, cache_dir),
-        "names": [str(put.path) for put in inputs],
+        "files": [(str(one), locate.files_hash(one, cache_dir)) for one in found],
         "code": code_hash(_CODE),
         "libraries": [library_version(name) for name in _LIBRARIES],
     }
@@ -90,7 +90,8 @@ def _write(path: Path, rows: Rows, said: list[str]) -> None:
     splits = {fate.name: getattr(rows, fate.name) for fate in selection.KEPT}
     with files.writing(path) as file:
         for row in chain(*splits.values()):
-            line = json.dumps(asdict(row), ensure_ascii=False)
+            values = {**vars(row), "messages": [vars(turn) for turn in row.messages]}
+            line = json.dumps(values, ensure_ascii=False)
             file.write(line.encode("utf-8", _ANY) + b"\n")
     note = {
         "rows": files.sha256(path),

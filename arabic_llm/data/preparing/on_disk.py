@@ -20,7 +20,7 @@ from arabic_llm.config.data import DataConfig
 from arabic_llm.data.preparing import mix_report, selection, sources
 from arabic_llm.data.preparing.mix_report import MixReport
 from arabic_llm.data.preparing.mixing import Mix, MixedBucketSampler
-from arabic_llm.data.preparing.selection import KEPT, Chosen, Fate, Part
+from arabic_llm.data.preparing.selection import KEPT, Fate, Part, RowFates
 from arabic_llm.data.preparing.shards import Shard
 from arabic_llm.data.preparing.summary import (
     Counts,
@@ -42,7 +42,7 @@ class Prepared:
 
     parts: list[Part]
     shards: list[list[Shard]]  # of each part
-    chosen: Chosen
+    chosen: RowFates
 
     def fates(self) -> Iterator[tuple[int, Shard, Fates]]:
         """Yield the number of the part, a shard of it, and the fates [R] of its rows, in order."""

@@ -60,7 +60,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class RowFates:
     """`fates` [R] of all rows, and for copies `originals` [R]: the row they repeat, else -1."""
 
     fates: NDArray[np.int8]
@@ -88,14 +88,14 @@ def choose(
     digests: NDArray[np.uint64],
     signatures: NDArray[np.uint32],
     seed: int,
-) -> Chosen:
+) -> RowFates:
     """Return the fates of rows with digests [R, 4] and signatures [R, P] of cleaning.Cleaned.
 
     Each source is looked at as if it stood alone; then the rows of a mix that are left, all together.
     Which rows are drawn follows from the seed and what they say, not from where they stand.
     """
     fates = np.concatenate([part.given for part in parts]) if parts else np.zeros(0, np.int8)
-    chosen = Chosen(fates, np.full(len(fates), -1, np.int64))
+    chosen = RowFates(fates, np.full(len(fates), -1, np.int64))
     for part, rows in _ranges(parts):
         _drop_copies(chosen, rows, digests, dedup=part.source.dedup)
         _drop_near_copies(chosen, rows, signatures, part.source.cleaning.near_duplicates)
@@ -115,14 +115,14 @@ def _ranges(parts: Sequence[Part]) -> Iterator[tuple[Part, NDArray[np.int64]]]:
         start += len(part.given)
 
 
-def _first_to_be_kept_first(chosen: Chosen, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def _first_to_be_kept_first(chosen: RowFates, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows that are still kept: test rows, then dev rows, then training rows."""
     fates = chosen.fates[rows]
     return np.concatenate([rows[fates == fate] for fate in (Fate.test, Fate.dev, Fate.train)])
 
 
 def _drop_copies(
-    chosen: Chosen, rows: NDArray[np.int64], digests: NDArray[np.uint64], *, dedup: bool
+    chosen: RowFates, rows: NDArray[np.int64], digests: NDArray[np.uint64], *, dedup: bool
 ) -> None:
     """Drop training rows that repeat a row of a given split, and each training row but its first.
 
@@ -138,7 +138,7 @@ def _drop_copies(
 
 
 def _repeats(
-    chosen: Chosen, rows: NDArray[np.int64], digests: NDArray[np.uint64]
+    chosen: RowFates, rows: NDArray[np.int64], digests: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows that are still kept and repeat one, and which."""
     rows = _first_to_be_kept_first(chosen, rows)
@@ -150,7 +150,7 @@ def _repeats(
 
 
 def _drop_near_copies(
-    chosen: Chosen, rows: NDArray[np.int64], signatures: NDArray[np.uint32], similarity: float | None
+    chosen: RowFates, rows: NDArray[np.int64], signatures: NDArray[np.uint32], similarity: float | None
 ) -> None:
     if similarity is not None:
         rows = _first_to_be_kept_first(chosen, rows)
@@ -159,7 +159,7 @@ def _drop_near_copies(
         _drop(chosen, repeats, originals[repeats], Fate.near_copy)
 
 
-def _drop(chosen: Chosen, rows: NDArray[np.int64], originals: NDArray[np.int64], fate: Fate) -> None:
+def _drop(chosen: RowFates, rows: NDArray[np.int64], originals: NDArray[np.int64], fate: Fate) -> None:
     """Drop rows, but none of a split that was given: those stay as they were published."""
     is_ours = chosen.fates[rows] == Fate.train
     chosen.fates[rows[is_ours]] = fate
@@ -167,7 +167,7 @@ def _drop(chosen: Chosen, rows: NDArray[np.int64], originals: NDArray[np.int64],
 
 
 def _drop_the_rest(
-    chosen: Chosen, rows: NDArray[np.int64], digests: NDArray[np.uint64], source: SourceConfig, seed: int
+    chosen: RowFates, rows: NDArray[np.int64], digests: NDArray[np.uint64], source: SourceConfig, seed: int
 ) -> None:
     """Drop training rows beyond the first max_rows, and those that the sample has no room for."""
     kept = rows[chosen.fates[rows] == Fate.train]
@@ -180,7 +180,7 @@ def _drop_the_rest(
 
 
 def _split(
-    chosen: Chosen, parts: Sequence[Part], digests: NDArray[np.uint64], data: DataConfig, seed: int
+    chosen: RowFates, parts: Sequence[Part], digests: NDArray[np.uint64], data: DataConfig, seed: int
 ) -> None:
     """Draw test and dev rows, as shares of all training rows, from sources that bring none."""
     num_rows = int(np.count_nonzero(chosen.fates == Fate.train))

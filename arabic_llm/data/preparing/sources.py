@@ -156,7 +156,7 @@ def chunks_of(
         yield Chunk(items, columns)
 
 
-def refuse_nothing(data: DataConfig, parts: list[Part], chosen: selection.Chosen) -> None:
+def refuse_nothing(data: DataConfig, parts: list[Part], chosen: selection.RowFates) -> None:
     """Raise DataError when no row is left to learn from."""
     if (chosen.fates == Fate.train).any():
         return

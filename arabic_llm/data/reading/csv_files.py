@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
+from arabic_llm.data.reading import headings
 from arabic_llm.data.reading.column_names import KNOWN_NAMES, SECOND_HEADER, is_header, spelling
 from arabic_llm.data.reading.lines import lines
 from arabic_llm.data.reading.records import Broken, Record, refuse_repeated, shown, told
 from arabic_llm.errors import DataError
+
+log = logging.getLogger(__name__)
 
 _DELIMITERS = (",", ";", "\t", "|")
 # Semicolons and commas of Arabic and Chinese: delimiters where the header says so, else punctuation.
@@ -66,9 +70,10 @@ def _delimiter(head: Sequence[str]) -> str:
             rows = [row for row in csv.reader(head, delimiter=delimiter) if row]
         except csv.Error:  # said of its line when the table is read
             continue
-        if rows and len(rows[0]) > 1:
-            known = sum(spelling(name) in KNOWN_NAMES for name in rows[0])
-            alike = sum(len(row) == len(rows[0]) for row in rows)
+        header = rows[_header(rows)] if rows else []
+        if len(header) > 1:
+            known = sum(spelling(name) in KNOWN_NAMES for name in header)
+            alike = sum(len(row) == len(header) for row in rows)
             if delimiter in _DELIMITERS or known > 1:
                 found.append((known, alike, -place, delimiter))
     return max(found)[-1] if found else ","
@@ -81,15 +86,13 @@ def _read_table(path: Path, delimiter: str, *, has_separator: bool = False) -> I
     """
     is_spaced = any(map(_SPACE_BEFORE_QUOTE.search, _head(path)))
     rows = islice(_rows(path, delimiter, is_spaced=is_spaced), int(has_separator), None)  # Excel's "sep=;"
-    first = next(rows, None)
-    if first is None:
+    head = list(islice(rows, headings.HEAD))
+    if not head:
         return
-    span, header = first
-    if span.wrong:
-        raise DataError(f"{path}:{span.wrong_line}: {span.wrong}")
-    _check_header(f"{path}:{span.first}", header)
+    at = _header([cells for _, cells in head])
+    header = _named(path, at, *head[at])
     names = list(map(spelling, header))
-    for span, cells in rows:
+    for span, cells in chain(head[at + 1 :], rows):
         place = f"{path}:{span.first}"
         if span.wrong:
             yield Broken(f"{path}:{span.wrong_line}", span.wrong)
@@ -99,6 +102,23 @@ def _read_table(path: Path, delimiter: str, *, has_separator: bool = False) -> I
             yield Record(place, {name: told(cell) for name, cell in zip(header, cells, strict=True)})
         elif list(map(spelling, cells)) != names:
             yield Broken(place, SECOND_HEADER)
+
+
+def _named(path: Path, at: int, span: _Span, header: list[str]) -> list[str]:
+    """Return the names of the columns, and say where they stand. Raises DataError where they are wrong."""
+    if at:
+        log.info("%s: the columns are named in line %d; what stands above is not read", path, span.first)
+    if span.wrong:
+        raise DataError(f"{path}:{span.wrong_line}: {span.wrong}")
+    _check_header(f"{path}:{span.first}", header)
+    return header
+
+
+def _header(rows: Sequence[Sequence[str]]) -> int:
+    """Return which of the first rows names the columns."""
+    filled = [{column: cell for column, cell in enumerate(row) if cell.strip()} for row in rows]
+    widths = {len(row) for row in rows}
+    return headings.place(filled, is_padded=len(widths) == 1)
 
 
 def _check_header(place: str, header: Sequence[str]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,9 @@ class Format:
         return [column for column in _columns(records) if column and column not in read]
 
 
+_SIDES = 2  # of a question with its answer
+
+
 def recognise(path: Path, records: Sequence[Record], given: ColumnsConfig) -> Format:
     """Return what the first records of a file are read as; columns that are given have the last word.
 
@@ -106,8 +111,11 @@ def _check(path: Path, there: Sequence[str], given: ColumnsConfig) -> None:
     for key in (*_READ, "subject"):
         column = None if key in unread else getattr(given, key)
         if column is not None and column not in there:
+            like = get_close_matches(spelling(column), [spelling(name) for name in there], n=1)
+            meant = [shown(name) for name in there if spelling(name) in like]
             raise DataError(
-                f"{path}: no column '{column}'; there are: {listed(there)}. Set data.columns.{key}=<column>"
+                f"{path}: no column '{column}'; there are: {listed(there)}. Set data.columns.{key}="
+                + (meant[0] if meant else "<column>")
             )
 
 
@@ -254,10 +262,28 @@ def _unknown(first: Record, there: Sequence[str], given: ColumnsConfig) -> str:
     cure = " ".join(f"data.columns.{key}=<column>" for key in missing)
     if not (given.messages or given.prompt or given.response or given.rejected):
         cure += " (or data.columns.messages, or data.columns.text)"
+    guess = "" if len(missing) < _SIDES else _perhaps(first)
     return (
         f"{first.place}: fits none of {KINDS}; there are: {listed(there)}."
-        f" Set {cure}; the row is {_view(first)}"
+        f" Set {cure}{guess}; the row is {_view(first)}"
     )
+
+
+def _perhaps(record: Record) -> str:
+    """Return the cure with names in it, where a row has two texts: by words of their names, by order."""
+    texts = [str(name) for name, value in record.values.items() if isinstance(value, str) and value.strip()]
+    if len(texts) < _SIDES:
+        return ""
+    asked = next((name for name in texts if _has_word_of("prompt", name)), None)
+    answer = next((name for name in texts if name != asked and _has_word_of("response", name)), None)
+    left = [name for name in texts if name not in (asked, answer)]
+    chosen = {"prompt": asked or left.pop(0), "response": answer or left.pop(0)}
+    typed = [shlex.quote(f"data.columns.{key}={shown(name)}") for key, name in chosen.items()]
+    return f", perhaps {' '.join(typed)}"
+
+
+def _has_word_of(role: str, name: str) -> bool:
+    return any(spelling(word) in KEYS[role] for word in name.replace("_", " ").split())
 
 
 def _ambiguous(record: Record, candidates: Sequence[ColumnsConfig]) -> str:

@@ -177,7 +177,8 @@ def _line(number: int, raw: bytes) -> Line:
         # Line ends, quotes and commas are ASCII in every Arabic code page: a table keeps its shape.
         text = raw.decode("utf-8", "surrogateescape")
         byte = f"byte 0x{raw[error.start]:02x} at column {error.start + 1}"
-        wrong = f"not UTF-8: {byte}; save the file as UTF-8, or {_TO_UTF8.format('WINDOWS-1256')}"
+        cure = f"save the file as UTF-8 (in Excel: CSV UTF-8), or {_TO_UTF8.format('WINDOWS-1256')}"
+        wrong = f"not UTF-8: {byte}; {cure}"
     if b"\0" in raw:
         wrong = f"NUL byte: damaged, or UTF-16 without its mark; then {_TO_UTF8.format('UTF-16LE')}"
     return Line(number, text.removeprefix("\ufeff") if number == 1 else text, wrong)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,18 @@ def locate(source: SourceConfig, data_root: Path) -> Files:
     if source.hub_id is not None:
         return _from_hub(source, candidates(source, data_root)[-1])
     looked = " nor ".join(dict.fromkeys(map(str, candidates(source, data_root))))
-    raise DataError(f"data.path: no file {looked}; put it there, or set ARABIC_LLM_DATA or data.path")
+    raise DataError(
+        f"data.path: no file {looked}{_like(source)}; put it there, or set ARABIC_LLM_DATA or data.path"
+    )
+
+
+def _like(source: SourceConfig) -> str:
+    """Return the file beside the one that is not there whose name is most like it."""
+    path = Path(source.path or "").expanduser()
+    names = [entry.name for entry in path.parent.iterdir()] if path.name and path.parent.is_dir() else []
+    folded = {name.casefold(): name for name in names}
+    close = get_close_matches(path.name.casefold(), folded, n=1)
+    return f" (did you mean {path.parent / folded[close[0]]}?)" if close else ""
 
 
 def here(source: SourceConfig, data_root: Path, *, verified: bool = True) -> Files | None:

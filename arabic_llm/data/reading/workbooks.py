@@ -1,4 +1,4 @@
-"""Excel workbooks (.xlsx): the first sheet that is shown, under its header; places are row numbers."""
+"""Excel workbooks (.xlsx): the first shown sheet, its header below titles; places are row numbers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile, ZipFile
 
+from arabic_llm.data.reading import headings
 from arabic_llm.data.reading.cell_values import hidden_rows, shown_value
-from arabic_llm.data.reading.column_names import KNOWN_NAMES, SECOND_HEADER, is_header, spelling
+from arabic_llm.data.reading.column_names import SECOND_HEADER, is_header, spelling
 from arabic_llm.data.reading.lines import most_unpacked
 from arabic_llm.data.reading.records import Broken, Record, checked, not_readable, refuse_repeated, shown
 from arabic_llm.errors import DataError
@@ -65,19 +66,19 @@ def read_workbook(path: Path) -> Iterator[Record | Broken]:
 
 
 def _table(path: Path) -> tuple[dict[int, str], Iterator[_Cells]]:
-    """Return the names of the columns, and the rows below; a title of one cell above them is neither."""
+    """Return the names of the columns, and the rows below; titles above them are neither."""
     rows = _filled_rows(path)
-    (number, cells), second = next(rows, (0, {})), next(rows, None)
-    names, below = _names(cells), _names(second[1] if second else {})
-    if second and len(names) == 1 and sum(spelling(name) in KNOWN_NAMES for name in below.values()) > 1:
-        log.info("%s:%d: the title above the table is not read", path, number)
-        number, names, second = second[0], below, None
+    head = list(islice(rows, headings.HEAD))
+    if not head:
+        return {}, rows
+    texts = [{column: shown_value(cell) for column, cell in cells.items()} for _, cells in head]
+    at = headings.place(texts)
+    number = head[at][0]
+    if at:
+        log.info("%s: the columns are named in row %d; what stands above is not read", path, number)
+    names = {column: str(name) for column, name in texts[at].items()}
     refuse_repeated(f"{path}:{number}", names.values())
-    return names, chain([second] if second else [], rows)
-
-
-def _names(cells: dict[int, ReadOnlyCell]) -> dict[int, str]:
-    return {column: str(shown_value(cell)) for column, cell in cells.items()}
+    return names, chain(head[at + 1 :], rows)
 
 
 def _filled_rows(path: Path) -> Iterator[_Cells]:
@@ -97,9 +98,8 @@ def _filled_rows(path: Path) -> Iterator[_Cells]:
                 rows = _rows_of(path, sheet)
                 if first := next(rows, None):
                     if others := len(book.worksheets) - 1:
-                        log.info(
-                            "%s: sheet '%s' is read, %d others are not", path, shown(sheet.title), others
-                        )
+                        beside = "another is" if others == 1 else f"{others} others are"
+                        log.info("%s: sheet '%s' is read, %s not", path, shown(sheet.title), beside)
                     yield first
                     yield from rows
                     return
