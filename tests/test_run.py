@@ -74,6 +74,15 @@ def complaint(program, *overrides):
         ("task.learning_rate=٠٫٠٠٢", "task.learning_rate: '٠٫٠٠٢' is no number; write 0.002"),
         ("hw.usable_gib=3GB", "hw.usable_gib: '3GB' is no number; write 3"),
         ("task.max_steps=40k", "task.max_steps: '40k' is no whole number"),
+        ("task=export", "no value for task.run; write task.run=..."),
+        (
+            "adapter.target_modules=all",
+            "a list is written in brackets, 'adapter.target_modules=[VALUE,VALUE]'",
+        ),
+        (
+            "data.path=[a.jsonl,b.jsonl]",
+            "data.path: one value, no list; of several files a folder, data.path=",
+        ),
         ("dry_run=yep", "dry_run: 'yep' is neither true nor false"),
         ("num_train_epochs=3", "no setting 'num_train_epochs'; did you mean 'task.epochs'?"),
         ("lora_r=8", "no setting 'lora_r'; did you mean 'adapter.rank'?"),
@@ -81,6 +90,8 @@ def complaint(program, *overrides):
         ("load_in_4bit=true", "no setting 'load_in_4bit'; did you mean 'adapter=qlora'?"),
         ("per_device_train_batch_size=4", "did you mean 'hw.micro_batch_size'?"),
         ("learning_rate=1e-4", "no setting 'learning_rate'; did you mean 'task.learning_rate'?"),
+        ("data.columns.question=q", "did you mean 'data.columns.prompt'?"),
+        ("data.columns.answer=a", "did you mean 'data.columns.response'?"),
         ("task.lr=1e-4", "no setting 'task.lr'; did you mean 'task.learning_rate'?"),
         ("suite=[sample,null]", "a group takes names of its options: suite=sample"),
         ("~hw=0", "Config group override deletion value must be a string"),
@@ -161,6 +172,23 @@ GOOD = '{"instruction": "س", "input": "", "output": "ج"}\n'
 )
 def test_a_bad_file_is_one_line_with_its_place(program, tmp_path, text, encoding, said):
     assert said in complaint(program, "data=local", write(tmp_path / "my.jsonl", text, encoding))
+
+
+def test_a_missing_file_names_the_one_that_is_most_like_it(program, tmp_path):
+    write(tmp_path / "أسئلتي.jsonl", GOOD)
+    write(tmp_path / "clean.jsonl", GOOD)
+    assert "nor data_raw/Claen.jsonl (did you mean clean.jsonl?); put" in complaint(
+        program, "data.path=Claen.jsonl"
+    )
+    assert "(did you mean أسئلتي.jsonl?); put" in complaint(program, "data.path=أسألتي.jsonl")
+
+
+def test_the_folder_of_a_run_given_for_what_it_has_trained_names_that(program, tmp_path):
+    (tmp_path / "run" / "adapter").mkdir(parents=True)
+    said = complaint(program, "task=evaluate", "adapter.path=run")
+    assert (
+        "run holds no trained adapter or model (no .safetensors); of the run there give run/adapter" in said
+    )
 
 
 def test_a_missing_file_names_both_places(program):

@@ -96,7 +96,8 @@ def did_you_mean(key: str, known: list[str]) -> str:
     prefix, _, name = key.rpartition(".")
     if name in _ELSEWHERE:
         return f"; did you mean '{_ELSEWHERE[name]}'?"
-    if "." not in prefix and (named := other_names.ours(name)) is not None:
+    named = other_names.ours(name)
+    if named is not None and ("." not in prefix or named.startswith(f"{prefix}.")):
         return f"; did you mean '{named}'?"
     if guess := get_close_matches(name, known, n=1):
         return f"; did you mean '{prefix}.{guess[0]}'?" if prefix else f"; did you mean '{guess[0]}'?"

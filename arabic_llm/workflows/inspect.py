@@ -45,7 +45,9 @@ def look(config: RunConfig, rows: Rows, dropped: list[LeftOut]) -> Seen:
     pairs = pair_report.lines(rows.train)
     notes, share, refused = [*codec.notes, *rows.lines(), *pairs, str(encoded.ledger), *changes], 0.0, False
     if dropped and config.data.on_bad_row is BadRow.stop and not task.ids:
-        notes.append(f"{len(dropped):,} bad rows end a training: mend them, or set data.on_bad_row=drop")
+        notes.append(
+            f"bad rows, which end a training: {len(dropped):,}; mend them, or set data.on_bad_row=drop"
+        )
     try:
         token_rows.refuse_great_loss([encoded], config.data, task.max_length)
         seen = lint.lint(codec, rows.train, encoded, "not looked for by task=inspect")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,26 @@ def test_a_format_nobody_knows_shows_the_columns_the_row_and_the_cure():
     view = error.partition("the row is ")[2]
     assert view.startswith('{"سؤال": "ما عاصمة')
     assert len(view) == 200 + len("...")
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "answer"),
+    [
+        (("نص سؤال الطالب", "الجواب النموذجي"), "نص سؤال الطالب", "الجواب النموذجي"),
+        (("الجواب النموذجي", "نص سؤال الطالب"), "نص سؤال الطالب", "الجواب النموذجي"),
+        (("ask", "reply"), "ask", "reply"),
+        (("my_answer", "his"), "his", "my_answer"),
+    ],
+)
+def test_columns_of_other_names_are_proposed_as_they_are_typed(names, asked, answer):
+    error = refusal({"رقم": 1, names[0]: Q, names[1]: A})
+    typed = shlex.split(error.partition(", perhaps ")[2].partition("; the row is ")[0])
+    assert typed == [f"data.columns.prompt={asked}", f"data.columns.response={answer}"]
+
+
+def test_a_column_that_is_not_there_is_answered_with_the_one_that_is_like_it():
+    error = refusal({"السؤال": Q, "الجواب": A}, prompt="سؤال", response="الجواب")
+    assert error.endswith("Set data.columns.prompt=السؤال")
 
 
 def test_a_row_that_fits_nothing_is_a_bad_row_where_others_fit():
