@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm import files, hub
-from arabic_llm.errors import DataError, HardwareError, UserError
+from arabic_llm.errors import DamagedError, DataError, HardwareError, UserError
 from arabic_llm.hub import RemoteFile, Repository
 
+log = logging.getLogger(__name__)
 WRITTEN_DOWN = "DOWNLOADED"  # JSON, but not by its name: a *.json there would be read as data
+_NOTED = {"repository", "revision", "commit", "patterns", "files"}
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,15 @@ def downloaded(repository: Repository, folder: Path) -> Downloaded | None:
 
 
 def _written_down(folder: Path) -> dict[str, Any]:
-    written: dict[str, Any] = files.read_json(folder / WRITTEN_DOWN) if is_ours(folder) else {}
-    return written
+    """Return what a download has noted of its folder; nothing where it is none, or the note is damaged."""
+    if not is_ours(folder):
+        return {}
+    try:
+        written = files.read_state(folder / WRITTEN_DOWN, is_old_too=True)
+    except DamagedError as error:
+        log.info("%s; each file there is looked at again", error)
+        return {}
+    return written if written.keys() >= _NOTED else {}
 
 
 def _sha256(file: RemoteFile, folders: tuple[Path, ...]) -> str:
@@ -122,7 +132,7 @@ def _put_in_place(written: dict[str, Any], staging: Path, folder: Path) -> None:
         if str(path.relative_to(staging)) not in written["files"]:
             path.unlink()  # of a revision that was given up
     if not folder.exists():
-        files.write_json(staging / WRITTEN_DOWN, written)
+        files.write_state(staging / WRITTEN_DOWN, written)
         staging.rename(folder)
         return
     for path in [path for path in staging.rglob("*") if path.is_file()]:
@@ -131,7 +141,7 @@ def _put_in_place(written: dict[str, Any], staging: Path, folder: Path) -> None:
         path.replace(place)
     for gone in _written_down(folder).get("files", {}).keys() - written["files"].keys():
         (folder / gone).unlink(missing_ok=True)
-    files.write_json(folder / WRITTEN_DOWN, written)
+    files.write_state(folder / WRITTEN_DOWN, written)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from arabic_llm.rundir import MANIFEST
 log = logging.getLogger(__name__)
 _TABLE = "results.csv"
 STATE = "sweep.json"  # the jobs of the grid that ran here last, and how those ended that made no result
-_KEPT = ("jobs", "swept", "typed", "ended", "stopped", "seconds")
+_KEPT = ("jobs", "swept", "typed", "ended", "stopped", "fates", "seconds")
 _NAMED = 4  # jobs, in a line
 Row = tuple[str, dict[str, str], float | str, str]  # name, what was typed, metric, how it ended
 _DONE, _LEFT = "done", "of another grid"
@@ -34,6 +34,7 @@ class Grid:
     typed: dict[str, list[str]] = field(default_factory=dict)  # name -> overrides
     ended: dict[str, dict[str, Any]] = field(default_factory=dict)  # name -> how, typed, lines
     stopped: dict[str, int] = field(default_factory=dict)  # name -> the step after which it waits
+    fates: dict[str, str] = field(default_factory=dict)  # name -> what its last rung said of it
     seconds: dict[str, float] = field(default_factory=dict)  # name -> of all its starts
     passed: set[str] = field(default_factory=set)  # of this command, tasks that keep no result among them
     is_dry: bool = False
@@ -94,7 +95,8 @@ def begin(folder: Path, typed: dict[str, list[str]], swept: list[str]) -> Grid:
         log.info("another grid ran in %s before; %s", folder, "; ".join(parts))
     ended = {name: how for name, how in state["ended"].items() if name not in done}
     stopped = {name: step for name, step in state.get("stopped", {}).items() if name not in done}
-    return Grid(folder, names, swept, typed, ended, stopped, state.get("seconds", {}))
+    fates = {name: fate for name, fate in state.get("fates", {}).items() if name in stopped}
+    return Grid(folder, names, swept, typed, ended, stopped, fates, state.get("seconds", {}))
 
 
 def _finished(folder: Path) -> dict[str, tuple[dict[str, str], float]]:

@@ -34,7 +34,8 @@ _LIBRARIES = (
     *("arabic-llm", "torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate"),
     *("datasets", "lm_eval", "scikit-learn", "hydra-core", "wandb"),
 )
-_NOT_NOTED = ("hw", "sweep")  # of HOW: named beside it; of many runs
+# Of HOW: named beside it; of many runs; only said, and a setting of some tasks.
+_NOT_NOTED = ("hw", "sweep", "task.loss_also_divided")
 _OF_A_START = ("command", "how", "hw", "versions", "machine", "started")
 _READ = {"fingerprint": str, "identity": dict, "inputs": dict}  # of a manifest, at the next start
 _MAX_DIFFERENCES = 5  # in one line: of a refused configuration, of a run's files

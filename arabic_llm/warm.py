@@ -4,24 +4,29 @@ It talks with the sweep over a socket, by JSON: an order, {"arguments": [...], "
 "folder": ...} with the two files that the job writes into, is answered with {"pid": n}, and once that ends
 with {"pid": n, "status": n}.
 Nothing is computed here: a fork has no threads but the one that forks, and a card that was opened before
-stays closed to it. Where that cannot be held, {"cannot": why} is all that it says.
+stays closed to it. Where that cannot be held, {"cannot": why} is all that it says. A fork is one of
+multiprocessing's: as it ends it leaves alone what this process is to tidy when it ends itself, such as the
+folder that W&B makes on import and writes tables into.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import select
 import signal
 import socket
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Callable
 from importlib import import_module
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from arabic_llm import child
 
+_Job = multiprocessing.get_context("fork").Process
 _LARGEST = 1 << 18  # bytes of a message
 # What a job imports beside its task, and what stands behind that: trl, peft, lm-eval, matplotlib.
 _OF_ALL = ("arabic_llm.workflows.fine_tune", "arabic_llm.workflows.auto", "arabic_llm.evaluation.harness")
@@ -42,9 +47,7 @@ def main() -> None:
             sweep.send(json.dumps({"cannot": why}).encode())
             return
         sweep.send(json.dumps({"ready": os.getpid()}).encode())
-        is_job = _serve(sweep)
-    if is_job:
-        run.main()
+        _serve(sweep, run.main)
 
 
 def _unsafe() -> str | None:
@@ -58,41 +61,46 @@ def _unsafe() -> str | None:
     return None
 
 
-def _serve(sweep: socket.socket) -> bool:
-    """Fork a job for each order; return True in a job, and False here once the sweep has hung up."""
+def _serve(sweep: socket.socket, program: Callable[[], None]) -> None:
+    """Fork a job for each order, which runs the program, until the sweep hangs up."""
     awake, wakes = socket.socketpair()
     for end in (awake, wakes):
         end.setblocking(False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep says it to the jobs
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
     signal.set_wakeup_fd(wakes.fileno())
+    jobs: list[BaseProcess] = []
     while True:
         ready, _, _ = select.select([sweep, awake], [], [])
         if awake in ready:
             awake.recv(_LARGEST)
-            _tell_ended(sweep)
+            _tell_ended(sweep, jobs)
         if sweep in ready:
             said, files, _, _ = socket.recv_fds(sweep, _LARGEST, 2)
             if not said:
-                return False
-            parent = os.getpid()
-            if (pid := os.fork()) == 0:
-                _become(json.loads(said), files, parent)
-                return True
+                break
+            order = json.loads(said)
+            job = _Job(target=_run, args=(program, order, files, os.getpid(), sweep))
+            job.start()
+            jobs.append(job)
             list(map(os.close, files))
-            sweep.send(json.dumps({"pid": pid}).encode())
+            sweep.send(json.dumps({"pid": job.pid}).encode())
+    for job in jobs:
+        job.terminate()
 
 
-def _tell_ended(sweep: socket.socket) -> None:
-    """Say which jobs have ended, and how."""
-    with suppress(ChildProcessError):
-        while (found := os.waitpid(-1, os.WNOHANG))[0]:
-            ended = {"pid": found[0], "status": os.waitstatus_to_exitcode(found[1])}
-            sweep.send(json.dumps(ended).encode())
+def _tell_ended(sweep: socket.socket, jobs: list[BaseProcess]) -> None:
+    """Say which jobs have ended, and how; they are jobs no longer."""
+    for job in [job for job in jobs if job.exitcode is not None]:
+        sweep.send(json.dumps({"pid": job.pid, "status": job.exitcode}).encode())
+        jobs.remove(job)
 
 
-def _become(order: dict[str, Any], files: list[int], parent: int) -> None:
-    """Become a job: a session, files and arguments of its own, and signals as a program finds them."""
+def _run(
+    program: Callable[[], None], order: dict[str, Any], files: list[int], parent: int, sweep: socket.socket
+) -> None:
+    """Run the program as a job: a session, files and arguments of its own, and signals as it finds them."""
+    sweep.close()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -104,6 +112,7 @@ def _become(order: dict[str, Any], files: list[int], parent: int) -> None:
     os.chdir(order["folder"])
     os.environ.update(order["environment"])
     sys.argv = ["arabic_llm.run", *order["arguments"]]
+    program()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
-from arabic_llm.data.tokens import chat
+from arabic_llm.data.tokens import chat_template
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 
 DATA = Path(os.environ.get("ARABIC_LLM_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -65,7 +65,7 @@ def main() -> None:
         sys.exit(f"slower than claimed: {', '.join(broken)}")
 
 
-def load(folder: str | None) -> tuple[Any, chat.Codec]:
+def load(folder: str | None) -> tuple[Any, chat_template.Codec]:
     """Return SmolLM2, or a random model of its shape with Qwen2's tokens modulo its vocabulary."""
     if folder is not None:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
@@ -77,12 +77,14 @@ def load(folder: str | None) -> tuple[Any, chat.Codec]:
         config = LlamaConfig(**heads, **sizes, tie_word_embeddings=True, initializer_range=0.04)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
         tokenizer = AutoTokenizer.from_pretrained(DATA / "tokenizers" / "qwen2")
-    codec = chat.Codec(tokenizer, chat.template_text("chatml"), 2, 0, ())
+    codec = chat_template.Codec(tokenizer, chat_template.template_text("chatml"), 2, 0, ())
     tokenizer.chat_template = codec.template
     return model, codec
 
 
-def answer(side: str, model: Any, codec: chat.Codec, asked: list[Instance]) -> tuple[float, list[str]]:
+def answer(
+    side: str, model: Any, codec: chat_template.Codec, asked: list[Instance]
+) -> tuple[float, list[str]]:
     """Return the CPU seconds that a side takes, and what it says."""
     if side == "ours":
         lm: HFLM = ChatLM(model, codec, Limits(32, MAX_LENGTH, None))

@@ -65,7 +65,7 @@ def material(*overrides: str) -> Any:
     from arabic_llm.config import compose, paths
     from arabic_llm.config.task import Form
     from arabic_llm.data.preparing import sources
-    from arabic_llm.data.tokens import chat, token_rows
+    from arabic_llm.data.tokens import chat_template, token_rows
     from arabic_llm.models import bases, tokenization
 
     compose.register()
@@ -75,7 +75,7 @@ def material(*overrides: str) -> Any:
         )
     config = compose.to_config(composed)
     base = bases.locate(config.model, None)
-    codec = chat.prepare(tokenization.load(base), config.model)
+    codec = chat_template.prepare(tokenization.load(base), config.model)
     rows = sources.load(config.data, Path(), SEED).train[: int(sys.argv[3])]
     encoded = token_rows.encode(codec, rows, config.data, 512, None, form=Form.pairs)
     return config, base, codec, rows, encoded

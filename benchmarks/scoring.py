@@ -26,7 +26,7 @@ from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
 
 from arabic_llm.config import paths
-from arabic_llm.data.tokens import chat
+from arabic_llm.data.tokens import chat_template
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 
 DATA = Path(os.environ.get("ARABIC_LLM_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -60,7 +60,7 @@ def models() -> dict[str, Callable[[], HFLM]]:
     config = Qwen2Config(**shape, **heads, vocab_size=VOCABULARY, tie_word_embeddings=True)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(paths.PACKAGE / "models" / "tiny")  # not used: ids are given
-    codec = chat.Codec(tokenizer, chat.template_text("chatml"), 2, 0, ())
+    codec = chat_template.Codec(tokenizer, chat_template.template_text("chatml"), 2, 0, ())
     tokenizer.chat_template = codec.template
     return {
         "theirs": lambda: HFLM(pretrained=model, tokenizer=tokenizer, batch_size=8, max_length=MAX_LENGTH),

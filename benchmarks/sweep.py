@@ -75,14 +75,14 @@ def write_tokens() -> None:
     from hydra import initialize_config_dir
 
     from arabic_llm.config import compose, paths
-    from arabic_llm.data.tokens import chat, token_rows
+    from arabic_llm.data.tokens import chat_template, token_rows
     from arabic_llm.models import bases, tokenization
     from arabic_llm.workflows import training_rows
 
     compose.register()
     with initialize_config_dir(str(paths.CONF), version_base="1.3"):
         config = compose.to_config(hydra_compose("config", ["output_dir=out", "task=sft"]))
-    codec = chat.prepare(tokenization.load(bases.locate(config.model, None)), config.model)
+    codec = chat_template.prepare(tokenization.load(bases.locate(config.model, None)), config.model)
     rows = training_rows.load(config)
     for name, own in (("train", rows.train), ("dev", rows.dev)):
         encoded = token_rows.encode(codec, own, config.data, 1024, None).rows

@@ -17,8 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of torch, read when it is impor
 import pytest
 
 from arabic_llm.config.model import ModelConfig
-from arabic_llm.data.tokens import chat
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens import chat_template
+from arabic_llm.data.tokens.chat_template import Codec
 
 if TYPE_CHECKING:
     from warm import Nursery
@@ -26,19 +26,26 @@ if TYPE_CHECKING:
 DATA = Path(os.environ.get("ARABIC_LLM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA} (set ARABIC_LLM_DATA)")
 
+# Runs that are about something else than their rows: the sample's 404 of dev take longer than the steps.
+ROWS = Path(__file__).with_name("few_rows.jsonl")
+FEW_ROWS = ("data=local", f"data.path={ROWS}")
 Program = Callable[..., tuple[int, str]]
 
 
 def run_in(folder: Path, *overrides: str) -> tuple[int, str]:
-    """Run `python -m arabic_llm.run` in this process, in a folder: (exit code, what it said)."""
+    """Run `python -m arabic_llm.run` in this process, in a folder: (exit code, what it said).
+
+    Nothing is told to W&B where an override does not say so.
+    """
     from arabic_llm import run
 
+    untold = () if any(one.startswith("tracking=") for one in overrides) else ("tracking=none",)
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         patch.chdir(folder)
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.delenv("ARABIC_LLM_DATA", raising=False)
-        patch.setattr(sys, "argv", ["arabic_llm.run", *overrides, "tracking=none"])
+        patch.setattr(sys, "argv", ["arabic_llm.run", *overrides, *untold])
         with pytest.raises(SystemExit) as end:
             run.main()
     return int(end.value.code or 0), said.getvalue()
@@ -90,7 +97,7 @@ def tiny_codec() -> Codec:
     from arabic_llm.models import bases, tokenization
 
     config = model_config("tiny")
-    return chat.prepare(tokenization.load(bases.locate(config, None)), config)
+    return chat_template.prepare(tokenization.load(bases.locate(config, None)), config)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """Started once by the tests that kill runs or start several: imports what is slow, then forks runs.
 
-A line is JSON: {"cwd": folder, "runs": [[environment, arguments], ...], "log": file}. It answers with the
-runs' process ids, and once they have ended with their statuses: {"pids": [n]}, then {"statuses": [n]}
-(negative: by that signal).
+A line is JSON: {"cwd": folder, "runs": [[environment, arguments], ...], "log": file, "first": Python that
+each does before}. It answers with the runs' process ids, and once they have ended with their statuses:
+{"pids": [n]}, then {"statuses": [n]} (negative: by that signal).
 """
 
 import json
@@ -42,6 +42,7 @@ def forked(order: dict[str, Any], environment: dict[str, str], arguments: list[s
     os.dup2(log, 2)
     os.environ.update(environment)
     sys.argv = ["arabic_llm.run", *arguments]
+    exec(order["first"], {})  # noqa: S102 (a test's own)
     try:
         run.main()
     except SystemExit as end:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import compose_config, run_in
+from conftest import FEW_ROWS, compose_config, run_in
 from safetensors.torch import load_file
 from transformers import Qwen2Config, Qwen2ForCausalLM, TrainerState
 from trl import SFTConfig
@@ -33,6 +33,7 @@ TRAIN = (
         "task.warmup_ratio=0",
         "tracking=none",
     ),
+    "task.held_out.num_bytes=600",
     "hydra.run.dir=mine",
 )
 JUDGE = ("task=evaluate", "suite.limit=12", "hw=cpu", "tracking=none", "hydra.run.dir=mine")
@@ -58,7 +59,7 @@ def in_two_processes(folder, *overrides):
     )
 
 
-def test_two_processes_carry_on_what_one_began_and_give_its_bytes(tmp_path):
+def test_two_processes_carry_on_what_one_began_and_give_its_bytes(tmp_path, nursery):
     status, said = run_in(tmp_path, *JUDGE)
     assert status == 0, said
     alone, outputs = tmp_path / "alone", tmp_path / "outputs" / "cache"
@@ -72,9 +73,10 @@ def test_two_processes_carry_on_what_one_began_and_give_its_bytes(tmp_path):
         begun = Answers(path)
         begun.add(batch)
         begun.flush()
-    done = in_two_processes(tmp_path, *JUDGE)
-    assert done.stdout.count("base model: evaluated on 48 items") == 1
-    assert done.stdout.count("sample_choice") == 1
+    assert nursery.together(tmp_path, JUDGE, JUDGE) == [0, 0]
+    said = (tmp_path / "log.txt").read_text(encoding="utf-8")
+    assert said.count("base model: evaluated on 48 items") == 1
+    assert said.count("sample_choice") == 1
     for name in ("items.jsonl", "scores.md", "scores.csv"):
         written = (tmp_path / "mine" / "evaluation" / name).read_bytes()
         assert written == (alone / "evaluation" / name).read_bytes()
@@ -187,7 +189,7 @@ def test_4_bit_weights_shared_out_learn_as_whole_ones_and_any_number_of_processe
     tmp_path, nursery
 ):
     alone, shared = (tmp_path / name for name in ("alone", "shared"))
-    given = (*TRAIN, "adapter=qlora", "adapter.dropout=0", "hw.gradient_checkpointing=true")
+    given = (*TRAIN, *FEW_ROWS, "adapter=qlora", "adapter.dropout=0", "hw.gradient_checkpointing=true")
     given = (*given, "task.held_out.num_bytes=0", "task.learning_rate=1e-3", "task.max_steps=2")
     given = (*given, "task.save_steps=1", "task.eval_steps=2")
     shared_out = (*given, "hw.fsdp=true")
@@ -221,11 +223,10 @@ def test_an_error_in_one_process_is_said_once_and_ends_all(tmp_path, nursery):
     assert line.startswith("error: nowhere holds no trained adapter or model")
 
 
-# Runs the program; in the process that is named, the first pass of the second step asks for too much.
+# In the process that is named, the first pass of the second step asks for too much.
 OUT_OF_MEMORY = """
 import os, torch
 from torch.nn.modules.module import register_module_forward_hook
-from arabic_llm import run
 passes = []
 def ask(module, *_):
     if type(module).__name__ == "PeftModelForCausalLM" and module.training:
@@ -233,33 +234,10 @@ def ask(module, *_):
         if len(passes) == 2 and os.environ["RANK"] == "1":
             torch.empty(2**47)
 register_module_forward_hook(ask)
-run.main()
 """
 
 
-def start_two(folder, program, *overrides):
-    """Start a program twice as torchrun does: [(exit code, what it said)]."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    started = []
-    for rank in ("0", "1"):
-        variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}
-        variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", program, *overrides],
-                stdout=subprocess.PIPE,
-                text=True,
-                cwd=folder,
-                env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **variables},
-            )
-        )
-    said = [process.communicate(timeout=300)[0] for process in started]
-    return [(process.returncode, each) for process, each in zip(started, said, strict=True)]
-
-
-def test_memory_that_runs_out_in_one_process_is_said_once_and_ends_all_with_a_checkpoint(tmp_path):
+def test_memory_that_runs_out_in_one_process_is_said_once_and_ends_all_with_a_checkpoint(tmp_path, nursery):
     given = [
         "hw=cpu",
         "hw.micro_batch_size=4",
@@ -267,10 +245,11 @@ def test_memory_that_runs_out_in_one_process_is_said_once_and_ends_all_with_a_ch
         "task.save_steps=1",
         "task.eval_steps=9",
     ]
-    given += ["task.effective_batch_size=8", "task.held_out.num_bytes=0"]
-    done = start_two(tmp_path, OUT_OF_MEMORY, *given, "tracking=none", "hydra.run.dir=mine")
-    assert [status for status, _ in done] == [2, 2]
-    (line,) = (line for _, said in done for line in said.splitlines() if "error" in line)
+    given += ["task.effective_batch_size=8", "task.held_out.num_bytes=0", *FEW_ROWS]
+    given += ["tracking=none", "hydra.run.dir=mine"]
+    assert nursery.together(tmp_path, given, given, first=OUT_OF_MEMORY) == [2, 2]
+    said = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
+    (line,) = (line for line in said if "error" in line)
     assert line.startswith("error: step 2: out of memory: 536,870,912 MiB was asked for, ")
     assert (
         "With hw.micro_batch_size=2 or hw.gradient_checkpointing=true the same command carries on" in line

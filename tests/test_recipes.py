@@ -25,7 +25,8 @@ STUDIES = {  # recipe -> what its question rests on
     "resource_aware_qwen2_1_5b": {
         **{"adapter.rank": 8, "adapter.alpha": 32, "adapter.dropout": 0.05, "task.max_length": 512},
         **{"task.learning_rate": 2e-5, "task.max_steps": 625, "task.effective_batch_size": 16},
-        **{"hw.micro_batch_size": 1, "adapter.target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]},
+        **{"task.loss_also_divided": True, "hw.micro_batch_size": 1},
+        **{"adapter.target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]},
     },
     "llama2_chinese": {"data.sample_size": 50_000, "model.name": "llama2_7b"},
     "qwen_chinese": {

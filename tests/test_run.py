@@ -1,6 +1,7 @@
 """The program as its users type it: exit codes, one line for each mistake, nothing heavy too early."""
 
 import fcntl
+import functools
 import json
 import os
 import re
@@ -12,13 +13,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from conftest import compose_config
+from conftest import FEW_ROWS, compose_config
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 QUICK = (
     *("task.max_steps=2", "task.effective_batch_size=4", "data.max_rows=40", "hw=cpu"),
     "task.held_out.num_bytes=0",  # other files measure what is held out
+    *FEW_ROWS,
 )
 
 
@@ -198,7 +200,7 @@ def test_rows_that_changed_since_are_refused_not_answered_from_before(program, t
     path = tmp_path / "my.jsonl"
     rows = [{"instruction": f"سؤال {i}", "input": "", "output": "جواب"} for i in range(40)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    mine = ("data=local", f"data.path={path}", *QUICK)
+    mine = (*QUICK, f"data.path={path}")
     status, said = program(*mine)
     assert status == 0, said
     path.write_text("".join(json.dumps(row) + "\n" for row in rows[:30]))
@@ -350,7 +352,7 @@ LONG = (*QUICK[1:], "task.max_steps=300", "task.save_steps=1", "tracking=none")
 
 
 def interrupted(cwd, *overrides):
-    """Return the lines of metrics of a run that has trained a step more and was ended by a signal."""
+    """Return the lines of metrics of a sweep that has trained a step more and was ended by a signal."""
     command = [sys.executable, "-m", "arabic_llm.run", *overrides, *LONG]
     before = len(losses(cwd))
     running = subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -363,6 +365,17 @@ def interrupted(cwd, *overrides):
     return losses(cwd)
 
 
+def interrupted_fork(nursery, cwd, *overrides):
+    """Return the lines of metrics of a run that has trained a step more and was ended by a signal."""
+    before = len(losses(cwd))
+    pid = nursery.start(cwd, (*overrides, *LONG))
+    while len(losses(cwd)) <= before and Path(f"/proc/{pid}").exists():
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGINT)
+    assert nursery.wait() == 130, (cwd / "log.txt").read_text()[-2000:]
+    return losses(cwd)
+
+
 def losses(cwd):
     """Return the lines of the only run under a folder, with their times: no two runs write the same."""
     found = list(cwd.rglob("training/metrics.jsonl"))  # not the copies in checkpoints
@@ -372,9 +385,10 @@ def losses(cwd):
 
 
 @pytest.mark.parametrize("several", [(), ("-m", "adapter.rank=2,4", "hydra.sweep.dir=sweep")])
-def test_other_hardware_carries_on_in_the_directory_that_the_program_chooses(tmp_path, several):
-    before = interrupted(tmp_path, *several)
-    after = interrupted(tmp_path, *several, "hw.micro_batch_size=1", "hw.eval_batch_size=2")
+def test_other_hardware_carries_on_in_the_directory_that_the_program_chooses(tmp_path, nursery, several):
+    end = interrupted if several else functools.partial(interrupted_fork, nursery)
+    before = end(tmp_path, *several)
+    after = end(tmp_path, *several, "hw.micro_batch_size=1", "hw.eval_batch_size=2")
     assert after[: len(before)] == before
     assert [json.loads(line)["step"] for line in after] == list(range(1, len(after) + 1))
     assert len(after) > len(before)

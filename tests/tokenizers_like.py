@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from arabic_llm.data.rows import Message
 from arabic_llm.data.sample import corpus
-from arabic_llm.data.tokens import chat
+from arabic_llm.data.tokens import chat_template
 
 # A conversation that every template writes, and one with spaces that some trim.
 TURNS = (
@@ -69,21 +69,21 @@ EVERY = (*NAMES, *_LIKE, BASE)  # a model of each template
 
 
 @cache
-def codec_of(name: str) -> chat.Codec:
+def codec_of(name: str) -> chat_template.Codec:
     """Return the codec of a model we name, on a tokenizer of its family."""
     if name == BASE:
         config = replace(model_config("llama2_7b"), chat_template="chatml_eos")
-        return chat.prepare(_build(*_FAMILIES["llama2_7b"]), config)
+        return chat_template.prepare(_build(*_FAMILIES["llama2_7b"]), config)
     config = model_config(name)
     if name == "tiny":
         from arabic_llm.models import bases, tokenization
 
-        return chat.prepare(tokenization.load(bases.locate(config, None)), config)
+        return chat_template.prepare(tokenization.load(bases.locate(config, None)), config)
     if name == "qwen2_7b" and DATA.is_dir():
-        return chat.prepare(AutoTokenizer.from_pretrained(DATA / "tokenizers" / "qwen2"), config)
+        return chat_template.prepare(AutoTokenizer.from_pretrained(DATA / "tokenizers" / "qwen2"), config)
     like, more, bos = _LIKE.get(name, (name, [], _FAMILIES.get(name, (None,))[-1]))
     kind, control, opening, _ = _FAMILIES[like]
-    return chat.prepare(_build(kind, control + more, opening, bos), config)
+    return chat_template.prepare(_build(kind, control + more, opening, bos), config)
 
 
 def _build(kind: str, control: list[str], opening: list[str], bos: str | None) -> PreTrainedTokenizerFast:

@@ -41,22 +41,27 @@ class Nursery:
         status = self.wait()
         assert status == 0, (cwd / "log.txt").read_text()[-3000:]
 
-    def together(self, cwd: Path, *each: tuple[str, ...]) -> list[int]:
-        """Run the program once for each list of arguments, as torchrun does: the processes of one run."""
+    def together(self, cwd: Path, *each: tuple[str, ...], first: str = "") -> list[int]:
+        """Run the program once for each list of arguments, as torchrun does: the processes of one run.
+
+        `first` is Python that each of them does before.
+        """
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         shared = {"WORLD_SIZE": str(len(each)), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         ranks = ({"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(len(each)))
-        self._start(cwd, [(shared | own, given) for own, given in zip(ranks, each, strict=True)])
+        self._start(cwd, [(shared | own, given) for own, given in zip(ranks, each, strict=True)], first)
         return self._wait()
 
     def close(self) -> None:
         self._process.stdin.close()
         self._process.wait()
 
-    def _start(self, cwd: Path, runs: list[tuple[dict[str, str], tuple[str, ...]]]) -> list[int]:
-        order = {"cwd": str(cwd), "runs": runs, "log": str(cwd / "log.txt")}
+    def _start(
+        self, cwd: Path, runs: list[tuple[dict[str, str], tuple[str, ...]]], first: str = ""
+    ) -> list[int]:
+        order = {"cwd": str(cwd), "runs": runs, "log": str(cwd / "log.txt"), "first": first}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())["pids"]

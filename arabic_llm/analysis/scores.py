@@ -185,7 +185,7 @@ def read(folder: Path, *, are_shares: bool = False) -> Evaluation:
     try:
         scores, items = list(map(_score, result.pop("scores"))), list(map(_item, lines))
         evaluation = Evaluation(scores=scores, items=items, **result)
-    except (AttributeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
         raise DamagedError(f"{path} or {_ITEMS} is damaged ({error}); {scores_check.CURE}") from error
     scores_check.refuse_impossible(evaluation, path, of_items, are_shares=are_shares)
     files.read_state(path, is_old_too=items_hash is None)

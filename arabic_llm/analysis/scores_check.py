@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from arabic_llm.analysis.scores import Evaluation, Item, Score
 
 CURE = "take the file of the evaluation again, or ask again (task=evaluate)"
+_TYPES: dict[str, set[type]] = {
+    **{"str": {str}, "int": {int}, "bool": {bool}, "float": {int, float}},
+    "float | None": {int, float, type(None)},
+}
 _ROUNDING = 1e-9  # of sums in another order
 
 
@@ -45,12 +50,14 @@ def _wrong_with(item: Item, *, are_shares: bool) -> str:
             return f"{name} of item {item.id!r} is {value!r}, and no number"
         if are_shares and not -_ROUNDING <= value <= 1 + _ROUNDING:
             return f"{name} of item {item.id!r} is {value}, and no share of 1"
-    return ""
+    return f"{wrong} (item {item.id!r})" if (wrong := _mistyped(item)) else ""
 
 
 def _wrong_sum(evaluation: Evaluation, score: Score) -> str:
     """Return in what a score is not that of its items, or nothing."""
     tasks, weights = score.tasks, score.weights
+    if weights and (len(weights) != len(tasks) or not all(map(_is_number, weights))):
+        return f"its weights are {list(weights)!r}, and no numbers of its {len(tasks)} tasks"
     try:
         values = evaluation.values(score)
     except (KeyError, TypeError):
@@ -70,8 +77,17 @@ def _wrong_sum(evaluation: Evaluation, score: Score) -> str:
         expected = sum(values.values()) / len(values)
     if not _is_number(score.value) or abs(score.value - expected) > _ROUNDING:
         return f"its value is {score.value!r}, and that of its items is {expected:.6g}"
-    return ""
+    return _mistyped(score)
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+
+
+def _mistyped(one: Item | Score) -> str:
+    """Return which field holds what it cannot, or nothing: it would fail somewhere later."""
+    for field in fields(one):
+        wanted, value = _TYPES.get(str(field.type)), getattr(one, field.name)
+        if wanted and type(value) not in wanted:
+            return f"{field.name} is {value!r}, and no {field.type}"
+    return ""

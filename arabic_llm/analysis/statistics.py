@@ -20,6 +20,7 @@ from arabic_llm.errors import ConfigError
 
 NOTHING = "no item changed"
 _MAX_NAMED = 4  # differences named when two evaluations are refused
+_TRAINED_ON = ".seen_in_training"  # of a task: what training changed, and marked in every row
 _SAME = 12  # decimals of an item's weight
 Means = Sequence[tuple[Score, Score]]  # of several tasks: before and after
 
@@ -98,11 +99,16 @@ def compare_each(
             tests[case] = replace(row, holm_p=p)
     return [
         [
-            replace(tests[case], base=before, tuned=after)
+            replace(tests[case], base=_marked(before, after), tuned=_marked(after, before))
             for case, (before, after) in zip(own_cases, own_pairs, strict=True)
         ]
         for own_cases, own_pairs in zip(cases, pairs, strict=True)
     ]
+
+
+def _marked(score: Score, other: Score) -> Score:
+    """Return a score with the mark of either: what one side has learned from, no comparison is free of."""
+    return replace(score, seen_in_training=score.seen_in_training or other.seen_in_training)
 
 
 def paired(base: Evaluation, tuned: Evaluation, seed: int) -> list[Difference]:
@@ -266,6 +272,7 @@ def _refuse_unlike(base: Evaluation, tuned: Evaluation) -> None:
         f"{key} is {a} and {b}"
         for pair in ((base.judged, tuned.judged), models)
         for key, a, b in differences(*pair)
+        if not key.endswith(_TRAINED_ON)
     ]
     if unlike:
         more = f" and {len(unlike) - _MAX_NAMED} more" if len(unlike) > _MAX_NAMED else ""

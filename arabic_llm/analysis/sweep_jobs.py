@@ -33,6 +33,7 @@ class Job:
     is_left: bool = False  # of another grid than the one that ran here last
     cause: str = ""
     last_lines: tuple[str, ...] = ()
+    fate: str = ""  # of a job that a rung has stopped: worse than the best one, or no better
     seconds: float | None = None
     data_root: str = ""  # as ARABIC_LLM_DATA was
 
@@ -104,6 +105,7 @@ def _job(folder: Path, state: dict[str, Any], *, is_left: bool) -> tuple[Job, di
         is_left,
         cause="" if found else str(ended.get("how", "")),
         last_lines=() if found else tuple(ended.get("lines", ())),
+        fate="" if found or stopped is None else str(state.get("fates", {}).get(name, "")),
         seconds=seconds if seconds else None,
         data_root=next((w.partition("=")[2] for w in words if w.startswith("ARABIC_LLM_DATA=")), ""),
     )

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, is_dataclass
+from functools import cache
 from typing import Any, cast
 
 from hydra._internal.hydra import Hydra
@@ -56,6 +57,7 @@ class ExperimentRecipes(SearchPathPlugin):
         search_path.append("arabic-llm", paths.EXPERIMENTS.as_uri())
 
 
+@cache  # Hydra keeps it for the whole process, and a schema takes some milliseconds
 def register() -> None:
     """Tell Hydra the schema of conf/, of each task, where the recipes are, and how runs are named."""
     store = ConfigStore.instance()

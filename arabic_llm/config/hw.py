@@ -75,6 +75,7 @@ class HardwareConfig:
     fsdp: bool | None = None  # weights are shared out over the cards; none: where the plan says so
     optimizer_on_host: bool | None = None  # moments in the host's memory, paged; none: by the plan
     embedding_on_host: bool | None = None  # the frozen table of tokens there; none: by the plan
+    head_on_host: bool | None = None  # the frozen head, or the table it is, there; none: by the plan
     streamed_layers: int | None = None  # of 4 bits, that visit the card from there; none: by the plan
     num_processes: int | None = None  # that clean rows; none: one on each core, of a cluster one a task
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)  # of data.engine=datatrove

@@ -20,7 +20,7 @@ from arabic_llm.config.study_task import Stage
 # Keys that say how or where a run is done, not what it does: they may differ when it is resumed.
 HOW = (
     *("hw", "resume", "dry_run", "tracking", "lang", "data_root", "cache_dir", "output_dir"),
-    *("data.engine", "stop_after", "sweep"),
+    *("data.engine", "stop_after", "sweep", "task.loss_also_divided"),
 )
 _OWN = "local"  # data=local: a file of the user's
 _MARKS = ("Mn", "Cf")  # vowel signs; tatweel is a letter to Unicode, and is none
@@ -40,7 +40,8 @@ def without_how(config: dict[str, Any]) -> dict[str, Any]:
     if (precision := (config.get("hw") or {}).get("precision", "auto")) != "auto":
         kept["precision"] = precision
     for group, name in inner:
-        kept[group] = {key: value for key, value in kept[group].items() if key != name}
+        if group in kept:
+            kept[group] = {key: value for key, value in kept[group].items() if key != name}
     if "server" in (kept.get("task") or {}):
         server = kept["task"]["server"]
         asked = {key: value for key, value in server.items() if key not in _HOW_A_SERVER_IS_ASKED}

@@ -103,6 +103,7 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("fsdp", Area.training, why_not=unread.shared_out),
         **_read("optimizer_on_host", Area.training, why_not=unread.moments_on_host),
         **_read("embedding_on_host", Area.training, why_not=unread.table_on_host),
+        **_read("head_on_host", Area.training, why_not=unread.head_on_host),
         **_read("num_processes", Area.cleaning),
     },
     ExecutorConfig: {
@@ -138,7 +139,7 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("overall overall_mixes limit prompt_variants", Area.asking),
     },
     SuiteTask: {
-        **_read("folder path reader data", *_ITEMS, why_not=unread.items),
+        **_read("folder path reader columns data", *_ITEMS, why_not=unread.items),
         **_read("seed", *_ITEMS, why_not=unread.split),
         **_read("language skill metrics num_fewshot chat limit aggregate seen_in_training", Area.asking),
         **_read("compared_with", Area.asking),
@@ -151,6 +152,7 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("early_stopping_patience"),
         **_read("epochs", why_not=unread.epochs),
     },
+    tasks.FineTuningConfig: _read("loss_also_divided"),
     StudyConfig: _read("stages starts_from prompts"),
     PreferenceConfig: _read("beta"),
     PairConfig: _read("length_penalty"),
@@ -210,6 +212,7 @@ READ: dict[type, dict[str, Rule]] = {
     synthesize_task.SamplingConfig: {
         **_read("prompts", why_not=unread_of_synthesis.of_prompts),
         **_read("num_pairs", why_not=unread_of_synthesis.of_paragraphs),
+        **_read("num_examples", why_not=unread_of_synthesis.of_prompts),
         **_read("temperature top_p max_new_tokens max_tries", why_not=unread_of_synthesis.of_a_model),
         **_read("batch_tokens", why_not=unread_of_synthesis.of_a_model_here),
         **_read("num_conversations", why_not=unread_of_synthesis.of_magpie),

@@ -37,6 +37,9 @@ class SuiteTask:
     chat: bool = True  # prompts go through the chat template, as in training
     path: str | None = None  # local copy, under data_root; none: what the task's own YAML says
     reader: str | None = None  # function of evaluation/local_copies.py that reads it
+    columns: dict[str, str] = field(
+        default_factory=dict
+    )  # of rows in another schema: {wanted column: its name there}
     data: DataConfig | None = None  # or: a data set whose test split is asked, which data= holds out
     seed: int = 0  # of that split
     limit: int | None = None  # items of each of its leaves, beside suite.limit; part of the fingerprint
@@ -52,6 +55,8 @@ class SuiteTask:
             raise ValueError("a suite's task needs path and reader together, or neither")
         if self.path is not None and self.data is not None:
             raise ValueError("a suite's task is read from path or from data, not from both")
+        if self.columns and (self.path is not None or self.data is not None):
+            raise ValueError("a suite's columns are of what the hub has; path and data name their own")
         if KAPPA in self.metrics and self.aggregate is Aggregate.macro:
             raise ValueError(f"a suite's task in {KAPPA} needs aggregate=micro: kappas have no mean")
         if self.num_fewshot < 0:

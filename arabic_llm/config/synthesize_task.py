@@ -166,13 +166,14 @@ class SamplingConfig:
     top_p: float = MISSING  # tokens that together are so likely
     max_new_tokens: int = MISSING  # of an answer
     num_pairs: int = MISSING  # of a short paragraph, at most
+    num_examples: int = MISSING  # worked ones shown before it: a small model follows them better than words
     batch_tokens: int = MISSING  # of backend=transformers: padded tokens at once
     num_conversations: int = MISSING  # of backend=magpie
     max_tries: int = MISSING  # of one request: put off, cut, or malformed
 
     def __post_init__(self) -> None:
         """Refuse what no answer can be drawn with."""
-        _refuse_below(self, "task.sampling", 0, "temperature")
+        _refuse_below(self, "task.sampling", 0, "temperature", "num_examples")
         counts = ("max_new_tokens", "num_pairs", "batch_tokens", "num_conversations", "max_tries")
         _refuse_below(self, "task.sampling", 1, *counts)
         if isinstance(self.top_p, float) and not 0 < self.top_p <= 1:

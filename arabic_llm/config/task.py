@@ -117,6 +117,7 @@ class FineTuningConfig(TrainingConfig):
     """What training also needs where a model knows something that it may forget."""
 
     held_out: HeldOutConfig = field(default_factory=HeldOutConfig)
+    loss_also_divided: bool = False  # by the micro-batches of a step once more, as arXiv 2412.17548 logs it
 
 
 @dataclass

@@ -14,7 +14,9 @@ from arabic_llm.config.task import TrainingConfig
 
 _CHOICE = re.compile(r"(task=\w+ (?:\S+=\S+ )*)?(?<![\w./-])data=(?=\w)")
 _PAIRS = "task.pairs"
-_KINDS = {Stage.dpo: DpoConfig, Stage.orpo: OrpoConfig, Stage.kto: KtoConfig}
+_Kind = type[SourceConfig | TrainingConfig]
+_Kind = type[SourceConfig | TrainingConfig]
+_KINDS: dict[Stage, _Kind] = {Stage.dpo: DpoConfig, Stage.orpo: OrpoConfig, Stage.kto: KtoConfig}
 
 
 def of_stage(message: str, stage: Stage) -> str:
@@ -29,18 +31,17 @@ def of_stage(message: str, stage: Stage) -> str:
 
 def of_refused(cfg: DictConfig) -> str | None:
     """Return what a part of a configuration refuses, named as typed; None where none is at fault."""
-    for place, part in _parts(cfg):
+    for place, part, own in _parts(cfg):
         try:
             OmegaConf.to_object(part)
         except ValueError as error:
-            own = OmegaConf.get_type(part)
             group = "data" if issubclass(own, SourceConfig) else "task"
             return _moved(str(error), group, place, own)
     return None
 
 
-def _parts(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
-    """Yield (place, part) of every part that stands inside its like, the innermost first."""
+def _parts(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig, _Kind]]:
+    """Yield (place, part, its type) of every part that stands inside its like, the innermost first."""
     for key in map(str, cfg):
         if OmegaConf.is_missing(cfg, key) or not isinstance(cfg[key], DictConfig):
             continue
@@ -48,10 +49,10 @@ def _parts(cfg: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig]
         yield from _parts(cfg[key], f"{place}.")
         kind = OmegaConf.get_type(cfg[key])
         if "." in place and isinstance(kind, type) and issubclass(kind, SourceConfig | TrainingConfig):
-            yield place, cfg[key]
+            yield place, cfg[key], kind
 
 
-def _moved(message: str, group: str, place: str, kind: type[SourceConfig | TrainingConfig]) -> str:
+def _moved(message: str, group: str, place: str, kind: _Kind) -> str:
     """Return a message in which the settings of a type are named at another place than their group's."""
     names = "|".join(kind.__dataclass_fields__)
     return re.sub(rf"(?<![\w./-]){group}\.(?=({names})\b)", f"{place}.", message)

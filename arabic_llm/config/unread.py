@@ -125,9 +125,24 @@ def moments_on_host(config: RunConfig, hw: HardwareConfig) -> str | None:
 def table_on_host(config: RunConfig, hw: HardwareConfig) -> str | None:
     """Refuse to move a table that is trained or the head, and what no plan would move."""
     if config.model.architecture.tie_word_embeddings is True:
-        return f"with model={config.model.name}, whose table of tokens is its head too"
+        return (
+            f"with model={config.model.name}, whose table of tokens is its head too (hw.head_on_host moves"
+            " both)"
+        )
+    return _moved(config, hw)
+
+
+def head_on_host(config: RunConfig, hw: HardwareConfig) -> str | None:
+    """Refuse to move a head of classes, which is trained, and what no plan would move."""
+    if config.task.name == "classify":
+        return "with task=classify, whose head is of classes"
+    return _moved(config, hw)
+
+
+def _moved(config: RunConfig, hw: HardwareConfig) -> str | None:
+    """Refuse to move what is trained, and what no plan would move."""
     if config.adapter.method is Method.full:
-        return f"with adapter={config.adapter.name}, which trains the table of tokens"
+        return f"with adapter={config.adapter.name}, which trains the table of tokens and the head"
     if config.adapter.extend_vocabulary:
         return "with adapter.extend_vocabulary, which trains rows of the table of tokens"
     is_planned = hw.device is not Device.cpu and (hw.usable_gib is not None or hw.name == "auto")

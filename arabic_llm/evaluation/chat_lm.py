@@ -18,8 +18,8 @@ from transformers import DynamicCache, LogitsProcessorList, PreTrainedModel
 from arabic_llm import processes
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data.rows import Message
-from arabic_llm.data.tokens import chat
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens import chat_template
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.errors import ConfigError, DataError, HardwareError
 from arabic_llm.evaluation import answers, decoding, generating, rotary, scoring
 from arabic_llm.evaluation.answers import Answers
@@ -73,7 +73,7 @@ class ChatLM(HFLM):  # type: ignore[misc]
         self._answers = kept or Answers()
         opening = codec.tokenizer("", add_special_tokens=True)["input_ids"]
         self._opening = codec.tokenizer.decode(opening)
-        self._answer_opening = chat.answer_opening(codec)
+        self._answer_opening = chat_template.answer_opening(codec)
         self._names: list[str] = []  # of the requests that are being answered
         self.lost = Lost()
 
@@ -82,7 +82,7 @@ class ChatLM(HFLM):  # type: ignore[misc]
     ) -> str:
         """Return the conversation as data/tokens/chat.py renders it (lm-eval calls this)."""
         messages = [Message(turn["role"], turn["content"]) for turn in chat_history]
-        return chat.render(self._codec, messages, add_generation_prompt=add_generation_prompt)
+        return chat_template.render(self._codec, messages, add_generation_prompt=add_generation_prompt)
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **options: Any) -> list[int]:
         """Return the ids of a text; what a template has opened is not opened again.

@@ -7,7 +7,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from arabic_llm.evaluation.foreign import MissingBenchmarkError
+from arabic_llm.evaluation.foreign import OtherSchemaError
 
 LETTERS = ("أ", "ب", "ج", "د", "هـ", "و", "ز", "ح", "ط", "ي")
 
@@ -18,15 +18,15 @@ def options_of(document: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def having(*columns: str) -> Callable[[Dataset], Dataset]:
-    """Return what a YAML names as process_docs: it refuses rows without these columns."""
+    """Return what a YAML names as process_docs: it refuses rows without these columns.
+
+    A split without rows has no columns either: a local copy may have no examples of a subject.
+    """
 
     def same(dataset: Dataset) -> Dataset:
         there = dataset.column_names
-        if absent := [column for column in columns if column not in there]:
-            lacked = ", ".join(map(repr, absent))
-            raise MissingBenchmarkError(
-                f"it is in another schema: no column {lacked}; it has: {', '.join(there)}"
-            )
+        if dataset.num_rows and (absent := [column for column in columns if column not in there]):
+            raise OtherSchemaError(absent, there)
         return dataset
 
     return same

@@ -6,7 +6,12 @@ from arabic_llm.config.fingerprint import code_hash
 
 # What decides an answer beside the model and the ids or the text that it is asked.
 _ANSWERING = (
-    *("data/tokens/chat.py", "data/tokens/rendering.py", "data/tokens/unmarked.py"),
+    *(
+        "data/tokens/chat.py",
+        "data/tokens/chat_template.py",
+        "data/tokens/rendering.py",
+        "data/tokens/unmarked.py",
+    ),
     *("evaluation/chat_lm.py", "evaluation/masked_lm.py", "evaluation/prefixes.py"),
     *("evaluation/answers.py", "evaluation/generating.py", "evaluation/rotary.py", "evaluation/scoring.py"),
     *("evaluation/decoding.py", "evaluation/masks.py", "evaluation/prompts.py", "evaluation/row_cache.py"),

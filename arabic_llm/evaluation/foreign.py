@@ -19,6 +19,16 @@ class MissingBenchmarkError(DataError):
     """A benchmark has neither a local copy here nor a hub that answers, or its own code or files fail."""
 
 
+class OtherSchemaError(MissingBenchmarkError):
+    """A benchmark's rows lack columns that its task reads; they have others, which may be those."""
+
+    def __init__(self, absent: list[str], there: list[str]) -> None:
+        """Say which are absent, and which there are."""
+        lacked, found = ", ".join(map(repr, absent)), ", ".join(there)
+        super().__init__(f"it is in another schema: no column {lacked}; it has: {found}")
+        self.absent = absent
+
+
 @contextmanager
 def benchmark(name: str, place: str = "") -> Iterator[None]:
     """Raise MissingBenchmarkError for what a benchmark's code, files or the hub raise; ours as it is.
@@ -32,7 +42,11 @@ def benchmark(name: str, place: str = "") -> Iterator[None]:
     except MissingBenchmarkError as error:
         if str(error).startswith(_NAMED):
             raise
-        raise MissingBenchmarkError(f"{_NAMED}{name}: {error}") from error  # of a task of ours
+        cure = ""
+        if isinstance(error, OtherSchemaError):
+            said = ", ".join(f"{column}: <its name there>" for column in error.absent)
+            cure = f"; '+suite.tasks.{name}.columns={{{said}}}' maps them"
+        raise MissingBenchmarkError(f"{_NAMED}{name}: {error}{cure}") from error  # of a task of ours
     except UserError:
         raise
     except Exception as error:

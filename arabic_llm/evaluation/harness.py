@@ -19,7 +19,7 @@ from arabic_llm.analysis import aggregate, kappa
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.suite import KAPPA
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.evaluation import examples, foreign, made_up, variants
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits

@@ -17,7 +17,7 @@ from arabic_llm import files
 from arabic_llm.config.adapter import AdapterConfig
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.model import ModelConfig
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.models import adapter as adapters
 from arabic_llm.models import load
 from arabic_llm.models.bases import Base

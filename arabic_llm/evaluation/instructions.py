@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,8 +18,11 @@ from arabic_llm.text.normalize import normalize
 
 Arguments = Mapping[str, Any]
 _WORD = re.compile(r"[^\W_]+")
-_MARKS = re.compile("[\u064b-\u0652\u0670\u0640]")  # diacritics and tatweel
-_SENTENCE_END = re.compile(r"[.!?\u061f\u06d4\u2026]+(?=[\s\"'\u00bb\u201d)\]]|$)|\n+")
+# Diacritics, the signs of the Quran, tatweel, and what only turns the direction or joins letters.
+_MARKS = re.compile(
+    "[\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed\u0640\u200c-\u200f\u202a-\u202e\u2066-\u2069]"
+)
+_SENTENCE_END = re.compile(r"\u061f+|[.!?\u06d4\u2026]+(?=[\s\"'\u00bb\u201d)\]]|$)|\n+")
 _QUOTES = ('"\u201c\u201e\u00ab\u2039', '"\u201d\u00bb\u203a')
 _FENCE = re.compile(r"^```(?:json)?|```$", re.IGNORECASE)
 _YES_NO_MAYBE = ("إجابتي هي نعم", "إجابتي هي لا", "إجابتي هي ربما")
@@ -43,7 +47,12 @@ def follows(answer: str, instruction: str, arguments: Arguments) -> bool:
 
 def words(text: str) -> list[str]:
     """Return the words of a text: its marks part none of them."""
-    return _WORD.findall(_MARKS.sub("", text))
+    return _WORD.findall(_bare(text))
+
+
+def _bare(text: str) -> str:
+    """Return a text without marks; a letter that a mark made of another one is one letter."""
+    return _MARKS.sub("", unicodedata.normalize("NFC", text))
 
 
 def num_sentences(text: str) -> int:
@@ -76,7 +85,7 @@ def _relation(arguments: Arguments, name: str = "relation") -> str:
 
 
 def _letter_frequency(answer: str, given: Arguments) -> bool:
-    letter, text = str(given["letter"]).lower(), _MARKS.sub("", answer).lower()
+    letter, text = _bare(str(given["letter"])).lower(), _bare(answer).lower()
     if len(letter) != 1:
         raise ValueError(f"'{letter}' is not one letter")
     return _compares(text.count(letter), given["let_frequency"], _relation(given, "let_relation"))

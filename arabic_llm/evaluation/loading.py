@@ -11,7 +11,7 @@ import datasets
 
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.suite import SuiteTask
-from arabic_llm.errors import DataError
+from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.evaluation import foreign, local_copies, targets
 from arabic_llm.evaluation.foreign import MissingBenchmarkError
 from arabic_llm.evaluation.task_files import IndexedTasks
@@ -37,7 +37,12 @@ def load(name: str, settings: SuiteTask, asked: IndexedTasks, data_root: Path) -
     if not any(asked.config(leaf).keys() & _ELSEWHERE for leaf in asked.leaves):
         raise MissingBenchmarkError(f"suite task {name}: {place}no hub has it")
     with foreign.benchmark(name, place):
-        return _tasks(asked, name, {leaf: _downloaded(asked, leaf, data_root) for leaf in asked.leaves})
+        specs = {leaf: _downloaded(asked, leaf, data_root) for leaf in asked.leaves}
+        if settings.columns:
+            specs = {
+                leaf: _renamed(name, asked.config(leaf) | spec, settings) for leaf, spec in specs.items()
+            }
+        return _tasks(asked, name, specs)
 
 
 def benchmark_folder(hub_id: str, data_root: Path) -> Path:
@@ -98,6 +103,32 @@ def _downloaded(asked: IndexedTasks, leaf: str, data_root: Path) -> dict[str, An
     kwargs = {**(asked.config(leaf).get("dataset_kwargs") or {})}
     kwargs["cache_dir"] = str(Path(datasets.config.HF_DATASETS_CACHE) / "arabic_llm" / state)
     return {"dataset_path": str(folder), "dataset_kwargs": kwargs}
+
+
+def _renamed(name: str, config: dict[str, Any], settings: SuiteTask) -> dict[str, Any]:
+    """Return what loads a leaf's rows with their columns called as its task reads them.
+
+    Raises ConfigError where no rows of the hub are read.
+    """
+    if "dataset_path" not in config:
+        raise ConfigError(f"suite.tasks.{name}.columns: its rows are built in, not read from columns")
+    ours = {theirs: wanted for wanted, theirs in settings.columns.items()}
+
+    def load_renamed(**_: Any) -> dict[str, Any]:
+        kwargs = config.get("dataset_kwargs") or {}
+        splits = datasets.load_dataset(config["dataset_path"], config.get("dataset_name"), **kwargs)
+        return {split: _called(rows, ours) for split, rows in splits.items()}
+
+    return {"custom_dataset": load_renamed}
+
+
+def _called(rows: datasets.Dataset, ours: dict[str, str]) -> datasets.Dataset:
+    """Return rows with some columns under other names, which no other column keeps."""
+    there = rows.column_names
+    if absent := [column for column in ours if column not in there]:
+        raise MissingBenchmarkError(f"no column '{absent[0]}'; it has: {', '.join(there)}")
+    taken = [column for column in ours.values() if column in there and column not in ours]
+    return rows.remove_columns(taken).rename_columns(ours)
 
 
 def _constant(documents: dict[str, Any]) -> Callable[..., dict[str, Any]]:

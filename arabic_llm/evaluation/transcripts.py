@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from arabic_llm.data.rows import Message
 from arabic_llm.data.tokens import chat
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.evaluation import generating
 
 MOST = 64  # tokens of an answer

@@ -40,7 +40,7 @@ Prompts = dict[str, list[tuple[str, float]]]  # task or group -> (prompt, its sc
 def of(entry: SuiteEntry) -> Iterator[tuple[str, SuiteEntry]]:
     """Yield (name, the entry asked so) for each prompt, with those of its tasks that can be asked so."""
     metric = entry.settings.metrics[0]
-    askable = [name for name in entry.leaves if why_not(entry, name) is None]
+    askable = _askable(entry)
     if not askable:
         return
     for labels in LABELS:
@@ -48,6 +48,20 @@ def of(entry: SuiteEntry) -> Iterator[tuple[str, SuiteEntry]]:
             leaves = {name: _twin(entry.leaves[name], labels, language, metric) for name in askable}
             settings = replace(entry.settings, metrics=[metric])
             yield f"{labels} {language}", SuiteEntry(entry.name, settings, leaves, {})
+
+
+def num_more(chosen: Sequence[SuiteEntry], limit: int | None) -> int:
+    """Return how often an item is asked in another prompt than its own, of at most so many a leaf."""
+    asked = (
+        min(len(entry.documents[leaf]), entry.limit(limit) or len(entry.documents[leaf]))
+        for entry in chosen
+        for leaf in _askable(entry)
+    )
+    return len(LABELS) * len(_INSTRUCTIONS) * sum(asked)
+
+
+def _askable(entry: SuiteEntry) -> list[str]:
+    return [name for name in entry.leaves if why_not(entry, name) is None]
 
 
 def why_not(entry: SuiteEntry, leaf: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from arabic_llm import files
 from arabic_llm.data.rows import Message
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.data.tokens.rendering import rendered
 from arabic_llm.errors import ConfigError
 from arabic_llm.models import opening

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from arabic_llm.config.task import GgufType
 from arabic_llm.data.reading.records import shown
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.errors import ModelError
 from arabic_llm.export import beside_weights, llama_cpp, probes
 from arabic_llm.export.llama_cpp import Answered, Inquiry

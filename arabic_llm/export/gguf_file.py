@@ -17,7 +17,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from arabic_llm import files
 from arabic_llm.config.task import GgufType
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.errors import ConfigError
 from arabic_llm.export import beside_weights, gguf_shape, gguf_vocabulary
 from arabic_llm.export.gguf_vocabulary import GgufVocabulary

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from arabic_llm.data.reading.records import shown
 from arabic_llm.data.rows import Message
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.errors import ConfigError
 from arabic_llm.export import beside_weights, go_template
 from arabic_llm.export.beside_weights import CONVERSATIONS

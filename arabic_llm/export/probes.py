@@ -9,8 +9,8 @@ from random import Random
 
 from arabic_llm.data.rows import Message
 from arabic_llm.data.sample import corpus
-from arabic_llm.data.tokens import chat
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens import chat_template
+from arabic_llm.data.tokens.chat_template import Codec
 
 NUM_PROMPTS, NUM_TEXTS = 64, 1000
 _LONGEST = 160  # characters of a question
@@ -37,7 +37,7 @@ def prompts(codec: Codec) -> list[str]:
     """Return questions as the model is asked them, up to where its answer begins."""
     asked = islice(_documents(), NUM_PROMPTS)
     return [
-        chat.render(codec, [Message("user", text[:_LONGEST].strip())], add_generation_prompt=True)
+        chat_template.render(codec, [Message("user", text[:_LONGEST].strip())], add_generation_prompt=True)
         for text in asked
     ]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.export import logits, probes
 
 

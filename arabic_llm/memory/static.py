@@ -21,7 +21,7 @@ def weights_held(work: Workload) -> tuple[float, float]:
     """Return the bytes of the weights in 4 bits and of the others."""
     counts = _count(work)
     each = BYTES[work.weights]
-    away = weights.embedding_parameters(work.architecture) if work.embedding_on_host else 0
+    away = (work.embedding_on_host + work.head_on_host) * weights.embedding_parameters(work.architecture)
     before = each * weights.new_rows(
         work.architecture, work.new_tokens
     )  # rows as they were, which PEFT keeps

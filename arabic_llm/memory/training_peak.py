@@ -229,9 +229,17 @@ def _moments_of_a_pass(work: Workload, gradients: float) -> Iterator[tuple[float
             passing = blocks.total(moment) - logits
             if logits and phase != "forward":
                 logits += _gradient_of_table(work)
+            if logits and work.head_on_host:
+                logits += _rows_of_head(work, blocks, is_back=phase in ("backward", "end"))
             yield layers + passing, logits, after if phase == "end" else before
             if phase == "backward":
                 yield passing, logits, after
+
+
+def _rows_of_head(work: Workload, blocks: _Blocks, *, is_back: bool) -> float:
+    """Return the bytes of rows from the host; on the way back the next ones come before they go."""
+    each = static.BYTES[work.weights]
+    return blocks[f"{each}slices"] if is_back else blocks[f"{each}slice"]
 
 
 def _gradient_of_table(work: Workload) -> float:

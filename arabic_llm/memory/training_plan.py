@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
 from arabic_llm.config.hw import GIB, Device, HardwareConfig, Precision
@@ -45,6 +46,7 @@ class Ask:
     optimizer: Optimizer
     objective: Objective = Objective.sft
     num_labels: int = 2  # of classes, where they are the objective
+    packed_layers: tuple[int, ...] = ()  # bytes of each, of a family that no table knows
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,27 @@ def best(wanted: Ask) -> Plan:
 
     The effective batch and the sequence length are the task's and stay as they are.
     """
+    return _or_without_head(wanted, _best)
+
+
+def _or_without_head(wanted: Ask, find: Callable[[Ask], Plan]) -> Plan:
+    """Return the plan that is found, or where it does not fit, one whose head is on the host."""
+    found, hw = find(wanted), wanted.hw
+    if hw.head_on_host is not None or fits(found, hw) or not _can_move_head(wanted):
+        return found
+    moved = find(replace(wanted, hw=replace(hw, head_on_host=True)))
+    return min(found, moved, key=lambda plan: plan.total)
+
+
+def _can_move_head(wanted: Ask) -> bool:
+    """Return whether the head is one of words, frozen, and whole on each card."""
+    a, adapter = wanted.model.architecture, wanted.adapter
+    is_frozen = adapter.method is Method.lora and adapter.num_new_tokens == 0
+    is_of_words = wanted.objective is not Objective.classify and not families.is_masked(a.model_type)
+    return is_frozen and is_of_words and not wanted.hw.fsdp
+
+
+def _best(wanted: Ask) -> Plan:
     plans = sorted(_settings(wanted, training_peak.predict), key=_cost)
     if (found := next((p for p in plans if fits(p, wanted.hw)), None)) is not None:
         return found
@@ -119,6 +142,10 @@ def first_that_fits(wanted: Ask, predict: Callable[[Workload], TrainingParts]) -
 
     What takes no less than settings that do not fit is not asked about.
     """
+    return _or_without_head(wanted, partial(_first_that_fits, predict=predict))
+
+
+def _first_that_fits(wanted: Ask, predict: Callable[[Workload], TrainingParts]) -> Plan:
     settings = sorted(_settings(wanted, lambda _: TrainingParts()), key=_cost)
 
     def asked(plan: Plan) -> Plan:
@@ -144,19 +171,15 @@ def _can_stream(plan: Plan, wanted: Ask) -> bool:
 
 
 def _streamed(plan: Plan, hw: HardwareConfig, predict: Callable[[Workload], TrainingParts]) -> Plan:
-    """Return a plan of which as many layers stay on the card as fit; where none does, all stream.
-
-    All do of a family that is not known: what a few of its layers take is not.
-    """
+    """Return a plan of which as many layers stay on the card as fit; where none does, all stream."""
     layers = plan.work.architecture.num_hidden_layers
-    is_counted = families.known(plan.work.architecture.model_type) is not None
 
     def of(count: int) -> Plan:
         work = replace(plan.work, streamed_layers=count)
         return replace(plan, work=work, parts=predict(work))
 
     found, low, high = of(layers), 1, layers - 1
-    if not fits(found, hw) or not is_counted:
+    if not fits(found, hw):
         return found
     while low <= high:
         middle = (low + high) // 2
@@ -233,6 +256,7 @@ def _settings(wanted: Ask, predict: Callable[[Workload], TrainingParts]) -> Iter
     has_new_rows = wanted.adapter.num_new_tokens > 0
     can_look_up = wanted.adapter.method is Method.lora and not has_tied_head and not has_new_rows
     embeddings = _choices(hw.embedding_on_host) if can_look_up else (False,)
+    head_away = bool(hw.head_on_host) and _can_move_head(wanted)
     can_share_out = hw.num_cards > 1 and not has_new_rows
     shared_out = _choices(hw.fsdp) if can_share_out else (False,)
     is_packed = wanted.adapter.quantization is Quantization.nf4
@@ -245,11 +269,11 @@ def _settings(wanted: Ask, predict: Callable[[Workload], TrainingParts]) -> Iter
     ):
         if fsdp and not is_packed and (optimizer or embedding):
             continue  # FSDP has places of its own
-        if streamed and (fsdp or not checkpointing):
+        if (streamed and (fsdp or not checkpointing)) or (head_away and fsdp):
             continue
         work = workload(wanted, size, checkpointing=checkpointing)
         work = replace(work, optimizer_on_host=optimizer, embedding_on_host=embedding, fsdp=fsdp)
-        work = replace(work, streamed_layers=streamed)
+        work = replace(work, streamed_layers=streamed, head_on_host=head_away)
         yield Plan(size, -(-batch // size), checkpointing, work, predict(work))
 
 
@@ -261,13 +285,13 @@ def _cost(plan: Plan) -> float:
     """Return the time of an optimiser step, in tokens that one forward and backward pass takes."""
     work = plan.work
     tokens = plan.micro_batch_size * work.tokens * (_RECOMPUTING if plan.checkpointing else 1)
-    a_pass = _TOKENS_OF_A_PASS + tokens + (_TOKENS_OF_A_LOOKUP if work.embedding_on_host else 0)
+    a_pass = _TOKENS_OF_A_PASS + tokens + (_TOKENS_OF_A_LOOKUP if work.looks_up_on_host else 0)
     if work.fsdp:
         a_pass *= _SHARED_OUT
     is_counted = families.known(work.architecture.model_type) is not None
-    moved = static.moments_on_host(work) / GIB if is_counted else 0.0
-    if work.streamed_layers and is_counted:  # one way: packed weights do not go back
-        moved += visits.moved(work, plan.accumulation) / GIB / 2
+    # one way: packed weights and a head do not go back
+    moved = visits.moved(work, plan.accumulation) / GIB / 2
+    moved += static.moments_on_host(work) / GIB if is_counted else 0.0
     return plan.accumulation * a_pass + _TOKENS_OF_A_GIB * moved + work.optimizer_on_host
 
 
@@ -305,6 +329,7 @@ def workload(wanted: Ask, micro_batch_size: int, *, checkpointing: bool) -> Work
         num_cards=hw.num_cards,
         objective=Objective.sft if of_pairs or wanted.objective is Objective.kto else wanted.objective,
         num_labels=wanted.num_labels,
+        packed_layers=wanted.packed_layers,
     )
 
 

@@ -10,6 +10,7 @@ from arabic_llm.memory import static, weights
 from arabic_llm.memory.allocator import side_by_side
 from arabic_llm.memory.static import BYTES
 from arabic_llm.memory.workload import Workload
+from arabic_llm.models import families, visitors
 from arabic_llm.models.families import linear_shapes
 
 _THERE = 2  # layers at once: the one that computes, and the next on its way
@@ -37,18 +38,30 @@ def gathered(a: ArchitectureConfig) -> float:
 
 def pinned(work: Workload) -> float:
     """Return the bytes of the host's memory that streamed layers lie in."""
+    if not work.streamed_layers:
+        return 0.0
+    if each := work.packed_layers:
+        return float(sum(each[number] for number in visitors.streamed(work.streamed_layers, len(each))))
     return work.streamed_layers * packed_layer(work.architecture)
 
 
 def on_host(work: Workload) -> float:
-    """Return the bytes of the host's memory that a run needs for what is not on the card."""
-    table = BYTES[work.weights] * weights.embedding_parameters(work.architecture)
-    return pinned(work) + static.moments_on_host(work) + (table if work.embedding_on_host else 0)
+    """Return the bytes of the host's memory that a run needs for what is not on the card.
+
+    What is trained of a family that no table knows is not counted, nor are its moments.
+    """
+    tables = (work.embedding_on_host + work.head_on_host) * _table(work)
+    is_counted = families.known(work.architecture.model_type) is not None
+    return pinned(work) + (static.moments_on_host(work) if is_counted else 0.0) + tables
 
 
 def moved(work: Workload, num_passes: int) -> float:
     """Return the bytes that come over the bus to each card in a step of so many passes."""
-    return num_passes * _OF_A_PASS * pinned(work)
+    return num_passes * _OF_A_PASS * (pinned(work) + (_table(work) if work.head_on_host else 0.0))
+
+
+def _table(work: Workload) -> float:
+    return float(BYTES[work.weights] * weights.embedding_parameters(work.architecture))
 
 
 def _sizes(a: ArchitectureConfig) -> list[int]:

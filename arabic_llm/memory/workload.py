@@ -72,12 +72,21 @@ class Workload:
     device: str = "cuda"  # or cpu, whose kernels are others, and whose allocator rounds nothing
     optimizer_on_host: bool = False  # moments in memory of the host (bitsandbytes' paged optimisers)
     embedding_on_host: bool = False  # frozen, not tied to the head, and looked up there
+    head_on_host: bool = False  # frozen; its rows come in blocks. A table that is the head goes with it
     num_cards: int = 1  # that train together; all else is of one of them
     fsdp: bool = False  # weights, gradients and moments are shared out over them; of 4 bits, these alone
     streamed_layers: int = 0  # whose 4-bit weights lie on the host and visit the card
+    packed_layers: tuple[int, ...] = ()  # bytes of each layer's, of a family that no table knows
+    makes_masks: bool = False  # its own code, of what a tokenizer says; else they are made beforehand
     # Our runs do neither; plain loops that were measured do (benchmarks/memory.py).
     widened: bool = False  # PEFT's prepare_model_for_kbit_training: what is not in 4 bits is float32
     keeps_output: bool = False  # the logits live until the step ends; Trainer drops them
+
+    @property
+    def looks_up_on_host(self) -> bool:
+        """Return whether the table of tokens is not on the card."""
+        is_tied = self.architecture.tie_word_embeddings
+        return self.embedding_on_host or (self.head_on_host and is_tied)
 
     @property
     def shares_packed(self) -> bool:

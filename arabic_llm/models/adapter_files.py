@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,7 +147,7 @@ def followed(adapter: AdapterConfig) -> AdapterConfig:
             use_dora=bool(saved.config.get("use_dora")),
             use_rslora=bool(saved.config.get("use_rslora")),
         )
-    except (TypeError, ValueError) as error:
+    except (OverflowError, TypeError, ValueError) as error:
         raise ConfigError(f"adapter.path={adapter.path}: {error}") from error
 
 
@@ -192,7 +193,7 @@ def refuse_other_base(saved: Saved, base: Base) -> str | None:
         return None
     from arabic_llm.models.bases import HUB_ID  # and the hub with it, which a plan has no use for
 
-    if (is_folder := (Path(named) / "config.json").is_file()) or (HUB_ID.fullmatch(named) and base.hub_id):
+    if (is_folder := _holds_a_model(Path(named))) or (HUB_ID.fullmatch(named) and base.hub_id):
         cure = "" if is_folder else f", or say that it is the same: model.hub_id={named}"
         raise CheckpointError(
             f"{saved.folder} was trained on {named}, not on {base.hub_id or base.folder};"
@@ -206,10 +207,16 @@ def _is_same(named: str, base: Base) -> bool:
     if base.hub_id is not None and named.lower() == base.hub_id.lower():
         return True
     folder = Path(named)
-    if not (folder / "config.json").is_file():
+    if not _holds_a_model(folder):
         return False
     own = _weights(folder)
     return folder.resolve() == base.folder.resolve() or (bool(own) and own == _weights(base.folder))
+
+
+def _holds_a_model(folder: Path) -> bool:
+    with suppress(OSError):  # what an adapter names may be too long for a path
+        return (folder / "config.json").is_file()
+    return False
 
 
 def _weights(folder: Path) -> dict[str, str]:

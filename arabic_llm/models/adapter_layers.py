@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from peft import LoraConfig
-from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
+from peft.utils.transformers_weight_conversion import (
+    convert_peft_adapter_state_dict_for_transformers,
+    convert_peft_config_for_transformers,
+)
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -110,13 +117,60 @@ def _text(model: PreTrainedModel) -> str:
 
 def _told_apart(model: PreTrainedModel, layers: list[str]) -> list[str]:
     """Return the layers that PEFT does not take for routed experts, whose names theirs once were."""
+    layers = _plain(model, layers)
     config = LoraConfig(target_modules=layers)
     convert_peft_config_for_transformers(config, model, None)
     kept = {*(config.target_modules or ())}
+    _tell(layers, [*kept], "PEFT takes their names for those of routed experts")
+    found = [name for name in layers if name in kept]
+    return _read_as_written(model, found)
+
+
+def _read_as_written(model: PreTrainedModel, layers: list[str]) -> list[str]:
+    """Return the layers whose adapters PEFT finds again in its own file.
+
+    It renames them as a base's files rename weights, and those of Laguna's shared experts to what is none.
+    """
+    files = {f"base_model.model.{name}.lora_A.weight": name for name in layers}
+    drawn = {file: torch.empty(1, 1) for file in files}
+    read = convert_peft_adapter_state_dict_for_transformers(model, LoraConfig(target_modules=layers), drawn)
+    kept = [name for file, name in files.items() if file in read]
+    _tell(layers, kept, "PEFT does not find them again in a saved adapter")
+    return kept
+
+
+def _plain(model: PreTrainedModel, layers: list[str]) -> list[str]:
+    """Return the layers that are Linear's own product, and that PEFT takes in a model of this type."""
+    kept = [name for name in layers if not _is_own_pass(model.get_submodule(name))]
+    _tell(layers, kept, "their own code does more than a product")
+    probe, taken = LoraConfig(target_modules=kept), []
+    for name in kept:
+        with suppress(ValueError):  # which says the same at its first layer: of Mamba's kin
+            _check_lora_target_modules_mamba(probe, model, name.rpartition(".")[2])
+            taken.append(name)
+    _tell(kept, taken, f"PEFT adapts none of them in a {model.config.model_type}")
+    return taken
+
+
+def _is_own_pass(module: Any) -> bool:
+    """Return whether a model's code has a linear layer that is no product: DeepSeek-V4's is of groups."""
+    if not type(module).__module__.startswith("transformers.models.") or "forward" not in vars(
+        type(module)
+    ):
+        return False
+    row = module.weight.new_ones(1, module.in_features)
+    with torch.no_grad(), suppress(RuntimeError):
+        own, product = module(row), nn.functional.linear(row, module.weight, module.bias)
+        is_seen = own.shape == product.shape and not own.is_meta
+        return own.shape != product.shape or (is_seen and not torch.allclose(own, product))
+    return True
+
+
+def _tell(layers: list[str], kept: list[str], why: str) -> None:
+    """Say which layers have no adapter."""
     if lost := [name for name in layers if name not in kept]:
         ends = ", ".join(dict.fromkeys(".".join(name.split(".")[-2:]) for name in lost))
-        log.info("adapter: none on %s: PEFT takes their names for those of routed experts", ends)
-    return [name for name in layers if name in kept]
+        log.info("adapter: none on %s: %s", ends, why)
 
 
 def _ending(names: Iterable[str], end: str) -> list[str]:

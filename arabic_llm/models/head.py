@@ -1,10 +1,14 @@
-"""The weights that a model's head multiplies with, looked up where an adapter has put its own."""
+"""The weights that a model's head multiplies with, looked up where an adapter or a plan has put them."""
 
 from __future__ import annotations
 
 import torch
 from peft.utils.other import ModulesToSaveWrapper, TrainableTokensWrapper
 from torch import nn
+from transformers import PreTrainedModel
+
+from arabic_llm.errors import ConfigError
+from arabic_llm.models.host_head import HostHead
 
 
 def weight_and_bias(head: nn.Module) -> tuple[torch.Tensor, torch.Tensor | None] | None:
@@ -19,7 +23,20 @@ def weight_and_bias(head: nn.Module) -> tuple[torch.Tensor, torch.Tensor | None]
     if isinstance(head, TrainableTokensWrapper):  # its pass adds no bias
         is_plain = _is_plain(head.original_module) and head.original_module.bias is None
         return (head.weight, None) if is_plain else None
+    if isinstance(head, HostHead):
+        return head.weight, head.bias
     return (head.weight, head.bias) if isinstance(head, nn.Linear) and _is_plain(head) else None
+
+
+def to_host(model: PreTrainedModel, device: str) -> None:
+    """Hold a head on the host, for a device. Raises ConfigError for one that is more than a product."""
+    head = model.get_output_embeddings()
+    if head is None or (parts := weight_and_bias(head)) is None:
+        raise ConfigError(
+            f"hw.head_on_host: the head of {type(model).__name__} is more than a product with its table;"
+            " leave it out"
+        )
+    model.set_output_embeddings(HostHead(*parts, device))
 
 
 def _is_plain(layer: nn.Module) -> bool:

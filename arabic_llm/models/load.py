@@ -24,11 +24,12 @@ from transformers.utils import logging
 from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
 from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.errors import CheckpointError
+from arabic_llm.models import head as heads
 from arabic_llm.models import opening, processor, streaming, text_part
 from arabic_llm.models.bases import Base
 from arabic_llm.models.folders import check_shape
 from arabic_llm.models.placement import Placement
-from arabic_llm.models.shape import refuse_other, refuse_unknown
+from arabic_llm.models.shape import refuse_other, refuse_recomputing, refuse_unknown
 
 _AUTO_CLASSES = {ModelKind.causal: AutoModelForCausalLM, ModelKind.masked: AutoModelForMaskedLM}
 HEADS = ("score", "classifier")  # what transformers calls the head of a decoder, of an encoder
@@ -85,12 +86,27 @@ def base_model(
     found["unexpected_keys"] = text_part.unused(found["unexpected_keys"], loaded, options)
     _refuse_strays((model.name, base.folder), found, loaded, head)
     refuse_other(model.architecture, loaded.config)
+    if placement.gradient_checkpointing:
+        refuse_recomputing(loaded)
     if placement.device == "cpu":
         processor.use_cores()
         _never_repack(loaded)
-    if placement.embedding_on_host:
-        loaded.set_input_embeddings(HostEmbedding(loaded.get_input_embeddings().weight))
+    _to_host(loaded, placement)
     return loaded
+
+
+def _to_host(model: PreTrainedModel, placement: Placement) -> None:
+    """Hold the tables on the host that a plan keeps off the card; one that is the head too, once."""
+    table, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if placement.head_on_host:
+        is_tied = head is not None and table.weight is head.weight
+        heads.to_host(model, placement.device)
+        if is_tied:
+            held = model.get_output_embeddings().weight.as_subclass(torch.Tensor)
+            table.weight = nn.Parameter(held, requires_grad=False)
+            model.set_input_embeddings(HostEmbedding(table))
+    if placement.embedding_on_host:
+        model.set_input_embeddings(HostEmbedding(table))
 
 
 def _packing(placement: Placement) -> AbstractContextManager[None]:
@@ -139,20 +155,21 @@ def _is_of(name: str, parts: Iterable[str]) -> bool:
 class HostEmbedding(nn.Module):
     """A frozen table of tokens in the host's memory: only the vectors that are looked up go to the card."""
 
-    def __init__(self, table: torch.Tensor) -> None:
-        """Take the table: a row for each word of the vocabulary."""
+    def __init__(self, table: nn.Module) -> None:
+        """Take the module that looks up, with all that it does to vectors: Gemma's scales them."""
         super().__init__()
-        # Not a parameter or a buffer: Trainer and accelerate move those to the card with the model.
-        self._table = [table.detach().to("cpu")]
+        # Not a module of this one: Trainer and accelerate move those to the card with the model.
+        self._table = [table.requires_grad_(False).to("cpu")]
 
     @property
     def dtype(self) -> torch.dtype:
         """Return the type of the table."""
-        return self._table[0].dtype
+        return next(self._table[0].parameters()).dtype
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Return the vectors of tokens, where the ids are."""
-        return nn.functional.embedding(input_ids.to("cpu"), self._table[0]).to(input_ids.device)
+        vectors: torch.Tensor = self._table[0](input_ids.to("cpu"))
+        return vectors.to(input_ids.device)
 
 
 def dtype_of(adapter: AdapterConfig, placement: Placement) -> torch.dtype:

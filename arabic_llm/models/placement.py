@@ -43,6 +43,7 @@ class Placement:
     fsdp: bool = False  # weights, gradients and moments are shared out over the processes
     optimizer_on_host: bool = False  # on a GPU; on a CPU it is there anyway
     embedding_on_host: bool = False
+    head_on_host: bool = False  # and with it the table of tokens, where that is the head
     tokens_per_micro_batch: int | None = None  # with padding; none: any number
     streamed_layers: int = 0  # whose 4-bit weights lie on the host and visit the card
     shares_packed: bool = False  # 4-bit weights alone are shared out over the processes

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from importlib.metadata import version
 from typing import Any
 
-from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
@@ -78,6 +78,7 @@ def of_settings(settings: Mapping[str, Any]) -> ArchitectureConfig:
     """
     _refuse_no_class(str(settings.get("model_type")))
     config = AutoConfig.for_model(**settings).get_text_config()
+    config.allow_global_per_layer_attribute_access = True  # Gemma-4's layers differ: those of most count
     read: dict[str, Any] = {
         name: getattr(config, name, None) for name in ArchitectureConfig.__dataclass_fields__
     }
@@ -151,6 +152,15 @@ def _known(kind: Any) -> set[str]:
 def _of_old(kind: type[PretrainedConfig]) -> set[str]:
     """Return the fields that a class reads as config.json once spelled them: sliding_window_pattern."""
     return set(_READ.findall(inspect.getsource(kind)))
+
+
+def refuse_recomputing(model: PreTrainedModel) -> None:
+    """Refuse to have layers computed again by code that does not know how."""
+    if not model.supports_gradient_checkpointing:
+        raise ConfigError(
+            f"hw.gradient_checkpointing=true: transformers' {type(model).__name__} computes no layer again;"
+            " set it to false"
+        )
 
 
 def refuse_other(a: ArchitectureConfig, config: PretrainedConfig) -> None:

@@ -25,6 +25,7 @@ from transformers.integrations.bitsandbytes import Bnb4bitQuantize
 
 from arabic_llm import processes
 from arabic_llm.errors import ConfigError, HardwareError
+from arabic_llm.models import visitors
 from arabic_llm.models.placement import Placement
 
 
@@ -53,7 +54,7 @@ def put(model: PreTrainedModel, mesh: DeviceMesh, streamed_layers: int, device: 
     decoder, layers = blocks(model)
     if streamed_layers:
         refuse_more(streamed_layers, len(layers))
-        away = [layers[number] for number in streamed(streamed_layers, len(layers))]
+        away = [layers[number] for number in visitors.streamed(streamed_layers, len(layers))]
         _move(model, away, device)
         stream(away, mesh)
         Visits(away, mesh.device_type)
@@ -80,11 +81,6 @@ def refuse_more(wanted: int, there: int) -> None:
         raise ConfigError(
             f"hw.streamed_layers={wanted} is more than the {there} layers of the model; lower it"
         )
-
-
-def streamed(count: int, layers: int) -> list[int]:
-    """Return which layers stream, evenly among those that stay: a visit hides behind resident ones."""
-    return [(2 * number + 1) * layers // (2 * count) for number in range(count)]
 
 
 @contextmanager

@@ -11,18 +11,20 @@ from __future__ import annotations
 import functools
 import gc
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import visits
-from arabic_llm.memory.allocator import Block, CachingAllocator
-from arabic_llm.memory.workload import Peak, Workload
+from arabic_llm.memory.allocator import Block, CachingAllocator, side_by_side
+from arabic_llm.memory.workload import Attention, Peak, Workload
 from arabic_llm.models import families
 from arabic_llm.models.shape import to_transformers
 from arabic_llm.profiling import skeleton, training_rehearsal
@@ -30,6 +32,7 @@ from arabic_llm.profiling import skeleton, training_rehearsal
 _MARGIN = 1.1  # of what is reserved, which is known less well
 # Layers. From two to three the rounding of one layer stands for all: 2.4% off for Gemma-2-2b; so 0.3%.
 _FEWEST, _FURTHER = 3, 3
+_AT_MOST = 2  # shallow models, whose rehearsals are kept
 # What transformers', PEFT's and torch's code raises where it cannot run so, in words of its own.
 _REFUSALS = (ValueError, RuntimeError, TypeError, LookupError, AttributeError)
 
@@ -37,11 +40,14 @@ _REFUSALS = (ValueError, RuntimeError, TypeError, LookupError, AttributeError)
 def peak(work: Workload, capacity: int | None = None) -> Peak:
     """Return the peaks of the second optimiser step of a workload, on a card of that many bytes.
 
-    Raises ConfigError for a model whose own code cannot be rehearsed so.
+    Code that takes no mask made beforehand, and no kernel of ours, makes its own: with all scores, which
+    no kernel holds, and so never less than is needed. Raises ConfigError for what runs neither way.
     """
     gc.freeze()  # a rehearsal looks for cycles of tensors: not among the libraries
     try:
-        return _peak(work, capacity)
+        with suppress(*_REFUSALS):
+            return _peak(work, capacity)
+        return _peak(replace(work, makes_masks=True, attention=Attention.eager), capacity)
     except ConfigError:
         raise
     except _REFUSALS as error:
@@ -58,7 +64,7 @@ def _peak(work: Workload, capacity: int | None) -> Peak:
     shallow = depths(work)
     if shallow is None:
         return training_rehearsal.peak(work, capacity)
-    (few, a_few), (more, some_more) = ((n, _rehearsed(_cut(work, n))) for n in shallow)
+    (few, a_few), (more, some_more) = ((n, _rehearsed_once(_cut(work, n))) for n in shallow)
     layers = work.architecture.num_hidden_layers
 
     def deep(low: float, high: float) -> int:
@@ -82,10 +88,10 @@ def _peak(work: Workload, capacity: int | None) -> Peak:
 
 def _packed_that_stay(work: Workload) -> int:
     """Return the bytes of packed weights of the layers that stay on the card where others stream."""
-    a = work.architecture
-    if work.streamed_layers in (0, a.num_hidden_layers):
+    if not work.streamed_layers:
         return 0
-    return round((a.num_hidden_layers - work.streamed_layers) * visits.packed_layer(a))
+    everywhere = replace(work, streamed_layers=work.architecture.num_hidden_layers)
+    return round(visits.pinned(everywhere) - visits.pinned(work))
 
 
 def _fits(shallow: Workload, found: tuple[int, int, int], capacity: int | None) -> bool:
@@ -154,6 +160,13 @@ def _cut(work: Workload, layers: int) -> Workload:
     return replace(work, architecture=shape, streamed_layers=layers if work.streamed_layers else 0)
 
 
+def packed_layers(a: ArchitectureConfig) -> tuple[int, ...]:
+    """Return the bytes of each layer's weights in 4 bits, in blocks of the allocator, of any family."""
+    layers = blocks(skeleton.bare(a), a.num_hidden_layers) or ()
+    linear = [[m for m in layer.modules() if isinstance(m, (nn.Linear, Conv1D))] for layer in layers]
+    return tuple(int(sum(side_by_side((m.weight.numel() + 1) // 2) for m in each)) for each in linear)
+
+
 def blocks(model: nn.Module, number: int) -> nn.ModuleList | None:
     """Return the list of a model's layers, or None."""
     lists = (m for m in model.modules() if isinstance(m, nn.ModuleList))
@@ -203,8 +216,20 @@ class _Stretches(CachingAllocator):
             self.stretch = "head"
 
 
+_KEPT: dict[str, _Stretches] = {}
+
+
 def _is_backward() -> bool:
     return torch._C._current_graph_task_id() >= 0
+
+
+def _rehearsed_once(work: Workload) -> _Stretches:
+    """Return a rehearsal, kept for plans that differ in how many layers of the deep model stream."""
+    if (key := repr(work)) not in _KEPT:
+        while len(_KEPT) >= _AT_MOST:
+            del _KEPT[next(iter(_KEPT))]
+        _KEPT[key] = _rehearsed(work)
+    return _KEPT[key]
 
 
 def _rehearsed(work: Workload) -> _Stretches:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arabic_llm import files
 from arabic_llm.config import fingerprint as fingerprints
@@ -18,6 +19,9 @@ from arabic_llm.memory.training_plan import Ask, Plan
 from arabic_llm.memory.workload import Peak, Workload
 from arabic_llm.models import families
 
+if TYPE_CHECKING:
+    from arabic_llm.profiling.timeline import Moment
+
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 _OURS = ("memory/*.py", "models/*.py", "profiling/*.py", "training/class_loss.py", "config/model.py")
 
@@ -27,8 +31,13 @@ def best(wanted: Ask, cache_dir: Path) -> Plan:
 
     Raises ConfigError for a model whose own code cannot be rehearsed.
     """
-    if families.closed_form(wanted.model.architecture) is not None:
+    a = wanted.model.architecture
+    if families.closed_form(a) is not None:
         return _resident(wanted, cache_dir) or planning.best(wanted)
+    if wanted.adapter.quantization is Quantization.nf4 and families.known(a.model_type) is None:
+        from arabic_llm.profiling import depth  # torch
+
+        wanted = replace(wanted, packed_layers=depth.packed_layers(a))
     return planning.first_that_fits(wanted, functools.partial(_parts, cache_dir=cache_dir))
 
 
@@ -53,6 +62,23 @@ def peak(work: Workload, capacity: int | None, cache_dir: Path) -> Peak:
     rehearsed = depth.peak(work, capacity)
     files.write_state(path, asdict(rehearsed))
     return rehearsed
+
+
+def curve(work: Workload, cache_dir: Path | None, *, is_first: bool) -> tuple[Peak, list[Moment]]:
+    """Return the peaks of an optimiser step and what is held over it, rehearsed once where it is kept."""
+    from arabic_llm.profiling import training_rehearsal  # torch and private names, which may be gone
+    from arabic_llm.profiling.timeline import Moment
+
+    if cache_dir is None:
+        return training_rehearsal.curve(work, is_first=is_first)
+    what = {**_identity(work, None), "curve": "first" if is_first else "with moments"}
+    path = cache_dir / "rehearsals" / f"{fingerprint(what)}.json"
+    if (found := files.kept(path, files.read_state)) is not None:
+        return Peak(**found["peak"]), [Moment(phase, tuple(held)) for phase, held in found["curve"]]
+    peak, moments = training_rehearsal.curve(work, is_first=is_first)
+    kept = {"peak": asdict(peak), "curve": [[moment.phase, moment.held] for moment in moments]}
+    files.write_state(path, kept)
+    return peak, moments
 
 
 def _parts(work: Workload, cache_dir: Path) -> TrainingParts:

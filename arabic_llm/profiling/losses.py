@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from arabic_llm.memory.workload import Loss, Workload
+from arabic_llm.models import host_head
 from arabic_llm.training import answer_head, class_loss
 
 
@@ -37,7 +38,10 @@ def _labels(work: Workload) -> list[Any]:
     found: dict[str, Any] = {"_has_kernels": lambda _: work.device != "cpu"}
     if work.num_labelled is not None:
         found["_places"] = lambda _: torch.empty(work.num_labelled, dtype=torch.long)
-    return [mock.patch.multiple(answer_head, **found)]
+    arrived: dict[str, Any] = {
+        "arrived": lambda rows, _: rows.clone()
+    }  # on meta a copy to the device is none
+    return [mock.patch.multiple(answer_head, **found), mock.patch.multiple(host_head, **arrived)]
 
 
 def _kernels() -> list[Any]:

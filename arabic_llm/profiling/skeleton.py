@@ -26,8 +26,8 @@ from transformers.pytorch_utils import Conv1D
 from arabic_llm.config.model import ArchitectureConfig
 from arabic_llm.memory import weights
 from arabic_llm.memory.workload import Attention, Objective, Workload
-from arabic_llm.models import adapter, adapter_layers, families, load, new_rows
-from arabic_llm.models.shape import to_transformers
+from arabic_llm.models import adapter, adapter_layers, families, head, load, new_rows
+from arabic_llm.models.shape import refuse_recomputing, to_transformers
 
 ATTENTION_KINDS = ("chunked_attention", "full_attention", "sliding_attention")  # which a mask tells apart
 _RECURRENT_KINDS = ("conv", "linear_attention")  # whose mask says of each token whether it is padding
@@ -39,7 +39,7 @@ def build(work: Workload) -> PreTrainedModel:
     is_classifier = work.objective is Objective.classify
     config = to_transformers(
         work.architecture,
-        pad_token_id=0 if is_classifier else None,  # the default may lie outside a small vocabulary
+        pad_token_id=0,  # the default may lie outside a small vocabulary
         num_labels=work.num_labels,
     )
     config.use_cache = False
@@ -51,6 +51,8 @@ def build(work: Workload) -> PreTrainedModel:
         model = auto_class.from_config(config, dtype=getattr(torch, work.weights.name))
         if work.nf4:
             _quantise(model, work)
+        if work.head_on_host:
+            head.to_host(model, "meta")
         if work.rank is not None:
             model = _adapted(model, work)
     if work.checkpointing:
@@ -84,6 +86,7 @@ def parameters(a: ArchitectureConfig) -> weights.Parameters:
 
 def enable_checkpointing(model: PreTrainedModel) -> None:
     """Let blocks be computed again on the way back, as TRL and transformers 5 do."""
+    refuse_recomputing(model)
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.enable_input_require_grads()
 
@@ -109,7 +112,7 @@ def tensors(model: PreTrainedModel) -> Iterator[torch.Tensor]:
 
 def on_card(model: PreTrainedModel, work: Workload) -> Iterator[torch.Tensor]:
     """Yield what goes to the card of a model that was read on the host; a CPU has but one memory."""
-    table = model.get_input_embeddings().weight if work.embedding_on_host else None
+    table = model.get_input_embeddings().weight if work.looks_up_on_host else None
     for tensor in tensors(model):
         is_on_host = isinstance(tensor, DTensor) and work.streamed_layers and work.device == "cuda"
         if tensor is not table and not is_on_host:

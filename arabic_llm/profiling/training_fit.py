@@ -57,6 +57,7 @@ def fit(config: RunConfig, task: TrainingConfig, num_labels: int | None = None) 
         gradient_checkpointing=chosen.checkpointing,
         optimizer_on_host=chosen.work.optimizer_on_host and place.device != "cpu",
         embedding_on_host=chosen.work.embedding_on_host,
+        head_on_host=chosen.work.head_on_host,
         fsdp=chosen.work.fsdp and processes.count() > 1,
         streamed_layers=chosen.work.streamed_layers,
     )
@@ -79,15 +80,9 @@ def refuse(config: RunConfig, fitted: TrainingFit) -> None:
         raise HardwareError(fitted.missing)
     else:
         needed = fitted.weights_gib if fitted.plan is None else fitted.plan.total / GIB
-        if fitted.plan is not None and fitted.plan.work.streamed_layers:
-            machine.refuse_small_host(config.model.name, _on_host_gib(fitted.plan))
+        if fitted.plan is not None and (fitted.plan.work.streamed_layers or fitted.plan.work.head_on_host):
+            machine.refuse_small_host(config.model.name, visits.on_host(fitted.plan.work) / GIB)
         machine.refuse_busy(needed)
-
-
-def _on_host_gib(chosen: Plan) -> float:
-    """Return what the host needs for layers that stream; of a family that nobody counts it is not known."""
-    is_counted = families.known(chosen.work.architecture.model_type) is not None
-    return visits.on_host(chosen.work) / GIB if is_counted else 0.0
 
 
 def line(config: RunConfig, task: TrainingConfig, num_rows: int, fitted: TrainingFit) -> str:

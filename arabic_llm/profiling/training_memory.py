@@ -24,6 +24,7 @@ from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.wording import mib
 from arabic_llm.memory.workload import Attention, Loss, Objective, Peak, Workload, workspace
 from arabic_llm.models import adapter, families, new_rows, streaming
+from arabic_llm.models.host_head import HostHead
 from arabic_llm.models.load import HostEmbedding
 from arabic_llm.models.placement import AMPERE
 from arabic_llm.profiling.harmless import harmless
@@ -47,9 +48,12 @@ _NOT_MEASURED = "memory of a step is not measured"
 _NOT_PREDICTED = "memory of a step is not predicted"
 
 
-def watch(directory: Path, plan: Plan | None = None) -> MemoryCallback:
-    """Return the observer of a training, which keeps what it finds in its directory, beside the plan."""
-    return MemoryCallback(directory / MEMORY, plan)
+def watch(directory: Path, plan: Plan | None = None, cache_dir: Path | None = None) -> MemoryCallback:
+    """Return the observer of a training, which keeps what it finds in its directory, beside the plan.
+
+    What is rehearsed is kept in cache_dir, for like runs.
+    """
+    return MemoryCallback(directory / MEMORY, plan, cache_dir)
 
 
 class MemoryCallback(TrainerCallback):  # type: ignore[misc]
@@ -58,11 +62,11 @@ class MemoryCallback(TrainerCallback):  # type: ignore[misc]
     It is the Observer of training. Whatever goes wrong in it is said in a line, and training goes on.
     """
 
-    def __init__(self, path: Path, plan: Plan | None = None) -> None:
-        """Take the file that keeps what was found, and the plan that is held against it."""
+    def __init__(self, path: Path, plan: Plan | None = None, cache_dir: Path | None = None) -> None:
+        """Take the file that keeps what was found, the plan held against it, and where rehearsals are."""
         self.found: StepMemory | None = None  # in the main process
         self.batches: list[Batch] = []  # of the step that runs
-        self._path = path
+        self._path, self._cache_dir = path, cache_dir
         self._planned = PlannedStep.of(plan)
         self._model: Any = None
         self._meter: CardMeter | TensorMeter | None = None
@@ -165,14 +169,14 @@ class MemoryCallback(TrainerCallback):  # type: ignore[misc]
 
     def predict(self, args: TrainingArguments, passes: Sequence[Batch]) -> tuple[Peak | None, list[Moment]]:
         """Return what a step with such passes takes, as rehearsed; None for models it does not know."""
-        from arabic_llm.profiling import training_rehearsal  # on private names, which may be gone
+        from arabic_llm.profiling import kept
 
         found: list[tuple[Peak, list[Moment]]] = []
         for batch in passes:
             if (work := workload(self._model, args, batch)) is None:
                 return None, []
             with torch.random.fork_rng(devices=()):
-                found.append(training_rehearsal.curve(work, is_first=not self._has_moments))
+                found.append(kept.curve(work, self._cache_dir, is_first=not self._has_moments))
         return max(found, key=lambda each: each[0].allocated)
 
     def _predicted(
@@ -255,6 +259,8 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
     quantization = getattr(config, "quantization_config", None)
     table = model.get_input_embeddings()
     on_host = isinstance(table, HostEmbedding)
+    has_head_away = isinstance(model.get_output_embeddings(), HostHead)
+    has_tied_head = has_head_away and bool(config.tie_word_embeddings)
     weights = _dtype(table if on_host else table.weight)
     mixed = Precision.bfloat16 if args.bf16 else Precision.float16 if args.fp16 else None
     on_cuda = args.device.type == "cuda"
@@ -286,7 +292,8 @@ def workload(model: PreTrainedModel, args: TrainingArguments, batch: Batch) -> W
         optimizer_on_host=on_cuda and "paged" in args.optim,
         objective=Objective.classify if is_classifier else Objective.sft,
         num_labels=config.num_labels,
-        embedding_on_host=on_host,
+        embedding_on_host=on_host and not has_tied_head,
+        head_on_host=has_head_away,
         num_cards=processes.count(),
         fsdp=bool(args.fsdp) or streaming.is_shared_out(model),
         streamed_layers=streaming.num_streamed(model),

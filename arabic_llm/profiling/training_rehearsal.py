@@ -175,6 +175,8 @@ def _batch(work: Workload) -> dict[str, Any]:
 
 def _prepared(config: Any, work: Workload) -> dict[str, Any]:
     """Return the positions and the mask that a model would make for itself."""
+    if work.makes_masks:
+        return {"attention_mask": torch.ones(work.batch_size, work.tokens, dtype=torch.long)}
     masks = skeleton.masks(config, lambda: _mask(work))
     return {"position_ids": torch.zeros(1, work.tokens, dtype=torch.long), "attention_mask": masks}
 
@@ -201,7 +203,7 @@ def _load(model: PreTrainedModel, work: Workload, trace: Trace, allocator: Cachi
     seen: dict[int, nn.Parameter] = {}  # tied weights once
     for parameter in model.parameters():
         seen.setdefault(parameter.untyped_storage()._cdata, parameter)
-    if work.embedding_on_host:
+    if work.looks_up_on_host:
         del seen[model.get_input_embeddings().weight.untyped_storage()._cdata]
     read = [p for p in seen.values() if not p.requires_grad or (work.widened and work.rank is None)]
     if work.nf4:

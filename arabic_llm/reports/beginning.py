@@ -81,5 +81,10 @@ def _most(better: int, all_of_them: int, worse: int) -> str:
             return count(number, "Better at the one task", "Better at all {n:,} tasks")
         return count(number, "Worse at the one task", "Worse at all {n:,} tasks")
     if better:
-        return count(all_of_them, "", "Better at {better:,} of {n:,} tasks", better=better)
-    return count(all_of_them, "", "Worse at {worse:,} of {n:,} tasks", worse=worse)
+        return count(all_of_them, "", "Better at {better} of {n:,} tasks", better=_number_of_tasks(better))
+    return count(all_of_them, "", "Worse at {worse} of {n:,} tasks", worse=_number_of_tasks(worse))
+
+
+def _number_of_tasks(number: int) -> str:
+    """Return a number of tasks; of one and two Arabic has words."""
+    return count(number, "{n:,}", "{n:,}")

@@ -19,10 +19,11 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from arabic_llm import files
 from arabic_llm.analysis.scores import Score
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports import figure_numbers, html, tables
-from arabic_llm.reports.spoken import say, term
+from arabic_llm.reports.spoken import plain, say, term
 
 _BASE, TUNED, RANDOM = "#8a94a6", "#0f7b6c", "#c9ced8"
 INK = "#1f2430"
@@ -31,7 +32,9 @@ _PARTS = (  # of a whole: told apart side by side
     *("#b3261e", "#8fb04a", "#bcdca0", "#d3d7df"),
 )
 _RADAR = (4.6, 3.6)  # inches
-_WIDEST_AXIS = 15  # letters of a line of its name
+_WIDEST_AXIS = 14  # letters of a line of its name
+_MOST_LINES = 3
+_FEW = 8  # axes, whose names may be larger
 _UPRIGHT = 0.1  # sine of the angle below which a label of a radar stands above or below it
 STYLE: Any = {
     "font.family": ["DejaVu Sans"],  # covers Arabic
@@ -80,6 +83,7 @@ def differences(rows: Sequence[Difference]) -> Markup:
             )
         axes.plot([], [], color="#b3261e", lw=1.4, label=say("random answers"))
         axes.set_yticks(at, [tables.label(row.base) for row in rows])
+        axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.set(xlim=(0, 104), xlabel=say("score, percent (bars: 95% interval)"))
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.5 / len(rows)), ncols=3, frameon=False)
         return chart("scores", figure, tables.comma_separated(rows))
@@ -92,14 +96,14 @@ def radar(values: Mapping[str, tuple[float, float]], title: str, name: str) -> M
     closed = np.append(angles, angles[0])
     with mpl.rc_context(STYLE):
         figure = plt.figure(figsize=_RADAR)
-        axes: Any = figure.add_axes((0.28, 0.16, 0.44, 0.6), projection="polar")
+        axes: Any = figure.add_axes((0.28, 0.16, 0.44, 0.64), projection="polar")
         axes.set_theta_offset(np.pi / 2)
         axes.set_theta_direction(-1)
         for index, (side, color) in enumerate(((say("base"), _BASE), (say("tuned"), TUNED))):
             line = [100 * values[key][index] for key in names]
             axes.plot(closed, [*line, line[0]], color=color, lw=2, label=side)
             axes.fill(closed, [*line, line[0]], color=color, alpha=0.15)
-        axes.set_xticks(angles, ["\n".join(textwrap.wrap(key, _WIDEST_AXIS)) for key in names], fontsize=9)
+        axes.set_xticks(angles, list(map(_in_lines, names)), fontsize=9 if len(names) <= _FEW else 8)
         for label, angle in zip(axes.get_xticklabels(), angles, strict=True):  # away from the circle
             beside = np.sin(angle)
             label.set_horizontalalignment(
@@ -109,7 +113,24 @@ def radar(values: Mapping[str, tuple[float, float]], title: str, name: str) -> M
         axes.tick_params(axis="y", labelsize=8, colors="#666")
         axes.set_title(title, pad=24, fontsize=11)
         figure.legend(loc="lower center", ncols=2, frameon=False)
-        return chart(name, figure, is_cropped=False)
+        return chart(name, figure, _numbers(values, title), is_cropped=False)
+
+
+def _numbers(values: Mapping[str, tuple[float, float]], title: str) -> str:
+    """Return the numbers of a radar as CSV, each by its whole name."""
+    rows = [
+        (plain(title), plain(side), plain(name), f"{100 * shares[index]:.10g}", "", "")
+        for index, side in enumerate((say("base"), say("tuned")))
+        for name, shares in values.items()
+    ]
+    return files.csv_text(figure_numbers.HEADER, rows)
+
+
+def _in_lines(name: str) -> str:
+    """Return a name in short lines, broken at spaces and behind underscores."""
+    spaced = name.replace("_", "_ ")
+    lines = textwrap.wrap(spaced, _WIDEST_AXIS, max_lines=_MOST_LINES, placeholder=" ...")
+    return "\n".join(lines).replace("_ ", "_")
 
 
 def stacked(bars: Mapping[str, Sequence[float]], parts: Mapping[str, tuple[int, bool]]) -> Markup:

@@ -36,6 +36,11 @@ def _say(text: str, **values: object) -> Markup:
     return Markup(spoken.say(text, **_escaped(values)))  # noqa: S704 (values are escaped)
 
 
+def _named(text: str) -> Markup:
+    """Return a name that may be broken into lines behind its underscores."""
+    return escape(spoken.isolated(text)).replace("_", Markup("_<wbr>"))
+
+
 def _count(number: int, one: str, several: str, **values: object) -> Markup:
     return Markup(spoken.count(number, one, several, **_escaped(values)))  # noqa: S704 (values are escaped)
 
@@ -52,6 +57,7 @@ def _escaped(values: dict[str, object]) -> dict[str, object]:
 _ENVIRONMENT.globals.update(
     say=_say,
     count=_count,
+    named=_named,
     term=spoken.term,
     reason=reasons.reason,
     tone=_tone,

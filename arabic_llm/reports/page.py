@@ -12,12 +12,23 @@ from markupsafe import Markup
 from arabic_llm.analysis.forgetting import Forgetting
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.analysis.statistics import Difference
-from arabic_llm.reports import beginning, figures, forgetting, html, memory_section, mistakes, paper, tables
+from arabic_llm.analysis.varieties import GapChange
+from arabic_llm.reports import (
+    beginning,
+    figures,
+    forgetting,
+    html,
+    memory_section,
+    mistakes,
+    paper,
+    tables,
+    variety_gaps,
+)
 from arabic_llm.reports.held_out_loss import Course
 from arabic_llm.reports.spoken import marked, say, term
 
 _NUM_EXAMPLES = 6
-_FEWEST_AXES, _MOST_AXES = 4, 16  # of a radar chart
+_FEWEST_AXES, _MOST_AXES = 4, 12  # of a radar chart
 _RIGHT, _WRONG = marked("became right", "became wrong")
 
 
@@ -33,6 +44,7 @@ class Study:
     hardware: str
     forgetting: Forgetting
     mistakes: mistakes.Section
+    gaps: Sequence[GapChange] = ()  # of varieties of Arabic
     followed: Sequence[Course] = ()  # losses on held-out texts
     lint: dict[str, Any] = field(default_factory=dict)  # empty: nothing was trained here
     ledgers: Sequence[dict[str, Any]] = ()
@@ -61,7 +73,7 @@ def study(report: Study) -> str:
         points=tables.points,
         header=tables.header(),
         baselines=tables.baselines(),
-        baselines_note=term(tables.BASELINES_NOTE),
+        notes=[term(tables.BASELINES_NOTE), tables.by_prompt_note(row.base for row in first)],
         learned=beginning.learned(model, report.manifest, report.lint, report.outcome),
         result=beginning.result(first),
         latex=paper.latex(first, model),
@@ -71,6 +83,8 @@ def study(report: Study) -> str:
         headline=[(tables.cells(r), tables.baseline_cells(r)) for r in first],
         all_rows=[(tables.cells(r), tables.baseline_cells(r)) for r in report.rows],
         charts=charts,
+        gaps=list(variety_gaps.sections(report.gaps)),
+        varieties_header=variety_gaps.CHANGES,
         forgetting=forgetting.section(report.forgetting, report.followed),
         memory=memory_section.section(report.memory)
         + memory_section.of_evaluations(report.evaluation_memory),

@@ -20,7 +20,7 @@ _SPELLED = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",  # its own command is in no font of OT1, LaTeX's default
 }
 _LIBRARIES = ("arabic-llm", "torch", "transformers", "peft", "lm_eval")
 
@@ -76,8 +76,9 @@ def _number(value: float) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return a text as LaTeX prints it."""
-    return _SPECIAL.sub(lambda sign: _SPELLED.get(sign[0], f"\\{sign[0]}"), plain(text))
+    """Return a text as LaTeX prints it; behind a line's end [ and * would be arguments of that."""
+    guard = "{}" if text.startswith(("[", "*")) else ""
+    return guard + _SPECIAL.sub(lambda sign: _SPELLED.get(sign[0], f"\\{sign[0]}"), plain(text))
 
 
 def measured(base: Evaluation, tuned: Evaluation, manifest: Mapping[str, Any], hardware: str) -> str:

@@ -37,6 +37,10 @@ PATTERNS = marked(
     "test: {repeated} texts repeat another, {known} stand in train with another label",
     "{task} with {names}: the dialect is what it asks for",
     "{name}: no diacritised text at {path}",
+    "answer changed by {step}",
+    "label spelled '{label}'",
+    "control token {token} in the text",
+    "longer than {setting}",
 )
 
 

@@ -110,7 +110,11 @@ class _Isolating(Formatter):
 
 
 def _filled(text: str, values: dict[str, object]) -> str:
-    return _Isolating().vformat(text, (), values) if values else text
+    if not values:
+        return text
+    return (
+        _Isolating().vformat(text, (), values).replace(f"{_END}%", f"%{_END}")
+    )  # it reads with its number
 
 
 def _translated(text: str, form: str = "") -> str:

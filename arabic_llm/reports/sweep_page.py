@@ -87,6 +87,7 @@ def line(sweep: Sweep) -> str:
     for jobs in sweep.alike():
         words = SweepWords.of(sweep, sweep_choice.find(jobs, sweep.keys))
         said += [words.choice(), words.standing()]
+    said += sweep_words.stopped(sweep)
     return "\n".join(filter(None, said))
 
 

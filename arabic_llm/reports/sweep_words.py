@@ -10,12 +10,14 @@ import numpy as np
 from arabic_llm.analysis.intervals import ALPHA
 from arabic_llm.analysis.sweep_choice import Cell, Effect, Findings
 from arabic_llm.analysis.sweep_found import Found
+from arabic_llm.analysis.sweep_halving import NO_BETTER, WORSE
 from arabic_llm.analysis.sweep_jobs import SEED, Job, Sweep, Value
 from arabic_llm.config import naming
 from arabic_llm.reports.spoken import count, isolated, listed, marked, say, term
 from arabic_llm.reports.sweep_figures import Scale
 
 _MILLION, _THOUSAND = 1e6, 1e3
+_STOPPED = "stopped after step "  # a state, before its number
 _ALIKE = 0.02  # two costs that differ by less are alike
 
 
@@ -197,7 +199,9 @@ def states(sweep: Sweep) -> str:
 
 def state_of(job: Job) -> str:
     """Return what became of a job."""
-    return say("{state}, of another grid", state=term(job.state)) if job.is_left else term(job.state)
+    before, _, step = job.state.partition(_STOPPED)
+    state = say("stopped after step {step}", step=step) if step and not before else term(job.state)
+    return say("{state}, of another grid", state=state) if job.is_left else state
 
 
 def between(scale: Scale, low: float, high: float, sign: str = "") -> str:
@@ -216,6 +220,26 @@ def apart(sweep: Sweep, groups: Sequence[Sequence[object]]) -> Iterator[str]:
         )
     if SEED in sweep.keys:
         yield say("Values are means over the seeds.")
+    yield from stopped(sweep)
+
+
+def stopped(sweep: Sweep) -> Iterator[str]:
+    """Yield a line for each reason why jobs were stopped at a rung (sweep.halving.eta)."""
+    if number := sum(job.fate == WORSE for job in sweep.jobs):
+        yield count(
+            number,
+            "{n} job was stopped at a rung: its loss on dev was behind the best one there beyond chance.",
+            "{n} jobs were stopped at a rung: their loss on dev was behind the best one there beyond"
+            " chance.",
+        )
+    if number := sum(job.fate == NO_BETTER for job in sweep.jobs):
+        yield count(
+            number,
+            "{n} job was stopped at a rung as no better: chance may have put it behind the best one there."
+            " Nothing here is a winner over it.",
+            "{n} jobs were stopped at a rung as no better: chance may have put them behind the best one"
+            " there. Nothing here is a winner over them.",
+        )
 
 
 def mib(value: float) -> str:

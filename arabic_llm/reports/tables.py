@@ -85,17 +85,28 @@ def label(score: Score) -> str:
 
 
 def value_cell(score: Score) -> str:
-    """Return a score in percent, and how low and high the same items score in other prompts."""
+    """Return a score in percent, and in brackets how low and high the same items score by their prompt."""
     if (ends := score.by_prompt) is None:
         return percent(score.value)
-    low, high = map(percent, ends)
-    return say("{value} (by prompt {low} to {high})", value=percent(score.value), low=low, high=high)
+    return f"{percent(score.value)} [{'-'.join(map(percent, ends))}]"
+
+
+def by_prompt_note(scores: Iterable[Score]) -> str:
+    """Return what the brackets of `value_cell` are; nothing where there are none."""
+    if all(score.by_prompt is None for score in scores):
+        return ""
+    return say(
+        "In brackets: the lowest and highest score of the same items, by the prompt they are asked in."
+    )
 
 
 def within_prompts(row: Difference) -> str:
-    """Return that a difference is smaller than what a prompt alone makes, where it is; else nothing."""
+    """Return that a difference is smaller than what a prompt alone makes, where it is; else nothing.
+
+    Where there is no difference at all, that says enough.
+    """
     spreads = [ends[1] - ends[0] for score in (row.base, row.tuned) if (ends := score.by_prompt)]
-    if not spreads or abs(row.difference) >= max(spreads):
+    if not spreads or not row.difference or abs(row.difference) >= max(spreads):
         return ""
     return say("smaller than the spread of prompts, {spread:.1f}", spread=100 * max(spreads))
 
@@ -167,12 +178,13 @@ def markdown(rows: Sequence[Difference]) -> str:
     """Return a comparison in Markdown, with the baselines beside the scores."""
     named = _named([row.base for row in rows], map(cells, rows))
     body = [(*map(escaped, said), *baseline_cells(row)) for said, row in zip(named, rows, strict=True)]
-    return right_to_left(f"{table((*header(), *baselines()), body)}\n{term(BASELINES_NOTE)}\n")
+    notes = " ".join(filter(None, (term(BASELINES_NOTE), by_prompt_note(row.base for row in rows))))
+    return right_to_left(f"{table((*header(), *baselines()), body)}\n{notes}\n")
 
 
 def scores_markdown(scores: Sequence[Score]) -> str:
     """Return scores in Markdown."""
-    notes = f"{term(BASELINES_NOTE)}\n\n{term(SMALLEST_NOTE)}"
+    notes = "\n\n".join(filter(None, (term(BASELINES_NOTE), term(SMALLEST_NOTE), by_prompt_note(scores))))
     body = [list(map(escaped, row)) for row in _named(scores, map(score_cells, scores))]
     return right_to_left(f"{table([*map(term, SCORES_HEADER)], body)}\n{notes}\n")
 

@@ -63,8 +63,11 @@ def _is_text(text: str) -> bool:
 
 def _add(path: Path, row: dict[str, Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:  # one write: two pages add whole lines
-        file.write(f"{json.dumps(row, ensure_ascii=False)}\n".encode())
+    line = f"{json.dumps(row, ensure_ascii=False)}\n".encode()
+    with path.open("a+b") as file:  # one write: two pages add whole lines
+        if file.tell() and (file.seek(-1, os.SEEK_END), file.read())[1] != b"\n":
+            line = b"\n" + line  # a kill cut the line before it, or a person has written it
+        file.write(line)
         file.flush()
         os.fsync(file.fileno())
     return path

@@ -13,8 +13,8 @@ from transformers.generation.streamers import BaseStreamer
 
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.data.rows import Message
-from arabic_llm.data.tokens import chat
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens import chat, chat_template
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation import generating, rotary, scoring
 from arabic_llm.evaluation.generating import StopAtNotFinite
@@ -189,7 +189,7 @@ def takes_system(codec: Codec) -> bool:
     """Return whether a template has a place for a system message."""
     system = Message("system", "rules 7353")
     try:
-        text = chat.render(codec, [system, Message("user", "?")], add_generation_prompt=True)
+        text = chat_template.render(codec, [system, Message("user", "?")], add_generation_prompt=True)
     except ConfigError:
         return False
     return system.content in text

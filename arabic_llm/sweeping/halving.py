@@ -1,13 +1,15 @@
-"""Successive halving: all jobs are trained for some steps, and what is behind beyond chance no further.
+"""Successive halving: all jobs are trained for some steps; what is no better than the best, no further.
 
-Jamieson and Talwalkar 2015 (1502.07943). A job is stopped, not cut short: its schedule is that of the whole
-run, it keeps its checkpoint, and the same command without halving carries it on.
+Jamieson and Talwalkar 2016 (1502.07943), Li et al. 2018 (1603.06560). A job is stopped, not cut short: its
+schedule is that of the whole run, it keeps its checkpoint, and the same command without halving carries it
+on.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 TABLE = "halving.csv"  # what was decided at each rung, with its figures
-_HEAD = ("step", "job", "dev_loss", "behind", "low", "high", "holm_p", "goes_on", "why")
+_FIGURES = ("behind", "low", "high", "worse_p", "margin", "better_p")
+_HEAD = ("step", "job", "dev_loss", *_FIGURES, "fate", "why")
 _TASKS = ("sft", "study")  # whose dev rows have a loss of their tokens
 _STEPS = ("task.max_steps", "task.epochs", "task")
 
@@ -57,20 +60,25 @@ class Halving:
 
     def run(self, pool: Pool, orders: Sequence[SweptJob]) -> None:
         """Run jobs from rung to rung, those that go on to their end."""
+        from arabic_llm.analysis import sweep_halving  # numpy
+
         rows: list[list[Any]] = []
         alive = list(orders)
         for step in self.rungs:
-            pool.run([one for one in alive if not _rung(one, step).is_file()], step)
+            pool.run([one for one in alive if measured(one, step) is None], step)
             alive = [one for one in alive if one.name not in pool.failed]
             if pool.is_dry or not alive:
                 return
             verdicts = self._verdicts(alive, step)
             rows += [[step, *_cells(one)] for one in verdicts]
             files.write_text(self.folder / TABLE, files.csv_text(_HEAD, rows))
-            stopped = {one.name for one in verdicts if not one.goes_on}
+            pool.judge({one.name: one.fate for one in verdicts})
+            stopped = {one.name: one.fate for one in verdicts if one.fate != sweep_halving.GOES_ON}
+            told = [f"{number} {fate}" for fate, number in Counter(stopped.values()).items()]
             log.info(
-                "after step %s: %s of %s jobs go on; why stands in %s",
-                *(step, len(alive) - len(stopped), len(alive), self.folder / TABLE),
+                "after step %s: %s of %s jobs go on%s; why stands in %s",
+                *(step, len(alive) - len(stopped), len(alive)),
+                *(f" (stopped: {', '.join(told)})" if told else "", self.folder / TABLE),
             )
             alive = [one for one in alive if one.name not in stopped]
         pool.run(alive)
@@ -84,28 +92,31 @@ class Halving:
 
         from arabic_llm.analysis import sweep_halving
 
-        found = {one.name: files.read_state(path) for one in orders if (path := _rung(one, step)).is_file()}
-        measured = {name: own for name, own in found.items() if own["tokens"]}
-        if not measured:
+        found = {one.name: own for one in orders if (own := measured(one, step)) is not None}
+        asked = {name: own for name, own in found.items() if own["tokens"]}
+        if not found:  # each was past this rung when its measure was lost
+            return []
+        if not asked:
             raise ConfigError(
                 "sweep.halving.eta compares losses on dev, and there are no dev rows; raise data.dev_share"
             )
-        first = next(iter(measured))
-        for name, own in measured.items():
-            if own["tokens"] != measured[first]["tokens"]:
+        first = next(iter(asked))
+        for name, own in asked.items():
+            if own["tokens"] != asked[first]["tokens"]:
                 raise ConfigError(
                     f"sweep.halving.eta: jobs {first} and {name} have other dev rows, or other tokens of"
                     " them: their losses cannot be compared; sweep what differs without halving"
                 )
-        nats = {name: np.array(own["nats"]) for name, own in measured.items()}
-        return sweep_halving.decide(nats, measured[first]["tokens"], self.eta)
+        nats = {name: np.array(own["nats"]) for name, own in asked.items()}
+        return sweep_halving.decide(nats, asked[first]["tokens"], self.eta)
 
 
-def _rung(order: SweptJob, step: int) -> Path:
-    """Return where training/rungs.py writes what it measures."""
-    return order.folder / "training" / f"rung-{step}.json"
+def measured(order: SweptJob, step: int) -> dict[str, Any] | None:
+    """Return what training/rungs.py has measured of a job; None where it has not, or that is damaged."""
+    path = order.folder / "training" / f"rung-{step}.json"
+    return files.kept(path, files.read_state, "the job is measured again, unless it went on")
 
 
 def _cells(verdict: Verdict) -> list[Any]:
-    figures = (verdict.loss, verdict.behind, verdict.low, verdict.high, verdict.holm_p)
-    return [verdict.name, *(f"{value:.6g}" for value in figures), str(verdict.goes_on).lower(), verdict.why]
+    figures = (verdict.loss, *(getattr(verdict, name) for name in _FIGURES))
+    return [verdict.name, *(f"{value:.6g}" for value in figures), verdict.fate, verdict.why]

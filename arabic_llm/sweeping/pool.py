@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,10 +65,15 @@ class Pool:
     and read by the others.
     """
 
-    def __init__(self, grid: Grid, most: int, warm: Warm | None) -> None:
-        """Take the grid that keeps what becomes of jobs, how many at a time, and what they are forks of."""
+    def __init__(
+        self, grid: Grid, most: int, warm: Warm | None, free_gib: Callable[[], float] = machine.free_gib
+    ) -> None:
+        """Take the grid that keeps what becomes of jobs, how many at a time, and what they are forks of.
+
+        `free_gib` says what they may yet take of the main memory.
+        """
         self.failed: dict[str, Exception] = {}  # by name
-        self._grid, self._warm = grid, warm
+        self._grid, self._warm, self._free_gib = grid, warm, free_gib
         self._cards = machine.cards() if most > 1 else []
         self.most = min(most, len(self._cards)) if self._cards else most
         self._running: list[_Running] = []
@@ -87,6 +92,11 @@ class Pool:
             if job.name not in self._grid.typed:
                 self._grid.jobs.append(job.name)
                 self._grid.typed[job.name] = list(job.typed)
+
+    def judge(self, fates: Mapping[str, str]) -> None:
+        """Keep what a rung said of jobs, by their names."""
+        self._grid.fates.update(fates)
+        self._grid.write()
 
     def run(self, jobs: Sequence[SweptJob], stop_after: int | None = None) -> None:
         """Run jobs, to a step or to their end. Raises KeyboardInterrupt after a signal."""
@@ -123,7 +133,7 @@ class Pool:
             return False
         largest = int(self._peak * _MARGIN)
         to_come = sum(max(0, largest - one.held) for one in self._running)
-        return machine.free_gib() * _GIB >= largest + to_come
+        return self._free_gib() * _GIB >= largest + to_come
 
     def _weigh(self) -> None:
         """Look what the running jobs hold beside what they share with the warm process."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def of(folder: Path) -> Progress:
         return Progress()
     for line in reversed(lines):
         if b'"loss"' in line and line.startswith(b"{") and line.endswith(b"}"):
-            told = json.loads(line)
-            return Progress(int(told["step"]), float(told["loss"]))
+            with suppress(ValueError, LookupError, TypeError):  # damaged; the job itself says so
+                told = json.loads(line)
+                return Progress(int(told["step"]), float(told["loss"]))
     return Progress()

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from arabic_llm import result
+from arabic_llm import files, result
 from arabic_llm.config import naming
 from arabic_llm.config.fingerprint import fingerprint
-from arabic_llm.errors import ConfigError
+from arabic_llm.errors import ConfigError, DamagedError
 from arabic_llm.result import RESULT
 from arabic_llm.sweeping import ranges
 from arabic_llm.sweeping.pool import Pool, SweptJob
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 log = logging.getLogger(__name__)
-JOURNAL = "search.journal"
+JOURNAL, NOTE = "search.journal", "search.json"  # the note holds how long the journal was, and its hash
 _Orders = Callable[[Sequence[tuple[str, list[str]]], int], list[SweptJob]]
 
 
@@ -61,10 +62,12 @@ class Search:
                 return
             chosen = [self._order(one, orders) for one in left[: pool.most]]
             pool.add(chosen)
+            self._note()
             pool.run(chosen)
             for one, order in zip(left, chosen, strict=False):
                 if (path := order.folder / RESULT).exists():
                     study.tell(one.number, float(result.read(path)["metric"]))
+            self._note()
 
     def _ask(self, study: Study) -> FrozenTrial:
         """Return the next trial."""
@@ -93,7 +96,7 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / JOURNAL
-        _end_at_a_line(path)
+        files.kept(path, self._leave_what_is_noted, "the search begins anew, and finds its jobs done")
         storage = JournalStorage(JournalFileBackend(str(path)))
         what: dict[str, Any] = {key: str(one) for key, one in self._space.items()}
         name = fingerprint([what, self._seed])
@@ -103,9 +106,20 @@ class Search:
             storage=storage, study_name=name, direction=self._direction, load_if_exists=True
         )
 
+    def _note(self) -> None:
+        """Write down what the journal holds: optuna's lines have no hash."""
+        whole = (self._folder / JOURNAL).read_bytes()
+        told = {"bytes": len(whole), "journal": hashlib.sha256(whole).hexdigest()}
+        files.write_state(self._folder / NOTE, told)
 
-def _end_at_a_line(path: Path) -> None:
-    """Remove a line that a kill has cut: what is written next would continue it."""
-    if path.is_file() and (whole := path.read_bytes()) and not whole.endswith(b"\n"):
-        with path.open("r+b") as file:
-            file.truncate(whole.rfind(b"\n") + 1)
+    def _leave_what_is_noted(self, journal: Path) -> None:
+        """Cut a journal to what was noted of it: what a kill left behind that is drawn again, alike.
+
+        Raises DamagedError where that is not what it holds, or nothing was noted.
+        """
+        noted = files.kept(self._folder / NOTE, files.read_state)
+        whole = journal.read_bytes() if journal.is_file() else b""
+        before = whole[: noted["bytes"]] if noted else b""
+        if noted is None or hashlib.sha256(before).hexdigest() != noted["journal"]:
+            raise DamagedError(f"{journal} is damaged: it does not hold what was written")
+        os.truncate(journal, len(before))

@@ -304,5 +304,5 @@ def _reply(body: bytes, most: Tokens) -> tuple[str, Tokens]:
         return str(text), most
     read, said = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
     return str(text), Tokens(
-        *(n if isinstance(n, int) else m for n, m in ((read, most.read), (said, most.said)))
+        *(n if type(n) is int and n >= 0 else m for n, m in ((read, most.read), (said, most.said)))
     )

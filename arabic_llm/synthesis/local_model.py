@@ -11,7 +11,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
 
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.synthesize_task import SamplingConfig
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.evaluation import generating, rotary
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.generating import StopAtNotFinite

@@ -10,8 +10,8 @@ import numpy as np
 
 from arabic_llm.data.cleaning import near_copies
 from arabic_llm.data.rows import Message
-from arabic_llm.data.tokens import chat
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens import chat_template
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.errors import ConfigError
 from arabic_llm.text import normalize
 
@@ -24,7 +24,7 @@ def user_opening(codec: Codec) -> list[int]:
 
     Raises ConfigError for a template that changes what a user says.
     """
-    text = chat.render(codec, [Message("user", _MARK)], add_generation_prompt=False)
+    text = chat_template.render(codec, [Message("user", _MARK)], add_generation_prompt=False)
     before, found, _ = text.partition(_MARK)
     if not found:
         raise ConfigError("task.backend=magpie: the chat template does not write what a user says")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from arabic_llm import files
 from arabic_llm.config.fingerprint import fingerprint
@@ -22,29 +24,46 @@ class PromptFile:
 
     name: str
     text: str
+    examples: list[dict[str, Any]] = field(default_factory=list)  # paragraphs with what is made of them
 
     @property
     def version(self) -> str:
         """Return what tells this wording from every other one."""
-        return f"{self.name}@{fingerprint(self.text)[:8]}"
+        told = [self.text, self.examples] if self.examples else self.text
+        return f"{self.name}@{fingerprint(told)[:8]}"
 
     def messages(self, fenced: dict[str, str], **values: str) -> list[dict[str, str]]:
         """Return the turns of a request; what is `fenced` stands between marks that it cannot hold.
 
         The marks are of a hash of all that they fence, so no text can name its own. Only names of the
-        template are filled in, once: braces in a paragraph stay what they are.
+        template are filled in, once: braces in a paragraph stay what they are. Each worked example is a
+        turn as the last one is, with the reply that is wanted.
         """
         nonce = hashlib.sha256("\0".join(fenced.values()).encode()).hexdigest()[:_NONCE]
-        marks = {"open": f"<<<{nonce}", "close": f"{nonce}>>>"}
-        known = {**values, **fenced, **marks}
+        known = {**values, "open": f"<<<{nonce}", "close": f"{nonce}>>>"}
         system, _, user = self.text.partition(_BETWEEN)
-        return [
-            {"role": role, "content": _NAME.sub(lambda name: known.get(name[1], name[0]), part).strip()}
-            for role, part in (("system", system), ("user", user))
-        ]
+        turns = [("system", _filled(system, {**known, **fenced}))]
+        for example in self.examples:
+            shown = {name: example[name] for name in fenced}
+            reply = json.dumps({"exchanges": example["exchanges"]}, ensure_ascii=False)
+            turns += [("user", _filled(user, {**known, **shown})), ("assistant", reply)]
+        turns.append(("user", _filled(user, {**known, **fenced})))
+        return [{"role": role, "content": content} for role, content in turns]
 
 
-def load(kind: str, language: str) -> PromptFile:
-    """Return a prompt: pairs, conversation or judge, in a language."""
+def _filled(text: str, known: dict[str, str]) -> str:
+    return _NAME.sub(lambda name: known.get(name[1], name[0]), text).strip()
+
+
+def load(kind: str, language: str, num_examples: int = 0) -> PromptFile:
+    """Return a prompt: pairs, conversation or judge, in a language, after so many worked examples of it.
+
+    There are no more than the file of examples has of the kind.
+    """
     name = f"{kind}.{language}"
-    return PromptFile(name, files.read_text(FOLDER / f"{name}.txt"))
+    text = files.read_text(FOLDER / f"{name}.txt")
+    if not num_examples:
+        return PromptFile(name, text)
+    lines = files.read_text(FOLDER / f"examples.{language}.jsonl").splitlines()
+    examples = [one for one in map(json.loads, lines) if one["kind"] == kind]
+    return PromptFile(name, text, examples[:num_examples])

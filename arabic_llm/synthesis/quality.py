@@ -89,9 +89,14 @@ def wrong_language(row: Values, settings: QualityConfig) -> str | None:
         found = letters(text)
         if found.arabic < settings.min_arabic * found.total:
             return f"Arabic letters below {settings.min_arabic}"
-        if len(_NOT_ARABIC.findall(text)) > _MOST_FOREIGN * max(1, found.arabic):
+        if is_persian_or_urdu(text):
             return "letters of Persian or Urdu"
     return None
+
+
+def is_persian_or_urdu(text: str) -> bool:
+    """Return whether a text in Arabic letters has more of those that Arabic has not than names bring."""
+    return len(_NOT_ARABIC.findall(text)) > _MOST_FOREIGN * max(1, letters(text).arabic)
 
 
 def untranslated(row: Values, settings: QualityConfig) -> str | None:

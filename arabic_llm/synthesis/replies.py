@@ -6,13 +6,17 @@ import json
 import re
 from typing import Any
 
+from arabic_llm.synthesis import quality
 from arabic_llm.synthesis.exchanges import TURNS, Exchange
 from arabic_llm.text import refusals
 from arabic_llm.text.measures import letters
 
 _FENCED = re.compile(
-    r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", re.DOTALL
-)  # the whole reply, as Markdown shows code
+    r"\s*```(?:json)?\s*\n(.*?)\s*```\s*", re.DOTALL
+)  # the whole reply, as Markdown's code
+_NO_TEXT = re.compile(
+    "[\ud800-\udfff\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+)  # halves of letters, signs of terminals
 _SCRIPT = {"ar": "arabic", "en": "latin"}
 _LEAST = 0.5  # of the letters: names and terms may be in others
 
@@ -52,25 +56,33 @@ def exchanges(reply: str, kind: str, language: str, made_by: str) -> list[Exchan
         raise MalformedError("reply without exchanges")
     if kind == "long" and len(given) != TURNS:
         raise MalformedError(f"conversation of other than {TURNS} turns")
-    found = []
-    for item in given:
-        if not isinstance(item, dict) or item.keys() != {"question", "answer"}:
-            raise MalformedError("reply with other keys")
-        question, answer = item["question"], item["answer"]
-        if not isinstance(question, str) or not isinstance(answer, str):
-            raise MalformedError("question or answer is no text")
-        if not question.strip() or not answer.strip():
-            raise MalformedError("empty question or answer")
-        found.append(Exchange(question.strip(), answer.strip(), made_by))
-    said = letters(" ".join(f"{one.question} {one.answer}" for one in found))
-    if said.of(_SCRIPT[language]) < _LEAST * said.total:
+    found = [_exchange(item, made_by) for item in given]
+    told = " ".join(f"{one.question} {one.answer}" for one in found)
+    said = letters(told)
+    is_persian = language == "ar" and quality.is_persian_or_urdu(told)
+    if is_persian or said.of(_SCRIPT[language]) < _LEAST * said.total:
         raise MalformedError("reply in another language")
     return found
 
 
+def _exchange(item: Any, made_by: str) -> Exchange:
+    """Return a question and its answer. Raises MalformedError."""
+    if not isinstance(item, dict) or item.keys() != {"question", "answer"}:
+        raise MalformedError("reply with other keys")
+    question, answer = item["question"], item["answer"]
+    if not isinstance(question, str) or not isinstance(answer, str):
+        raise MalformedError("question or answer is no text")
+    if not question.strip() or not answer.strip():
+        raise MalformedError("empty question or answer")
+    if _NO_TEXT.search(question + answer):
+        raise MalformedError("characters that are no text")
+    return Exchange(question.strip(), answer.strip(), made_by)
+
+
 def json_object(reply: str) -> dict[str, Any]:
     """Return the one JSON object that a reply is. Raises MalformedError."""
-    text = fenced[1] if (fenced := _FENCED.fullmatch(reply)) else reply
+    text = reply.removeprefix("\ufeff")
+    text = fenced[1] if (fenced := _FENCED.fullmatch(text)) else text
     try:
         found = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
     except (ValueError, RecursionError):

@@ -12,7 +12,7 @@ from arabic_llm.config.run import RunConfig
 from arabic_llm.reports import tables, variety_gaps
 from arabic_llm.tasks import Inputs
 from arabic_llm.tracking import Results
-from arabic_llm.workflows import evaluate
+from arabic_llm.workflows import evaluate, seen
 
 log = logging.getLogger(__name__)
 shares_work = True  # each process answers its part of the items
@@ -30,13 +30,19 @@ def dry_run(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the mean of the first score of each of the suite's tasks, a share of 1."""
-    config = machine.settled(config, whole=True)
+    config = seen.marked_as_it_is(machine.settled(config, whole=True))
     tracker = tracking.start(config.tracking, directory, identity(config))
     trained = Path(config.adapter.path) if config.adapter.path else None
     evaluation = evaluate.evaluate(config, trained, directory / "evaluation")
     processes.from_main(lambda: evaluate.leave(config, evaluation, directory / "evaluation"))
     whole = [score for score in evaluation.scores if evaluation.is_whole(score)]
-    lines = [*tables.left_out(evaluation.judged), *tables.shortened(whole), *tables.twins(evaluation)]
+    note = tables.by_prompt_note(whole)
+    lines = [
+        *([note] if note else ()),
+        *tables.left_out(evaluation.judged),
+        *tables.shortened(whole),
+        *tables.twins(evaluation),
+    ]
     if parts := len(evaluation.scores) - len(whole):
         lines.append(f"scores of {parts:,} parts of these: {directory / 'evaluation' / 'scores.md'}")
     gaps = variety_gaps.terminal(varieties.gaps(evaluation))

@@ -43,7 +43,7 @@ def run(config: RunConfig, directory: Path) -> float:
     from arabic_llm import machine, tracking
     from arabic_llm.data.preparing.mixing import Mix
     from arabic_llm.data.sample import corpus
-    from arabic_llm.data.tokens import chat, token_rows
+    from arabic_llm.data.tokens import chat_template, token_rows
     from arabic_llm.models import adapter, fresh, placement
     from arabic_llm.profiling import training_memory
     from arabic_llm.tracking import Results
@@ -56,7 +56,7 @@ def run(config: RunConfig, directory: Path) -> float:
     tracker = tracking.start(config.tracking, directory, identity(config))
     rows = list(corpus.documents(task.num_documents, config.seed))
     tokenizer = fresh.train_tokenizer((row.words() for row in rows), config.model.architecture.vocab_size)
-    codec = chat.prepare(tokenizer, config.model)
+    codec = chat_template.prepare(tokenizer, config.model)
     encoded = token_rows.encode(codec, rows, config.data, task.max_length, Path(config.cache_dir)).rows
     held_out = round(len(encoded) * config.data.dev_share)
     material = sft.Material(

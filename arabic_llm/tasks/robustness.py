@@ -21,7 +21,7 @@ from arabic_llm.reports import tables
 from arabic_llm.reports.robustness import HEADER, NUM_ANSWERS, Report, cells
 from arabic_llm.tasks import Inputs
 from arabic_llm.tracking import Results
-from arabic_llm.workflows import evaluate, robustness
+from arabic_llm.workflows import evaluate, robustness, seen
 from arabic_llm.workflows.evaluate import Asked
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,8 @@ def dry_run(config: RunConfig) -> None:
 
 def run(config: RunConfig, directory: Path) -> float:
     """Return the mean drop of the suite's first scores over all perturbations and rates, a share of 1."""
-    config, task, root = machine.settled(config, whole=True), _settings(config), Path(config.data_root)
+    task, root = _settings(config), Path(config.data_root)
+    config = seen.marked_as_it_is(machine.settled(config, whole=True))
     tracker = tracking.start(config.tracking, directory, identity(config))
     known, left_out = robustness.perturbations(task, root)
     trained = Path(config.adapter.path) if config.adapter.path else None

@@ -10,7 +10,7 @@ from arabic_llm.config.compose import identity
 from arabic_llm.config.preference_task import PairConfig, PreferenceConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.data.preparing import pair_report
-from arabic_llm.data.tokens import chat, preference_rows, token_rows
+from arabic_llm.data.tokens import chat_template, preference_rows, token_rows
 from arabic_llm.errors import UserError
 from arabic_llm.memory import disk_room
 from arabic_llm.models import bases, folders
@@ -50,8 +50,8 @@ def dry_run(config: RunConfig) -> None:
         return
     folders.check_shape(config.model, base.folder)
     tokenizer, _ = new_tokens.of_run(config, base, rows, cache_dir=None)
-    codec = chat.prepare(tokenizer, config.model)
-    chat.say_notes(codec, config.model, config.adapter.path)
+    codec = chat_template.prepare(tokenizer, config.model)
+    chat_template.say_notes(codec, config.model, config.adapter.path)
     form = preference_rows.form_of(task)
     encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, None, form=form)
     token_rows.refuse_great_loss([encoded], config.data, task.max_length)

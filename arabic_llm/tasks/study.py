@@ -73,8 +73,9 @@ def run(config: RunConfig, directory: Path) -> float:
 
 def _run_stages(config: RunConfig, directory: Path) -> float:
     """Return the mean score of the last stage; each is a run of its own, in a folder of its name."""
-    whole = seen.marked(machine.settled(config, whole=True))
-    for step in stages.steps(config, planned=True)[1:]:
+    planned = stages.steps(config, planned=True)
+    whole = seen.marked(machine.settled(config, whole=True), [step.config for step in planned])
+    for step in planned[1:]:
         with stages.named_as_typed(step.stage):
             stages.refuse_early(step)
     judged = [stages.judge(whole, None)]

@@ -49,25 +49,39 @@ _POINT = re.compile(r"\.")
 _ENDS = "\u060c\u061b\u061f\u06d4\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f\u00ab\u00bb\u2018-\u201f"
 _UNSEEN = f"{_BIDI_CONTROLS}{_BIDI_MARKS}{ZWNJ}{BOM}"
 _MEANT = re.compile(f"[^\\w\\s.,;:!?\"'`{_ENDS}{_UNSEEN}]")
-_MINUS = re.compile(r"-(?<![\w.]-)(?=\.?\d)")  # a hyphen that makes a number negative
-_MINUS_BEHIND = re.compile(r"\b([a-z]{1,2})-(?=\W*$)")  # of a grade, a blood group; not of an option
+_HYPHEN = "[-\u2010\u2012\u2013]"  # and the short dashes that text programs put in its place
+_MINUS = re.compile(_HYPHEN + r"(?<![\w.].)(?=\.?\d)")  # a hyphen that makes a number negative
+# Of a grade, a blood group; not of an option.
+_MINUS_BEHIND = re.compile(rf"\b([a-z]{{1,2}}){_HYPHEN}(?=\W*$)")
+_POWER = re.compile(r"[\xb2\xb3\xb9\u2070\u2074-\u207b](?<=\d.)")  # raised: 5\xb2 is not 52
+# Signs of recitation, and vowels of the Quran's spelling: no word differs in them.
+_QURAN = re.compile(
+    "[\u0610-\u061a\u0656-\u065f\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed\u08d3-\u08e1\u08e3-\u08ff]"
+)
 _THOUSANDS = re.compile(r",(?<=\d,)(?=\d{3}(?!\d))")
 _PERCENT = re.compile(r"(\d) ?%|% ?(\d+(?:\.\d+)?)(?![\d.]* ?%)")  # 50%, also typed 50 % and %50
 _PERCENT_OF_NOTHING = re.compile(r"%(?<!\d%)")
-_HASH_BEFORE = re.compile(r"#(?<!\w#)")  # of a hashtag; the one of C# stays
+# Of a variant of the character before them; joiners of graphemes.
+_SELECTORS = re.compile("[\u034f\u17b4\u17b5\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_HASH_BEFORE = re.compile(r"#(?<![^\W_]#)")  # of a hashtag; the one of C# stays
 _NO_LETTER_OR_NUMBER = re.compile(r"[^\w ]")
 _LETTER_FOLDS = {
     "\u0622": "\u0627",  # alef with madda -> alef
     "\u0623": "\u0627",  # alef with hamza above -> alef
     "\u0625": "\u0627",  # alef with hamza below -> alef
     "\u0671": "\u0627",  # alef wasla -> alef
+    "\u0672": "\u0627",  # alef with wavy hamza above -> alef
+    "\u0673": "\u0627",  # alef with wavy hamza below -> alef
+    "\u0674": "",  # high hamza
     "\u0649": "\u064a",  # alef maqsura -> yeh
     "\u0629": "\u0647",  # teh marbuta -> heh
     "\u0624": "\u0648",  # waw with hamza -> waw
     "\u0626": "\u064a",  # yeh with hamza -> yeh
     # Letters of Persian and Urdu that keyboards, phones and old pages put into Arabic words.
     "\u06cc": "\u064a",  # Farsi yeh -> yeh
+    "\u06cd": "\u064a",  # yeh with tail -> yeh
     "\u06d2": "\u064a",  # yeh barree -> yeh
+    "\u06d3": "\u064a",  # yeh barree with hamza -> yeh
     "\u06a9": "\u0643",  # keheh -> kaf
     "\u06aa": "\u0643",  # swash kaf -> kaf
     "\u06c1": "\u0647",  # heh goal -> heh
@@ -195,15 +209,14 @@ def _is_said(sign: str) -> bool:
     """Return whether what is no letter or number means something: 4 + 3 is not 4 x 3."""
     category = unicodedata.category(sign)  # marks; + = $ but not &
     is_mark = category[0] == "M" and not _is_invisible(sign)
-    return sign in ".%#" or is_mark or category in ("Sm", "Sc")
+    return sign in ".%#\u2030" or is_mark or category in ("Sm", "Sc")
 
 
 @cache
 def _is_invisible(sign: str) -> bool:
     """Return whether a sign only formats what stands beside it: soft hyphens and joiners part no word."""
     is_arabic = "\u0600" <= sign <= "\u06ff"  # those are seen: a year's sign, the end of a verse
-    is_selector = "\ufe00" <= sign <= "\ufe0f"  # of a variant of the character before it
-    return is_selector or (unicodedata.category(sign) == "Cf" and not is_arabic)
+    return bool(_SELECTORS.match(sign)) or (unicodedata.category(sign) == "Cf" and not is_arabic)
 
 
 STEPS: dict[str, Callable[[str], str]] = {
@@ -217,6 +230,8 @@ STEPS: dict[str, Callable[[str], str]] = {
     "bidi_marks": partial(_without, _BIDI_MARKS),
     "zwnj": partial(_without, ZWNJ),
     "diacritics": partial(_without, DIACRITICS),
+    "quran_marks": partial(_QURAN.sub, ""),
+    "powers": partial(_POWER.sub, r"^\g<0>"),
     "contacts": _contacts,
     "letters": _letters,
     "digits": to_european,
@@ -245,9 +260,9 @@ ENCODER = (
 )
 # matching: two texts are the same answer, or the same row.
 MATCHING = (
-    *("nfkc", "bom", "every_tatweel", "bidi_controls", "bidi_marks", "zwnj"),
+    *("powers", "nfkc", "bom", "every_tatweel", "bidi_controls", "bidi_marks", "zwnj"),
     # The last one leaves single spaces.
-    *("diacritics", "letters", "digits", "case", "han_words", "punctuation"),
+    *("diacritics", "quran_marks", "letters", "digits", "case", "han_words", "punctuation"),
 )
 PROFILES: dict[str, tuple[str, ...]] = {
     "decoder": DECODER,

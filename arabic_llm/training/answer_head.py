@@ -9,20 +9,24 @@ from __future__ import annotations
 import functools
 import types
 from typing import Any
+from unittest import mock
 
 import torch
 from torch.distributed.tensor import DTensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, linear
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import MoeModelOutputWithPast
 from transformers.utils import is_triton_available
 from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 from trl.trainer.utils import FusedCausalLMOutput
 
 from arabic_llm.data.tokens.chat import IGNORED
 from arabic_llm.models.head import weight_and_bias
+from arabic_llm.models.host_head import HostTable
 from arabic_llm.training.tiled_head import Logits, TiledLogProbs
 
 _TILE_WORDS = 32768  # of TRL's kernels
+_LOOKED_AT, _ROUNDING = 256, 0.05  # words of a head, and how far apart 16 bits may put its logits
 
 
 def install(model: PreTrainedModel) -> None:
@@ -33,6 +37,7 @@ def install(model: PreTrainedModel) -> None:
     """
     model = getattr(model, "get_base_model", lambda: model)()
     inner, logits, text = model.forward, Logits.of(model.config), model.config.get_text_config()
+    is_product = _is_product(model, logits)
 
     @functools.wraps(type(model).forward)  # generate() reads the signature
     def forward(self: PreTrainedModel, *args: Any, fused_lm_head: bool = False, **options: Any) -> Any:
@@ -43,7 +48,8 @@ def install(model: PreTrainedModel) -> None:
         labels, count = options.pop("labels")[:, 1:], options.pop("num_items_in_batch", None)
         options["use_cache"] = False
         # Looked up at each call: PEFT and FSDP replace them.
-        if (head := weight_and_bias(self.get_output_embeddings())) is None:
+        head = weight_and_bias(self.get_output_embeddings()) if is_product else None
+        if head is None:
             log_probs = _of_logits(inner(*args, **options).logits, labels)
         else:
             hidden = self.base_model(*args, **options).last_hidden_state
@@ -52,6 +58,31 @@ def install(model: PreTrainedModel) -> None:
         return FusedCausalLMOutput(loss=-log_probs.sum() / count.clamp(min=1), log_probs=log_probs)
 
     model.forward = types.MethodType(forward, model)
+
+
+def _is_product(model: PreTrainedModel, logits: Logits) -> bool:
+    """Return whether logits are the head's product with the last hidden states, and what `logits` knows.
+
+    Asked of the model's own code, with a state that was drawn in place of its layers'. Where it is not so,
+    as with ModernBERT's decoder, which has one layer more, or cannot be seen, logits are the model's own.
+    """
+    head = weight_and_bias(model.get_output_embeddings())
+    if head is None or model.base_model is model:
+        return False
+    weight, bias = head[0][:_LOOKED_AT], head[1]  # as they are where they are used
+    if weight.device.type == "meta":  # a rehearsal, which has no values
+        return True
+    state = torch.randn(1, 1, weight.shape[1], generator=torch.Generator().manual_seed(0)).to(weight)
+    passed = MoeModelOutputWithPast(last_hidden_state=state)
+    label = torch.zeros(1, 1, dtype=torch.long, device=weight.device)
+    with torch.no_grad(), mock.patch.object(model.base_model, "forward", lambda *_, **__: passed):
+        try:
+            own = model(input_ids=label).logits.flatten()
+        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError):
+            return False
+        found = linear(state, weight, None if bias is None else bias[:_LOOKED_AT]).flatten() * logits.factor
+    found = found if logits.cap is None else logits.cap * torch.tanh(found / logits.cap)
+    return bool((own[: len(found)] - found).abs().max() <= _ROUNDING * found.abs().max())
 
 
 def of_labels(
@@ -65,15 +96,17 @@ def of_labels(
     Of hidden states [B, T, H], the head's weight [V, H] and bias [V], and labels of what comes next [B, S].
     """
     weight, bias = _whole(head[0]), None if head[1] is None else _whole(head[1])
-    labels = labels.to(weight.device)
+    device = weight.goes_to if isinstance(weight, HostTable) else weight.device
+    labels = labels.to(device)
     places = _places(labels)
-    kept = _at(hidden.to(weight.device), places, labels)
+    kept = _at(hidden.to(device), places, labels)
     targets = labels.flatten().index_select(0, places)
     if _has_kernels(hidden.device):
         how = (1.0, _TILE_WORDS, logits.cap, logits.factor, ())  # a temperature of 1, and no more outputs
         found = ChunkedLogProbFunction.apply(kept, weight, bias, targets, *how)[0]
     else:
         learns = torch.is_grad_enabled()
+        weight = weight[:] if isinstance(weight, HostTable) else weight
         found = TiledLogProbs.apply(kept, weight, bias, targets, (logits, learns))  # type: ignore[no-untyped-call]
     return _spread(found, places, labels)
 

@@ -17,7 +17,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from arabic_llm import files, processes
 from arabic_llm.data.tokens import chat
-from arabic_llm.data.tokens.chat import Codec, TokenRow
+from arabic_llm.data.tokens.chat import TokenRow
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.tracking import Tracker
 from arabic_llm.training.callbacks import METRICS, LeftError, StopCalmly, write_line
 from arabic_llm.training.checkpoint import HELD_OUT

@@ -128,7 +128,7 @@ def _kind(settings: dict[str, Any], folder: Path) -> ModelKind:
 
 def _talk(own: _Own, model: DictConfig, shape: ArchitectureConfig) -> dict[str, Any]:
     """Return the template and the tokens that a model talks with, but those that were set."""
-    from arabic_llm.data.tokens import chat, protocol
+    from arabic_llm.data.tokens import chat_template, protocol
     from arabic_llm.models import bases, tokenization  # transformers
 
     name = own.name
@@ -144,14 +144,14 @@ def _talk(own: _Own, model: DictConfig, shape: ArchitectureConfig) -> dict[str, 
     vocabulary = protocol.Vocabulary(
         ids, added, named, tuple(token for token in ends if token in special), shape.vocab_size
     )
-    template, text = model.chat_template, chat.own_template(tokenizer)
+    template, text = model.chat_template, chat_template.own_template(tokenizer)
     if template == OWN_TEMPLATE and text is None:
         template = "chatml" if protocol.has_chatml(vocabulary) else "chatml_eos"
     tokens = dict(vocabulary.named)
     if template != OWN_TEMPLATE or text is None:
-        text = chat.template_text(template)
+        text = chat_template.template_text(template)
         tokens |= {"eos_token": protocol.end_of_text(vocabulary, name)}
-    plain = partial(chat.written, text, template, tokens)
+    plain = partial(chat_template.written, text, template, tokens)
     set_ = {key: model[key] for key in _TOKENS if model[key] != AUTO}
     stop = set_.get("stop_token") or protocol.stop_token(vocabulary, plain, name)
     return {

@@ -18,7 +18,7 @@ from arabic_llm.data.preparing import labelled
 from arabic_llm.data.preparing.labelled import Labelled
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.preparing.sources import content_hash
-from arabic_llm.data.tokens import chat, token_rows
+from arabic_llm.data.tokens import chat, chat_template, token_rows
 from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.models import adapter, bases, load, placement, tokenization
 from arabic_llm.models.bases import Base
@@ -120,7 +120,8 @@ def evaluate(config: RunConfig, data: Labelled, trained: Path, directory: Path) 
 
 def rows(config: RunConfig) -> Labelled:
     """Return the labelled rows of a run, with their splits."""
-    return labelled.load(config.data, Path(config.data_root), config.seed)
+    cache = None if config.dry_run else Path(config.cache_dir)
+    return labelled.load(config.data, Path(config.data_root), config.seed, cache)
 
 
 def fitted(config: RunConfig, data: Labelled) -> TrainingFit:
@@ -140,7 +141,7 @@ def _base(config: RunConfig, data: Labelled) -> tuple[Base, PreTrainedTokenizerB
     base = bases.locate(config.model, Path(config.cache_dir))
     tokenizer = tokenization.load(base)
     if config.model.kind is ModelKind.causal:
-        tokenizer = chat.prepare(tokenizer, config.model).tokenizer
+        tokenizer = chat_template.prepare(tokenizer, config.model).tokenizer
     return base, tokenizer, load.Head(data.labels, tokenizer.pad_token_id, config.seed)
 
 

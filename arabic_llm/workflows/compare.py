@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm import files
-from arabic_llm.analysis import forgetting
+from arabic_llm.analysis import forgetting, varieties
 from arabic_llm.analysis.mistakes import SortedMistakes
 from arabic_llm.analysis.scores import Evaluation
 from arabic_llm.analysis.statistics import Difference
-from arabic_llm.reports import beginning, held_out_loss, mistakes, page, paper, tables
+from arabic_llm.reports import beginning, held_out_loss, mistakes, page, paper, tables, variety_gaps
 from arabic_llm.reports import forgetting as forgetting_report
 from arabic_llm.reports.spoken import plain, say
 from arabic_llm.training import checkpoint
@@ -48,6 +48,7 @@ def report(
         hardware=hardware,
         forgetting=found,
         mistakes=mistakes.section(*mistakes_of, base, seed),
+        gaps=varieties.changes(base, tuned),
         followed=followed,
         evaluation_memory={
             side: measured(directory / "evaluation" / side / "memory.json") for side in ("base", "tuned")
@@ -58,6 +59,8 @@ def report(
     files.write_text(directory / "comparison.csv", tables.comma_separated(rows))
     files.write_text(directory / "forgetting.csv", forgetting_report.comma_separated(found, followed))
     files.write_text(directory / "mistakes.csv", mistakes.changes_csv(study.mistakes.changes))
+    if study.gaps:
+        files.write_text(directory / "varieties.csv", variety_gaps.changes_csv(study.gaps))
     files.write_text(directory / "report.html", page.study(study))
     first = page.headline(rows, base)
     files.write_text(directory / "comparison.tex", paper.latex(first, base.model["name"]))
@@ -65,6 +68,7 @@ def report(
     poor = tables.knows_nothing([row.tuned for row in first])
     parts = (
         tables.terminal(first),
+        tables.by_prompt_note(row.base for row in first),
         say("tuned model: {poor}", poor=poor) if poor else "",
         held_out_loss.line(followed),
         say("report: {path}", path=directory / "report.html"),

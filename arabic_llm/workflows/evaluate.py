@@ -20,8 +20,8 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.suite import JUDGE, SuiteConfig, SuiteTask
-from arabic_llm.data.tokens import chat
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens import chat_template
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation import code, harness, identity, local_copies, masked_lm, suites, variants
 from arabic_llm.evaluation.answers import Answers
@@ -81,9 +81,17 @@ def dry_run(config: RunConfig) -> None:
     chosen, _ = _fitting(config.model, load_suite(config))
     for entry in chosen:
         items = suites.num_items([entry], config.suite.limit)
-        log.info("plan: %s on %s: %s items", config.model.name, entry.name, f"{items:,}")
+        more = num_asked(config.suite, [entry]) - items
+        again = f", {more:,} questions more in other prompts" if more else ""
+        log.info("plan: %s on %s: %s items%s", config.model.name, entry.name, f"{items:,}", again)
     fitted = evaluation_fit.fit(config, chosen, adapted=config.adapter.path is not None)
-    log.info("%s", evaluation_fit.line(config, fitted, suites.num_items(chosen, config.suite.limit)))
+    log.info("%s", evaluation_fit.line(config, fitted, num_asked(config.suite, chosen)))
+
+
+def num_asked(suite: SuiteConfig, chosen: list[SuiteEntry]) -> int:
+    """Return how many questions are asked: the items, and each again in every other prompt of it."""
+    more = variants.num_more(chosen, suite.limit) if suite.prompt_variants else 0
+    return suites.num_items(chosen, suite.limit) + more
 
 
 def load_suite(config: RunConfig) -> list[SuiteEntry]:
@@ -155,7 +163,7 @@ def tell(config: RunConfig, trained: Path | None, asked: Asked | None = None) ->
     base = bases.locate(config.model, Path(config.cache_dir))
     is_masked = config.model.kind is ModelKind.masked
     tokenizer = tokenization.load(base, trained)
-    codec = tokenizer if is_masked else chat.prepare(tokenizer, config.model)
+    codec = tokenizer if is_masked else chat_template.prepare(tokenizer, config.model)
     overall = asked.overall if asked else suites.overall(config.suite, chosen)
     fitted = evaluation_fit.fit(config, chosen, adapted=trained is not None)
     model = identity.of_model(config.model, config.adapter, fitted.place, base, codec, trained)
@@ -172,7 +180,7 @@ def evaluate(
         log.info("%s", line)
     what = "base" if trained is None else "tuned"
     if isinstance(told.codec, Codec) and (trained is None or config.adapter.path):  # else said in training
-        chat.say_notes(told.codec, config.model, config.adapter.path)
+        chat_template.say_notes(told.codec, config.model, config.adapter.path)
     if is_perturbed := asked is not None and asked.condition is not None:
         what = f"{asked.condition.name}: {what}"
     kept = Path(config.cache_dir) / "evaluations" / fingerprint(told.identity)
@@ -181,9 +189,7 @@ def evaluate(
         log.info("%s model: evaluated before, read from %s", what, kept)
     else:
         if not is_perturbed:  # else the weights are here, and the questions hardly longer
-            log.info(
-                "%s", evaluation_fit.line(config, fitted, suites.num_items(chosen, config.suite.limit))
-            )
+            log.info("%s", evaluation_fit.line(config, fitted, num_asked(config.suite, chosen)))
             evaluation_fit.refuse(config, fitted)
         weights = partial(
             adapter.load_trained, config.model, told.base, config.adapter, fitted.place, trained

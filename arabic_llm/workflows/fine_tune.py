@@ -15,11 +15,12 @@ from arabic_llm.config.adapter import Method
 from arabic_llm.config.compose import identity
 from arabic_llm.config.preference_task import PreferenceConfig
 from arabic_llm.config.run import RunConfig
+from arabic_llm.config.task import FineTuningConfig
 from arabic_llm.data.preparing import held_out, pair_report, sources
-from arabic_llm.data.tokens import chat, lint, preference_rows, token_rows
+from arabic_llm.data.tokens import chat_template, lint, preference_rows, token_rows
 from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.errors import ConfigError
-from arabic_llm.models import adapter, bases, load, placement, streaming, vocabulary
+from arabic_llm.models import adapter, adapter_files, bases, load, placement, streaming, vocabulary
 from arabic_llm.models.bases import Base
 from arabic_llm.models.load import Head
 from arabic_llm.models.placement import Placement
@@ -30,7 +31,7 @@ from arabic_llm.reports import model_card
 from arabic_llm.tracking import Tracker
 from arabic_llm.training import checkpoint, held_out_loss, preference_losses, reference_log_probs, sft
 from arabic_llm.training.sft import Outcome, Run
-from arabic_llm.workflows import new_tokens, settings, training_rows
+from arabic_llm.workflows import new_tokens, seen, settings, training_rows
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     training_fit.refuse(config, fitted)
     place, cache, root = fitted.place, Path(config.cache_dir), Path(config.data_root)
     questions = training_rows.suite_questions(config.suite, root)
-    rows = training_rows.load(config, questions)
+    with processes.main_first():
+        rows = training_rows.load(config, questions, cache)
     for line in rows.lines():
         log.info("%s", line)
     for line in pair_report.lines(rows.train):
@@ -66,8 +68,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
     base = bases.locate(config.model, cache)
     with processes.main_first():
         tokenizer, new = new_tokens.of_run(config, base, rows, cache)
-    codec = chat.prepare(tokenizer, config.model)
-    chat.say_notes(codec, config.model, config.adapter.path)
+    codec = chat_template.prepare(tokenizer, config.model)
+    chat_template.say_notes(codec, config.model, config.adapter.path)
     with processes.main_first():
         form = preference_rows.form_of(task)
         settled = (config.data, task.max_length, cache)
@@ -75,8 +77,8 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         dev = token_rows.encode(codec, rows.dev, *settled, form=form)
     token_rows.refuse_great_loss([train, dev], config.data, task.max_length)
     mix = training_rows.mix_of(config.data, train.rows)
-    seen = lint.lint(codec, rows.train, train, questions)
-    for line in seen.lines():
+    linted = lint.lint(codec, rows.train, train, questions)
+    for line in linted.lines():
         log.info("%s", line)
     for line in preference_rows.told(task, train.rows):
         log.info("%s", line)
@@ -86,7 +88,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         sft.Material(
             train.rows,
             dev.rows,
-            seen.hash,
+            linted.hash,
             mix,
             partial(held_out_loss.encode, codec, texts),
             _reference(config, base, place, [*train.rows, *dev.rows]),
@@ -96,22 +98,23 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
         observed(config, directory / "training", tracker, fitted),
     )
     notes: dict[str, Any] = {
-        "arabic_llm.json": {
+        adapter_files.ABOUT: {
             "base_name": config.model.hub_id or config.model.name,
             "base_revision": base.revision,
             "template": codec.template_hash,
-            "data": seen.hash,
+            "data": linted.hash,
+            seen.NOTE: sorted(seen.marks(config)),
         },
-        "lint.json": seen.as_dict(),
+        "lint.json": linted.as_dict(),
         "ledger.json": [*(counted.as_dict() for counted in rows.ledgers), train.ledger.as_dict()],
     }
     notes["README.md"] = card(config, base, outcome)
     if new is not None:
-        notes["arabic_llm.json"]["new_tokens"] = len(new)
+        notes[adapter_files.ABOUT]["new_tokens"] = len(new)
         notes[vocabulary.FILE] = new.as_dict()
     keep((model, outcome), codec.tokenizer, trained, notes, base)
-    _, accumulation = placement.micro_batch(place, task.effective_batch_size)
-    if accumulation > 1:
+    if isinstance(task, FineTuningConfig) and task.loss_also_divided:
+        _, accumulation = placement.micro_batch(place, task.effective_batch_size)
         log.info("%s", divided(outcome.train_loss, accumulation))
     return trained
 
@@ -170,7 +173,7 @@ def adapted(
 
 def observed(config: RunConfig, folder: Path, tracker: Tracker, fitted: TrainingFit) -> Run:
     """Return a run in a folder whose steps are held against its plan."""
-    watched = training_memory.watch(folder, fitted.plan)
+    watched = training_memory.watch(folder, fitted.plan, Path(config.cache_dir))
     return Run(folder, config.seed, tracker, watched, config.stop_after)
 
 

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from arabic_llm import disk, files
 from arabic_llm.config.hw import MIB, Precision
 from arabic_llm.config.task import ExportConfig, ExportFormat, WeightType
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.errors import CheckpointError, HardwareError
 from arabic_llm.export import (
     agreement,
@@ -36,6 +36,7 @@ from arabic_llm.export.reference import Reference
 from arabic_llm.models import adapter, adapter_files, placement
 from arabic_llm.models.bases import Base
 from arabic_llm.models.placement import Placement
+from arabic_llm.workflows import seen
 from arabic_llm.workflows.trained_run import TrainedRun
 
 log = logging.getLogger(__name__)
@@ -159,6 +160,7 @@ def _merged(source: Source, task: ExportConfig, reference: Reference, folder: Pa
             "vocab_size": weights.vocab_size,
         },
     )
+    files.write_json(folder / adapter_files.ABOUT, {seen.NOTE: seen.of_trained(source.run.trained)})
     with TemporaryDirectory() as work:
         again = logits.in_another_process(folder, reference.prompts, Path(work))
     found = agreement.between(reference.logits, again, reference.of_base)

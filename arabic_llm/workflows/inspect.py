@@ -10,8 +10,9 @@ from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import InspectConfig
 from arabic_llm.data.preparing import pair_report
 from arabic_llm.data.preparing.sources import Rows
-from arabic_llm.data.tokens import chat, lint, preference_rows, token_rows
-from arabic_llm.data.tokens.chat import Codec, TokenRow
+from arabic_llm.data.tokens import chat, chat_template, lint, preference_rows, token_rows
+from arabic_llm.data.tokens.chat import TokenRow
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.models import bases
 from arabic_llm.reports.inspection import LeftOut, ShownRow, ShownRun
@@ -32,7 +33,7 @@ def look(config: RunConfig, rows: Rows, dropped: list[LeftOut]) -> Seen:
     """Return what a model sees of some rows, or of those that are asked for."""
     task, cache = settings_of(config), Path(config.cache_dir)
     tokenizer, _ = new_tokens.of_run(config, bases.locate(config.model, cache), rows, cache)
-    codec = chat.prepare(tokenizer, config.model)
+    codec = chat_template.prepare(tokenizer, config.model)
     encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, cache, form=task.form)
     changes = [line for ledger in (*rows.ledgers, encoded.ledger) for line in ledger.where_changed()]
     pairs = pair_report.lines(rows.train)

@@ -166,7 +166,8 @@ def _after_preparing(config: RunConfig) -> list[Step]:
 
 def _after_inspection(config: RunConfig) -> list[Step]:
     task = _LEARNS[config.task.form] if isinstance(config.task, InspectConfig) else "sft"
-    of, chosen = ([], []) if task == "sft" else ([f"task.of={task}"], [f"task={task}"])
+    of = [] if task == "sft" else [f"task.of={task}"]
+    chosen = [] if task == "sft" else [f"task={task}"]
     return [
         ("will it fit", _command(["task=plan", *of, *_kept("plan", config)])),
         ("train on these rows", _command([*chosen, *_kept(task, config)])),

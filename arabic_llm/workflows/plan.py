@@ -19,7 +19,7 @@ from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory.static import BYTES
 from arabic_llm.memory.training_plan import Ask, Plan
 from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective
-from arabic_llm.models import families, folders
+from arabic_llm.models import folders
 from arabic_llm.profiling import kept
 from arabic_llm.workflows import settings
 
@@ -181,16 +181,17 @@ def _of_layers(chosen: Plan) -> list[str]:
     work = chosen.work
     if work.shares_packed:
         return ["4-bit weights shared out over the cards (FSDP2), all else whole on each of them"]
-    if not (number := work.streamed_layers):
+    number, lines = work.streamed_layers, []
+    if number:
+        there = work.architecture.num_hidden_layers - number
+        lines = [f"{there} layers stay on the card, {number} stream from the host's memory"]
+    if work.head_on_host:
+        lines.append("blocks of the head's rows come from the host's memory")
+    if not lines:
         return []
-    there = f"{work.architecture.num_hidden_layers - number} layers stay on the card, {number} stream"
-    if families.known(work.architecture.model_type) is None:
-        return [f"{there} from the host's memory"]
     size, bus = visits.on_host(work) / MIB, visits.moved(work, chosen.accumulation) / GIB
-    return [
-        f"{there} from the host's memory, of which {size:,.0f} MiB are needed; {bus:,.1f} GiB come over the"
-        " bus in a step"
-    ]
+    away = f"{' and '.join(lines)}, of which {size:,.0f} MiB are needed"
+    return [f"{away}; {bus:,.1f} GiB come over the bus in a step"]
 
 
 def _new_tokens(chosen: Plan) -> list[str]:

@@ -5,24 +5,51 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from arabic_llm.config.data import SourceConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.suite import SuiteConfig
 from arabic_llm.data.reading import locate
+from arabic_llm.models import adapter_files, bases, opening
+
+NOTE = "seen_in_training"  # of what was trained, or prepared: names of benchmarks
 
 
-def marked(config: RunConfig) -> RunConfig:
-    """Return the settings of an evaluation after training on data=, with tasks marked that it holds."""
-    return replace(config, suite=mark(config.suite, marks(config)))
+def marked(config: RunConfig, trainings: Iterable[RunConfig] = ()) -> RunConfig:
+    """Return the settings of an evaluation after these trainings, its own alone if there are no others.
+
+    The tasks are marked whose training rows were learned from.
+    """
+    found = set[str]().union(*(marks(one) for one in [*trainings] or [config]))
+    return replace(config, suite=mark(config.suite, found))
+
+
+def marked_as_it_is(config: RunConfig) -> RunConfig:
+    """Return the settings of an evaluation that trains nothing, its tasks marked as training has noted."""
+    return replace(config, suite=mark(config.suite, of_model(config)))
 
 
 def marks(config: RunConfig) -> set[str]:
-    """Return what the rows are made from, as their settings say it, and as a folder of made rows does."""
-    found = set(config.data.seen_in_training)
+    """Return what a training learns from: by its rows' settings, a folder of made rows, its start."""
+    found = {*config.data.seen_in_training, *of_model(config)}
     for source in locate.sources_of(config.data):
         found.update(source.seen_in_training, _of_folder(source, Path(config.data_root)))
     return found
+
+
+def of_model(config: RunConfig) -> set[str]:
+    """Return what the weights and the adapter of a model have learned from, as a run of ours noted it."""
+    folders = [bases.known_folder(config.model)]
+    if config.adapter.path is not None:
+        folders.append(Path(config.adapter.path).expanduser())
+    return {name for folder in folders if folder is not None for name in of_trained(folder)}
+
+
+def of_trained(folder: Path) -> list[str]:
+    """Return what is noted beside weights or an adapter; nothing beside those of others."""
+    note = folder / adapter_files.ABOUT
+    return _names(opening.read_object(note)) if note.is_file() else []
 
 
 def mark(suite: SuiteConfig, seen: Iterable[str]) -> SuiteConfig:
@@ -41,6 +68,10 @@ def _of_folder(source: SourceConfig, data_root: Path) -> list[str]:
         return []
     for place in locate.candidates(source, data_root):
         if (place / locate.PREPARED).is_file():
-            said = locate.prepared(place).get("seen_in_training", [])
-            return [str(name) for name in said] if isinstance(said, list) else []
+            return _names(locate.prepared(place))
     return []
+
+
+def _names(said: dict[str, Any]) -> list[str]:
+    named = said.get(NOTE, [])
+    return [str(name) for name in named] if isinstance(named, list) else []

@@ -17,7 +17,7 @@ from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.study_task import BASE, Stage, StudyConfig
 from arabic_llm.config.task import SftConfig, TrainingConfig
-from arabic_llm.data.tokens import chat, preference_rows, token_rows
+from arabic_llm.data.tokens import chat_template, preference_rows, token_rows
 from arabic_llm.errors import ConfigError, UserError
 from arabic_llm.evaluation import transcripts
 from arabic_llm.models import adapter, bases, placement, tokenization
@@ -127,9 +127,10 @@ def refuse_early(step: Step) -> None:
     config = machine.settled(step.config)
     task = training_settings.training(config)
     training_fit.refuse(config, training_fit.fit(config, task))
-    rows = training_rows.load(config)
     cache = Path(config.cache_dir)
-    codec = chat.prepare(tokenization.load(bases.locate(config.model, cache)), config.model)
+    with processes.main_first():
+        rows = training_rows.load(config, cache_dir=cache)
+    codec = chat_template.prepare(tokenization.load(bases.locate(config.model, cache)), config.model)
     with processes.main_first():
         form = preference_rows.form_of(task)
         encoded = token_rows.encode(codec, rows.train, config.data, task.max_length, cache, form=form)
@@ -156,7 +157,7 @@ def _asked(config: RunConfig, trained: Path | None, folder: Path, evaluation: Ev
     if kept.get("key") == key:
         return list(kept["answers"])
     base = bases.locate(config.model, Path(config.cache_dir))
-    codec = chat.prepare(tokenization.load(base, trained), config.model)
+    codec = chat_template.prepare(tokenization.load(base, trained), config.model)
     place = evaluation_fit.fit(config, [], adapted=trained is not None).place
     with placement.enough_memory(f"asking {config.model.name}", "take a smaller model"):
         model = adapter.load_trained(config.model, base, config.adapter, place, trained)

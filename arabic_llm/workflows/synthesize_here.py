@@ -14,7 +14,7 @@ from arabic_llm.config.run import RunConfig
 from arabic_llm.config.synthesize_task import KnownBenchmark
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.rows import Message
-from arabic_llm.data.tokens import chat
+from arabic_llm.data.tokens import chat, chat_template
 from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.models import bases, placement, tokenization
@@ -38,7 +38,7 @@ def speaker(config: RunConfig) -> Speaker:
     """Return model=... with what adapter.path has taught it, ready to be asked."""
     base = bases.locate(config.model, Path(config.cache_dir))
     trained = None if config.adapter.path is None else Path(config.adapter.path)
-    codec = chat.prepare(tokenization.load(base, trained), config.model)
+    codec = chat_template.prepare(tokenization.load(base, trained), config.model)
     talker = Talker(config.model, config.adapter, base, trained, codec)
     (voice,) = talkers.voices(config, talker, Show.base if trained is None else Show.tuned)
     return Speaker(voice.model, voice.codec, voice.ends, voice.max_length)
@@ -91,8 +91,10 @@ def _key(request: ServerRequest) -> str:
 
 
 def _turns(request: ServerRequest) -> list[Message]:
-    """Return a request as one turn of the user: many templates have no place for a system's."""
-    return [Message("user", "\n\n".join(turn["content"] for turn in request.messages))]
+    """Return a request with what the system says in the user's first turn: many templates have no other."""
+    system, first, *others = (turn["content"] for turn in request.messages)
+    said = [f"{system}\n\n{first}", *others]
+    return [Message("assistant" if at % 2 else "user", content) for at, content in enumerate(said)]
 
 
 def magpie(config: RunConfig, ledger: Ledger) -> Iterator[Values]:

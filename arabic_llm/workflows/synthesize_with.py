@@ -32,10 +32,13 @@ class Prompts:
 
     language: str
     num_pairs: int
+    num_examples: int = 0
 
     def file(self, kind: str) -> prompt_files.PromptFile:
         """Return the prompt of short or long paragraphs."""
-        return prompt_files.load("conversation" if kind == "long" else "pairs", self.language)
+        return prompt_files.load(
+            "conversation" if kind == "long" else "pairs", self.language, self.num_examples
+        )
 
     def request(self, paragraph: Values, made_by: str) -> ServerRequest:
         """Return what is asked about a paragraph."""
@@ -64,7 +67,8 @@ def prompted(config: RunConfig, selected: MadeStage, work: Path, said: list[str]
     ask = _asked_of_server if task.backend is Backend.openai else _asked_here
 
     def make(ledger: Ledger) -> Iterator[Values]:
-        prompts = Prompts(task.sampling.prompts.value, task.sampling.num_pairs)
+        how_asked = task.sampling
+        prompts = Prompts(how_asked.prompts.value, how_asked.num_pairs, how_asked.num_examples)
         model, outcome, lines["said"] = ask(config, selected, prompts)
         for values in selected.read():
             reply, why = outcome(prompts.request(values, model))

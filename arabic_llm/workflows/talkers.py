@@ -13,8 +13,8 @@ from arabic_llm.config.adapter import AdapterConfig, Method
 from arabic_llm.config.chat_task import ChatConfig, Show
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.config.run import RunConfig
-from arabic_llm.data.tokens import chat
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens import chat_template
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.errors import ConfigError
 from arabic_llm.export import beside_weights
 from arabic_llm.models import adapter, bases, placement, tokenization
@@ -50,7 +50,7 @@ def talker(config: RunConfig, task: ChatConfig) -> Talker:
         return of_run(trained_run.opened(Path(task.run), task.base), cache)
     base = bases.locate(config.model, cache)
     trained = None if config.adapter.path is None else Path(config.adapter.path)
-    codec = chat.prepare(tokenization.load(base, trained), config.model)
+    codec = chat_template.prepare(tokenization.load(base, trained), config.model)
     return Talker(config.model, config.adapter, base, trained, codec)
 
 
@@ -108,7 +108,7 @@ def _voice(talker: Talker, name: Show, model: PreTrainedModel) -> Voice:
     unknown: tuple[int, ...] = ()
     is_off = name is Show.base and hasattr(model, "disable_adapter")
     if name is Show.base and talker.trained is not None:
-        codec = chat.prepare(tokenization.load(talker.base), talker.model)
+        codec = chat_template.prepare(tokenization.load(talker.base), talker.model)
         unknown = tuple(sorted(_ids(talker.codec) - _ids(codec)))
     folder = talker.trained if talker.is_whole and name is Show.tuned else talker.base.folder
     ends = tuple(beside_weights.stop_ids(codec, folder or talker.base.folder))

@@ -12,8 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 from arabic_llm import files
 from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
 from arabic_llm.config.model import OWN_TEMPLATE, ModelConfig
-from arabic_llm.data.tokens import chat
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens import chat_template
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.data.tokens.template_checks import TEMPLATE_FILE
 from arabic_llm.errors import CheckpointError, ConfigError, DamagedError
 from arabic_llm.models import adapter_files, bases, tokenization
@@ -98,7 +98,7 @@ def base_of(run: TrainedRun, cache_dir: Path) -> Base:
 
 def codec_of(run: TrainedRun) -> Codec:
     """Return tokenizer and template as what was trained has learned them."""
-    return chat.prepare(tokenization.load(Base(run.trained, "")), run.model)
+    return chat_template.prepare(tokenization.load(Base(run.trained, "")), run.model)
 
 
 def _told(directory: Path, manifest: dict[str, Any]) -> dict[str, Any]:

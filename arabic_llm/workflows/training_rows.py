@@ -11,7 +11,7 @@ from arabic_llm.config.data import DataConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.suite import SuiteConfig
 from arabic_llm.config.task import TrainingConfig
-from arabic_llm.data.preparing import mix_report, sources
+from arabic_llm.data.preparing import kept_rows, mix_report
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.preparing.sources import Rows
 from arabic_llm.data.reading import locate
@@ -23,16 +23,17 @@ if TYPE_CHECKING:
     from arabic_llm.data.tokens.chat import TokenRow
 
 
-def load(config: RunConfig, questions: set[str] | str | None = None) -> Rows:
+def load(config: RunConfig, questions: set[str] | str | None = None, cache_dir: Path | None = None) -> Rows:
     """Return the rows that training and task=inspect see; `questions` if they are read already.
+
+    With cache_dir a second run reads what the first one has cleaned.
 
     Raises DataError when the suite's items are to be left out and cannot be read, and for labelled texts,
     whose labels nobody would learn.
     """
     root = Path(config.data_root)
-    rows = sources.load(
-        config.data, root, config.seed, test_items(config.data, config.suite, root, questions)
-    )
+    items = test_items(config.data, config.suite, root, questions)
+    rows = kept_rows.load(config.data, root, config.seed, items, cache_dir)
     _refuse_labels(config.data, [*rows.train, *rows.dev])
     return rows
 

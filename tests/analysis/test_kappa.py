@@ -1,5 +1,6 @@
 """A kappa of levels: of all items together, with an interval, compared in pairs; gaps between varieties."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,9 @@ from arabic_llm.analysis import aggregate, forgetting, kappa, scores, varieties
 from arabic_llm.analysis.aggregate import Benchmark
 from arabic_llm.analysis.scores import Evaluation, Item
 from arabic_llm.analysis.statistics import compare
+from arabic_llm.config.run import Language
 from arabic_llm.errors import DamagedError
-from arabic_llm.reports import tables, variety_gaps
+from arabic_llm.reports import html, spoken, tables, variety_gaps
 
 LEVELS = 12
 WANTED = [n % LEVELS for n in range(120)]
@@ -88,7 +90,9 @@ def test_a_score_says_how_far_its_prompts_lie_apart_and_what_is_smaller(two):
         accuracy, prompts=(("letters ar", accuracy.value - 0.2), ("words en", accuracy.value + 0.1))
     )
     low, high = 100 * accuracy.value - 20, 100 * accuracy.value + 10
-    assert tables.value_cell(asked) == f"{100 * accuracy.value:.1f} (by prompt {low:.1f} to {high:.1f})"
+    assert tables.value_cell(asked) == f"{100 * accuracy.value:.1f} [{low:.1f}-{high:.1f}]"
+    assert tables.by_prompt_note([accuracy, asked]).startswith("In brackets: the lowest and highest score")
+    assert tables.by_prompt_note([accuracy]) == ""
     (row,) = [row for row in compare(*two, seed=0) if row.base.metric == "acc"]
     small = replace(row, base=asked, difference=0.25, low=0.2, high=0.28)
     assert "+25.0 (+20.0 to +28.0; smaller than the spread of prompts, 30.0)" in tables.cells(small)
@@ -131,10 +135,38 @@ def test_varieties_are_held_against_the_standard_question_by_question():
         ["saudi", "msa"],
     ]
     page = variety_gaps.markdown(found)
-    assert page.index("## Gap to msa") < page.index("## Between the others")
+    assert page.index("## d: gap to msa") < page.index("## Between the others")
 
 
 def test_without_a_variety_to_compare_with_nothing_is_said():
     plain = replace(of_varieties({"msa": [1], "syrian": [0]}), traits={"d": {"language": "ar"}})
     assert varieties.gaps(plain) == []
     assert variety_gaps.terminal([]) == variety_gaps.markdown([]) == ""
+
+
+def test_a_report_says_what_became_of_each_gap_in_both_languages():
+    msa = [1] * 60 + [0] * 40
+    base = of_varieties({"msa": msa, "egyptian": [1] * 30 + [0] * 70, "syrian": msa})
+    tuned = of_varieties({"msa": msa, "egyptian": [1] * 58 + [0] * 42, "syrian": [0] * 25 + msa[25:]})
+    egyptian, syrian = varieties.changes(base, tuned)
+    assert (round(egyptian.difference, 9), egyptian.verdict) == (0.28, "better")
+    assert (round(syrian.difference, 9), syrian.verdict) == (-0.25, "worse")
+    assert egyptian.low < 0.28 < egyptian.high < 0.28 + 0.2
+    shown = {
+        "gaps": list(variety_gaps.sections([egyptian, syrian])),
+        "varieties_header": variety_gaps.CHANGES,
+    }
+    page = html.render("varieties.html.jinja", **shown)
+    assert "<h2>d: gap to msa</h2>" in page
+    assert "<td>msa</td>" in page and page.count("<tr>") == 4  # a header, the standard, two varieties
+    assert "-30.0 (" in page and "-2.0 (" in page and "+28.0 (" in page
+    assert page.count('class="better"') == page.count('class="worse"') == 1
+    first = variety_gaps.changes_csv([egyptian, syrian]).splitlines()[1]
+    assert first.startswith("d,egyptian,msa,100,0.3,-0.3,")
+    with spoken.speaking(Language.ar):
+        gaps = list(variety_gaps.sections([egyptian, syrian]))
+        arabic = html.render("varieties.html.jinja", gaps=gaps, varieties_header=variety_gaps.CHANGES)
+    words = re.sub("[\u2066-\u2069]|<[^>]*>", "", arabic)
+    assert "الفجوة عن الفصحى" in words and "المصرية" in words
+    assert not re.search("[A-Za-z]{2}", words)
+    assert varieties.changes(replace(base, traits={}), replace(tuned, traits={})) == []

@@ -92,6 +92,13 @@ def rewritten(folder, change, item=None):
         (lambda r, i: i[2].update(scores={}), "items.jsonl:3: item '2' has no scores"),
         (lambda r, i: i[2].update(scores={"f1": 1}), "result.json: t acc: not every item of it has this"),
         (lambda r, i: i.clear(), "result.json: t acc: n is 4, and t has no item"),
+        (lambda r, i: i[1]["scores"].update(acc=10**400), "items.jsonl:2: acc of item '1' is 1000"),
+        (lambda r, i: r["scores"][0].update(weights=["t"]), "t acc: its weights are ['t'], and no numbers"),
+        (lambda r, i: r["scores"][0].update(weights=[0.5, 0.5]), "and no numbers of its 1 tasks"),
+        (lambda r, i: r["scores"][0].update(stderr=None), "t acc: stderr is None, and no float"),
+        (lambda r, i: r["scores"][0].update(low="0"), "t acc: low is '0', and no float | None"),
+        (lambda r, i: i[2].update(answer=7), "items.jsonl:3: answer is 7, and no str (item '2')"),
+        (lambda r, i: i[2].update(num_choices="2"), "items.jsonl:3: num_choices is '2', and no int"),
     ],
 )
 def test_what_no_evaluation_gives_is_named_with_its_file_and_line_and_the_cure(folder, change, said):

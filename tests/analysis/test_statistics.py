@@ -297,6 +297,21 @@ def test_what_was_not_judged_alike_is_not_compared(change, said):
         compare(evaluation([1, 0]), evaluation([1, 0], **change), seed=1)
 
 
+@pytest.mark.parametrize("is_base_marked", [False, True])
+def test_what_either_side_has_learned_from_is_compared_and_marked(is_base_marked):
+    plain, marked = (
+        evaluation(
+            [1, 0], judged={**JUDGED, "tasks": {"a": {**JUDGED["tasks"]["a"], "seen_in_training": seen}}}
+        )
+        for seen in (False, True)
+    )
+    marked = replace(marked, scores=[replace(marked.scores[0], seen_in_training=True)])
+    sides = (marked, plain) if is_base_marked else (plain, marked)
+    (row,) = compare(*sides, seed=1)
+    assert row.base.seen_in_training
+    assert row.tuned.seen_in_training
+
+
 def test_other_items_are_not_compared():
     with pytest.raises(ConfigError, match="do not have the same items"):
         compare(evaluation([1, 0]), evaluation([1, 0, 1]), seed=1)

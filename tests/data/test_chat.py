@@ -8,7 +8,7 @@ from tokenizers_like import NAMES, codec_of
 
 from arabic_llm.config.data import Overflow
 from arabic_llm.data.rows import Message, Row
-from arabic_llm.data.tokens import chat
+from arabic_llm.data.tokens import chat, chat_template
 from arabic_llm.data.tokens.chat import IGNORED
 from arabic_llm.errors import ConfigError
 
@@ -69,7 +69,7 @@ def test_there_is_one_bos_where_the_model_has_one_and_one_a_turn_in_llama2(name,
 @pytest.mark.parametrize("name", NAMES)
 def test_the_prompt_at_inference_is_the_start_of_the_row_in_training(name, messages):
     codec = codec_of(name)
-    prompt = chat.render(codec, messages[:-1], add_generation_prompt=True)
+    prompt = chat_template.render(codec, messages[:-1], add_generation_prompt=True)
     ids = codec.tokenizer(prompt, add_special_tokens=False)["input_ids"]
     row = encoded(name, messages)
     assert row.input_ids[: len(ids)] == ids
@@ -104,20 +104,20 @@ RENDERED = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_template_renders_what_its_model_was_made_for(name):
-    assert chat.render(codec_of(name), SINGLE, add_generation_prompt=False) == RENDERED[name]
+    assert chat_template.render(codec_of(name), SINGLE, add_generation_prompt=False) == RENDERED[name]
 
 
 def test_glm_does_not_open_a_turn_that_its_stop_token_opened():
-    text = chat.render(codec_of("glm4_9b"), MULTI, add_generation_prompt=False)
+    text = chat_template.render(codec_of("glm4_9b"), MULTI, add_generation_prompt=False)
     assert "كتب<|user|>\nوكم" in text
     assert text.count("<|user|>") == 3
 
 
 def test_gemma_and_llama2_put_the_system_message_into_the_first_turn():
-    assert "<start_of_turn>user\nأنت معلم صبور.\n\nما جمع" in chat.render(
+    assert "<start_of_turn>user\nأنت معلم صبور.\n\nما جمع" in chat_template.render(
         codec_of("gemma2_2b"), MULTI, add_generation_prompt=False
     )
-    assert "[INST] <<SYS>>\nأنت معلم صبور.\n<</SYS>>\n\nما جمع" in chat.render(
+    assert "[INST] <<SYS>>\nأنت معلم صبور.\n<</SYS>>\n\nما جمع" in chat_template.render(
         codec_of("llama2_7b"), MULTI, add_generation_prompt=False
     )
 
@@ -129,7 +129,7 @@ def test_our_qwen2_template_is_the_tokenizers_own_but_for_its_marks(messages):
 
     own = AutoTokenizer.from_pretrained(DATA / "tokenizers" / "qwen2")
     plain = [{"role": m.role, "content": m.content} for m in messages]
-    assert own.apply_chat_template(plain, tokenize=False) == chat.render(
+    assert own.apply_chat_template(plain, tokenize=False) == chat_template.render(
         codec_of("qwen2_7b"), messages, add_generation_prompt=False
     )
 
@@ -195,9 +195,11 @@ def test_a_template_that_forgets_the_stop_token_is_caught(tmp_path):
     )
     config = model_config("tiny")
     config.chat_template = str(template)
-    codec = chat.prepare(codec_of("tiny").tokenizer, config)
+    codec = chat_template.prepare(codec_of("tiny").tokenizer, config)
     row = chat.encode(codec, Row("r", SINGLE), 100, Overflow.drop)[0]
-    chat.prepare(codec.tokenizer, model_config("tiny"))  # the tokenizer is shared: put its template back
+    chat_template.prepare(
+        codec.tokenizer, model_config("tiny")
+    )  # the tokenizer is shared: put its template back
     assert not chat.stops(codec, row)
 
 
@@ -205,38 +207,38 @@ def test_a_template_without_marks_is_refused(tmp_path):
     template = tmp_path / "plain.jinja"
     template.write_text("{{ messages[0].content }}")
     with pytest.raises(ConfigError, match="endgeneration"):
-        chat.template_text(str(template))
+        chat_template.template_text(str(template))
 
 
 def test_what_jinja_says_of_a_template_is_one_line_with_its_place():
     codec = codec_of("tiny")
     broken = replace(codec, template="{% generation %}\n{% for m in messages %}{{ m.content }")
     with pytest.raises(ConfigError, match=r"^model\.chat_template=chatml: line 2: unexpected '}'$"):
-        chat.render(broken, SINGLE, add_generation_prompt=False)
+        chat_template.render(broken, SINGLE, add_generation_prompt=False)
     refusing = replace(codec, template="{{ raise_exception('no system turn') }}")
     with pytest.raises(ConfigError, match=r"^model\.chat_template=chatml: no system turn$"):
-        chat.render(refusing, SINGLE, add_generation_prompt=False)
+        chat_template.render(refusing, SINGLE, add_generation_prompt=False)
 
 
 def test_a_template_that_is_no_text_is_refused(tmp_path):
     no_text = tmp_path / "latin.jinja"
     no_text.write_bytes("{% generation %}\xe9{% endgeneration %}".encode("latin-1"))
     with pytest.raises(ConfigError, match=r"latin\.jinja: not UTF-8"):
-        chat.template_text(str(no_text))
+        chat_template.template_text(str(no_text))
     endless = tmp_path / "large.jinja"
     with endless.open("wb") as file:
         file.truncate(2**40)  # sparse: takes no room
     with pytest.raises(ConfigError, match=r"large\.jinja: .* bytes are no chat template"):
-        chat.template_text(str(endless))
+        chat_template.template_text(str(endless))
 
 
 def test_a_template_that_does_not_exist_names_those_that_do():
     with pytest.raises(ConfigError, match="there are: acegpt, chatml, chatml_eos, gemma2, glm4, llama2"):
-        chat.template_text("alpaca")
+        chat_template.template_text("alpaca")
 
 
 def test_a_token_the_tokenizer_lacks_is_named():
     config = model_config("tiny")
     config.stop_token = "</s>"
     with pytest.raises(ConfigError, match="model.stop_token: the tokenizer of tiny has no token '</s>'"):
-        chat.prepare(codec_of("tiny").tokenizer, config)
+        chat_template.prepare(codec_of("tiny").tokenizer, config)

@@ -11,7 +11,7 @@ from tokenizers_like import EVERY, codec_of
 from arabic_llm.config.data import DataConfig, Overflow
 from arabic_llm.data.preparing import sources
 from arabic_llm.data.rows import Message, Row
-from arabic_llm.data.tokens import chat, token_rows
+from arabic_llm.data.tokens import chat, chat_template, token_rows
 
 CODE = "def s(xs):\n    t = 0\n    for x in xs:\n        if x % 2 == 0:\n            t += x\n    return t"
 # Pieces of answers as they come: code, verse, lists, JSON, sums, marks, thoughts, other scripts.
@@ -61,7 +61,7 @@ def test_an_answer_of_a_kept_row_is_what_its_file_says_or_its_change_is_counted(
 
 
 def test_the_law_is_held_against_every_template_we_ship():
-    shipped = {chat.template_text(path.stem) for path in chat.TEMPLATES.glob("*.jinja")}
+    shipped = {chat_template.template_text(path.stem) for path in chat_template.TEMPLATES.glob("*.jinja")}
     assert {codec_of(name).template for name in EVERY} == shipped
 
 

@@ -4,6 +4,7 @@ import json
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import openpyxl
@@ -14,6 +15,7 @@ from pyarrow import parquet
 from arabic_llm.config.data import BadRow, ColumnsConfig, DataConfig
 from arabic_llm.data.preparing import sources
 from arabic_llm.data.reading import row_count
+from arabic_llm.data.reading.column_names import SECOND_HEADER
 from arabic_llm.data.reading.readers import Broken, read
 from arabic_llm.errors import DataError
 
@@ -49,6 +51,13 @@ def answers(tmp_path, name, content, **settings):
         f"السؤال،الجواب\n{Q}،{A}\n",
         f'\ufeff"instruction","output"\n"{Q}","{A}"\n',
         f",instruction,output\n0,{Q},{A}\n",
+        f"SEP=;\ninstruction;output\n{Q};{A}\n",
+        f"问题，答案\n{Q}，{A}\n",
+        f"instruction；output\n{Q}；{A}\n",
+        f"پرسش,پاسخ\n{Q},{A}\n",
+        f'instruction, output\n"{Q}", "{A}"\n',
+        f'instruction;output\n"{Q}"; "{A}"\n',
+        f"instruction,output\n{Q},{A}\n,\n , \n",
     ],
 )
 def test_tables_are_read_whatever_parts_and_names_their_columns(tmp_path, content):
@@ -69,6 +78,17 @@ def test_arabic_punctuation_in_a_table_of_commas_belongs_to_its_cell(tmp_path):
     assert answers(tmp_path, "a.csv", f"instruction,output\n{Q}،,أ؛ ب، ج\n") == ["أ؛ ب، ج"]
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_tsv_without_tabs_is_parted_as_its_header_is(tmp_path, delimiter):
+    content = f"instruction{delimiter}output\n{Q}{delimiter}{A}\n"
+    assert answers(tmp_path, "a.tsv", content) == [A]
+
+
+def test_a_quoted_word_behind_a_comma_inside_a_cell_keeps_the_indentation_of_others(tmp_path):
+    content = f'instruction,output\n"قال ""نعم"", ""لا""",   x\n{Q},{A}\n'
+    assert answers(tmp_path, "a.csv", content) == ["   x", A]
+
+
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_a_header_that_comes_again_in_joined_tables_is_no_row(tmp_path, mark):
     content = f"{mark}instruction,output\n{Q},{A}\n{mark}instruction,output\nما عاصمة عمان؟,مسقط\n"
@@ -84,11 +104,18 @@ def test_a_header_that_comes_again_in_other_letters_is_no_row(tmp_path, again):
 def test_a_second_header_in_another_order_is_a_bad_row(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(f"instruction,output\n{Q},{A}\noutput,instruction\n", encoding="utf-8")
-    assert [*read(path)][1] == Broken(f"{path}:3", "a second header, its columns in another order")
+    assert [*read(path)][1] == Broken(f"{path}:3", SECOND_HEADER)
 
 
-@pytest.mark.parametrize("cell", ["NaN", "nan", "<NA>"])
-def test_the_nothing_of_pandas_is_no_answer(tmp_path, cell):
+@pytest.mark.parametrize("again", ["id,Question,Answer", "id,السؤال,الجواب", "id,prompt,output"])
+def test_a_second_header_with_other_names_for_the_same_is_a_bad_row(tmp_path, again):
+    path = tmp_path / "a.csv"
+    path.write_text(f"id,instruction,output\n1,{Q},{A}\n{again}\n2,{Q},answer\n", encoding="utf-8")
+    assert [item.place for item in read(path) if isinstance(item, Broken)] == [f"{path}:3"]
+
+
+@pytest.mark.parametrize("cell", ["NaN", "nan", "<NA>", "NaT", "#REF!", "#DIV/0!", "\u200f", "\u200b\xad "])
+def test_the_nothing_of_pandas_and_excel_is_no_answer(tmp_path, cell):
     content = f"instruction,output\n{Q},{A}\nما عاصمة عمان؟,{cell}\n"
     with pytest.raises(DataError, match=r"a\.csv:3: 'output' is empty; mend it, or set data"):
         answers(tmp_path, "a.csv", content)
@@ -184,6 +211,15 @@ def test_zstd_is_unpacked_and_what_is_none_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "name", ["a.jsonl", "a.csv", "a.parquet", "a.xlsx", "a.json"], ids=lambda name: name.partition(".")[2]
+)
+def test_a_pointer_of_git_lfs_is_named_as_one(tmp_path, name):
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(DataError, match=rf"{name}: a pointer of Git LFS, .* git lfs pull"):
+        load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
     ("name", "why"),
     [("a.bin", "numbers of a model or a tokenizer, not text"), ("a.arrow", "write them as Parquet")],
 )
@@ -228,6 +264,12 @@ def sheet(tmp_path, *cells):
         (7, '"رقم; "00', "رقم; 07"),
         (0.75, "# ?/?", "0.75"),  # fractions are not written so
         (0.000001, "General", "0.000001"),
+        (1234567, "000-0000", "123-4567"),
+        (51234567, "0##-####", "5123-4567"),
+        (1500, '0.0,"K"', "1.5K"),
+        (2_345_678, '#,##0.00,,"M"', "2.35M"),
+        (0, '0;-0;"لا شيء"', "لا شيء"),
+        (0, '_-* #,##0_-;-* #,##0_-;_-* "-"??_-;_-@_-', "-"),
         (True, "General", "TRUE"),
         (False, "General", "FALSE"),
         (date(2020, 5, 1), "yyyy-mm-dd", "2020-05-01"),
@@ -250,6 +292,71 @@ def test_rows_that_excel_hides_are_not_read_and_said(tmp_path, caplog):
     assert [row.messages[-1].content for row in found.train] == ["ظاهر", "ظاهر أيضا"]
     assert [row.id for row in found.train] == [f"{path}:2", f"{path}:4"]
     assert f"{path}: 1 hidden rows are not read" in caplog.text
+
+
+def test_a_number_that_its_format_hides_is_no_answer(tmp_path):
+    with pytest.raises(DataError, match=r"a\.xlsx:2: 'output' is empty"):
+        load(sheet(tmp_path, (5, ";;;")))
+
+
+@pytest.mark.parametrize("row", [ROW | {"output": None}, ROW | {"instruction": None}])
+def test_a_column_that_is_empty_in_every_row_is_what_is_wrong_with_the_first(tmp_path, row):
+    empty = next(name for name, value in row.items() if value is None)
+    with pytest.raises(DataError, match=rf"a\.jsonl:1: '{empty}' is empty; mend it, or set data"):
+        answers(tmp_path, "a.jsonl", json.dumps(row) + "\n")
+
+
+def test_a_row_without_height_is_hidden(tmp_path):
+    path = sheet(tmp_path, ("ظاهر", "General"), ("مخفي", "General"))
+    with ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["xl/worksheets/sheet1.xml"] = members["xl/worksheets/sheet1.xml"].replace(
+        b'<row r="3"', b'<row r="3" ht="0" customHeight="1"'
+    )
+    with ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    assert [row.messages[-1].content for row in load(path).train] == ["ظاهر"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([["instruction", "output"], ["س", "أ"], ["instruction", "output"], ["ص", "ب"]], ["أ", "ب"]),
+        ([["instruction", "output"], ["س", "أ"], [" ", None], ["ص", "ب"]], ["أ", "ب"]),
+        ([["عنوان"], ["السؤال", "الجواب"], ["س", "أ"]], ["أ"]),
+    ],
+    ids=["a second header", "an empty row", "a title"],
+)
+def test_what_is_no_row_of_a_sheet_is_not_read_as_one(tmp_path, rows, said):
+    path, book = tmp_path / "a.xlsx", openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    book.save(path)
+    assert [row.messages[-1].content for row in load(path).train] == said
+
+
+def test_a_second_header_of_a_sheet_with_other_names_is_a_bad_row(tmp_path):
+    path, book = tmp_path / "a.xlsx", openpyxl.Workbook()
+    for row in (["instruction", "output"], ["س", "أ"], ["السؤال", "الجواب"]):
+        book.active.append(row)
+    book.save(path)
+    assert [*read(path)][1] == Broken(f"{path}:3", SECOND_HEADER)
+
+
+@pytest.mark.parametrize("state", ["hidden", "veryHidden", "visible"])
+def test_the_first_sheet_that_is_shown_and_holds_something_is_read(tmp_path, state):
+    path, book = tmp_path / "a.xlsx", openpyxl.Workbook()
+    if state != "visible":
+        book.active.append(["instruction", "output"])
+        book.active.append(["س", "مخفي"])
+    shown = book.create_sheet("shown")
+    shown.append(["instruction", "output"])
+    shown.append(["س", "ظاهر"])
+    book.active = 1
+    book.worksheets[0].sheet_state = state
+    book.save(path)
+    assert [row.messages[-1].content for row in load(path).train] == ["ظاهر"]
 
 
 @pytest.mark.parametrize(

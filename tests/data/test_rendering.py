@@ -16,7 +16,6 @@ ENDLESS = {
     "loops in loops": NUMBERS
     + "{% for i in r %}{% for j in r %}{% for k in r %}{% endfor %}{% endfor %}{% endfor %}",
     "a large product": SPACE + "{% set n.x = n.x * n.x %}{% endfor %}",
-    "paragraphs": "{{ lipsum(n=10000000) }}",
     "only with this content": "{% if 'مصر' in messages[0].content %}"
     + NUMBERS
     + "{% for i in r %}{% for j in r %}{% endfor %}{% endfor %}{% endif %}",
@@ -35,6 +34,9 @@ WRONG = {
     "{% if %}": "line 1: Expected an expression",
     "{% for m in messages %}": "line 1: Unexpected end of template",
     "{{ nothing.at.all }}": "'nothing' is undefined",
+    "{{ ['اجب', 'قل'] | random }}": "draws at random",
+    "{{ [['a', 'b']] | map('random') | join }}": "draws at random",
+    "{{ lipsum(n=1) }}": "draws at random",
     "{{ messages[7]['content'] }}": "has no element 7",
     "{{ 1 + 'a' }}": "TypeError: unsupported operand",
     "{{ 1 / 0 }}": "ZeroDivisionError: division by zero",

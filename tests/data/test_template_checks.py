@@ -9,7 +9,7 @@ from tokenizers_like import codec_of
 
 from arabic_llm.config.data import DataConfig, Overflow
 from arabic_llm.data.rows import Message, Row
-from arabic_llm.data.tokens import chat, lint, token_rows
+from arabic_llm.data.tokens import chat, chat_template, lint, token_rows
 from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.models import bases, tokenization
 
@@ -134,7 +134,7 @@ def test_answers_that_a_template_writes_otherwise_later_are_learned_one_by_one_a
     answers = [place for place, message in enumerate(THINKING) if message.role == "assistant"]
     assert learned(codec, encoded.rows) == [
         (
-            chat.render(codec, THINKING[:place], add_generation_prompt=True),
+            chat_template.render(codec, THINKING[:place], add_generation_prompt=True),
             f"{THINKING[place].content}<|im_end|>",
         )
         for place in answers
@@ -218,10 +218,10 @@ def prepared(own, tmp_path, text=None):
     if text is not None:
         config.chat_template = str(tmp_path / "mine.jinja")
         (tmp_path / "mine.jinja").write_text(text, encoding="utf-8")
-    return chat.prepare(tokenizer, config)
+    return chat_template.prepare(tokenizer, config)
 
 
-CHATML = chat.template_text("chatml")
+CHATML = chat_template.template_text("chatml")
 UNMARKED = CHATML.replace("{%- generation %}", "").replace("{%- endgeneration %}", "")
 DEFAULT = "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are SmolLM.<|im_end|>\n{% endif %}"
 HEAD = "model.chat_template=chatml differs from the tokenizer's own: "
@@ -290,12 +290,12 @@ def test_a_template_whose_answers_are_learned_one_by_one_is_said_to_be_so(tmp_pa
 
 def test_an_adapter_that_was_trained_in_another_template_is_named(tmp_path):
     codec, folder = codec_of("tiny"), str(tmp_path)
-    assert chat.notes(codec, "chatml", None) == chat.notes(codec, "chatml", folder) == ()
+    assert chat_template.notes(codec, "chatml", None) == chat_template.notes(codec, "chatml", folder) == ()
     for same in (CHATML, UNMARKED):
         (tmp_path / "chat_template.jinja").write_text(same, encoding="utf-8")
-        assert chat.notes(codec, "chatml", folder) == ()
+        assert chat_template.notes(codec, "chatml", folder) == ()
     (tmp_path / "chat_template.jinja").write_text(DEFAULT + CHATML, encoding="utf-8")
-    assert chat.notes(codec, "chatml", folder) == (
+    assert chat_template.notes(codec, "chatml", folder) == (
         f"model.chat_template=chatml differs from the one that {folder} was trained in: for a question that"
         " one has 'system\\nYou are SmolLM.<|im_end|>\\n<|im_start|>', ours has nothing there. It is"
         " asked as ours says; to ask as it was taught, set"

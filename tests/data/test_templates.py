@@ -13,7 +13,7 @@ from arabic_llm.config import paths
 from arabic_llm.config.data import Overflow
 from arabic_llm.config.model import ModelKind
 from arabic_llm.data.rows import Message, Row
-from arabic_llm.data.tokens import chat
+from arabic_llm.data.tokens import chat, chat_template
 
 SYSTEM, SPACED_SYSTEM = Message("system", "كن موجزا."), Message("system", "  كن موجزا.\n")
 # name -> (turns, whether an answer is asked for)
@@ -195,12 +195,12 @@ LEARNED = {
     "gemma2": (["القاهرة<end_of_turn>", "تونس<end_of_turn>"], ["القاهرة<end_of_turn>"]),
     "glm4": (["القاهرة<|user|>", "تونس<|user|>"], ["  القاهرة \n<|user|>"]),
 }
-SHIPPED = sorted(path.stem for path in chat.TEMPLATES.glob("*.jinja"))
+SHIPPED = sorted(path.stem for path in chat_template.TEMPLATES.glob("*.jinja"))
 
 
 def written(template, name):
     messages, asked = CONVERSATIONS[name]
-    return chat.render(codec_of(MODELS[template]), messages, add_generation_prompt=asked)
+    return chat_template.render(codec_of(MODELS[template]), messages, add_generation_prompt=asked)
 
 
 def learned(template, name):
@@ -214,7 +214,9 @@ def test_every_template_has_its_strings():
     for known in (MODELS, WRITTEN, LEARNED):
         assert sorted(known) == SHIPPED
     assert all(strings.keys() == CONVERSATIONS.keys() for strings in WRITTEN.values())
-    assert all(codec_of(model).template == chat.template_text(name) for name, model in MODELS.items())
+    assert all(
+        codec_of(model).template == chat_template.template_text(name) for name, model in MODELS.items()
+    )
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
@@ -309,7 +311,7 @@ def test_what_a_row_masks_before_each_answer_is_what_is_asked_byte_for_byte(temp
     ]
     assert len(starts) == len(places) == 2
     for place, start in zip(places, starts, strict=True):
-        asked = chat.render(codec, messages[:place], add_generation_prompt=True)
+        asked = chat_template.render(codec, messages[:place], add_generation_prompt=True)
         plain = [{"role": m.role, "content": m.content} for m in messages[:place]]
         for served in (
             {},
@@ -321,7 +323,9 @@ def test_what_a_row_masks_before_each_answer_is_what_is_asked_byte_for_byte(temp
             )
             assert saved == asked
         assert encoded.input_ids[:start] == codec.tokenizer(asked, add_special_tokens=False)["input_ids"]
-    assert chat.render(codec, TURNS[:2], add_generation_prompt=False).startswith(written(template, "asked"))
+    assert chat_template.render(codec, TURNS[:2], add_generation_prompt=False).startswith(
+        written(template, "asked")
+    )
 
 
 def test_qwen3_thinks_neither_in_what_is_taught_nor_in_what_is_asked():

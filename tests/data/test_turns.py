@@ -189,6 +189,29 @@ def test_an_empty_system_turn_is_none_and_an_empty_answer_is_refused():
     assert read({"messages": empty}).reason == "'messages' holds an empty turn"
 
 
+@pytest.mark.parametrize(
+    ("extra", "keys"), [({"from": "human"}, "role and from"), ({"value": "قول آخر"}, "content and value")]
+)
+def test_a_turn_that_says_two_things_is_refused(extra, keys):
+    values = conversation()
+    values["messages"][1] |= extra
+    said = f"'messages' holds a turn whose {keys} differ; take one out"
+    assert read(values) == Broken("my.jsonl:7", said)
+
+
+def test_a_turn_that_says_one_thing_twice_is_read():
+    values = conversation()
+    values["messages"][1] |= {"from": "gpt", "value": WRONG}
+    assert [m.content for m in read(values).messages] == [Q, WRONG, CHECK, RIGHT]
+
+
+@pytest.mark.parametrize("nothing", [" \u200f", "\u200b\u200d\ufeff", "\u2060\xad"])
+def test_a_turn_of_which_nothing_is_seen_is_empty(nothing):
+    values = conversation()
+    values["messages"][3]["content"] = nothing
+    assert read(values) == Broken("my.jsonl:7", "'messages' holds an empty turn")
+
+
 def test_openai_content_parts_are_read_one_after_the_other():
     turns = conversation()["messages"]
     parts = [{"type": "text", "text": Q[:5]}, {"type": "text", "text": Q[5:], "image_url": None}]

@@ -13,7 +13,7 @@ from tokenizers_like import SPACED, TURNS, codec_of
 from arabic_llm.config.data import Overflow
 from arabic_llm.data.preparing import sources
 from arabic_llm.data.rows import Message, Row
-from arabic_llm.data.tokens import chat, protocol
+from arabic_llm.data.tokens import chat, chat_template, protocol
 from arabic_llm.data.tokens.protocol import Vocabulary
 from arabic_llm.errors import ConfigError
 
@@ -42,14 +42,16 @@ def vocabulary(control=CONTROL, eos="<|endoftext|>", ends=(), size=10_000, **nam
 
 
 def plain(text):
-    return partial(chat.written, text, "tokenizer", {"bos_token": "<bos>", "eos_token": "<|endoftext|>"})
+    return partial(
+        chat_template.written, text, "tokenizer", {"bos_token": "<bos>", "eos_token": "<|endoftext|>"}
+    )
 
 
 def codec(text, stop, pad="<pad>"):
     own = tokenizer()
     own.bos_token, own.chat_template = "<bos>", text
     config = replace(model_config("tiny"), chat_template="tokenizer", stop_token=stop, pad_token=pad)
-    return chat.prepare(own, config)
+    return chat_template.prepare(own, config)
 
 
 def learned(text, stop, messages):
@@ -79,8 +81,8 @@ def test_of_a_published_template_the_answers_with_their_ends_are_learned(name, s
     assert protocol.stop_token(vocabulary(), plain(text), name) == stop
     assert learned(text, stop, (SYSTEM, *TURNS)) == [f"القاهرة{stop}", f"تونس{stop}"]
     own = codec(text, stop)
-    asked = chat.render(own, TURNS[:3], add_generation_prompt=True)
-    assert chat.render(own, TURNS, add_generation_prompt=False).startswith(asked + "تونس" + stop)
+    asked = chat_template.render(own, TURNS[:3], add_generation_prompt=True)
+    assert chat_template.render(own, TURNS, add_generation_prompt=False).startswith(asked + "تونس" + stop)
 
 
 def test_it_gives_the_rows_that_the_marked_template_gives():
@@ -142,7 +144,9 @@ def test_a_role_that_the_template_refuses_is_the_reason_of_its_row():
 
 
 def test_a_template_with_a_clock_says_one_day_whatever_the_day():
-    said = chat.render(codec(published("llama3_2"), "<|eot_id|>"), TURNS[:1], add_generation_prompt=True)
+    said = chat_template.render(
+        codec(published("llama3_2"), "<|eot_id|>"), TURNS[:1], add_generation_prompt=True
+    )
     assert "Today Date: 26 Jul 2024" in said
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import published
 import pytest
-from conftest import compose_config
+from conftest import DATA, compose_config, needs_data
 from judge_server import serving
 
 from arabic_llm.config import paths
@@ -100,8 +100,8 @@ def test_a_benchmark_is_asked_in_its_own_strings(name, tmp_path, offline):
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_another_schema_is_refused_in_one_line_that_names_its_columns(name, tmp_path, offline):
-    (_, hub_id, rows, subset, split), *_ = ASKED[name]
+def test_another_schema_is_refused_in_one_line_and_read_as_that_line_says(name, tmp_path, offline):
+    (_, hub_id, rows, subset, split), prompt, _ = ASKED[name]
     wanted = (
         "Answer Key",
         "Question",
@@ -120,6 +120,31 @@ def test_another_schema_is_refused_in_one_line_that_names_its_columns(name, tmp_
     assert "\n" not in said
     assert f"in another schema: no column '{lost}'" in said
     assert "it has: " in said and "other" in said
+    assert said.endswith(f"; '+suite.tasks.{name}.columns={{{lost}: <its name there>}}' maps them")
+    entry = entry_of(name, tmp_path, columns={lost: "other"})
+    ((leaf, task),) = entry.leaves.items()
+    assert task.doc_to_text(entry.documents[leaf][0]) == prompt
+
+
+def test_columns_that_are_not_there_or_belong_to_no_file_are_refused(tmp_path, offline):
+    published.write(tmp_path, "qimma/MCQ_GAT", published.QIMMA)
+    with pytest.raises(MissingBenchmarkError, match="no column 'question'; it has: prompt, choices, index"):
+        entry_of("qimma_gat", tmp_path, columns={"prompt": "question"})
+    built_in = SuiteConfig("one", {"sample_choice": SuiteTask(folder="sample", columns={"question": "q"})})
+    with pytest.raises(ConfigError, match="sample_choice.columns: its rows are built in"):
+        suites.load(built_in, tmp_path)
+    with pytest.raises(ValueError, match="columns are of what the hub has"):
+        SuiteTask(folder="aexams", path="exams_ar", reader="exams", columns={"question": "q"})
+    typed = compose_config("suite=gat", "+suite.tasks.qimma_gat.columns={prompt: Question Text}")
+    assert typed.suite.tasks["qimma_gat"].columns == {"prompt": "Question Text"}
+
+
+@needs_data
+def test_a_local_subject_without_examples_is_asked_too(offline):
+    whole = compose_config("suite=oall_v2").suite
+    part = replace(whole, tasks={"oall_v2_arabicmmlu": whole.tasks["oall_v2_arabicmmlu"]}, overall=None)
+    (entry,) = suites.load(part, DATA)
+    assert sum(map(len, entry.documents.values())) == 2487
 
 
 def test_rows_that_cannot_be_paired_by_variety_are_refused_in_one_line(tmp_path, offline):

@@ -11,7 +11,7 @@ from test_scoring import SHAPES, SIZE, SLIDING, ids, model_of
 from transformers import Gemma3TextConfig, GptOssConfig, LlamaConfig, Qwen3MoeConfig
 
 from arabic_llm.data.rows import Message
-from arabic_llm.data.tokens import chat
+from arabic_llm.data.tokens import chat_template
 from arabic_llm.evaluation import decoding, scoring
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
@@ -138,7 +138,9 @@ def questions(codec, *, as_chat):
             Message(*turn) for pair in examples for turn in zip(("user", "assistant"), pair, strict=True)
         ]
         texts = [
-            chat.render(codec, [*turns, Message("user", f"ما {word}؟")], add_generation_prompt=True)
+            chat_template.render(
+                codec, [*turns, Message("user", f"ما {word}؟")], add_generation_prompt=True
+            )
             for word in WORDS
         ]
     else:

@@ -75,10 +75,22 @@ ON_THE_HUB = {  # all of it; test_benchmarks_of_2026.py reads made-up copies
     *("arabic_light", "aralingbench", "cmmlu_education", "dialect_mmlu", "gat", "ifeval_ar", "qimma"),
     "three_lm",
 }
+OF_OTHERS = paths.CONF / "suite" / "every.yaml"  # made of their tasks
+
+
+def test_the_suite_of_everything_asks_what_every_other_one_asks_each_with_a_limit():
+    every = compose_config("suite=every").suite
+    assert all(task.limit for task in every.tasks.values())
+    for file in {*paths.CONF.glob("suite/*.yaml")} - {OF_OTHERS}:
+        own = compose_config(f"suite={file.stem}").suite.tasks
+        apart = ("arabic_leaderboard_", "ceval-valid_", "cmmlu_")  # OALL v1, parts of what is whole in it
+        assert [name for name in own.keys() - every.tasks.keys() if not name.startswith(apart)] == []
 
 
 @needs_data
-@pytest.mark.parametrize("file", sorted(paths.CONF.glob("suite/*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "file", sorted({*paths.CONF.glob("suite/*.yaml")} - {OF_OTHERS}), ids=lambda p: p.stem
+)
 def test_every_suite_has_documents_for_each_of_its_tasks(file, monkeypatch):
     import datasets.config
     import huggingface_hub.constants

@@ -73,6 +73,7 @@ DECIDES_NOTHING = {
         "name": LABEL,
         **dict.fromkeys(("device", "usable_gib", "card_gib", "compute_capability"), ROUNDING),
         **dict.fromkeys(("eval_batch_size", "num_cards", "embedding_on_host", "streamed_layers"), ROUNDING),
+        "head_on_host": ROUNDING,
         **dict.fromkeys(
             ("micro_batch_size", "tokens_per_micro_batch", "gradient_checkpointing", "fsdp"), OF_OTHERS
         ),
@@ -86,7 +87,9 @@ DECIDES_NOTHING = {
     },
     SuiteTask: {
         "folder": "where its YAML lies, which is hashed",
-        **dict.fromkeys(("path", "reader", "data", "seed"), "where documents come from, which are hashed"),
+        **dict.fromkeys(
+            ("path", "reader", "columns", "data", "seed"), "where documents come from, which are hashed"
+        ),
         **dict.fromkeys(("language", "skill", "compared_with"), "describes a task in the report"),
     },
     EvaluateConfig: {"name": LABEL},
@@ -293,7 +296,10 @@ OTHER_CODE = {
     **dict.fromkeys(("models/bases.py", "models/folders.py", "models/shape.py"), "files are hashed"),
     "models/from_gguf.py": "files are hashed",
     **dict.fromkeys(("models/batching.py", "models/placement.py", "models/processor.py"), ROUNDING),
-    "models/streaming.py": "where weights lie while they are asked; the same bits",
+    **dict.fromkeys(
+        ("models/head.py", "models/host_head.py", "models/streaming.py", "models/visitors.py"),
+        "where weights lie while they are asked; the same bits",
+    ),
     "models/merges.py": "the merges that it learns are hashed, with the adapter that holds them",
     **dict.fromkeys(("disk.py", "limits.py", "analysis/scores_check.py"), REFUSES),
     **dict.fromkeys(("data/tokens/template_checks.py", "evaluation/foreign.py"), REFUSES),

@@ -35,6 +35,18 @@ FOLLOWED = [  # instruction, its arguments, an answer that follows it, one that 
         "أين هو، هنا؛ قال 3.5 كيلو.",
     ),
     ("length_constraints:number_words", {"num_words": 3}, "ذَهَبَ الـولد هنا", "ذهب، الولد."),
+    (
+        "length_constraints:number_words",
+        {"num_words": 3, "relation": "less than"},
+        "ا\u0653من\u06d6 \u200fال\u0640ناس\u200f",  # a madda of its own, a sign of the Quran, turned
+        "آمن الناس هنا",
+    ),
+    (
+        "length_constraints:number_sentences",
+        {"num_sentences": 3},
+        "أين؟هنا! عند ٣٫٥ كيلو.",
+        "أين هو! عند ٣٫٥ كيلو.",
+    ),
     ("length_constraints:number_paragraphs", {"num_paragraphs": 2}, "أول\n***\nثان", "أول\n\nثان"),
     (
         "length_constraints:nth_paragraph_first_word",

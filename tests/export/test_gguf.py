@@ -16,7 +16,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.config.task import GgufType
 from arabic_llm.data.sample import corpus
-from arabic_llm.data.tokens.chat import Codec
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.errors import ConfigError, ModelError
 from arabic_llm.export import (
     gguf_agreement,

@@ -4,7 +4,7 @@ import pytest
 from conftest import model_config
 from tokenizers_like import NAMES, codec_of
 
-from arabic_llm.data.tokens import chat
+from arabic_llm.data.tokens import chat, chat_template
 from arabic_llm.errors import ConfigError
 from arabic_llm.export import beside_weights, gguf_vocabulary, go_template, ollama_template
 
@@ -63,7 +63,7 @@ def test_a_template_that_is_no_frame_is_refused_with_what_ollama_would_write(
     (tmp_path / "own.jinja").write_text(text)
     config = model_config("tiny")
     config.chat_template = str(tmp_path / "own.jinja")
-    codec = chat.prepare(tiny_codec.tokenizer, config)
+    codec = chat_template.prepare(tiny_codec.tokenizer, config)
     with pytest.raises(ConfigError, match=rf"own.jinja: Ollama {said}"):
         ollama_template.template_of(codec, opens_with_bos=False)
 

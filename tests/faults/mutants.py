@@ -202,7 +202,7 @@ def _config(folder: str) -> RunConfig:
 
 def _model(work: Path, draw: random.Random) -> End:
     """Load a model one of whose files is mutated, as an evaluation does."""
-    from arabic_llm.data.tokens import chat
+    from arabic_llm.data.tokens import chat_template
     from arabic_llm.models import adapter, bases, placement, tokenization
 
     folder = work / "model"
@@ -220,7 +220,7 @@ def _model(work: Path, draw: random.Random) -> End:
         config = _config(str(folder))
         try:
             base = bases.locate(config.model, work / "cache", network=False)
-            codec = chat.prepare(tokenization.load(base), config.model)
+            codec = chat_template.prepare(tokenization.load(base), config.model)
             codec.tokenizer("ما عاصمة مصر؟")
             place = placement.resolve(config.hw)
             adapter.load_trained(config.model, base, config.adapter, place, None)

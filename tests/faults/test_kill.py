@@ -12,12 +12,14 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import FEW_ROWS
 from warm import Nursery, curve
 
 MIN_KILLS = 6  # of the campaign's 200 (make faults)
 SFT = (
-    *("hw=cpu", "tracking=none", "task.max_steps=24", "task.effective_batch_size=4", "data.max_rows=200"),
+    *("hw=cpu", "tracking=none", "task.max_steps=24", "task.effective_batch_size=4", "data.max_rows=60"),
     *("task.save_steps=1", "task.eval_steps=7", "hydra.run.dir=mine"),
+    *FEW_ROWS,
     "task.held_out.num_bytes=0",  # measured at every checkpoint; test_kill_study has some
     "adapter.dropout=0.1",  # its masks come from a generator that must carry on too
 )
@@ -88,7 +90,7 @@ def test_a_calm_stop_carries_on_to_the_same_bits(nursery, whole, tmp_path, numbe
     assert adapter_bytes(tmp_path) == adapter_bytes(whole)
 
 
-def test_the_program_itself_killed_in_a_fresh_process_carries_on(tmp_path):
+def test_the_program_itself_killed_in_a_fresh_process_carries_on(nursery, tmp_path):
     command = [sys.executable, "-m", "arabic_llm.run", *SFT, "task.max_steps=10"]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     first = subprocess.Popen(
@@ -99,6 +101,5 @@ def test_the_program_itself_killed_in_a_fresh_process_carries_on(tmp_path):
         time.sleep(0.01)
     first.kill()
     assert first.wait() == -signal.SIGKILL
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+    nursery.finish(tmp_path, (*SFT, "task.max_steps=10"))
     assert [line["step"] for line in curve(tmp_path) if "loss" in line] == list(range(1, 11))

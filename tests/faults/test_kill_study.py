@@ -9,14 +9,15 @@ import random
 import signal
 import time
 
+from conftest import FEW_ROWS
 from warm import curve
 
 from arabic_llm import files
 
 STUDY = (
     *("task=study", "hw=cpu", "tracking=none", "task.max_steps=6", "task.effective_batch_size=4"),
-    *("task.save_steps=1", "task.eval_steps=3", "suite.limit=12", "hydra.run.dir=mine"),
-    "task.held_out.num_bytes=1500",
+    *("task.save_steps=1", "task.eval_steps=3", "suite.limit=6", "hydra.run.dir=mine"),
+    *("task.held_out.num_bytes=1500", *FEW_ROWS),
 )
 
 

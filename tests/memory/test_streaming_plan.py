@@ -22,7 +22,7 @@ def wanted(model, hw, *more):
     ("model", "hw", "tokens"),
     [
         *(("qwen2_7b", "4gb", tokens) for tokens in (512, 1024, 2048)),
-        *(("llama3_8b", "4gb", 2048), ("gemma2_9b", "4gb", 512)),
+        *(("llama3_8b", "4gb", 2048), *(("gemma2_9b", "4gb", tokens) for tokens in (512, 1024, 2048))),
         *(("qwen2_5_14b", "8gb", 2048), ("qwen2_5_32b", "24gb", 2048), ("qwen2_5_32b", "16gb", 1024)),
     ],
 )
@@ -35,6 +35,27 @@ def test_what_a_card_does_not_hold_whole_fits_with_layers_that_stream(model, hw,
     if best.work.streamed_layers:  # one layer more on the card would be too many
         fewer = replace(best.work, streamed_layers=best.work.streamed_layers - 1)
         assert not planning.fits(replace(best, work=fewer, parts=training_peak.predict(fewer)), ask.hw)
+
+
+def test_a_head_leaves_the_card_only_where_nothing_else_helps_and_a_tied_table_goes_with_it():
+    found = {}
+    for model, tokens in (("qwen2_7b", 2048), ("gemma2_9b", 512), ("gemma2_9b", 2048)):
+        ask = wanted(model, "4gb", f"task.max_length={tokens}")
+        found[model, tokens] = planning.best(ask)
+    assert [plan.work.head_on_host for plan in found.values()] == [False, False, True]
+    last = found["gemma2_9b", 2048]
+    table = 2 * 256000 * 3584
+    with_it = training_peak.predict(replace(last.work, head_on_host=False))
+    assert with_it.weights_kept - last.parts.weights_kept == table
+    (line,) = plan._of_layers(last)
+    assert "and blocks of the head's rows come from the host's memory" in line
+    own = visits.moved(last.work, 16) - visits.moved(replace(last.work, head_on_host=False), 16)
+    assert own == 2 * 16 * table  # for the loss, and on the way back
+    kept = planning.best(wanted("gemma2_9b", "4gb", "hw.head_on_host=false"))
+    assert not planning.fits(kept, wanted("gemma2_9b", "4gb").hw)
+    rehearsed = depth.peak(last.work).allocated
+    assert last.parts.allocated == pytest.approx(rehearsed, rel=0.03)
+    assert last.parts.allocated >= rehearsed
 
 
 def test_what_fits_whole_streams_nothing_and_without_4_bits_nothing_can():

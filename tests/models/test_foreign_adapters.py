@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import peft
 import pytest
@@ -194,6 +195,14 @@ def test_an_adapter_is_refused_on_another_base_by_its_name_its_place_or_its_weig
         adapter_files.refuse_other_base(named(str(other)), base)
     assert "does not say on which base" in adapter_files.refuse_other_base(named(None), base)
     assert "nothing here can be compared" in adapter_files.refuse_other_base(named("/elsewhere/x"), qwen)
+    assert "nothing here can be compared" in adapter_files.refuse_other_base(named("x" * 5000), qwen)
+
+
+def test_an_alpha_beyond_all_numbers_is_one_line(usual, tmp_path):
+    folder = retold(usual, tmp_path / "copy", lora_alpha=float("inf"))
+    config = compose_config("task=evaluate")
+    with pytest.raises(ConfigError, match=rf"adapter.path={folder}: .*infinity"):
+        adapter_files.followed(replace(config.adapter, path=str(folder)))
 
 
 @pytest.mark.parametrize("kind", ["regex", "patterns", "one layer", "dora", "embeddings"])

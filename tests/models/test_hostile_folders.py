@@ -15,7 +15,7 @@ import torch
 from conftest import compose_config
 
 from arabic_llm.config.paths import PACKAGE
-from arabic_llm.data.tokens import chat
+from arabic_llm.data.tokens import chat_template
 from arabic_llm.errors import UserError
 from arabic_llm.models import (
     adapter,
@@ -145,7 +145,7 @@ def use(folder, parts, *, weights=True):
     config, place, _ = parts
     model = replace(config.model, builtin=False, path=str(folder))
     base = bases.locate(model, folder.parent / "cache")
-    codec = chat.prepare(tokenization.load(base), model)
+    codec = chat_template.prepare(tokenization.load(base), model)
     codec.tokenizer("a text")
     if weights:
         load.base_model(model, base, config.adapter, place)

@@ -22,8 +22,10 @@ from transformers import (
 
 from arabic_llm.config.hw import Precision
 from arabic_llm.errors import ConfigError, HardwareError
-from arabic_llm.models import adapter, load, placement, streaming
+from arabic_llm.models import adapter, head, load, placement, streaming, visitors
 from arabic_llm.models.bases import Base
+from arabic_llm.models.host_head import HostHead
+from arabic_llm.training import answer_head
 
 LAYERS, WORDS = 4, 96
 _MMAP_THRESHOLD = -3  # of mallopt
@@ -70,11 +72,12 @@ def of_family(family):
     )
 
 
-def built(folders, family, num_streamed, **of_adapter):
+def built(folders, family, num_streamed, *, head_on_host=False, **of_adapter):
     """Return a model with its adapter, settled as a run's is."""
     config = of_family(family)
     tuned = replace(config.adapter, rank=4, alpha=8, **of_adapter)
     place = placement.resolve(replace(config.hw, streamed_layers=num_streamed))
+    place = replace(place, head_on_host=head_on_host)
     base = Base(folders[family], "")
     model = load.base_model(config.model, base, tuned, place)
     model = adapter.attach(model, tuned, base, 17)
@@ -204,11 +207,11 @@ def test_a_base_without_an_adapter_streams(folders):
 
 
 def test_resident_layers_lie_between_streamed_ones():
-    assert streaming.streamed(0, 28) == []
-    assert streaming.streamed(2, 8) == [2, 6]
+    assert visitors.streamed(0, 28) == []
+    assert visitors.streamed(2, 8) == [2, 6]
     for layers in (1, 6, 28):
         for count in range(1, layers + 1):
-            found = streaming.streamed(count, layers)
+            found = visitors.streamed(count, layers)
             assert len(set(found)) == count
             assert found == sorted(found)
             assert 0 <= found[0] <= found[-1] < layers
@@ -293,3 +296,35 @@ def test_no_more_is_read_at_once_than_the_packed_model_and_one_unpacked_weight(t
     # bitsandbytes' CPU code compares a weight with 16 values, in float32; a card's is a kernel
     one = 256 * 1024 * (16 * 4 + 2)
     assert watched.peak - watched.begin < packed + 2 * one < unpacked
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])  # with a head of its own, and a table that is one
+def test_a_model_whose_head_is_on_the_host_learns_the_same_to_the_bit(folders, family):
+    found = []
+    for away in (False, True):
+        model = built(folders, family, 2, head_on_host=away, dropout=0.1)
+        assert isinstance(model.get_output_embeddings(), HostHead) == away
+        tables = [n for n, p in model.named_parameters() if len(p) == WORDS and "lora" not in n]
+        assert len(tables) == {("llama", False): 2, ("llama", True): 1, ("gemma2", False): 1}.get(
+            (family, away), 0
+        )
+        whole = trained(model, 2)
+        answer_head.install(model)
+        ids = torch.arange(12)[None]
+        fused = model(input_ids=ids, labels=ids, fused_lm_head=True)
+        fused.loss.backward()
+        gradients = [p.grad.numpy().tobytes() for p in model.parameters() if p.grad is not None]
+        found.append((whole, fused.loss.item(), gradients))
+    assert found[0] == found[1]
+
+
+def test_a_head_that_is_more_than_a_product_stays(folders):
+    model = built(folders, "llama", 0, dropout=0)
+
+    class Scaled(nn.Linear):
+        def forward(self, hidden):
+            return 2 * super().forward(hidden)
+
+    model.set_output_embeddings(Scaled(64, WORDS))
+    with pytest.raises(ConfigError, match=r"hw.head_on_host: the head of LlamaForCausalLM is more than"):
+        head.to_host(model.get_base_model(), "cpu")

@@ -127,6 +127,7 @@ def test_every_weight_trained_takes_what_the_closed_form_says(name, checkpointin
         {"adapter": Precision.bfloat16, "nf4": False},
         {"optimizer_on_host": True, "rank": 8},  # small tensors keep their moments on the card
         {"embedding_on_host": True},
+        {"head_on_host": True},
         {"accumulates": False},
         {"accumulates": False, "rank": None, "nf4": False, "weights": Precision.float32},
     ],

@@ -9,7 +9,7 @@ from lm_eval.api.instance import Instance
 
 from arabic_llm import files
 from arabic_llm.config.hw import GIB, Precision
-from arabic_llm.data.tokens import chat
+from arabic_llm.data.tokens import chat_template
 from arabic_llm.errors import HardwareError
 from arabic_llm.evaluation import harness, masked_lm, suites
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
@@ -26,7 +26,7 @@ def judged(folder, *overrides, limit=3):
     model = load.base_model(config.model, base, config.adapter, place)
     if config.adapter.rank is not None:
         model = adapter.attach(model, config.adapter, base, 1)
-    codec = chat.prepare(tokenization.load(base), config.model)
+    codec = chat_template.prepare(tokenization.load(base), config.model)
     chosen = suites.load(config.suite, files.Path("nowhere"))
     limits = Limits(16, config.model.max_length, config.suite.limit)
     with evaluation_memory.watching(model, folder):

@@ -14,7 +14,7 @@ from conftest import model_config
 from arabic_llm.config.hw import MIB, Precision
 from arabic_llm.config.task import Optimizer
 from arabic_llm.memory.workload import CUBLAS_WORKSPACE, Attention, Loss, Workload
-from arabic_llm.profiling import training_rehearsal
+from arabic_llm.profiling import kept, training_rehearsal
 
 DATA = Path(os.environ.get("ARABIC_LLM_DATA", "../shared/data")) / "gpu_memory_t4"
 ROOT = Path(__file__).parents[2]
@@ -129,3 +129,18 @@ def test_moments_in_8_bits_take_a_quarter():
     )
     trained = 6 * 3 * 128 * (192 + 576)
     assert (full - eighth) / trained == pytest.approx(2 * (4 - 1 - 4 / 256), rel=0.35)  # blocks are rounded
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_memory_of_a_step_is_rehearsed_once_for_like_runs(tmp_path, monkeypatch, is_first):
+    work = replace(TINY, nf4=False, device="cpu", loss=Loss.full, accumulates=False, checkpointing=False)
+    plain = training_rehearsal.curve(work, is_first=is_first)
+    assert kept.curve(work, tmp_path, is_first=is_first) == plain
+    assert kept.curve(work, None, is_first=is_first) == plain
+    monkeypatch.setattr(training_rehearsal, "curve", None)  # who rehearses again fails
+    assert kept.curve(work, tmp_path, is_first=is_first) == plain
+    for other in (replace(work, rank=4), replace(work, tokens=128)):
+        with pytest.raises(TypeError):
+            kept.curve(other, tmp_path, is_first=is_first)
+    with pytest.raises(TypeError):
+        kept.curve(work, tmp_path, is_first=not is_first)

@@ -106,9 +106,14 @@ def test_a_table_in_the_terminal_is_in_line_though_letters_carry_diacritics():
             " items.",
             "تحسّن في 3 من 6 مهام، وساء في مهمة واحدة، وما بقي لا يمكن تمييزه من الصدفة بهذه الأسئلة.",
         ),
+        (
+            (1, 1, 4),
+            "Better at 1 of 6 tasks, one got worse, the rest",
+            "تحسّن في واحدة من 6 مهام، وساء في مهمة واحدة",
+        ),
+        ((0, 2, 9), "Worse at 2 of 11 tasks, the rest", "ساء في اثنتين من 11 مهمة، وما بقي"),
         ((1, 0, 0), "Better at the one task.", "تحسّن في المهمة الوحيدة."),
         ((2, 0, 0), "Better at all 2 tasks.", "تحسّن في المهمتين كلتيهما."),
-        ((0, 2, 9), "Worse at 2 of 11 tasks, the rest", "ساء في 2 من 11 مهمة، وما بقي"),
         ((5, 2, 0), "Better at 5 of 7 tasks, 2 got worse.", "تحسّن في 5 من 7 مهام، وساء في مهمتين."),
         ((0, 0, 1), "At the one task, before and after cannot be told apart", "في المهمة الوحيدة لا يمكن"),
         ((0, 0, 4), "At none of 4 tasks can before and after be told apart", "في أيّ من 4 مهام."),
@@ -143,6 +148,11 @@ def test_a_page_in_arabic_reads_from_the_right_and_leaves_no_english_word():
 def test_the_table_for_latex_escapes_what_latex_acts_on():
     text = paper.latex([row("a_b & 50% $x", "better")], "my_model")
     assert r"a\_b \& 50\% \$x & 300 & 40.0 & 50.0 & $+10.0$ & [$+5.0$, $+15.0$] & better \\" in text
+    odd = paper.latex([row('[a] "b" ~^\\<>|{}', "better")], "m")
+    assert (
+        r"{}[a] ''b'' \textasciitilde{}\textasciicircum{}\textbackslash{}\textless{}\textgreater{}"
+        r"\textbar{}\{\} & 300"
+    ) in odd
     assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 1
     assert r"my\_model before and after training" in text
     with spoken.speaking(Language.ar):

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import sweeps
 
+from arabic_llm import files
 from arabic_llm.analysis import sweep_jobs
+from arabic_llm.config.run import Language
+from arabic_llm.reports import spoken
 from arabic_llm.reports import sweep_page as report
 
 GRID = {"adapter.rank": [4, 8], "adapter.alpha": [16, 32], "adapter.dropout": [0.05, 0.1]}
@@ -70,6 +73,29 @@ def test_the_page_has_its_charts_the_choice_the_command_and_the_cause_of_a_death
     assert not re.search(
         r'(?<!xlink:)(?:src|href)="(?!#|data:)|url\(', page.replace("url(#", "")
     )  # of one file
+
+
+def test_what_a_rung_stopped_is_never_called_beaten_where_chance_may_have_done_it(tmp_path):
+    folder, grid = tmp_path / "halved", {"adapter.rank": [4, 8, 16, 32], "adapter.alpha": [16, 32]}
+    sweeps.state(folder, grid)
+    done, *others = sweeps.combined(grid)
+    sweeps.finished(folder / sweeps.name(done), done, 1.2)
+    fates = [*["no better"] * 5, "worse", "goes on"]  # the last one was to go on, and a kill came before
+    names = [sweeps.name(levels) for levels in others]
+    stopped = {"stopped": dict.fromkeys(names, 12), "fates": dict(zip(names, fates, strict=True))}
+    files.write_state(folder / "sweep.json", files.read_state(folder / "sweep.json") | stopped)
+    sweep = sweep_jobs.read(folder)
+    said = [
+        "1 job was stopped at a rung: its loss on dev was behind the best one there beyond chance.",
+        "5 jobs were stopped at a rung as no better: chance may have put them behind the best one there."
+        " Nothing here is a winner over them.",
+    ]
+    page = report.page(sweep)
+    assert [line in page for line in said] == [True, True]
+    assert report.line(sweep).splitlines()[-2:] == said
+    assert "8 jobs: 1 done, 7 stopped after step 12" in page
+    with spoken.speaking(Language.ar):
+        assert not re.search("[a-z] stopped|stopped (after|at)|no better", report.page(sweep))
 
 
 def test_of_scores_each_task_has_its_interval_and_seeds_are_averaged(tmp_path):

@@ -12,6 +12,7 @@ from conftest import run_in
 
 from arabic_llm.errors import HardwareError
 from arabic_llm.serving import site as sites
+from arabic_llm.serving import thumbs
 from arabic_llm.serving.talk import Talk
 
 pytest_plugins = ("talking",)
@@ -213,6 +214,15 @@ def test_thumbs_are_rows_that_training_reads(site, tmp_path):
     said = run_in(tmp_path, "task=dpo", "data.path=kept/pairs.jsonl", "dry_run=true", "hw=cpu")
     assert said[0] == 0, said
     assert "tokens: 1 rows in, 1 kept" in said[1]
+
+
+def test_a_row_is_kept_on_a_line_of_its_own_behind_one_that_a_kill_has_cut(tmp_path):
+    given = {"prompt": ASKED, "chosen": "\u0623", "rejected": "\u0628"}
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": [{"ro')
+    for _ in range(2):
+        thumbs.keep(given, tmp_path)
+    _, *whole = (tmp_path / "pairs.jsonl").read_text().splitlines()
+    assert [json.loads(line)["prompt"] for line in whole] == [ASKED, ASKED]
 
 
 def test_a_port_that_another_program_has_is_one_line_and_no_weights_are_read(site, trained, tmp_path):

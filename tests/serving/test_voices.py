@@ -12,8 +12,9 @@ from arabic_llm.config.chat_task import Show
 from arabic_llm.config.data import Overflow
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.data.rows import Message, Row
-from arabic_llm.data.tokens import chat
-from arabic_llm.data.tokens.chat import IGNORED, TEMPLATES
+from arabic_llm.data.tokens import chat, chat_template
+from arabic_llm.data.tokens.chat import IGNORED
+from arabic_llm.data.tokens.chat_template import TEMPLATES
 from arabic_llm.errors import ConfigError
 from arabic_llm.evaluation import decoding, generating
 from arabic_llm.models import adapter, bases, placement, tokenization
@@ -36,7 +37,7 @@ def codec_of(template):
     config = replace(model_config("tiny"), chat_template=template)
     tokenizer = tokenization.load(bases.locate(config, None))
     tokenizer.bos_token = "<|endoftext|>"  # some templates begin with one
-    return chat.prepare(tokenizer, config)
+    return chat_template.prepare(tokenizer, config)
 
 
 def unheard(_piece):

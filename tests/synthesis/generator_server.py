@@ -21,6 +21,9 @@ ANSWERS = {
     "twice": '{"exchanges": [], "exchanges": [{"question": "ما؟", "answer": "نعم"}]}',
     "keys": '{"exchanges": [{"question": "ما هي القاهرة؟", "answer": "مدينة", "note": "x"}]}',
     "empty": '{"exchanges": []}',
+    "persian": '{"exchanges": [{"question": "پایتخت ایران کجاست؟", "answer": "تهران پایتخت ایران است."}]}',
+    "half a letter": '{"exchanges": [{"question": "ما \\ud800 القاهرة؟", "answer": "مدينة"}]}',
+    "no wish": "لا يسعني تلبية هذا الطلب.",
 }
 STATUS = {"429": 429, "500": 500, "503": 503, "400": 400, "401": 401, "404": 404}
 

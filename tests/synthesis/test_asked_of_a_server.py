@@ -1,5 +1,9 @@
 """A server is asked many things at once, patiently, within bounds, and nothing twice."""
 
+import json
+import time
+from email.utils import formatdate
+
 import pytest
 from conftest import compose_config
 from generator_server import serving
@@ -8,9 +12,14 @@ from arabic_llm.errors import ConfigError, ModelError
 from arabic_llm.evaluation.answers import Answers
 from arabic_llm.synthesis import asking, replies
 from arabic_llm.synthesis.asking import Asker
+from arabic_llm.synthesis.replies import MalformedError
+from arabic_llm.synthesis.retry_after import retry_after
+from arabic_llm.synthesis.spending import Tokens
 from arabic_llm.workflows.synthesize_with import Prompts
 
 TEXT = "مدينة القاهرة عاصمة مصر رقم {} وأكبر مدنها. يقطعها نهر النيل رقم {} من الجنوب إلى الشمال."
+
+ANSWER = '{"exchanges": [{"question": "ما عاصمة مصر؟", "answer": "القاهرة عاصمة مصر."}]}'
 
 
 def paragraphs(count):
@@ -52,6 +61,9 @@ def asker(tmp_path):
         ("english", "reply in another language"),
         ("keys", "reply with other keys"),
         ("empty", "reply without exchanges"),
+        ("persian", "reply in another language"),
+        ("half a letter", "characters that are no text"),
+        ("no wish", "model refused"),
     ],
 )
 def test_what_goes_wrong_once_is_tried_again_and_what_stays_wrong_is_dropped_with_its_reason(
@@ -141,8 +153,8 @@ def test_a_cap_on_money_counts_both_prices(asker):
 
 
 def test_so_many_requests_are_under_way_as_are_wanted_and_no_more(asker):
-    with serving(wait=0.05) as server:
-        asker(server, "task.server.in_flight=8").ask(requests(paragraphs(24)), None)
+    with serving(wait=0.4) as server:
+        asker(server, "task.server.in_flight=8").ask(requests(paragraphs(16)), None)
     assert server.most_at_once == 8
 
 
@@ -179,3 +191,69 @@ def test_a_paragraph_that_gives_orders_stands_behind_a_fence_that_it_cannot_clos
     nonce = first[3:]
     mark_of_plain = plain.messages[1]["content"].split("\n")[0][3:]
     assert system.replace(nonce, "") == plain.messages[0]["content"].replace(mark_of_plain, "")
+
+
+@pytest.mark.parametrize("language", ["ar", "en"])
+@pytest.mark.parametrize(("kind", "count"), [("short", 2), ("long", 1)])
+def test_worked_examples_are_turns_whose_replies_are_what_is_asked_for(language, kind, count):
+    paragraph = {"id": "1", "title": "نهر", "text": "نص عادي عن نهر.", "kind": kind}
+    plain, shown = Prompts(language, 3), Prompts(language, 3, 9)
+    asked, turns = plain.request(paragraph, "m").messages, shown.request(paragraph, "m").messages
+    assert [turns[0], turns[-1]] == asked
+    assert [turn["role"] for turn in turns] == ["system", *["user", "assistant"] * count, "user"]
+    for example in turns[2::2]:
+        assert shown.read(example["content"], kind, "m")  # raises where it is malformed
+    mark = asked[1]["content"].split("\n")[0]
+    assert all(turn["content"].startswith(mark) for turn in turns[1::2])  # the marks that the system names
+    assert plain.file(kind).version != shown.file(kind).version
+
+
+def test_a_model_here_is_shown_the_same_examples():
+    from arabic_llm.workflows import synthesize_here
+
+    request = Prompts("ar", 3, 1).request(paragraphs(1)[0], "m")
+    system, *others = (turn["content"] for turn in request.messages)
+    said = [(turn.role, turn.content) for turn in synthesize_here._turns(request)]
+    assert [role for role, _ in said] == ["user", "assistant", "user"]
+    assert [content for _, content in said] == [f"{system}\n\n{others[0]}", *others[1:]]
+
+
+@pytest.mark.parametrize("form", ["{}", "\ufeff{}", "```json\n{}\n```", "```\n{}```", "\n{}\n"])
+def test_a_reply_is_read_as_servers_wrap_it(form):
+    assert replies.exchanges(form.format(ANSWER), "short", "ar", "m")[0].answer == "القاهرة عاصمة مصر."
+
+
+@pytest.mark.parametrize("form", ["Here it is: {}", "{} {}", "```json\n{}\n``` That is all."])
+def test_a_reply_that_says_more_is_none(form):
+    with pytest.raises(MalformedError, match="no JSON"):
+        replies.exchanges(form.replace("{}", ANSWER), "short", "ar", "m")
+
+
+@pytest.mark.parametrize("count", [-5, True, "7", None, 1.5])
+def test_a_count_of_tokens_that_is_none_is_taken_for_the_most_it_may_be(count):
+    told = {
+        "choices": [{"message": {"content": "x"}}],
+        "usage": {"prompt_tokens": count, "completion_tokens": 2},
+    }
+    assert asking._reply(json.dumps(told).encode(), Tokens(90, 50))[1] == Tokens(90, 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        *(("120", 120), (" 0 ", 0), ("-5", 0), ("1.5", 1.5), ("nan", 0), ("inf", float("inf"))),
+        *(
+            ("", None),
+            ("soon", None),
+            ("Wed, 21 Oct 1999 07:28:00 GMT", 0),
+            ("1 Jan 99999 00:00:00 GMT", None),
+        ),
+    ],
+)
+def test_every_form_of_retry_after_is_read(said, seconds):
+    assert retry_after({"retry-after": said}) == seconds
+
+
+def test_a_date_to_come_is_waited_for():
+    when = formatdate(time.time() + 90, usegmt=True)
+    assert retry_after({"retry-after": when}) == pytest.approx(90, abs=3)

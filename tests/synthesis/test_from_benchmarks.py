@@ -1,9 +1,12 @@
 """Training rows of benchmarks become instructions in Arabic, and what they give away is said."""
 
+import shutil
+
 import pytest
 from conftest import DATA, compose_config, needs_data
 
 from arabic_llm import files
+from arabic_llm.config.paths import PACKAGE
 from arabic_llm.config.synthesize_task import KnownBenchmark
 from arabic_llm.synthesis import from_benchmarks
 from arabic_llm.workflows import seen, synthesize_with
@@ -105,6 +108,19 @@ def test_data_that_says_it_holds_a_benchmark_marks_it_too():
     config = compose_config("task=study", "data=barka_boolq")
     config.suite.tasks = {"arabic_mt_boolq": config.suite.tasks["sample_choice"]}
     assert seen.marked(config).suite.tasks["arabic_mt_boolq"].seen_in_training
+
+
+@pytest.mark.parametrize("given", ["adapter.path", "model.path"])
+def test_what_was_trained_says_what_it_has_seen_to_whoever_judges_or_trains_it(tmp_path, given):
+    for name in ("config.json", "model.safetensors", "tokenizer_config.json"):
+        shutil.copy(PACKAGE / "models" / "tiny" / name, tmp_path)
+    files.write_json(tmp_path / "arabic_llm.json", {"seen_in_training": ["gsm8k"]})
+    own = ["model.builtin=false"] if given == "model.path" else []
+    config = compose_config("task=evaluate", f"{given}={tmp_path}", "data=barka_boolq", *own)
+    config.suite.tasks = dict.fromkeys(("gsm8k_cot", "boolq"), config.suite.tasks["sample_choice"])
+    asked = seen.marked_as_it_is(config).suite.tasks
+    assert [task.seen_in_training for task in asked.values()] == [True, False]
+    assert seen.marks(config) == {"arabic_mt_boolq", "gsm8k"}  # and so does what is trained from it
 
 
 def test_braces_of_a_question_stay_what_they_are():

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import published
 import pytest
 from conftest import compose_config
 from hub_server import Hub, commit_of, serving, sha256
@@ -194,6 +195,14 @@ def test_changed_lost_and_outdated_files_are_mended_and_no_others_fetched(hub, s
     assert hub.sent.keys() == {"data/train-2.jsonl"}
     assert written_down(here.parent)["commit"] == commit_of(newer)
 
+    for damage in (b"[1]", b'{"files": {}}', b"\xff", b'{"repository": "school/'):
+        (here.parent / "DOWNLOADED").write_bytes(damage)
+        hub.sent = {}
+        status, said = program("task=download", *DATA, SHARDS, "data.revision=v2")
+        assert status == 0, said
+        assert hub.sent == {}  # each file is looked at, and is what the hub has
+        assert written_down(here.parent)["commit"] == commit_of(newer)
+
 
 def test_two_data_sets_of_one_repository_share_its_folder(hub, served, program, tmp_path):
     assert program("task=download", *DATA, SHARDS)[0] == 0
@@ -262,6 +271,38 @@ def test_a_folder_of_the_users_is_never_touched(hub, served, program, tmp_path):
     status, said = program("task=download", *MODEL)
     assert status == 2
     assert "model=little: models/little has no tokenizer_config.json" in said
+
+
+def test_a_benchmark_of_2026_is_brought_and_asked_and_a_gated_one_is_one_line(
+    hub, program, tmp_path, monkeypatch
+):
+    from huggingface_hub import constants
+
+    rows = {"qimma/MCQ_GAT": published.QIMMA, "tiiuae/NativeQA": published.NATIVE}
+    for hub_id, own in rows.items():
+        hub.add("dataset", hub_id, published.write(tmp_path / "served", hub_id, own))
+    tasks = "  qimma_gat: {folder: qimma}\n  three_lm_nativeqa: {folder: linguistics}\n"
+    write(tmp_path / "conf" / "suite" / "two.yaml", f"name: two\ntasks:\n{tasks}")
+    two = (f"hydra.searchpath=[file://{tmp_path}/conf]", "suite=two", "data=sample")
+    hub.refused["tiiuae/NativeQA"] = "gated"
+    status, said = program("task=download", *two)
+    assert status == 2
+    assert "suite task qimma_gat: qimma/MCQ_GAT at " in said
+    (refused,) = [line for line in said.splitlines() if line.startswith("suite task three_lm_nativeqa: ")]
+    assert REFUSALS["gated"] in refused
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    status, said = program("task=evaluate", *two, "suite.allow_missing=true", "dry_run=true")
+    assert status == 0, said
+    assert "plan: tiny on qimma_gat: 2 items" in said
+    assert "left out: suite task three_lm_nativeqa: " in said
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hub.refused.clear()
+    assert program("task=download", *two)[0] == 0
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    status, said = program("task=evaluate", *two, "dry_run=true")
+    assert (status, "plan: tiny on three_lm_nativeqa: 2 items" in said) == (0, True), said
 
 
 def test_a_full_disk_is_one_line_and_what_came_stays(hub, served, program, tmp_path):

@@ -5,6 +5,7 @@ import functools
 import json
 import re
 import shlex
+import shutil
 import traceback
 from collections import Counter
 
@@ -17,7 +18,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from arabic_llm import files
 from arabic_llm.config import complaints
-from arabic_llm.data.tokens import chat
+from arabic_llm.data.tokens import chat_template
 
 SMALL = (
     "task.max_steps=12",
@@ -233,6 +234,28 @@ def test_evaluate_and_compare_say_what_the_study_said(study, beside):
     ).read_text()
 
 
+def test_what_an_adapter_has_seen_in_training_is_marked_wherever_it_is_judged(study, beside):
+    folder = study[1].parent
+    note = shutil.copytree(study[1] / "adapter", folder / "seen") / "arabic_llm.json"
+    (note.parent / "SEALED.json").unlink()
+    about = files.read_json(note)
+    assert about["seen_in_training"] == []
+    files.write_json(note, {**about, "seen_in_training": ["sample_short"]})
+    small = ("suite.limit=40", "hw=cpu")
+    beside("task=evaluate", *small, "adapter.path=seen", "hydra.run.dir=judged")
+    table = (folder / "judged" / "evaluation" / "scores.md").read_text(encoding="utf-8").splitlines()
+    marked = {line.split()[1] for line in table if "(seen in training)" in line}
+    assert marked == {"sample_short"}
+    sides = ("task.base=mine/evaluation/base", "task.tuned=judged")
+    status, said = beside("task=compare", *sides, "lang=ar", "hydra.run.dir=marked")
+    assert status == 0, said
+    with (folder / "marked" / "comparison.csv").open() as file:
+        marks = {row["task"]: row["seen_in_training"] for row in csv.DictReader(file)}
+    assert [name for name, mark in marks.items() if mark == "True"] == ["sample_short"]
+    for name in ("comparison.md", "report.html"):
+        assert "(وردت في التدريب)" in (folder / "marked" / name).read_text(encoding="utf-8")
+
+
 def test_a_report_has_a_row_for_each_model_and_task_beside_what_was_published(study, beside):
     _, directory = study
     status, said = beside("task=report", "task.folders=[mine]")
@@ -387,7 +410,7 @@ def test_what_an_error_says_to_type_names_the_same_rows():
 
 
 def test_full_fine_tuning_in_another_template_is_studied_too_and_says_so(program, tmp_path):
-    text = "{{- 'تحية' }}" + chat.template_text("chatml")
+    text = "{{- 'تحية' }}" + chat_template.template_text("chatml")
     (tmp_path / "my.jinja").write_text(text, encoding="utf-8")
     how = (*SMALL[:4], "task.learning_rate=1e-3", "model.chat_template=my.jinja", "hydra.run.dir=mine")
     status, said = program("task=study", "adapter=full", *how)

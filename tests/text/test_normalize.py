@@ -139,9 +139,27 @@ def test_matching_makes_one_of_what_means_one(one, other):
         ("كت\u00adاب", "كتاب"),  # soft hyphen
         ("كت\u200bا\u200dب\u2060", "كتاب"),  # zero width space, joiner, word joiner
         ("نعم\ufe0f", "نعم"),
+        ("ن\u034fعم\U000e0101", "نعم"),  # a joiner of graphemes, another kind of selector
+        ("\u0672حمد \u0673لى را\u0674", "أحمد إلى را"),  # wavy hamzas, a high one
+        ("شۓ", "شئ"),
     ],
 )
 def test_matching_reads_other_keyboards_and_invisible_characters_as_what_they_look_like(one, other):
+    assert normalize(one, "matching") == normalize(other, "matching")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("بِسۡمِ", "بسم"),  # the sukun of printed Qurans
+        ("أُو۟لَـٰٓئِكَ", "أولئك"),
+        ("هُوَۚ مِنۢ بَعۡدِ ۖ لَهُۥ", "هو من بعد له"),
+        ("محمد\u0610 قال", "محمد قال"),
+        ("كِتَٰبٞ", "كتب"),
+        ("عَلَى\u08f0", "على"),
+    ],
+)
+def test_matching_reads_the_qurans_spelling_without_its_signs(one, other):
     assert normalize(one, "matching") == normalize(other, "matching")
 
 
@@ -186,6 +204,18 @@ def test_matching_keeps_sums_apart():
         ("AB\u2212", "AB-", True),
         ("A- Paris", "A Paris", True),  # the letter of an option
         ("#مصر", "مصر", True),
+        ("5\u00b2", "52", False),
+        ("5\u00b2", "5^2", True),
+        ("10\u207b\u00b3", "10^-3", True),
+        ("10\u207b\u00b3", "103", False),
+        ("م\u00b2", "م2", True),  # as a square metre is typed
+        ("\u20135", "5", False),  # an en dash, which text programs put for a hyphen
+        ("\u20135", "-5", True),
+        ("\u20105", "-5", True),
+        ("A\u2013", "A", False),
+        ("1990\u20131995", "1990-1995", True),
+        ("50\u2030", "50", False),
+        ("_#مصر", "مصر", True),
     ],
 )
 def test_matching_reads_numbers_as_numbers(one, other, same):

@@ -12,7 +12,7 @@ from conftest import compose_config
 from arabic_llm.config.data import DataConfig
 from arabic_llm.data.preparing import held_out, sources
 from arabic_llm.data.preparing.mixing import Mix
-from arabic_llm.data.tokens import chat, token_rows
+from arabic_llm.data.tokens import chat_template, token_rows
 from arabic_llm.models import adapter, bases, load, placement, streaming
 from arabic_llm.profiling.training_memory import watch
 from arabic_llm.tracking import NoTracker
@@ -57,7 +57,7 @@ class Lab:
         self.base = bases.locate(self.config.model, None)
         self.data = data = rows_of(self.config.data)
         tokenizer, new = new_tokens.of_run(self.config, self.base, data, None)
-        self.codec = chat.prepare(tokenizer, self.config.model)
+        self.codec = chat_template.prepare(tokenizer, self.config.model)
         self.train_rows = self._encode(data.train[:: len(data.train) // self.rows][: self.rows])
         self.dev_rows = self._encode(data.dev[:12])
         self.place = placement.resolve(self.config.hw)

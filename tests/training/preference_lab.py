@@ -9,7 +9,7 @@ from lab import SHORT
 from arabic_llm import files
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.rows import Message, Row
-from arabic_llm.data.tokens import chat, preference_rows, token_rows
+from arabic_llm.data.tokens import chat_template, preference_rows, token_rows
 from arabic_llm.models import adapter, bases, load, placement, streaming, tokenization
 from arabic_llm.tracking import NoTracker
 from arabic_llm.training import preference_losses, reference_log_probs, sft
@@ -41,7 +41,7 @@ class Lab:
     def __init__(self, *overrides: str, of: Sequence[Row] = ()) -> None:
         self.config = compose_config("task=dpo", *SHORT, *overrides)
         self.base = bases.locate(self.config.model, None)
-        self.codec = chat.prepare(tokenization.load(self.base), self.config.model)
+        self.codec = chat_template.prepare(tokenization.load(self.base), self.config.model)
         self.place = placement.resolve(self.config.hw)
         form = preference_rows.form_of(self.config.task)
         self.train_rows, self.dev_rows = (

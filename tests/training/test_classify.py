@@ -16,7 +16,7 @@ from lab import learned
 from arabic_llm import files
 from arabic_llm.data.preparing.mixing import Mix
 from arabic_llm.data.rows import Row
-from arabic_llm.data.tokens import chat, token_rows
+from arabic_llm.data.tokens import chat, chat_template, token_rows
 from arabic_llm.errors import CheckpointError, HardwareError, ModelError
 from arabic_llm.models import adapter, bases, load, placement, tokenization
 from arabic_llm.profiling import training_memory
@@ -57,7 +57,7 @@ class Lab:
         self.base = bases.locate(self.config.model, None)
         self.tokenizer = tokenization.load(self.base)
         if self.config.model.chat_template:
-            self.tokenizer = chat.prepare(self.tokenizer, self.config.model).tokenizer
+            self.tokenizer = chat_template.prepare(self.tokenizer, self.config.model).tokenizer
         self.rows = [
             chat.encode_labelled(self.tokenizer, row, LABELS.index(row.label), 32) for row in rows()
         ]

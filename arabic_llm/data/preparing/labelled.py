@@ -9,7 +9,7 @@ from pathlib import Path
 
 from arabic_llm.config.data import BadRow, DataConfig
 from arabic_llm.data.ledger import Ledger
-from arabic_llm.data.preparing import sources
+from arabic_llm.data.preparing import kept_rows, sources
 from arabic_llm.data.reading.records import listed, shown
 from arabic_llm.data.rows import Row
 from arabic_llm.data.sample import questions
@@ -67,13 +67,13 @@ class Labelled:
         return len(test) - len(set(test)), sum(text in trained for text in test)
 
 
-def load(data: DataConfig, data_root: Path, seed: int) -> Labelled:
+def load(data: DataConfig, data_root: Path, seed: int, cache_dir: Path | None = None) -> Labelled:
     """Return the labelled rows of a data set; the generated ones are sentences in four varieties of Arabic.
 
     Raises DataError when rows have no label or no text, when there is nothing to tell apart or to judge
     by, and for a label that no training row has.
     """
-    rows = _generated() if data.builtin else sources.load(data, data_root, seed)
+    rows = _generated() if data.builtin else kept_rows.load(data, data_root, seed, (), cache_dir)
     splits = [_usable(split, data, rows.ledgers) for split in (rows.train, rows.dev, rows.test)]
     spellings = _spellings(data.labels, splits[0])
     train, dev, test = ([_spelled(row, spellings, rows.ledgers) for row in split] for split in splits)

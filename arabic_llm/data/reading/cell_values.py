@@ -16,17 +16,23 @@ if TYPE_CHECKING:
 
 _WHOLE_NUMBERS = 2**53  # beyond it a float has lost its last digits
 _DIGITS = 15  # that Excel keeps of a number
-# A format of digits: 000, 0.00, #,##0.0, 0%, 0.00E+00. Dates are read as such, others as General.
+# A format of digits: 000, 0.00, #,##0.0, 0%, 0.00E+00, 0, for thousands. Dates are read as such, others
+# as General.
 _FORMAT = re.compile(
-    r"(?P<grouped>#,##)?#*(?P<whole>0*)(?:\.(?P<places>0+))?(?:(?P<percent>%)|(?P<power>E\+)0+)?"
+    r"(?P<grouped>#,##)?#*(?P<whole>0*)(?:\.(?P<places>0+))?(?P<thousands>,*)"
+    r"(?:(?P<percent>%)|(?P<power>E\+)0+)?"
 )
-# Beside them stand "words", \\c, [$currency-language], [Colour], and room as wide as _c.
+# Beside them stand "words", \\c, [$currency-language], [Colour], and room as wide as _c or a digit (??).
 _BESIDE = re.compile(
-    r'"([^"]*)"|\\(.)|\[\$([^\]-]*)[^\]]*\]|\[[A-Za-z]+\d*\]|[_*].|([$\u20ac\xa3\xa5()+ -])'
+    r'"([^"]*)"|\\(.)|\[\$([^\]-]*)[^\]]*\]|\[[A-Za-z]+\d*\]|[_*].|\?\?$|\?\?(?=_)|([$\u20ac\xa3\xa5()+ -])'
 )
-_SECTION = re.compile(r'(?:"[^"]*"|\\.|[^;"])*')  # of positive numbers; negative ones; none
+_SECTION = re.compile(r'((?:"[^"]*"|\\.|[^;"])*);')  # of positive numbers; negative ones; zero; texts
+_ZERO = 2
+_GROUPS = re.compile(r"[0#]+(?:[-/ ][0#]+)+")  # 000-0000
+_IN_GROUPS = re.compile(r"[0#]")
 _ROW = re.compile(rb"<(?:\w+:)?row\b[^>]*>")
-_NUMBER, _HIDDEN = re.compile(rb'\sr="(\d+)"'), re.compile(rb'\shidden="(?:1|true)"')
+_NUMBER = re.compile(rb'\sr="(\d+)"')
+_HIDDEN = re.compile(rb'\s(?:hidden="(?:1|true)"|ht="0(?:\.0*)?")')
 _CHUNK_BYTES = 2**20
 
 
@@ -64,19 +70,32 @@ def _row_tags(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _number(value: float, number_format: str) -> Any:
     """Return a number as its format shows it; General has one kind of number, and shows 7.0 as 7."""
-    sections = [section for section in _SECTION.findall(number_format) if section]
-    has_own = value < 0 and len(sections) > 1
-    before, at = _beside(sections[has_own] if sections else "", 0)
-    found = _FORMAT.match(sections[has_own], at) if sections else None
+    sections = _SECTION.findall(f"{number_format};")
+    has_own = (value < 0 and len(sections) > 1) or (value == 0 and len(sections) > _ZERO)
+    section = sections[(1 if value < 0 else _ZERO) if has_own else 0]
+    before, at = _beside(section, 0)
+    if at == len(section) and len(sections) > 1:  # words alone, or nothing
+        return before.strip() or None
+    if _GROUPS.fullmatch(section) and value == int(value):
+        return "-" * (value < 0) + _grouped(section, abs(int(value)))
+    found = _FORMAT.match(section, at)
     if found and (found["whole"] or found["places"]):
-        behind, end = _beside(sections[has_own], found.end())
-        if end == len(sections[has_own]):
-            shown = _formatted(abs(value), **found.groupdict(""))
+        behind, end = _beside(section, found.end())
+        if end == len(section):
+            shown = _formatted(abs(value), found.groupdict(""))
             sign = "-" if value < 0 and not has_own and shown.strip("0.,%") else ""
             return sign + f"{before}{shown}{behind}".strip()
     if isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE_NUMBERS:
         return int(value)
     return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
+
+
+def _grouped(section: str, value: int) -> str:
+    """Return a number whose digits stand in the places of a format, what is too long before them."""
+    places = len(_IN_GROUPS.findall(section))
+    digits = str(value).zfill(places)
+    rest = iter(digits[len(digits) - places :])
+    return digits[: len(digits) - places] + _IN_GROUPS.sub(lambda _: next(rest), section)
 
 
 def _beside(section: str, at: int) -> tuple[str, int]:
@@ -87,10 +106,12 @@ def _beside(section: str, at: int) -> tuple[str, int]:
     return said, at
 
 
-def _formatted(value: float, grouped: str, whole: str, places: str, percent: str, power: str) -> str:
+def _formatted(value: float, form: dict[str, str]) -> str:
     exact = Decimal(f"{value:.{_DIGITS}g}" if isinstance(value, float) else value)
-    if power:
-        return f"{float(exact):.{len(places)}E}"  # Decimal's own writes E-3
-    shown = (100 * exact if percent else exact).quantize(Decimal(1).scaleb(-len(places)), ROUND_HALF_UP)
-    before, point, after = f"{shown:{',' if grouped else ''}f}".partition(".")
-    return f"{before.zfill(len(whole))}{point}{after}{percent}"
+    exact = exact.scaleb(-3 * len(form["thousands"]))
+    places = len(form["places"])
+    if form["power"]:
+        return f"{float(exact):.{places}E}"  # Decimal's own writes E-3
+    shown = (100 * exact if form["percent"] else exact).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    before, point, after = f"{shown:{',' if form['grouped'] else ''}f}".partition(".")
+    return f"{before.zfill(len(form['whole']))}{point}{after}{form['percent']}"

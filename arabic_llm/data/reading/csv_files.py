@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from arabic_llm.data.reading.column_names import KNOWN_NAMES, spelling
+from arabic_llm.data.reading.column_names import KNOWN_NAMES, SECOND_HEADER, is_header, spelling
 from arabic_llm.data.reading.lines import lines
 from arabic_llm.data.reading.records import Broken, Record, refuse_repeated, shown, told
 from arabic_llm.errors import DataError
 
 _DELIMITERS = (",", ";", "\t", "|")
-_ARABIC = ("\u061b", "\u060c")  # semicolon and comma: delimiters where the header says so, else punctuation
-_SEPARATOR = re.compile(r"\"?sep=(.)\"?")
+# Semicolons and commas of Arabic and Chinese: delimiters where the header says so, else punctuation.
+_OTHERS = ("\u061b", "\u060c", "\uff1b", "\uff0c")
+_SEPARATOR = re.compile(r"\"?sep ?=(.)\"?", re.IGNORECASE)
+_SPACE_BEFORE_QUOTE = re.compile(r'(?:(?<!")"|\w)[,;\t|] +"(?!")')  # "a", "b"; not inside of a cell
 _HEAD, _HEAD_CHARACTERS = 20, 2**16  # lines, and of each, from which a table's delimiter is told
 _MOST_COLUMNS = 2**14  # Excel's; names that stand for themselves are kept for each row
-_LONGEST_NAME = 64  # characters, of a header that comes again
 _MOST_DELIMITERS = 2**21  # of a row, the commas in its texts too: a book of six million words
 _MOST_CHARACTERS = 2**25  # of a row: csv holds it three times, in four bytes each where one of them is rare
 _LARGEST_CELL = 2**31 - 1  # csv's own limit of 128 Ki characters is a page of a book; ours is the row's
@@ -38,22 +39,29 @@ class _Span:
 
 def read_csv(path: Path) -> Iterator[Record | Broken]:
     """Yield the rows of a table with commas, semicolons (Arabic ones too), tabs or bars between cells."""
-    filled = (line for line in lines(path) if line.text.strip())
-    head = [line.text[:_HEAD_CHARACTERS] for line in islice(filled, _HEAD)]
+    head = _head(path)
     named = _SEPARATOR.fullmatch(head[0].rstrip("\r\n")) if head else None
     yield from _read_table(path, named[1] if named else _delimiter(head), has_separator=named is not None)
 
 
 def read_tsv(path: Path) -> Iterator[Record | Broken]:
-    """Yield the rows of a table with tabs."""
-    yield from _read_table(path, "\t")
+    """Yield the rows of a table with tabs; one whose header has none is read as any other."""
+    if "\t" in "".join(_head(path)[:1]):
+        yield from _read_table(path, "\t")
+    else:
+        yield from read_csv(path)
+
+
+def _head(path: Path) -> list[str]:
+    filled = (line for line in lines(path) if line.text.strip())
+    return [line.text[:_HEAD_CHARACTERS] for line in islice(filled, _HEAD)]
 
 
 def _delimiter(head: Sequence[str]) -> str:
     """Return what stands between the cells: by the names in the header, then by rows of its width."""
     csv.field_size_limit(_LARGEST_CELL)
     found = []
-    for place, delimiter in enumerate((*_DELIMITERS, *_ARABIC)):
+    for place, delimiter in enumerate((*_DELIMITERS, *_OTHERS)):
         try:
             rows = [row for row in csv.reader(head, delimiter=delimiter) if row]
         except csv.Error:  # said of its line when the table is read
@@ -67,11 +75,12 @@ def _delimiter(head: Sequence[str]) -> str:
 
 
 def _read_table(path: Path, delimiter: str, *, has_separator: bool = False) -> Iterator[Record | Broken]:
-    """Yield the rows of a table; a header that comes again, where files were joined, is none.
+    """Yield the rows of a table; none is a header that comes again, where files were joined, or empty.
 
     After a quote that does not close, half a row can look like a whole one: it ends the file.
     """
-    rows = islice(_rows(path, delimiter), int(has_separator), None)  # Excel's line "sep=;"
+    is_spaced = any(map(_SPACE_BEFORE_QUOTE.search, _head(path)))
+    rows = islice(_rows(path, delimiter, is_spaced=is_spaced), int(has_separator), None)  # Excel's "sep=;"
     first = next(rows, None)
     if first is None:
         return
@@ -79,22 +88,17 @@ def _read_table(path: Path, delimiter: str, *, has_separator: bool = False) -> I
     if span.wrong:
         raise DataError(f"{path}:{span.wrong_line}: {span.wrong}")
     _check_header(f"{path}:{span.first}", header)
-    names = sorted(map(spelling, header))
+    names = list(map(spelling, header))
     for span, cells in rows:
         place = f"{path}:{span.first}"
         if span.wrong:
             yield Broken(f"{path}:{span.wrong_line}", span.wrong)
         elif len(cells) != len(header):
             yield Broken(place, f"{len(cells)} cells, but the header has {len(header)}")
-        elif not _is_header(cells, names):
+        elif not is_header(cells, names):
             yield Record(place, {name: told(cell) for name, cell in zip(header, cells, strict=True)})
-        elif list(map(spelling, cells)) != list(map(spelling, header)):
-            yield Broken(place, "a second header, its columns in another order")
-
-
-def _is_header(cells: Sequence[str], names: Sequence[str]) -> bool:
-    """Return whether a row holds the header's names again, spelled as they may be and in any order."""
-    return max(map(len, cells)) <= _LONGEST_NAME and sorted(map(spelling, cells)) == names
+        elif list(map(spelling, cells)) != names:
+            yield Broken(place, SECOND_HEADER)
 
 
 def _check_header(place: str, header: Sequence[str]) -> None:
@@ -103,16 +107,17 @@ def _check_header(place: str, header: Sequence[str]) -> None:
     refuse_repeated(place, header)
 
 
-def _rows(path: Path, delimiter: str) -> Iterator[tuple[_Span, list[str]]]:
+def _rows(path: Path, delimiter: str, *, is_spaced: bool) -> Iterator[tuple[_Span, list[str]]]:
     """Yield rows that have cells, with the lines they stand on."""
     csv.field_size_limit(_LARGEST_CELL)
     spans = [_Span()]  # the last one is of the row that is being read
-    rows = csv.reader(_texts(path, delimiter, spans), delimiter=delimiter, strict=True)
+    texts = _texts(path, delimiter, spans)
+    rows = csv.reader(texts, delimiter=delimiter, strict=True, skipinitialspace=is_spaced)
     try:
         for cells in rows:
             span = spans.pop()
             spans.append(_Span(first=rows.line_num + 1))
-            if cells:
+            if any(map(str.strip, cells)):
                 yield span, cells
     except csv.Error as error:
         said = shown(error)

@@ -70,6 +70,8 @@ def recognise(path: Path, records: Sequence[Record], given: ColumnsConfig) -> Fo
     if not given.messages and not given.text and given.prompt and given.response:
         return Format(_name(records[0].values, given), given)
     fitting = [(record, ways) for record in records if (ways := _fitting(record.values, given))]
+    if not fitting:  # where a column is empty in each of them, each is a bad row for that
+        fitting = [(record, ways) for record in records if (ways := _fitting(_blanks(record), given))]
     if not fitting:
         raise DataError(_unknown(records[0], there, given))
     first, (found, *_) = fitting[0]
@@ -79,6 +81,10 @@ def recognise(path: Path, records: Sequence[Record], given: ColumnsConfig) -> Fo
         if ways[0] != found:
             raise DataError(_mixed(first, found, record, ways[0]))
     return _with_optional(Format(_name(first.values, found), found), records)
+
+
+def _blanks(record: Record) -> dict[str, Any]:
+    return {column: "" if value is None else value for column, value in record.values.items()}
 
 
 def _columns(records: Iterable[Record]) -> list[str]:

@@ -41,6 +41,9 @@ _KINDS = {
 }
 
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
 def read(path: Path, *, unwrap: bool = False) -> Iterator[Record | Broken]:
     """Yield the records of a file in order, and in their place what is broken.
 
@@ -55,6 +58,9 @@ def read(path: Path, *, unwrap: bool = False) -> Iterator[Record | Broken]:
         raise DataError(
             f"{path}: cannot read '{_suffix(path)}' files{kind}; there are: {', '.join(READERS)}"
         )
+    with path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise DataError(f"{path}: a pointer of Git LFS, not the file; fetch that with git lfs pull")
     yield from read_json(path, unwrap=unwrap) if reader is read_json else reader(path)
 
 

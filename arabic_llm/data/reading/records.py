@@ -16,7 +16,11 @@ from arabic_llm.errors import DataError
 DEEPEST = 100  # lists in lists; a conversation has three levels, and Python's own walks end before 1,000
 _LONGEST_SHOWN = 120  # characters of a file's own words that fit into a message of one line
 _MOST_NAMES = 30  # of columns, in one message
-_NO_NUMBER = {"NaN", "nan", "NAN", "<NA>", "#N/A"}
+# What pandas and Excel write where there is nothing, or a formula failed.
+_NOTHING = {
+    *("NaN", "nan", "NAN", "<NA>", "NaT", "#N/A"),
+    *("#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!", "#SPILL!", "#CALC!"),
+}
 _SMALL, _LARGE = 1e-10, 1e21  # numbers between them are written out
 _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 _NUL = "NUL character: no text holds one"
@@ -40,8 +44,8 @@ class Broken:
 
 
 def told(cell: str) -> str | None:
-    """Return what a cell of a table says; pandas writes the name of no number where it has nothing."""
-    return None if cell in _NO_NUMBER else cell
+    """Return what a cell of a table says, or None: pandas and Excel have names for nothing."""
+    return None if cell in _NOTHING else cell
 
 
 def as_text(value: object) -> str | None:

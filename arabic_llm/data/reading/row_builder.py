@@ -12,6 +12,7 @@ from arabic_llm.data.reading.rating_words import rating_of
 from arabic_llm.data.reading.records import Broken, Record, as_text, shown
 from arabic_llm.data.reading.turns import UnusableError
 from arabic_llm.data.rows import Message, Row
+from arabic_llm.text.words import says_nothing
 
 # Of a row: a book of a million words has six million; cleaning takes some forty bytes for each.
 LONGEST_CHARACTERS = 2**23
@@ -107,9 +108,9 @@ def _optional(value: Any, column: str) -> str:
 
 
 def _is_nothing(value: Any) -> bool:
-    """Return whether a cell is empty; NaN is how pandas writes that."""
+    """Return whether a cell says nothing; NaN is how pandas writes that."""
     is_nan = isinstance(value, float) and math.isnan(value)
-    return value is None or is_nan or (isinstance(value, str) and not value.strip())
+    return value is None or is_nan or (isinstance(value, str) and says_nothing(value))
 
 
 def _answer(value: Any, column: str, unread: Collection[str]) -> list[Message]:

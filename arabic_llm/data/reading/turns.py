@@ -10,6 +10,7 @@ from arabic_llm.data.reading.column_names import spelling
 from arabic_llm.data.reading.json_values import parse
 from arabic_llm.data.reading.records import listed, shown
 from arabic_llm.data.rows import Message
+from arabic_llm.text.words import says_nothing
 
 _ROLES = {
     **dict.fromkeys(("human", "prompter"), "user"),
@@ -26,6 +27,7 @@ _ROLES = {
                     "用户",
                     "用戶",
                     "人类",
+                    "کاربر",
                     "utilisateur",
                     "usuario",
                     "nutzer",
@@ -35,7 +37,7 @@ _ROLES = {
             ),
             "assistant": (
                 *("مساعد", "المساعد", "مساعدة", "المساعدة", "النموذج", "نموذج", "الروبوت", "روبوت", "助手"),
-                *("助理", "机器人", "asistente", "assistent", "ассистент", "asistan"),
+                *("助理", "机器人", "دستیار", "asistente", "assistent", "ассистент", "asistan"),
             ),
             "system": (
                 "نظام",
@@ -83,7 +85,11 @@ def as_list(value: Any) -> list[Any] | None:
 
 def role_of(turn: dict[str, Any]) -> str:
     """Return who speaks, in our words: system, user or assistant; another's name as it stands."""
-    name = str(_first(turn, _SPEAKER) or "").strip()
+    return _role(_first(turn, _SPEAKER))
+
+
+def _role(said: Any) -> str:
+    name = str(said or "").strip()
     return _ROLES.get(spelling(name), name.casefold())
 
 
@@ -102,10 +108,11 @@ def read(value: Any, column: str, unread: Collection[str] = ()) -> list[Message]
         if said is None:
             raise UnusableError(f"'{column}' holds a turn without role and content")
         _refuse_unread(turn, column, unread)
+        _refuse_two(turn, column)
         role, content = role_of(turn), _content(said, column)
         if not role:
             raise UnusableError(f"'{column}' holds a turn without a role")
-        if content.strip():
+        if not says_nothing(content):
             messages.append(Message(role, content, role != "assistant" or _is_learned(turn, column)))
         elif role != "system":
             raise UnusableError(f"'{column}' holds an empty turn")
@@ -127,6 +134,14 @@ def _refuse_unread(turn: dict[str, Any], column: str, unread: Collection[str]) -
         raise UnusableError(
             f"'{column}' holds a turn with keys that nothing reads: {listed(keys)}; {_CURE}"
         )
+
+
+def _refuse_two(turn: dict[str, Any], column: str) -> None:
+    """Raise UnusableError for a turn that has both keys of one thing, and says two things with them."""
+    for keys, meant in ((_SPEAKER, _role), (_SAID, lambda said: said)):
+        one, other = (turn.get(key) for key in keys)
+        if one not in _NOTHING and other not in _NOTHING and meant(one) != meant(other):
+            raise UnusableError(f"'{column}' holds a turn whose {' and '.join(keys)} differ; take one out")
 
 
 def _content(said: Any, column: str) -> str:

@@ -182,14 +182,15 @@ def _choices(fact: Fact, position: int) -> dict[str, Any]:
 
 
 @cache
-def _of_relation(relation: str) -> tuple[Fact, ...]:
-    return tuple(fact for fact in all_facts() if fact.relation == relation)
+def _alike(relation: str, script: str) -> list[str]:
+    """Return the answers of a relation in one script, in order."""
+    answers = {fact.y for fact in all_facts() if fact.relation == relation}
+    return sorted(answer for answer in answers if _script(answer) == script)
 
 
 def _others(fact: Fact) -> list[str]:
     """Return wrong answers that could be mistaken for the right one: same relation, same digits."""
-    alike = {f.y for f in _of_relation(fact.relation) if _script(f.y) == _script(fact.y)}
-    return sorted(alike - {fact.y})
+    return [answer for answer in _alike(fact.relation, _script(fact.y)) if answer != fact.y]
 
 
 def _can_be_a_choice(fact: Fact) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 
 from arabic_llm.data.rows import Row
 from arabic_llm.data.tokens import chat
-from arabic_llm.data.tokens.chat import IGNORED, Codec
+from arabic_llm.data.tokens.chat import IGNORED
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.data.tokens.token_rows import TokenRows, data_hash
 from arabic_llm.errors import DataError
 from arabic_llm.text.normalize import normalize

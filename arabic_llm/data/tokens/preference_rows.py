@@ -11,7 +11,8 @@ from arabic_llm.config.preference_task import KtoConfig, PairConfig
 from arabic_llm.config.task import Form, TaskConfig
 from arabic_llm.data.rows import UP, Message, Row
 from arabic_llm.data.tokens import chat
-from arabic_llm.data.tokens.chat import IGNORED, Codec, TokenRow, control_token, encode_chat, prompt_length
+from arabic_llm.data.tokens.chat import IGNORED, TokenRow, control_token, encode_chat, prompt_length
+from arabic_llm.data.tokens.chat_template import Codec
 
 NO_PAIR = "no rejected answer"  # why a row is no pair
 NO_RATING = "neither a rating nor a rejected answer"

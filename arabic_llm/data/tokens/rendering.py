@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -31,6 +32,8 @@ _CLOCK = (
     + " }}{%- endmacro %}"
 )
 
+_DRAWS = re.compile(r"\|\s*random\b|map\(\s*['\"]random|\blipsum\s*\(")
+
 Span = tuple[int, int]  # characters: first, behind the last
 
 
@@ -51,6 +54,10 @@ def rendered(
     `name` is the file, or who else brings the template. Raises ConfigError with what went wrong in it.
     """
     said = sum(len(turn["content"]) for turn in chat)
+    if _DRAWS.search(template):
+        raise ConfigError(
+            f"model.chat_template={name}: draws at random (random, lipsum); no prompt would come twice"
+        )
     try:
         with limited(_CPU_SECONDS, _BYTES + _BYTES_A_CHARACTER * said):
             (text,), marked = render_jinja_template(

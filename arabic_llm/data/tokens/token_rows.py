@@ -21,11 +21,15 @@ from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing.sources import content_hash
 from arabic_llm.data.rows import Row
 from arabic_llm.data.tokens import chat, preference_rows
-from arabic_llm.data.tokens.chat import Codec, TokenRow
+from arabic_llm.data.tokens.chat import TokenRow
+from arabic_llm.data.tokens.chat_template import Codec
 from arabic_llm.errors import DamagedError, DataError
 
 # What makes ids and labels of the same rows.
-_MODULES = ("chat", "preference_rows", "rendering", "template_checks", "token_rows", "unmarked")
+_MODULES = (
+    *("chat", "chat_template", "preference_rows", "rendering", "template_checks", "token_rows"),
+    "unmarked",
+)
 _CODE = tuple(f"data/tokens/{name}.py" for name in _MODULES)
 _APART = "learned answer by answer, as the chat template asks for each"
 _COLUMNS = ("id", "input_ids", "labels", "kind", "was_cut", "source", "was_changed")
