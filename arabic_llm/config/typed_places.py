@@ -15,7 +15,8 @@ from arabic_llm.config.task import TrainingConfig
 _CHOICE = re.compile(r"(task=\w+ (?:\S+=\S+ )*)?(?<![\w./-])data=(?=\w)")
 _PAIRS = "task.pairs"
 _Kind = type[SourceConfig | TrainingConfig]
-_KINDS = {Stage.dpo: DpoConfig, Stage.orpo: OrpoConfig, Stage.kto: KtoConfig}
+_Kind = type[SourceConfig | TrainingConfig]
+_KINDS: dict[Stage, _Kind] = {Stage.dpo: DpoConfig, Stage.orpo: OrpoConfig, Stage.kto: KtoConfig}
 
 
 def of_stage(message: str, stage: Stage) -> str:

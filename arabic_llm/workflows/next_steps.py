@@ -178,7 +178,8 @@ def _after_inspection(config: RunConfig) -> list[Step]:
     past = ["data.on_bad_row=drop"] if found is not None and found["bad_rows"] else []
     past = [word for word in past if key(word) not in map(key, typed())]
     task = _LEARNS[config.task.form] if isinstance(config.task, InspectConfig) else "sft"
-    of, chosen = ([], []) if task == "sft" else ([f"task.of={task}"], [f"task={task}"])
+    of = [] if task == "sft" else [f"task.of={task}"]
+    chosen = [] if task == "sft" else [f"task={task}"]
     return [
         ("will it fit", command(["task=plan", *of, *kept("plan", config), *past])),
         ("train on these rows", command([*chosen, *kept(task, config), *past])),
