@@ -108,6 +108,7 @@ def test_what_lies_beside_merged_weights_is_read_by_others(exported, tiny_codec)
     assert AutoModelForCausalLM.from_pretrained(folder).generation_config.eos_token_id == [2, 0]
     config = json.loads((folder / "config.json").read_text())
     assert (config["dtype"], config["eos_token_id"], config["tie_word_embeddings"]) == ("float16", 2, True)
+    assert files.read_json(folder / "arabic_llm.json") == {"seen_in_training": []}  # as its run has noted
 
 
 def test_the_modelfile_names_its_file_and_every_stop(exported):
