@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from arabic_llm import files
+from arabic_llm.config.naming import of_data
 from arabic_llm.config.run import RunConfig
 from arabic_llm.data.preparing import left_out, sources
 from arabic_llm.errors import DataError
@@ -73,7 +74,8 @@ def _write(config: RunConfig, directory: Path, seen: Seen) -> float:
         log.info("%s (%s tokens, %s supervised)\n%s\n", row.id, row.num_tokens, row.num_supervised, text)
     for note in seen.notes:
         log.info("%s", note)
-    path, title = directory / "inspection.html", inspection.title(config.data.name, config.model.name)
+    data = of_data(config.data.name, config.data.path)
+    path, title = directory / "inspection.html", inspection.title(data, config.model.name)
     files.write_text(path, inspection.page(title, seen.rows, seen.left_out[:_MOST_ON_PAGE], seen.notes))
     log.info("page: %s", path)
     files.write_state(directory / next_steps.FOUND, {"bad_rows": seen.bad_rows, "trains": not seen.refused})

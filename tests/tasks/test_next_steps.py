@@ -164,6 +164,8 @@ def test_rows_that_would_end_a_training_are_passed_over_by_the_next_commands(hom
     assert "36 rows: " in dry(home, seen["train on these rows"])
     for command in seen.values():
         assert "data.on_bad_row=drop" in words(command)
+    (page,) = home.glob("outputs/inspect/tiny-bad-lora-*/inspection.html")
+    assert "<h1>bad as tiny sees it</h1>" in page.read_text(encoding="utf-8")
 
 
 def test_nothing_comes_after_rows_that_cannot_be_trained_on_and_like_lines_are_folded(home):
