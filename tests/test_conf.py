@@ -73,7 +73,6 @@ def test_every_recipe_composes_and_opens_with_its_question_and_command(file):
         ("data.dev_share=1", r"data.dev_share must be in \[0, 1\), not 1"),
         ("seed=-1", "seed must be in"),
         ("suite.limit=0", "suite.limit must be at least 1, not 0"),
-        ("model.max_length=0", "model.max_length must be at least 1, not 0"),
         ("task.warmup_ratio=2", "task.warmup_ratio must be between 0 and 1"),
         (
             "task.max_length=4096",

@@ -68,8 +68,6 @@ class ModelConfig:
         """Refuse what its kind lacks or never reads, and a pad token that hides the stop token."""
         if self.name == MISSING:  # when the schema is registered
             return
-        if isinstance(self.max_length, int) and self.max_length < 1:  # auto is filled in later
-            raise ValueError(f"model.max_length must be at least 1, not {self.max_length}")
         for name in ("chat_template", "stop_token", "pad_token", "end_of_text"):
             if not getattr(self, name) and self.kind is ModelKind.causal:
                 raise ValueError(f"no value for model.{name}; a causal model needs it")

@@ -1,7 +1,6 @@
 """What a run reads is brought whole from the hub, mended, carried on, and then read without a network."""
 
 import fcntl
-import json
 import os
 import resource
 import shutil
@@ -16,7 +15,7 @@ import pytest
 from conftest import compose_config
 from hub_server import Hub, commit_of, serving, sha256
 
-from arabic_llm import downloads
+from arabic_llm import downloads, files
 from arabic_llm.config import paths
 
 ROW = '{"instruction": "ما عاصمة مصر؟", "input": "", "output": "القاهرة"}\n'
@@ -88,7 +87,7 @@ def files_below(folder: Path) -> list[str]:
 
 
 def written_down(folder: Path) -> dict:
-    return json.loads((folder / downloads.WRITTEN_DOWN).read_text(encoding="utf-8"))
+    return files.read_state(folder / downloads.WRITTEN_DOWN)
 
 
 def test_what_a_run_reads_is_brought_and_then_read_without_a_network(
