@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import compose_config, finished
+from conftest import FEW_ROWS, compose_config, finished
 from lab import Lab
 from transformers import AutoConfig
 
@@ -26,7 +26,7 @@ from arabic_llm.profiling.harmless import harmless
 PACKAGE = Path(__file__).parents[2] / "arabic_llm"
 TRAINING = (
     *("task=sft", "hw=cpu", "task.max_steps=3", "task.effective_batch_size=4", "task.eval_steps=9"),
-    *("task.save_steps=9", "task.held_out.num_bytes=0", "data.max_rows=60"),
+    *("task.save_steps=9", "task.held_out.num_bytes=0", *FEW_ROWS),
 )
 EVALUATION = ("task=evaluate", "adapter=none", "hw=cpu", "suite=sample", "suite.limit=2")
 PRIVATE = r"(torch|trl|transformers)\..*?(\b_|experimental)"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import FEW_ROWS, compose_config, finished
+from conftest import compose_config, finished
 
 from arabic_llm.config.chat_task import Show
 from arabic_llm.serving.talk import Talk
 
 BRIEF = (
     *("task.max_steps=6", "task.effective_batch_size=8", "task.held_out.num_bytes=0", "hw=cpu"),
-    *("task.learning_rate=3e-3", *FEW_ROWS),
+    *("data.max_rows=60", "task.learning_rate=3e-3"),
 )
 
 

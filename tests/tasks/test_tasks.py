@@ -11,7 +11,7 @@ from collections import Counter
 
 import pytest
 import torch
-from conftest import compose_config, finished, run_in
+from conftest import FEW_ROWS, compose_config, finished, run_in
 from huggingface_hub import ModelCard
 from judge_server import serving
 from torch.nn.modules.module import register_module_forward_hook
@@ -28,7 +28,7 @@ SMALL = (
     "task.learning_rate=2e-3",
 )
 
-BRIEF = ("task.max_steps=1", "task.held_out.num_bytes=0")
+BRIEF = ("task.max_steps=1", "task.held_out.num_bytes=0", *FEW_ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -184,9 +184,7 @@ def test_a_study_sorts_its_mistakes_once(beside, study):
 
 
 def test_evaluations_and_token_rows_are_shared_between_runs(beside):
-    status, said = beside(
-        "task=study", *SMALL, "task.held_out.num_bytes=0", "adapter.rank=4", "hydra.run.dir=other"
-    )
+    status, said = beside("task=study", *SMALL, *BRIEF[:2], "adapter.rank=4", "hydra.run.dir=other")
     assert status == 0
     assert "base model: evaluated before" in said
     assert "tuned model: evaluated on" in said
@@ -426,7 +424,9 @@ def test_full_fine_tuning_in_another_template_is_studied_too_and_says_so(program
 
 
 def test_qlora_is_studied_with_the_same_quantisation_before_and_after(program, tmp_path):
-    status, said = program("task=study", "adapter=qlora", *SMALL[1:4], *BRIEF, "hydra.run.dir=mine")
+    status, said = program(
+        "task=study", "adapter=qlora", *SMALL[1:4], "suite.limit=4", *BRIEF, "hydra.run.dir=mine"
+    )
     assert status == 0, said
     for name in ("base", "tuned"):
         result = json.loads((tmp_path / "mine" / "evaluation" / name / "result.json").read_text())
