@@ -19,7 +19,7 @@ _MOST_NAMES = 30  # of columns, in one message
 # What pandas and Excel write where there is nothing, or a formula failed.
 _NOTHING = {
     *("NaN", "nan", "NAN", "<NA>", "NaT", "#N/A"),
-    *("#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!", "#SPILL!", "#CALC!"),
+    *("#REF!", "#VALUE!", "#DIV/0!", "#NUM!", "#NULL!", "#SPILL!", "#CALC!"),
 }
 _SMALL, _LARGE = 1e-10, 1e21  # numbers between them are written out
 _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
