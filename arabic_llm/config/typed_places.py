@@ -15,7 +15,6 @@ from arabic_llm.config.task import TrainingConfig
 _CHOICE = re.compile(r"(task=\w+ (?:\S+=\S+ )*)?(?<![\w./-])data=(?=\w)")
 _PAIRS = "task.pairs"
 _Kind = type[SourceConfig | TrainingConfig]
-_Kind = type[SourceConfig | TrainingConfig]
 _KINDS: dict[Stage, _Kind] = {Stage.dpo: DpoConfig, Stage.orpo: OrpoConfig, Stage.kto: KtoConfig}
 
 

@@ -124,7 +124,7 @@ def test_a_sentence_longer_than_the_model_sees_is_cut_and_nothing_is_lost(settin
         ("H2O and C6H12O6 are", ["H2O", "C6H12O6"]),
         ("CO2 and MgSO4, not DNA or Co", ["CO2", "MgSO4"]),
         ("E = mc^2 and \\frac{a}{b} of \\alpha", ["mc^2", "\\frac{a}{b}", "\\alpha"]),
-        ("in /usr/bin/env, ./a/b.py or C:\\x\\y.txt and/or", ["/usr/bin/env", "./a/b.py", "C:\\x\\y.txt"]),
+        ("in /usr/bin/env, ./a/b.sh or C:\\x\\y.txt and/or", ["/usr/bin/env", "./a/b.sh", "C:\\x\\y.txt"]),
         ("see https://a.org/x_(y)?z=(1)&b, then", ["https://a.org/x_(y)?z=(1)&b"]),
         ("(see http://a.org/x)، ثم ftp://b.org/y؟", ["http://a.org/x", "ftp://b.org/y"]),
         ("use %s and %(name)s, <b>bold</b>", ["%s", "%(name)s", "<b>", "</b>"]),
