@@ -115,8 +115,10 @@ def _renamed(name: str, config: dict[str, Any], settings: SuiteTask) -> dict[str
     ours = {theirs: wanted for wanted, theirs in settings.columns.items()}
 
     def load_renamed(**_: Any) -> dict[str, Any]:
-        kwargs = config.get("dataset_kwargs") or {}
-        splits = datasets.load_dataset(config["dataset_path"], config.get("dataset_name"), **kwargs)
+        kwargs = {**(config.get("dataset_kwargs") or {})}
+        kwargs.pop("trust_remote_code", None)
+        path, name = config["dataset_path"], config.get("dataset_name")
+        splits = datasets.load_dataset(path, name, trust_remote_code=False, **kwargs)
         return {split: _called(rows, ours) for split, rows in splits.items()}
 
     return {"custom_dataset": load_renamed}

@@ -42,10 +42,12 @@ def best(wanted: Ask, cache_dir: Path) -> Plan:
 
 
 def _resident(wanted: Ask, cache_dir: Path) -> Plan | None:
-    """Return a plan of which nothing streams, where only holes are in the way and a rehearsal decides."""
+    """Return a plan of which nothing leaves the card, if only holes hinder: a rehearsal decides."""
     if wanted.adapter.quantization is not Quantization.nf4 or wanted.hw.streamed_layers is not None:
         return None
-    whole = planning.best(replace(wanted, hw=replace(wanted.hw, streamed_layers=0)))
+    head_on_host = wanted.hw.head_on_host or False
+    hw = replace(wanted.hw, streamed_layers=0, head_on_host=head_on_host)
+    whole = planning.best(replace(wanted, hw=hw))
     if not planning.is_open(whole, wanted.hw):
         return None
     budget = int((wanted.hw.usable_gib or 0) * GIB)

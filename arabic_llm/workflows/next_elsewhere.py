@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from arabic_llm.config.adapter import Method
@@ -12,6 +13,13 @@ from arabic_llm.config.task import PretrainConfig
 from arabic_llm.workflows.next_commands import Step, command, kept, of_run, of_training, place
 
 _LIKED = (("learn which answers were better", "pairs", "dpo"), ("learn from the thumbs", "thumbs", "kto"))
+
+
+def is_of_a_pipe(config: RunConfig) -> bool:
+    """Return whether a talk had the questions of a pipe: its answers are all that is wanted."""
+    task = config.task
+    has_person = sys.stdin is not None and sys.stdin.isatty()
+    return isinstance(task, ChatConfig) and not (task.web or task.prompt or has_person)
 
 
 def after_talk(config: RunConfig) -> list[Step]:

@@ -42,7 +42,7 @@ _MORE = "train it on, with these rows or others (data.path=...)"
 
 def say(config: RunConfig) -> None:
     """Say what can be done next, where there is anything."""
-    if not processes.is_main() or not (steps := after(config)):
+    if not processes.is_main() or next_elsewhere.is_of_a_pipe(config) or not (steps := after(config)):
         return
     log.info("\nnext:")
     for what, line in steps:

@@ -207,7 +207,7 @@ def test_an_adapter_whose_files_do_not_agree_on_its_tokens_is_refused(saved, dam
 
 def test_a_table_in_the_hosts_memory_is_refused():
     model = model_of()
-    model.set_input_embeddings(load.HostEmbedding(model.get_input_embeddings().weight))
+    model.set_input_embeddings(load.HostEmbedding(model.get_input_embeddings()))
     with pytest.raises(ConfigError, match=r"^hw\.embedding_on_host: new tokens"):
         new_rows.make(model, NEW)
 

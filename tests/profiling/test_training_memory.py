@@ -112,11 +112,11 @@ def test_what_is_reserved_is_predicted_for_the_allocator_as_it_comes():
 
 def test_a_table_of_tokens_on_the_host_is_left_out_of_measure_and_prediction(tmp_path):
     lab = Lab((*THREE, "hw.micro_batch_size=2"), is_watched=True)
-    table = lab.model.get_input_embeddings().weight
+    looks_up = lab.model.get_input_embeddings()
     lab.model.get_output_embeddings().weight = torch.nn.Parameter(
-        table.detach().clone(), requires_grad=False
+        looks_up.weight.detach().clone(), requires_grad=False
     )
-    lab.model.get_base_model().set_input_embeddings(HostEmbedding(table))
+    lab.model.get_base_model().set_input_embeddings(HostEmbedding(looks_up))
     lab.dev_rows = []
     lab.train(tmp_path)
     found = files.read_json(tmp_path / training_memory.MEMORY)

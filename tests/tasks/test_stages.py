@@ -191,7 +191,7 @@ def steps_in(metrics):
 
 def test_a_study_without_stages_is_what_it_was():
     plain = compose.identity(compose_config("task=study"))["task"]
-    assert plain.keys() == {one.name for one in fields(SftConfig)}
+    assert plain.keys() == {one.name for one in fields(SftConfig)} - {"loss_also_divided"}  # what is said
     assert of_no_stage([Stage.sft, Stage.dpo]) == {"orpo", "kto"}
 
 

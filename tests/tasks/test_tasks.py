@@ -240,11 +240,11 @@ def test_what_an_adapter_has_seen_in_training_is_marked_wherever_it_is_judged(st
     assert about["seen_in_training"] == []
     files.write_json(note, {**about, "seen_in_training": ["sample_short"]})
     small = ("suite.limit=40", "hw=cpu")
-    beside("task=evaluate", *small, "adapter.path=seen", "hydra.run.dir=judged")
-    table = (folder / "judged" / "evaluation" / "scores.md").read_text(encoding="utf-8").splitlines()
+    beside("task=evaluate", *small, "adapter.path=seen", "hydra.run.dir=judged_seen")
+    table = (folder / "judged_seen" / "evaluation" / "scores.md").read_text(encoding="utf-8").splitlines()
     marked = {line.split()[1] for line in table if "(seen in training)" in line}
     assert marked == {"sample_short"}
-    sides = ("task.base=mine/evaluation/base", "task.tuned=judged")
+    sides = ("task.base=mine/evaluation/base", "task.tuned=judged_seen")
     status, said = beside("task=compare", *sides, "lang=ar", "hydra.run.dir=marked")
     assert status == 0, said
     with (folder / "marked" / "comparison.csv").open() as file:
