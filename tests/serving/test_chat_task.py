@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import sys
 import time
 import unicodedata
@@ -277,6 +278,7 @@ class Typist:
         if self.pid == 0:
             sys.stdin, sys.stdout, sys.stderr = (os.fdopen(n, mode) for n, mode in enumerate("rww"))
             os.environ["VTE_VERSION"] = "7600"
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
             status = 1
             try:
                 status = _run_here(folder, overrides)
@@ -319,7 +321,16 @@ class Typist:
             raise AssertionError(self.seen) from None
 
     def status(self):
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        self.pid = None
+        return status
+
+    def leave(self):
+        """End the program where a test has not: it holds what it was forked with."""
+        if self.pid is not None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.status()
+        os.close(self.terminal)
 
 
 def _run_here(folder, overrides):
@@ -339,7 +350,14 @@ def _run_here(folder, overrides):
 
 @pytest.fixture
 def typist(trained, tmp_path):
-    return lambda *more: Typist(tmp_path, "task=chat", f"task.run={trained}", "hw=cpu", *more)
+    with contextlib.ExitStack() as people:
+
+        def come(*more):
+            person = Typist(tmp_path, "task=chat", f"task.run={trained}", "hw=cpu", *more)
+            people.callback(person.leave)
+            return person
+
+        yield come
 
 
 def test_a_person_talks_until_ctrl_d_and_arabic_stands_between_marks(typist, talk, tmp_path):
