@@ -11,7 +11,7 @@ from typing import Any
 
 from arabic_llm import files, result
 from arabic_llm.child import Ended
-from arabic_llm.config import naming
+from arabic_llm.config import compose, naming
 from arabic_llm.result import RESULT
 from arabic_llm.rundir import MANIFEST
 
@@ -116,7 +116,7 @@ def _rows(grid: Grid) -> list[Row]:
     rows: list[Row] = [(name, *own, _DONE) for name, own in _finished(grid.folder).items()]
     finished = {name for name, *_ in rows}
     rows += [
-        (name, naming.values(end["typed"]), "", end["how"])
+        (name, naming.values(compose.without_meant(end["typed"])), "", end["how"])
         for name, end in grid.ended.items()
         if name not in finished
     ]

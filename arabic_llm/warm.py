@@ -33,7 +33,7 @@ _FOR_PEOPLE = ("arabic_llm.reports.held_out_loss", "arabic_llm.reports.card")
 
 
 def main() -> None:
-    """Import, then fork a job for each order until the sweep hangs up; in a job run it."""
+    """Import, then fork a job for each order until the sweep hangs up."""
     number, parent, task = sys.argv[1:]
     child.end_with(int(parent))
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # counts cards without opening one

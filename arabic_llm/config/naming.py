@@ -127,10 +127,6 @@ def short(keys: Iterable[str]) -> dict[str, str]:
 def telling_apart(jobs: list[dict[str, str]], swept_keys: list[str]) -> list[str]:
     """Return the keys that jobs of one folder differ by: what is swept now, then what was before."""
     before = {key for job in jobs for key in job if not _is_how(key) and key not in swept_keys}
-    if {job.get("data", "local") for job in jobs} == {
-        "local"
-    }:  # left out of commands where data.path says it
-        before.discard("data")
     return [*swept_keys, *sorted(key for key in before if len({job.get(key) for job in jobs}) > 1)]
 
 
