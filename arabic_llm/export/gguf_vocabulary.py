@@ -15,13 +15,15 @@ from arabic_llm.errors import ConfigError
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # of llama.cpp's types of tokens
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-# How a text is split into words, by (pattern, whether whole words are taken before they are merged), as
-# llama.cpp (src/llama-vocab.cpp) has them under these names.
+_DIGIT = r"\p{N}"
+# How a text is split into words, by (pattern, whether GPT-2's own splits what it leaves, whether whole
+# words are taken before they are merged), as llama.cpp (src/llama-vocab.cpp) has them under these names.
 _SPLITS = {
-    (_CONTRACTIONS + r"\p{N}" + _REST, False): "qwen2",
-    (_CONTRACTIONS + r"\p{N}{1,3}" + _REST, True): "llama-bpe",
-    (_CONTRACTIONS + r"\p{N}{1,3}" + _REST, False): "smaug-bpe",
-    ("", False): "gpt-2",
+    (_CONTRACTIONS + _DIGIT + _REST, False, False): "qwen2",
+    (_CONTRACTIONS + r"\p{N}{1,3}" + _REST, False, True): "llama-bpe",
+    (_CONTRACTIONS + r"\p{N}{1,3}" + _REST, False, False): "smaug-bpe",
+    (_DIGIT, True, False): "smollm",
+    ("", True, False): "gpt-2",
 }
 _SPACE = "\u2581"  # SentencePiece's letter for one
 _LAST = -1e6  # score of what no merge makes
@@ -92,22 +94,31 @@ def _split_of_bytes(rules: dict[str, Any]) -> str:
     """Return llama.cpp's name of how a byte-level tokenizer finds words."""
     steps = list(_steps(rules.get("pre_tokenizer"), "pretokenizers"))
     level = [step for step in steps if step["type"] == "ByteLevel"]
-    pattern = [step for step in steps if step["type"] == "Split"]
-    if len(level) != 1 or len(level) + len(pattern) != len(steps) or len(pattern) > 1:
+    cuts = [step for step in steps if step["type"] in ("Split", "Digits")]
+    if len(level) != 1 or level != steps[-1:] or len(cuts) != len(steps) - 1 or len(cuts) > 1:
         _refuse(f"its words are found by {_named(steps)}, and {_known()}")
     if level[0].get("add_prefix_space"):
         _refuse("it puts a space before a text, which llama.cpp does not before bytes")
-    if pattern and (
-        pattern[0]["behavior"] != "Isolated" or pattern[0].get("invert") or level[0]["use_regex"]
-    ):
+    text = _pattern(cuts[0]) if cuts else ""
+    if text is None:
         _refuse(f"its words are found by {_named(steps)}, and {_known()}")
-    text = pattern[0]["pattern"].get("Regex", pattern[0]["pattern"].get("String")) if pattern else ""
-    if not pattern and not level[0]["use_regex"]:
+    if not cuts and not level[0]["use_regex"]:
         _refuse(f"its words are not split at all, and {_known()}")
-    name = _SPLITS.get((text, bool(rules["model"].get("ignore_merges"))))
+    takes_whole = bool(rules["model"].get("ignore_merges"))
+    name = _SPLITS.get((str(text), bool(level[0]["use_regex"]), takes_whole))
     if name is None:
         _refuse(f"its words are found by the pattern {shown(text, 120)!r}, and {_known()}")
     return str(name)
+
+
+def _pattern(step: dict[str, Any]) -> str | None:
+    """Return the pattern of what a step sets apart from the rest, None where it does anything else."""
+    if step["type"] == "Digits":
+        return _DIGIT if step["individual_digits"] else None
+    if step["behavior"] != "Isolated" or step.get("invert"):
+        return None
+    pattern: str | None = step["pattern"].get("Regex")
+    return pattern
 
 
 def _composes(rules: dict[str, Any]) -> bool:

@@ -86,11 +86,11 @@ def bytes_codec(splits: str) -> Codec:
     like = codec_of("llama3_8b")
     rules = json.loads(like.tokenizer.backend_tokenizer.to_str())
     first, level = rules["pre_tokenizer"]["pretokenizers"]
-    pattern, ignores = next(key for key, name in gguf_vocabulary._SPLITS.items() if name == splits)
-    if pattern:
-        first["pattern"] = {"Regex": pattern}
-    else:
-        level["use_regex"] = True
+    pattern, is_gpt2, ignores = next(key for key, name in gguf_vocabulary._SPLITS.items() if name == splits)
+    first["pattern"] = {"Regex": pattern}
+    if splits == "smollm":
+        first = {"type": "Digits", "individual_digits": True}
+    level["use_regex"] = is_gpt2
     rules["pre_tokenizer"]["pretokenizers"] = [first, level] if pattern else [level]
     rules["model"]["ignore_merges"] = ignores
     tokenizer = PreTrainedTokenizerFast(
@@ -124,7 +124,7 @@ def pieces_codec(*, adds_space: bool) -> Codec:
 
 
 @needs_llama_cpp
-@pytest.mark.parametrize("name", ["llama-bpe", "smaug-bpe", "gpt-2", "pieces", "pieces with a space"])
+@pytest.mark.parametrize("name", ["llama-bpe", "smaug-bpe", "smollm", "gpt-2", "pieces", "pieces, space"])
 def test_every_kind_of_vocabulary_splits_texts_in_llama_cpp_as_in_transformers(name, tmp_path):
     codec = pieces_codec(adds_space="space" in name) if "pieces" in name else bytes_codec(name)
     size = len(codec.tokenizer)
@@ -167,6 +167,10 @@ def set_pattern(rules):
     ("change", "said"),
     [
         (set_pattern, r"words are found by the pattern '\\\\p\{L\}\{1,4\}.*llama.cpp's are those of qwen2"),
+        (
+            lambda r: r["pre_tokenizer"]["pretokenizers"].reverse(),
+            "words are found by ByteLevel, Split, and llama.cpp",
+        ),
         (lambda r: r.update(normalizer={"type": "Lowercase"}), "changes texts by Lowercase first"),
         (lambda r: r.update(normalizer={"type": "NFKC"}), "changes texts by NFKC first"),
         (
@@ -178,7 +182,7 @@ def set_pattern(rules):
             "puts a space before a text",
         ),
     ],
-    ids=["pattern", "lowercase", "nfkc", "words", "space"],
+    ids=["pattern", "order", "lowercase", "nfkc", "words", "space"],
 )
 def test_a_vocabulary_that_no_gguf_file_reproduces_is_refused_by_name(change, said, tiny_codec):
     with pytest.raises(ConfigError, match=said):
