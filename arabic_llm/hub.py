@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from httpx2 import ConnectError, HTTPError, TimeoutException  # what huggingface_hub lets through
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, constants, get_session, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -100,6 +101,26 @@ def _ask_once(repository: Repository) -> None:
         revision=repository.revision,
         timeout=_TIMEOUT_SECONDS,
     )
+
+
+@contextmanager
+def asked_once() -> Iterator[None]:
+    """Let libraries go without a hub that does not answer: they would ask half a minute for each file."""
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _answers(HfApi().endpoint)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+@functools.cache
+def _answers(address: str) -> bool:
+    try:
+        get_session().head(address, timeout=_TIMEOUT_SECONDS)
+    except (ConnectError, TimeoutException):
+        return False
+    return True
 
 
 def cure(repository: Repository, place: Path, choice: str) -> str:

@@ -38,7 +38,7 @@ ALLOWED = {
     "tracking": set(),
     "training": {"models", "data", "tracking"},
     "analysis": {"text", "data"},
-    "evaluation": {"analysis", "data", "text", "models"},
+    "evaluation": {"analysis", "data", "text", "models", "hub"},
     "profiling": {"training", "evaluation", "models", "memory", "machine"},
     "reports": {"analysis", "data", "text"},
     "export": {"models", "data"},

@@ -212,6 +212,20 @@ def test_a_suite_of_nothing_says_what_is_missing(offline, tmp_path):
         suites.load(compose_config("suite=dialect").suite, tmp_path)
 
 
+def test_a_hub_that_does_not_answer_is_asked_once_and_not_for_half_a_minute_a_file(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+    from huggingface_hub.utils import _http
+
+    def waits(seconds):
+        raise AssertionError(f"the library waits {seconds} s to ask again")
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(_http.time, "sleep", waits)
+    with pytest.raises(MissingBenchmarkError, match="7 of 7 benchmarks are not here"):
+        suites.load(compose_config("suite=oall_v2").suite, tmp_path)
+    assert not constants.HF_HUB_OFFLINE
+
+
 @needs_data
 def test_a_mean_of_all_is_given_of_all_and_one_of_fewer_says_of_how_many(offline):
     suite = compose_config("suite=oall", "suite.allow_missing=true").suite

@@ -378,7 +378,7 @@ def test_ctrl_c_cuts_an_answer_short_and_at_the_prompt_ends_the_talk_with_a_word
     person.types("/save\n")
     person.reads("/save: nothing was said yet")
     person.types("/quit now")
-    person.reads("/quit now")  # the keys were taken: Ctrl-C drops what waits, and readline would wait for it
+    person.reads("/quit now")  # taken: Ctrl-C drops keys that wait, and readline would wait for them
     person.interrupts_until("the talk is over\r\n")
     assert person.status() == 130
 
