@@ -120,6 +120,8 @@ def _answers(address: str) -> bool:
         get_session().head(address, timeout=_TIMEOUT_SECONDS)
     except (ConnectError, TimeoutException):
         return False
+    except HTTPError:  # it is there, and is asked more
+        return True
     return True
 
 
