@@ -104,7 +104,7 @@ def _ask_once(repository: Repository) -> None:
 
 
 @contextmanager
-def asked_once() -> Iterator[None]:
+def not_waited_for() -> Iterator[None]:
     """Let libraries go without a hub that does not answer: they would ask half a minute for each file."""
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = before or not _answers(HfApi().endpoint)

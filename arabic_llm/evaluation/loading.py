@@ -37,7 +37,7 @@ def load(name: str, settings: SuiteTask, asked: IndexedTasks, data_root: Path) -
         place = f"no local copy at {data_root / settings.path} (set data_root or ARABIC_LLM_DATA), and "
     if not any(asked.config(leaf).keys() & _ELSEWHERE for leaf in asked.leaves):
         raise MissingBenchmarkError(f"suite task {name}: {place}no hub has it")
-    with foreign.benchmark(name, place), hub.asked_once():
+    with foreign.benchmark(name, place), hub.not_waited_for():
         specs = {leaf: _downloaded(asked, leaf, data_root) for leaf in asked.leaves}
         if settings.columns:
             specs = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from transformers import PreTrainedTokenizerBase
 
@@ -93,29 +93,26 @@ def _tokens(rules: dict[str, Any], size: int) -> tuple[list[str], list[int]]:
 def _split_of_bytes(rules: dict[str, Any]) -> str:
     """Return llama.cpp's name of how a byte-level tokenizer finds words."""
     steps = list(_steps(rules.get("pre_tokenizer"), "pretokenizers"))
-    level = [step for step in steps if step["type"] == "ByteLevel"]
-    cuts = [step for step in steps if step["type"] in ("Split", "Digits")]
-    if len(level) != 1 or level != steps[-1:] or len(cuts) != len(steps) - 1 or len(cuts) > 1:
+    cuts, level = steps[:-1], steps[-1:]
+    text = _pattern(cuts[0]) if cuts else ""
+    if [step["type"] for step in level] != ["ByteLevel"] or len(cuts) > 1 or text is None:
         _refuse(f"its words are found by {_named(steps)}, and {_known()}")
     if level[0].get("add_prefix_space"):
         _refuse("it puts a space before a text, which llama.cpp does not before bytes")
-    text = _pattern(cuts[0]) if cuts else ""
-    if text is None:
-        _refuse(f"its words are found by {_named(steps)}, and {_known()}")
     if not cuts and not level[0]["use_regex"]:
         _refuse(f"its words are not split at all, and {_known()}")
     takes_whole = bool(rules["model"].get("ignore_merges"))
-    name = _SPLITS.get((str(text), bool(level[0]["use_regex"]), takes_whole))
+    name = _SPLITS.get((text, bool(level[0]["use_regex"]), takes_whole))
     if name is None:
         _refuse(f"its words are found by the pattern {shown(text, 120)!r}, and {_known()}")
-    return str(name)
+    return name
 
 
 def _pattern(step: dict[str, Any]) -> str | None:
     """Return the pattern of what a step sets apart from the rest, None where it does anything else."""
     if step["type"] == "Digits":
         return _DIGIT if step["individual_digits"] else None
-    if step["behavior"] != "Isolated" or step.get("invert"):
+    if step["type"] != "Split" or step["behavior"] != "Isolated" or step.get("invert"):
         return None
     pattern: str | None = step["pattern"].get("Regex")
     return pattern
@@ -169,7 +166,7 @@ def _known() -> str:
     return f"llama.cpp's are those of {', '.join(_SPLITS.values())}"
 
 
-def _refuse(why: str) -> None:
+def _refuse(why: str) -> NoReturn:
     raise ConfigError(
         f"no GGUF file can hold this tokenizer: {why}. Export merged weights and serve them with"
         " transformers or vLLM"
