@@ -4,7 +4,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 
 import pytest
 from conftest import compose_config
@@ -388,9 +387,7 @@ def test_the_plan_is_printed_without_torch_and_leaves_nothing(tmp_path):
         "try: run.main()\n"
         "finally: print(sorted(heavy & set(sys.modules)))\n"
     )
-    began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
-    assert time.monotonic() - began < 5  # half a second on an idle machine
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
     assert "weights in 4 bits                       645 MiB" in done.stdout
