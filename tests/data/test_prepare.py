@@ -77,6 +77,16 @@ def test_a_prepared_folder_is_read_back_as_it_was_split(program, tmp_path, raw):
     assert "dev.jsonl is not what task=prepare wrote; prepare it again" in said
 
 
+def test_the_folder_of_a_run_that_left_no_rows_is_no_data(program, tmp_path):
+    short = tmp_path / "short.jsonl"
+    files.write_json_lines(short, [{"instruction": "قصة", "output": "قصة"}])
+    assert program("task=prepare", "data=local", f"data.path={short}", STANDARD)[0] == 2
+    folder = tmp_path / "data_proc" / "short"
+    code, said = program("data=local", f"data.path={folder}", "dry_run=true")
+    assert code == 2
+    assert f"{folder}: is the folder of a run that has left no rows here" in said
+
+
 def test_a_dry_run_says_the_plan_and_writes_nothing(program, tmp_path, raw):
     code, said = program("task=prepare", *overrides(raw), "dry_run=true")
     assert code == 0

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PREPARED = "prepared.json"  # the last file that task=prepare writes into a folder
 _SPLITS = ("train", "dev", "test")
+_MANIFEST, _LOCK = "manifest.json", ".lock"  # of a run of ours
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def here(source: SourceConfig, data_root: Path, *, verified: bool = True) -> Fil
         if (place / PREPARED).is_file():
             return _prepared(place, verified=verified)
         if place.is_dir():
+            _refuse_a_run(place)
             return _inside(place, source)
     return None
 
@@ -133,6 +135,15 @@ def _prepared(folder: Path, *, verified: bool) -> Files:
         [folder / name for name in splits if name.endswith(f"{split}.jsonl")] for split in _SPLITS
     )
     return Files(train, dev, test, are_prepared=True)
+
+
+def _refuse_a_run(folder: Path) -> None:
+    """Refuse the folder of one of our runs that has left no rows: what else lies there is no data."""
+    if (folder / _MANIFEST).is_file() and (folder / _LOCK).is_file():
+        raise DataError(
+            f"{folder}: is the folder of a run that has left no rows here ({PREPARED} is not there); what"
+            f" it said last stands in {folder / 'run.log'}: type its command again, or choose another folder"
+        )
 
 
 def _inside(folder: Path, source: SourceConfig) -> Files:
