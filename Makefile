@@ -8,7 +8,9 @@ RUN := $(VENV)/bin/python -m arabic_llm.run
 help: ## list the verbs
 	@grep -hE '^[a-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-# Not compiled ahead: what is imported is then, and most of it never is.
+# Not compiled ahead: what is imported is then, and most of it never is. Images of Python forbid to keep that;
+# each start of the program would then compile all it imports anew, for 20 seconds.
+unexport PYTHONDONTWRITEBYTECODE
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (about 2 GB, some minutes)"
