@@ -192,7 +192,8 @@ def _gguf(source: Source, task: ExportConfig, reference: Reference, folder: Path
         proof: Proof = {"line": "not held against the model: pip install xllamacpp, and export again"}
         return _with_card(source, form, folder, proof)
     with TemporaryDirectory() as work:
-        found = gguf_agreement.between(file, codec, stops, (reference.gaps, reference.spread), Path(work))
+        model_itself = reference.gaps, reference.spread
+        found = gguf_agreement.between(file, codec, stops, model_itself, Path(work), task.gguf_type)
     gguf_agreement.refuse(found, task.gguf_type)
     return _with_card(source, form, folder, {"line": f"by llama.cpp: {found.line()}", **vars(found)})
 

@@ -228,8 +228,10 @@ def test_without_the_library_the_error_says_what_to_install(monkeypatch):
 
 
 def test_a_file_that_says_other_things_is_refused_with_the_numbers():
-    found = GgufAgreement(1000, 0, 64, 60, largest_gap=0.5, spread=2.0)
+    found = GgufAgreement(1000, 0, 64, 60, largest_gap=0.5, common_gap=0.5, spread=2.0)
     gguf_agreement.refuse(found, GgufType.q8_0)
+    with pytest.raises(ModelError, match="more than one token of 100 0.7 of a logit below the model's own"):
+        gguf_agreement.refuse(replace(found, common_gap=0.7), GgufType.q8_0)
     with pytest.raises(
         ModelError, match="a token 0.5 of a logit below the model's own, and 0.004 is rounding"
     ):
@@ -245,7 +247,26 @@ def test_a_file_of_another_vocabulary_is_refused_by_its_first_text(tmp_path, tin
     wrong = replace(of, vocabulary=replace(of.vocabulary, tokens=tokens))
     gguf_file.write(tmp_path / "a.gguf", wrong, GgufType.q8_0)
     with pytest.raises(ModelError, match=r"a.gguf: llama.cpp makes other tokens of '"):
-        gguf_agreement.between(tmp_path / "a.gguf", tiny_codec, [2], (lambda *_: [], 1.0), tmp_path)
+        gguf_agreement.between(
+            tmp_path / "a.gguf", tiny_codec, [2], (lambda *_: [], 1.0), tmp_path, GgufType.q8_0
+        )
+
+
+@needs_llama_cpp
+def test_one_token_of_a_hundred_may_be_far_off_with_8_bits_alone(tmp_path, tiny_codec):
+    merged = Merged(TINY, None, is_4bit=False, dtype=None)
+    gguf_file.write(tmp_path / "a.gguf", gguf_file.model("tiny", TINY, merged, tiny_codec), GgufType.q8_0)
+    stops = [tiny_codec.tokenizer.convert_tokens_to_ids("<|im_end|>")]
+
+    def found(num_far, kind):
+        below = [[4.0 if number < num_far else 0.1] for number in range(200)]
+        return gguf_agreement.between(
+            *(tmp_path / "a.gguf", tiny_codec, stops, (lambda *_: below, 1.0), tmp_path, kind)
+        )
+
+    assert (found(2, GgufType.q8_0).largest_gap, found(2, GgufType.q8_0).common_gap) == (4.0, 0.1)
+    assert found(3, GgufType.q8_0).common_gap == 4.0
+    assert found(1, GgufType.f16).common_gap == 4.0
 
 
 @needs_llama_cpp
