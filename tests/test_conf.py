@@ -96,6 +96,7 @@ def test_every_recipe_composes_and_opens_with_its_question_and_command(file):
         ("model.pad_token='<|im_end|>'", "model.pad_token must differ from model.stop_token"),
         ("model.chat_template=???", "no value for model.chat_template"),
         ("model.stop_token=''", "no value for model.stop_token; a causal model needs it"),
+        ("model.max_length=0", "model.max_length must be positive, not 0"),
         ("model.kind=masked", "model.chat_template has no meaning with model=tiny: it is masked"),
     ],
 )
@@ -308,6 +309,8 @@ COMPARE = ("task=compare", *COMPARED)
         (("task=prepare", "adapter=qlora"), "with task=prepare; task=chat, task=classify"),
         (("task=classify", "suite=english"), "with task=classify"),
         ((*COMPARE, "model=qwen2_7b"), "with task=compare"),
+        (("task=evaluate", "adapter=full"), "with task=evaluate, which trains nothing: it asks the model"),
+        (("task=robustness", "adapter=dora"), "with task=robustness, which trains nothing"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -73,5 +73,8 @@ class ModelConfig:
                 raise ValueError(f"no value for model.{name}; a causal model needs it")
             if getattr(self, name) and self.kind is ModelKind.masked:
                 raise ValueError(f"model.{name} has no meaning with model={self.name}: it is masked")
+        for name in ("max_length", "learning_rate"):
+            if isinstance(value := getattr(self, name), int | float) and value <= 0:
+                raise ValueError(f"model.{name} must be positive, not {value}")
         if self.pad_token not in ("", AUTO) and self.pad_token == self.stop_token:
             raise ValueError(f"model.pad_token must differ from model.stop_token ({self.stop_token})")

@@ -63,6 +63,10 @@ _SOURCE = {
 }
 # Files of conf/ that a task reads or does not; hw is typed by habit, and changes nothing.
 _OF_THIS_RUN = ("task", "experiment", "resume", "dry_run", "output_dir")
+_OF_ANY_KEY = (
+    *(unread.beside_a_run, unread.of_stages, unread_of_synthesis.of_adapter),
+    unread.of_nothing_trained,
+)
 _CHOICES = ("model", "adapter", "data", "suite")
 READ: dict[type, dict[str, Rule]] = {
     RunConfig: {
@@ -233,9 +237,7 @@ READ: dict[type, dict[str, Rule]] = {
 def refuse_unread(config: RunConfig, overrides: Iterable[str]) -> None:
     """Refuse what was typed and nothing would read. Raises ConfigError."""
     for key, value in _settings(overrides):
-        if (why := unread.beside_a_run(config, key) or unread.of_stages(config, key)) is None:
-            why = unread_of_synthesis.of_adapter(config, key)
-        if why is not None:
+        if (why := next(filter(None, (of(config, key) for of in _OF_ANY_KEY)), None)) is not None:
             raise ConfigError(f"{key}={spelled(value)} has no meaning {why}")
         if (found := _rule(config, key)) is None:
             continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from arabic_llm.config import naming
-from arabic_llm.config.adapter import AdapterConfig, Method
+from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
 from arabic_llm.config.chat_task import ChatConfig, ServeConfig, SpeakingConfig
 from arabic_llm.config.data import CleaningConfig, DataConfig, Engine, SourceConfig
 from arabic_llm.config.hw import Device, ExecutorConfig, ExecutorKind, HardwareConfig
@@ -314,6 +314,20 @@ def beside_a_run(config: RunConfig, key: str) -> str | None:
     if not isinstance(task, ChatConfig) or task.run is None or key.partition(".")[0] not in _OF_A_RUN:
         return None
     return f"beside task.run={task.run}, which says it; leave one of them out"
+
+
+def of_nothing_trained(config: RunConfig, key: str) -> str | None:
+    """Refuse a way to train where a model is only asked: without an adapter that is its base."""
+    adapter, task = config.adapter, config.task
+    is_way = key in ("adapter", "adapter.name", "adapter.method") and adapter.method is not Method.none
+    is_asked = task.reads & {Area.asking, Area.talking} and Area.tuning not in task.reads
+    if not is_way or not is_asked or adapter.path or adapter.quantization is not Quantization.none:
+        return None
+    return (
+        f"with task={task.name}, which trains nothing: it asks the model as it is. Leave it out, or name"
+        " what was trained: adapter.path=<run>, or the weights of a run with"
+        f" adapter=full: model.path=<run>/{Method.full.folder}"
+    )
 
 
 def of_run(config: RunConfig, task: SpeakingConfig) -> str | None:

@@ -217,7 +217,7 @@ def test_a_benchmark_that_is_not_here_ends_the_run_unless_it_may_be_missing(prog
 
 def test_evaluate_and_compare_say_what_the_study_said(study, beside):
     _, directory = study
-    beside("task=evaluate", "suite.limit=40", "hw=cpu", "hydra.run.dir=base", "adapter=lora")
+    beside("task=evaluate", "suite.limit=40", "hw=cpu", "hydra.run.dir=base")
     status, said = beside(
         *("task=evaluate", "suite.limit=40", "hw=cpu", "hydra.run.dir=tuned", "adapter.path=mine/adapter")
     )

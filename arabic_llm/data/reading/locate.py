@@ -142,7 +142,7 @@ def _refuse_a_run(folder: Path) -> None:
     if (folder / _MANIFEST).is_file() and (folder / _LOCK).is_file():
         raise DataError(
             f"{folder}: is the folder of a run that has left no rows here ({PREPARED} is not there); what"
-            f" it said last stands in {folder / 'run.log'}: type its command again, or choose another folder"
+            f" it said stands in {folder / 'run.log'}: type its command again, or choose another folder"
         )
 
 
