@@ -134,8 +134,9 @@ def test_two_processes_train_as_one_and_one_carries_on(tmp_path, trained_alone):
     assert losses(tmp_path) == [(step, pytest.approx(loss, rel=1e-5)) for step, loss in together]
 
 
-def test_two_processes_compare_rated_answers_with_those_of_the_whole_step_also_of_shared_weights(
-    tmp_path, nursery
+@pytest.mark.parametrize("task", ["kto", "dpo"])
+def test_two_processes_compare_answers_with_those_of_the_whole_step_also_of_shared_weights(
+    task, tmp_path, nursery
 ):
     answers = (
         "القاهرة",
@@ -149,20 +150,21 @@ def test_two_processes_compare_rated_answers_with_those_of_the_whole_step_also_o
         "بغداد",
     )
     rows = [
-        {"prompt": f"ما عاصمة {n}؟", "completion": answer, "thumbs": n % 4 > 0}
-        for n, answer in enumerate(answers)
+        {"prompt": f"ما عاصمة {n}؟"}
+        | ({"completion": one, "thumbs": n % 4 > 0} if task == "kto" else {"chosen": one, "rejected": "لا"})
+        for n, one in enumerate(answers)
     ]
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    (tmp_path / "thumbs.jsonl").write_text(text, encoding="utf-8")
-    kto = (*TRAIN, "task=kto", "data=local", f"data.path={tmp_path / 'thumbs.jsonl'}", "task.beta=0.5")
-    kto = (*kto, "task.learning_rate=1e-3", "task.held_out.num_bytes=0", "hw.tokens_per_micro_batch=70")
-    kto = (*kto, "adapter=qlora", "adapter.dropout=0", "hw.gradient_checkpointing=true")
+    (tmp_path / "rated.jsonl").write_text(text, encoding="utf-8")
+    given = (*TRAIN, f"task={task}", "data=local", f"data.path={tmp_path / 'rated.jsonl'}", "task.beta=0.5")
+    given = (*given, "task.learning_rate=1e-3", "task.held_out.num_bytes=0", "hw.tokens_per_micro_batch=70")
+    given = (*given, "adapter=qlora", "adapter.dropout=0", "hw.gradient_checkpointing=true")
     figures = []
     for count, is_shared in ((1, False), (2, True)):
         folder = tmp_path / str(count)
         folder.mkdir()
         assert (
-            nursery.together(folder, *[(*kto, "data.test_share=0", f"hw.fsdp={is_shared}")] * count)
+            nursery.together(folder, *[(*given, "data.test_share=0", f"hw.fsdp={is_shared}")] * count)
             == [0] * count
         )
         found = (folder / "mine" / "training" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -171,7 +173,7 @@ def test_two_processes_compare_rated_answers_with_those_of_the_whole_step_also_o
             [(line["loss"], line["kl"], line["tokens_chosen"]) for line in lines if "loss" in line]
         )
     assert figures[1] == [pytest.approx(step, rel=1e-4, abs=1e-5) for step in figures[0]]
-    assert figures[0][-1][1] > 0.1  # the other answers have become likelier, too
+    assert abs(figures[0][-1][1]) > 0.05  # it has left the reference
 
 
 def test_weights_shared_out_give_the_losses_of_whole_ones_and_carry_on(tmp_path, trained_alone, nursery):
