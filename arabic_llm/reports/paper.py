@@ -46,7 +46,8 @@ def latex(rows: Sequence[Difference], model: str) -> str:
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{caption}}}",
-            r"\begin{tabular}{lrrrrrl}",
+            r"\footnotesize\setlength{\tabcolsep}{3.5pt}",
+            r"\begin{tabular}{@{}p{0.28\linewidth}rrrrrl@{}}",
             r"\toprule",
             f"{lines[0]} \\\\",
             r"\midrule",
@@ -63,12 +64,17 @@ def _row(row: Difference) -> str:
     low, high = (_number(100 * end) for end in (row.low, row.high))
     return " & ".join(
         (
-            *(_cell(tables.label(row.base)), f"{row.base.n:,}", f"{100 * row.base.value:.1f}"),
+            *(_name(tables.label(row.base)), f"{row.base.n:,}", f"{100 * row.base.value:.1f}"),
             *(f"{100 * row.tuned.value:.1f}", _number(100 * row.difference)),
             "" if math.isnan(row.low) else f"[{low}, {high}]",
             _cell(term(row.verdict)),
         )
     )
+
+
+def _name(label: str) -> str:
+    """Return the name of a task, which breaks behind its underscores where its column is too narrow."""
+    return r"\raggedright " + _cell(label).replace(r"\_", r"\_\allowbreak{}")
 
 
 def _number(value: float) -> str:
