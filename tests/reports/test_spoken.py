@@ -147,10 +147,8 @@ def test_a_page_in_arabic_reads_from_the_right_and_leaves_no_english_word():
 
 def test_the_table_for_latex_escapes_what_latex_acts_on():
     text = paper.latex([row("a_b & 50% $x", "better")], "my_model")
-    assert (
-        r"\raggedright a\_\allowbreak{}b \& 50\% \$x & 300 & 40.0 & 50.0 & $+10.0$ & [$+5.0$, $+15.0$] & better \\"
-        in text
-    )
+    figures = r"300 & 40.0 & 50.0 & $+10.0$ & [$+5.0$, $+15.0$] & better \\"
+    assert rf"\raggedright a\_\allowbreak{{}}b \& 50\% \$x & {figures}" in text
     odd = paper.latex([row('[a] "b" ~^\\<>|{}', "better")], "m")
     assert (
         r"{}[a] ''b'' \textasciitilde{}\textasciicircum{}\textbackslash{}\textless{}\textgreater{}"
