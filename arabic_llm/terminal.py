@@ -35,6 +35,11 @@ class _Log(logging.FileHandler):
         super().handleError(record)
 
 
+def has_colours() -> bool:
+    """Return whether what is said stands on a terminal, and may be coloured there (no-color.org)."""
+    return sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
 @contextmanager
 def ours() -> Iterator[None]:
     """Show our lines alone, of libraries errors only; put back what was there in the end."""

@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from arabic_llm import files
+from arabic_llm import files, terminal
 from arabic_llm.config.naming import of_data
 from arabic_llm.config.run import RunConfig
 from arabic_llm.data.preparing import left_out, sources
@@ -21,7 +21,8 @@ from arabic_llm.workflows.inspect import Seen
 log = logging.getLogger(__name__)
 shares_work = False
 _MOST_SAID, _MOST_ON_PAGE = 5, 1000  # rows left out: for one reason, and in all
-_GREEN, _PLAIN = "\x1b[30;42m", "\x1b[0m"
+_GREEN = "\x1b[30;42m", "\x1b[0m"
+_BRACKETS = "⟦", "⟧"  # where nothing has colours: in a file, behind a pipe
 
 
 def inputs(config: RunConfig) -> Inputs:
@@ -69,9 +70,11 @@ def _write(config: RunConfig, directory: Path, seen: Seen) -> float:
             log.info("%s: %s", lost.id, lost.reason)
         if len(rows) > _MOST_SAID:
             log.info("and %s more rows: %s; see the page", f"{len(rows) - _MOST_SAID:,}", reason)
+    opens, closes = _GREEN if terminal.has_colours() else _BRACKETS
     for row in seen.rows:
-        text = "".join(f"{_GREEN}{r.text}{_PLAIN}" if r.is_supervised else r.text for r in row.runs)
-        log.info("%s (%s tokens, %s supervised)\n%s\n", row.id, row.num_tokens, row.num_supervised, text)
+        text = "".join(f"{opens}{r.text}{closes}" if r.is_supervised else r.text for r in row.runs)
+        what = f"{row.num_supervised} supervised{'' if terminal.has_colours() else ': in ⟦ ⟧'}"
+        log.info("%s (%s tokens, %s)\n%s\n", row.id, row.num_tokens, what, text)
     for note in seen.notes:
         log.info("%s", note)
     data = of_data(config.data.name, config.data.path)

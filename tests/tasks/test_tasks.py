@@ -16,7 +16,7 @@ from huggingface_hub import ModelCard
 from judge_server import serving
 from torch.nn.modules.module import register_module_forward_hook
 
-from arabic_llm import files
+from arabic_llm import files, terminal
 from arabic_llm.config import complaints
 from arabic_llm.data.tokens import chat_template
 
@@ -314,10 +314,16 @@ def test_an_export_never_replaces_what_is_not_ours(program, tmp_path):
     assert (tmp_path / "models" / "thesis.txt").exists()
 
 
-def test_inspect_colours_what_is_learned_in_the_terminal_and_on_a_page(program, tmp_path):
+def test_inspect_colours_what_is_learned_in_the_terminal_and_on_a_page(program, tmp_path, monkeypatch):
     status, said = program("task=inspect", "task.rows=3", "hydra.run.dir=mine")
     assert status == 0
-    assert said.count("\x1b[30;42m") == 6  # in each row the answer, and its stop token
+    assert said.count("supervised: in ⟦ ⟧") == 3
+    assert said.count("⟦") - 3 == 6  # in each row the answer, and its stop token
+    assert "\x1b" not in said
+    monkeypatch.setattr(terminal, "has_colours", lambda: True)
+    status, coloured = program("task=inspect", "task.rows=3", "hydra.run.dir=mine", "resume=false")
+    assert status == 0
+    assert (coloured.count("\x1b[30;42m"), "⟦" in coloured) == (6, False)
     assert "supervised" in said
     page = (tmp_path / "mine" / "inspection.html").read_text(encoding="utf-8")
     assert page.count("<mark>") >= 3
@@ -337,7 +343,7 @@ def test_inspect_shows_both_answers_of_a_pair_as_training_sees_them(program, tmp
     assert "pairs.jsonl:1: the better answer, then the worse" in said
     assert said.count("ما عاصمة مصر؟") == 2
     assert said.index("القاهرة") < said.index("لا أستطيع")
-    assert said.count("\x1b[30;42m") == 4  # of each answer the words, and the stop token
+    assert said.count("⟦") - 1 == 4  # of each answer the words, and the stop token
     assert "; 1 of the worse ones refuse to answer" in said
     status, said = program(*typed, "task.ids=[pairs.jsonl:1]", "task.form=ratings", "resume=false")
     assert status == 0, said
@@ -391,7 +397,7 @@ def test_inspect_shows_the_rows_that_an_error_names(program, tmp_path):
     overrides = _rows(tmp_path / "my.jsonl", *_GOOD, _GOOD[0], '{"prompt": "لا جواب", "response": ""}')
     status, said = program("task=inspect", *overrides, "task.ids=[my.jsonl:2,my.jsonl:5,my.jsonl:7]")
     assert status == 0, said
-    assert said.count(" supervised)\n") == 2
+    assert said.count(" supervised: in ⟦ ⟧)\n") == 2
     assert "my.jsonl:2 (" in said and "my.jsonl:5 (" in said
     assert "my.jsonl:7: left out as a copy" in said
     assert "my.jsonl:8" not in said  # bad, but not asked for
