@@ -316,17 +316,21 @@ def beside_a_run(config: RunConfig, key: str) -> str | None:
     return f"beside task.run={task.run}, which says it; leave one of them out"
 
 
-def of_nothing_trained(config: RunConfig, key: str) -> str | None:
-    """Refuse a way to train where a model is only asked: without an adapter that is its base."""
-    adapter, task = config.adapter, config.task
+def is_way_to_train(adapter: AdapterConfig, key: str, reads: frozenset[Area]) -> bool:
+    """Return whether a key says how to train, and that to a task that only asks."""
     is_way = key in ("adapter", "adapter.name", "adapter.method") and adapter.method is not Method.none
-    is_asked = task.reads & {Area.asking, Area.talking} and Area.tuning not in task.reads
-    if not is_way or not is_asked or adapter.path or adapter.quantization is not Quantization.none:
+    is_asked = bool(reads & {Area.asking, Area.talking}) and Area.tuning not in reads
+    return is_way and is_asked and adapter.quantization is Quantization.none
+
+
+def of_nothing_trained(config: RunConfig, key: str) -> str | None:
+    """Refuse a way to train where a model is only asked, without an adapter: its base would be."""
+    if config.adapter.path or not is_way_to_train(config.adapter, key, config.task.reads):
         return None
     return (
-        f"with task={task.name}, which trains nothing: it asks the model as it is. Leave it out, or name"
-        " what was trained: adapter.path=<run>, or the weights of a run with"
-        f" adapter=full: model.path=<run>/{Method.full.folder}"
+        f"with task={config.task.name}, which trains nothing: it asks the model as it is. Leave it out, or"
+        " name what was trained: adapter.path=<run>, or the weights of a run with adapter=full:"
+        f" model.path=<run>/{Method.full.folder}"
     )
 
 

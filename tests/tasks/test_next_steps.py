@@ -86,7 +86,7 @@ def test_a_run_that_was_done_before_says_the_same(typed, trained):
 
 
 def test_from_judging_to_the_comparison_by_copied_commands_alone(home, typed, trained):
-    judged = typed(*words(trained["judge it"]), *JUDGED)
+    judged = typed("adapter=lora", *words(trained["judge it"]), *JUDGED)
     base = typed(*words(judged["judge its base in the same way"]))
     compared = typed(*words(base["compare it with what was trained"]))
     assert list(home.glob("outputs/compare/*/report.html"))
