@@ -196,8 +196,9 @@ def _help_or_run() -> None:
         if is_ours or isinstance(error, OmegaConfBaseException):
             raise
         raise ConfigError(complaints.of_a_value(error)) from error
-    for folder in swept.folders:
-        _report_on(folder)
+    with spoken.speaking(swept.language):
+        for folder in swept.folders:
+            _report_on(folder)
     if failures := [*_failures, *swept.failures]:
         raise sweep.of_all(failures)
 

@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from arabic_llm import grid as grids
 from arabic_llm import processes
-from arabic_llm.config import naming
+from arabic_llm.config import compose, naming
+from arabic_llm.config.run import Language
 from arabic_llm.config.sweep_settings import SweepConfig
 from arabic_llm.config.task import Area, TaskConfig
 from arabic_llm.errors import ConfigError
@@ -36,6 +37,7 @@ class Swept:
         """Begin with none."""
         self.grids: list[Grid] = []
         self.failures: list[Exception] = []
+        self.language = Language.en  # of their reports
 
     @property
     def folders(self) -> list[Path]:
@@ -55,6 +57,7 @@ def ours() -> Iterator[Swept]:
         if processes.count() > 1:
             raise ConfigError("a sweep runs in one process; start it without accelerate launch or torchrun")
         cfg = hydra.compose_config(config_name, overrides, run_mode=RunMode.MULTIRUN)
+        swept.language = cfg.lang
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(cfg))
         _Command(cfg, context, swept).run()
 
@@ -90,6 +93,7 @@ class _Command:
         ranges.refuse_endless(self._cfg.hydra, self._loader)
         orders = self._orders(naming.of_jobs(self._cfg.hydra, self._loader))
         _refuse_shared(orders)
+        self._refuse_what_all_are(orders)
         rungs = None
         if halving.eta is not None:
             rungs = Halving.of(self._folder, halving.eta, self._composed(0, orders[0].typed), self._keys)
@@ -173,6 +177,19 @@ class _Command:
         with open_dict(found):
             found.hydra.job.id = found.hydra.job.num = number
         return found
+
+    def _refuse_what_all_are(self, orders: Sequence[SweptJob]) -> None:
+        """Refuse, before any starts, jobs that would all be refused for the same. Raises ConfigError."""
+        said = set[str]()
+        for order in orders if self._cfg.model.builtin else ():  # others are looked at where they lie
+            try:
+                compose.to_config(self._composed(order.number, order.typed), order.typed)
+            except ConfigError as error:
+                said.add(str(error))
+            if len(said) != 1:
+                return
+        for one in said:
+            raise ConfigError(one)
 
     def _warm(self, num_jobs: int) -> Warm | None:
         """Return a process that jobs are forks of, where that is worth its start."""

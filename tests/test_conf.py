@@ -80,6 +80,7 @@ def test_every_recipe_composes_and_opens_with_its_question_and_command(file):
         ),
         ("suite.tasks.sample_choice.path=x", "path and reader together"),
         ("task.learning_rate=inf", "^task.learning_rate=inf is not finite where 32 bits hold it; give"),
+        ("task.learning_rate=2e4", r"^task.learning_rate=20000 would move each weight by about as much"),
         ("task.learning_rate=1e39", r"^task.learning_rate=1e\+39 is not finite"),
         ("model.learning_rate=nan", "^model.learning_rate=nan is not finite"),
         ("task.weight_decay=nan", "^task.weight_decay=nan is not finite"),

@@ -259,6 +259,7 @@ def kept_for(name: str, config: RunConfig, overrides: Iterable[str]) -> list[str
         rules = [found[1] for key in leaves if (found := _rule(config, key)) is not None]
         is_read = all(not rule.parts or rule.parts & reads for rule in rules)
         is_read &= not any(unread.is_way_to_train(config.adapter, key, reads) for key in leaves)
+        is_read &= leaves != ["lang"] or name in unread.REPORTS
         if leaves and is_read and not any(key.partition(".")[0] in _OF_THIS_RUN for key in leaves):
             kept.append(override)
     return kept

@@ -94,6 +94,11 @@ class TrainingConfig(TaskConfig):
             value = getattr(self, name)
             if isinstance(value, int | float) and value <= 0:
                 raise ValueError(f"task.{name} must be positive, not {value}")
+        if isinstance(self.learning_rate, float) and self.learning_rate >= 1:
+            raise ValueError(
+                f"task.learning_rate={self.learning_rate:g} would move each weight by about as much in a"
+                " step (Adam, 1412.6980, section 2.1); usual are 1e-5 to 1e-2"
+            )
         if isinstance(self.weight_decay, int | float) and self.weight_decay < 0:
             raise ValueError(f"task.weight_decay must not be negative ({self.weight_decay})")
         if isinstance(self.warmup_ratio, int | float) and not 0 <= self.warmup_ratio <= 1:

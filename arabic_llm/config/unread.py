@@ -32,7 +32,7 @@ from arabic_llm.config.task import (
 
 _OF_A_RUN = ("model", "adapter")
 # Tasks whose reports, those of sweeps too, follow lang; the hub's cards of the others are English.
-_REPORTS = (
+REPORTS = (
     *("study", "compare", "report", "robustness", "classify", "inspect", "evaluate"),
     *("sft", "dpo", "orpo", "kto"),
 )
@@ -75,9 +75,9 @@ def of_stop_after(config: RunConfig, _owner: Any) -> str | None:
 
 def of_reports(config: RunConfig, _config: RunConfig) -> str | None:
     """Refuse a language for a task that writes no report in it."""
-    if config.task.name in _REPORTS:
+    if config.task.name in REPORTS:
         return None
-    others = ", ".join(f"task={name}" for name in _REPORTS)
+    others = ", ".join(f"task={name}" for name in REPORTS)
     return f"with task={config.task.name}; {others} would read it"
 
 

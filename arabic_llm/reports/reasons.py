@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from arabic_llm.reports.spoken import is_arabic, marked, say, term
+from arabic_llm.reports.spoken import is_arabic, listed, marked, say, term
 
 PATTERNS = marked(
     "holds {what}",
@@ -29,6 +29,11 @@ PATTERNS = marked(
     "chosen and rejected differ in less than {share} of their characters",
     "{stage}: {rows} rows in, {kept} kept",
     "{stage}: {rows} rows in, {kept} kept, {n} dropped ({reasons})",
+    "{ledger}: train {train}, dev {dev}, test {test}",
+    "{name}, all together: train {train}, dev {dev}, test {test}",
+    "bad rows, which end a training: {n}; mend them, or set data.on_bad_row=drop",
+    "'{column}' is empty",
+    "'{column}' is no text ({kind})",
     "trains on {rows} rows, {tokens} tokens, {share} of them supervised; longest {longest}; {each} tokens"
     " a word",
     "rows cut {cut}, dropped {dropped}, without a supervised stop token {without}, copies {copies}, found"
@@ -53,8 +58,18 @@ def reason(text: str) -> str:
         return known
     for pattern, written in _patterns():
         if found := written.fullmatch(text):
-            return say(pattern, **{name: reason(value) for name, value in found.groupdict().items()})
+            said = {
+                name: _counted(of) if name == "reasons" else reason(of)
+                for name, of in found.groupdict().items()
+            }
+            return say(pattern, **said)
     return text
+
+
+def _counted(reasons: str) -> str:
+    """Return reasons with how many rows have each, as a ledger sets them behind each other."""
+    parts = re.split(r", (?=[\d,]+ )", reasons)
+    return listed([" ".join((n, reason(why))) for n, _, why in (part.partition(" ") for part in parts)])
 
 
 @cache

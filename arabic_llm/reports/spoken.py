@@ -21,6 +21,11 @@ _FROM_LEFT, _FROM_RIGHT, _END = "\u2066", "\u2067", "\u2069"
 ISOLATES = _FROM_LEFT + _FROM_RIGHT + _END  # between them text has a direction of its own
 _NO_ISOLATES = dict.fromkeys(map(ord, ISOLATES))
 _ARABIC = re.compile("[\u0620-\u064a\u0671-\u06d3]")
+# What is typed reads from the left, whatever it is about: a command, settings, a path, a file and its line.
+_TYPED = re.compile(
+    r"python |[A-Za-z_][\w.,\[\]]*=|[A-Za-z.~/]\S*/|/"
+    r"|[^\n]*\.(?:csv|gz|gguf|html|jsonl?|md|parquet|tsv|txt|xlsx|ya?ml|zst)(?::\d+)?$"
+)
 _FEW, _MANY = range(3, 11), range(11, 100)  # of a number's last two digits: CLDR's plurals of Arabic
 _spoken: ContextVar[Language] = ContextVar("spoken", default=Language.en)
 
@@ -82,7 +87,8 @@ def isolated(value: object) -> str:
     text = str(value)
     if not is_arabic() or not text:
         return text
-    return f"{_FROM_RIGHT if _ARABIC.search(text) else _FROM_LEFT}{text}{_END}"
+    from_right = _ARABIC.search(text) and not _TYPED.match(text)
+    return f"{_FROM_RIGHT if from_right else _FROM_LEFT}{text}{_END}"
 
 
 def plain(text: str) -> str:

@@ -19,6 +19,7 @@ from arabic_llm.reports.sweep_figures import Scale
 _MILLION, _THOUSAND = 1e6, 1e3
 _STOPPED = "stopped after step "  # a state, before its number
 _ALIKE = 0.02  # two costs that differ by less are alike
+_EQUAL = 1e-9  # of a score or a loss: means of the same answers, summed in another order
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,13 @@ class SweepWords:
                 best=self.name(best),
                 measure=term(self.scale.name),
                 value=self.scale.said(best.mean.value),
+            )
+        if all(cell.behind.value < _EQUAL for cell in cells):
+            return say(
+                "Take {chosen}: all settings have the same {measure}, {value}, and none is cheaper.",
+                chosen=self.name(chosen),
+                measure=term(self.scale.name),
+                value=self.value(chosen),
             )
         if chosen is best:
             near = sum(cell.is_within_one_error for cell in cells[1:])

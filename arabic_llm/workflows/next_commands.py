@@ -37,6 +37,11 @@ def kept(task: str, config: RunConfig, without: tuple[str, ...] = ()) -> list[st
     return [word for word in kept_for(task, config, words) if key(word) not in without]
 
 
+def in_its_language() -> list[str]:
+    """Return the language that was typed, for a report beside this one."""
+    return [word for word in typed() if key(word) == "lang"]
+
+
 def of_run(task: str, config: RunConfig, run: Path) -> str:
     """Return a command about a run, which says itself what it was made of."""
     beside = [word for word in kept(task, config) if key(word).partition(".")[0] in _BESIDE_A_RUN]

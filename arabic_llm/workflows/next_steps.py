@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,13 +13,14 @@ from arabic_llm.config.complaints import typed_list
 from arabic_llm.config.compose import typed
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.study_task import StudyConfig
-from arabic_llm.config.task import ExportConfig, Form, InspectConfig, PlanConfig
+from arabic_llm.config.task import ExportConfig, ExportFormat, Form, InspectConfig, PlanConfig
 from arabic_llm.errors import DamagedError
 from arabic_llm.workflows import next_elsewhere
 from arabic_llm.workflows.next_commands import (
     PROGRAM,
     Step,
     command,
+    in_its_language,
     is_of_recipe,
     kept,
     key,
@@ -51,7 +53,7 @@ def say(config: RunConfig) -> None:
 
 def after_sweep(folder: Path) -> None:
     """Say how the report of a sweep is written anew."""
-    written = typed_list("task.folders", [str(short(folder))])
+    written = " ".join([typed_list("task.folders", [str(short(folder))]), *in_its_language()])
     log.info("\nnext:\n  its report again, when more is done: %s task=report %s", PROGRAM, written)
 
 
@@ -109,7 +111,7 @@ def _after_study(config: RunConfig) -> list[Step]:
     steps = [("talk to it", of_run("chat", config, run))]
     if config.adapter.method is Method.lora and not stages and not is_of_recipe():
         steps.append((_MORE, _further(config, run / "adapter")))
-    return [*steps, _handing_on(config, run), (_REPORT, command(["task=report"]))]
+    return [*steps, _handing_on(config, run), *_to_the_table(config)]
 
 
 def _further(config: RunConfig, trained: Path) -> str:
@@ -187,12 +189,21 @@ def _after_inspection(config: RunConfig) -> list[Step]:
 
 
 def _after_export(config: RunConfig) -> list[Step]:
-    run = config.task.run if isinstance(config.task, ExportConfig) else ""
-    return [(what, command([f"task={task}", place("task.run", run)])) for what, task in _WITH_AN_EXPORT]
+    if not isinstance(config.task, ExportConfig):
+        return []
+    here = [
+        (what, command([f"task={task}", place("task.run", config.task.run)]))
+        for what, task in _WITH_AN_EXPORT
+    ]
+    if ExportFormat.ollama not in config.task.formats:
+        return here
+    modelfile = short(config.output_dir) / "gguf" / "Modelfile"
+    made = f"ollama create mine -f {shlex.quote(str(modelfile))} && ollama run mine"
+    return [*here, ("talk to it in Ollama", made)]
 
 
 def _to_the_table(_config: RunConfig) -> list[Step]:
-    return [(_REPORT, command(["task=report"]))]
+    return [(_REPORT, command(["task=report", *in_its_language()]))]
 
 
 _AFTER: dict[str, Callable[[RunConfig], list[Step]]] = {

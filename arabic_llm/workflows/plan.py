@@ -145,7 +145,10 @@ def verdict(chosen: Plan, wanted: Ask, typed: Sequence[str]) -> list[str]:
 def _fitting(needed_bytes: float, hw: HardwareConfig) -> list[str]:
     """Return that it fits, and how little is left where it is little."""
     if hw.usable_gib is None:
-        return [f"hw={hw.name} sets no budget"]
+        return [
+            f"hw={hw.name} sets no budget where no card is: add hw=cpu to plan for the memory of this"
+            " machine, or hw=4gb, hw=8gb, hw=16gb ... for a card of that size"
+        ]
     left = hw.usable_gib * GIB - needed_bytes
     if left > _TIGHT * hw.usable_gib * GIB:
         return ["it fits"]
