@@ -182,8 +182,12 @@ class _Command:
         """Refuse, before any starts, jobs that would all be refused for the same. Raises ConfigError."""
         said = set[str]()
         for order in orders if self._cfg.model.builtin else ():  # others are looked at where they lie
+            found = self._composed(order.number, order.typed)
+            with open_dict(found):
+                del found["hydra"]
+                found.output_dir = str(order.folder)
             try:
-                compose.to_config(self._composed(order.number, order.typed), order.typed)
+                compose.to_config(found, order.typed)
             except ConfigError as error:
                 said.add(str(error))
             if len(said) != 1:

@@ -112,6 +112,13 @@ def test_jobs_fail_alone_and_the_rest_is_done_once(tmp_path, swept):
     assert "Error" not in again
 
 
+def test_what_all_jobs_would_be_refused_for_is_said_once_before_any_starts(tmp_path, program):
+    status, said = program("-m", "adapter.rank=2,4", "suite.limit=3", "hydra.sweep.dir=sweep")
+    assert status == 2
+    assert said.count("error: suite.limit has no meaning with task=sft") == said.count("\n") == 1
+    assert not list(tmp_path.glob("sweep/*"))
+
+
 def test_a_job_that_ends_takes_nothing_away_from_the_jobs_after_it(swept):
     status, said = swept("adapter.rank=2,3", "tracking=wandb")  # a folder of W&B's is made on import
     assert status == 0, said

@@ -89,6 +89,38 @@ def test_values_among_arabic_words_keep_a_direction_of_their_own():
     assert tables.points(0.117, -0.055, 0.18) == "+11.7 (-5.5 to +18.0)"
 
 
+@pytest.mark.parametrize(
+    ("value", "reads_from"),
+    [
+        ("python -m arabic_llm.run 'data.path=أسئلتي.xlsx' lang=ar", "left"),
+        ("rank=4,path=_أسئلتي.xlsx_", "left"),
+        ("outputs/sft/tiny-أسئلتي-lora-50fc5cde/report.html", "left"),
+        ("/data/صف/adapter", "left"),
+        ("أسئلة الصف.jsonl:3", "left"),
+        ("ما ناتج 3 + 4 = 7؟", "right"),
+        ("lora on أسئلتي", "right"),
+        ("النص و/أو الجدول", "right"),
+    ],
+)
+def test_what_is_typed_reads_from_the_left_whatever_it_is_about(value, reads_from):
+    with spoken.speaking(Language.ar):
+        assert spoken.isolated(value)[0] == {"left": "\u2066", "right": "\u2067"}[reads_from]
+
+
+def test_what_inspect_notes_of_rows_is_arabic_to_its_last_reason():
+    note = (
+        "local: 72 rows in, 68 kept, 4 dropped (3 exact copy, 1 'الجواب' is empty): train 62, dev 3, test 3"
+    )
+    with spoken.speaking(Language.ar):
+        said = spoken.plain(reasons.reason(note))
+        bad = reasons.reason("bad rows, which end a training: 1; mend them, or set data.on_bad_row=drop")
+    assert said == (
+        "local: دخل 72 من الصفوف وبقي 68 وحُذف 4 (3 نسخة مطابقة، 1 العمود 'الجواب' فارغ): للتدريب 62"
+        " وللتطوير 3 وللاختبار 3"
+    )
+    assert not re.search("[a-z]{3}", bad.replace("data.on_bad_row=drop", ""))
+
+
 def test_a_table_in_the_terminal_is_in_line_though_letters_carry_diacritics():
     with spoken.speaking(Language.ar):
         header, line, _ = tables.terminal(rows(better=1, same=1)).splitlines()

@@ -99,6 +99,20 @@ def test_what_a_rung_stopped_is_never_called_beaten_where_chance_may_have_done_i
         assert not re.search("[a-z] stopped|stopped (after|at)|no better", report.page(sweep))
 
 
+def test_where_all_settings_come_to_the_same_none_is_the_best_and_no_effect_is_drawn(tmp_path):
+    grid = {"adapter.rank": [4, 8], "seed": [1, 2]}
+    sweeps.state(tmp_path, grid)
+    for levels in sweeps.combined(grid):
+        right = np.arange(80) % 3 == 0
+        sweeps.judged(tmp_path / sweeps.name(levels), levels, right[:: 1 if levels["seed"] == 1 else -1])
+    page = report.page(sweep_jobs.read(tmp_path))
+    assert re.search(
+        r"Take rank \d: all settings have the same mean score, .*, and none is cheaper\.", page
+    )
+    assert "is the best" not in page
+    assert not re.search(r"1e[-−]\d", re.sub(r"<style.*?</style>", "", page, flags=re.DOTALL))
+
+
 def test_of_scores_each_task_has_its_interval_and_seeds_are_averaged(tmp_path):
     grid = {"adapter.rank": [4, 8], "seed": [1, 2]}
     sweeps.state(tmp_path, grid)

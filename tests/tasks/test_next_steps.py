@@ -14,7 +14,9 @@ JUDGED = ("suite.limit=2", "suite.overall=null")
 def next_of(said):
     """Return what for -> command, of the lines after `next:`."""
     lines = said.rpartition("\nnext:\n")[2].splitlines()
-    assert all(re.match(r"  [^:]+(\(.*\))?: (python|accelerate launch|ollama create)", line) for line in lines), said
+    assert all(
+        re.match(r"  [^:]+(\(.*\))?: (python|accelerate launch|ollama create)", line) for line in lines
+    ), said
     return {line.strip().partition(": ")[0]: line.partition("arabic_llm.run ")[2] for line in lines}
 
 
