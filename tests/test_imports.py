@@ -51,7 +51,7 @@ ALLOWED = {
     },
     "tasks": {
         *("workflows", "data", "models", "memory", "training", "analysis", "evaluation", "profiling"),
-        *("reports", "tracking", "hub", "downloads", "machine", "text", "serving", "rundir"),
+        *("reports", "tracking", "hub", "downloads", "machine", "text", "serving", "rundir", "terminal"),
     },
 }
 COMMON = {"errors", "files", "disk", "config", "processes", "limits"}
