@@ -103,6 +103,15 @@ class Outcome:
     measured_mib: float | None  # memory of a step of the process that trained last, in tensors
     predicted_mib: float | None
     dev_bits_per_byte: float | None = None  # the loss on dev for each byte of its text, of any vocabulary
+    dev_loss_before: float | None = None  # before the first step
+
+    @property
+    def on_dev(self) -> str:
+        """Return the loss on dev before and after, as the end of a line."""
+        if self.dev_loss is None:
+            return ""
+        before = "" if self.dev_loss_before is None else f"{self.dev_loss_before:.3f} -> "
+        return f", on dev {before}{self.dev_loss:.3f}{self.bits}"
 
     @property
     def bits(self) -> str:
@@ -320,6 +329,9 @@ def _outcome(directory: Path, settings: TrainingConfig, resumed_from: int) -> Ou
     memory = [line for line in losses if "measured_mib" in line]
     measured, predicted = (memory[-1][f"{kind}_mib"] if memory else None for kind in _MEMORY)
     bits = [line.get("dev_bits_per_byte") for line in lines if line.get("dev_loss") == dev_loss and dev]
+    before = [line["dev_loss"] for line in lines if "dev_loss" in line and not line["step"]]
     return Outcome(
-        steps, loss, dev_loss, resumed_from, kept, measured, predicted, bits[-1] if bits else None
+        *(steps, loss, dev_loss, resumed_from, kept, measured, predicted),
+        dev_bits_per_byte=bits[-1] if bits else None,
+        dev_loss_before=before[0] if before else None,
     )

@@ -199,7 +199,5 @@ def keep(
     """Save what was trained, whole, with its notes (file name -> JSON), and say how training ended."""
     model, outcome = tuned
     adapter.save(model, tokenizer, trained, notes | {"outcome.json": asdict(outcome)}, base)
-    dev_loss = "" if outcome.dev_loss is None else f", on dev {outcome.dev_loss:.3f}{outcome.bits}"
-    log.info(
-        "trained %s steps: loss %.3f%s%s", *(outcome.steps, outcome.train_loss, dev_loss, outcome.memory)
-    )
+    told = (outcome.steps, outcome.train_loss, outcome.on_dev, outcome.memory)
+    log.info("trained %s steps: loss %.3f%s%s", *told)
