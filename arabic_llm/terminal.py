@@ -55,7 +55,8 @@ def ours() -> Iterator[None]:
     finally:
         logging.captureWarnings(False)
         try:
-            sys.stdout.flush()
+            if sys.stdout is not None:  # closed before we began
+                sys.stdout.flush()
         except OSError:  # it would be tried again at the end of the process, and be said there
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -178,6 +178,8 @@ def read(folder: Path, *, are_shares: bool = False) -> Evaluation:
     if not holds(folder):
         raise CheckpointError(f"{folder} holds no evaluation (no {_RESULT} with scores)")
     path, of_items = folder / _RESULT, folder / _ITEMS
+    if not of_items.is_file():
+        raise DamagedError(f"{of_items} is gone; {scores_check.CURE}")
     result, lines = files.read_json(path), files.read_json_lines(of_items)
     for key in ("fingerprint", files.HASH, _OF_ITEMS):  # an older one has no hashes
         result.setdefault(key, None)

@@ -58,6 +58,9 @@ TUNING = ROWS | {Area.tokens, Area.items, Area.training, Area.tuning}
 ASKING = frozenset({Area.model, Area.template, Area.asking, Area.judge})
 
 
+_MOST = {"epochs": 10_000, "max_steps": 10_000_000, "effective_batch_size": 1_000_000}
+
+
 @dataclass
 class TaskConfig:
     """What to do; each task's own schema stands in its module."""
@@ -94,6 +97,8 @@ class TrainingConfig(TaskConfig):
             value = getattr(self, name)
             if isinstance(value, int | float) and value <= 0:
                 raise ValueError(f"task.{name} must be positive, not {value}")
+            if name in _MOST and isinstance(value, int | float) and value > _MOST[name]:
+                raise ValueError(f"task.{name} must be at most {_MOST[name]:,}, not {value:,}")
         if isinstance(self.learning_rate, float) and self.learning_rate >= 1:
             raise ValueError(
                 f"task.learning_rate={self.learning_rate:g} would move each weight by about as much in a"

@@ -66,7 +66,7 @@ def sweeps(folders: Sequence[str]) -> list[Path]:
 def _read(folders: Sequence[str]) -> Iterator[tuple[Path, Evaluation]]:
     from arabic_llm.analysis import scores
 
-    for path in _below(folders, "items.jsonl"):
+    for path in _below(folders, "result.json"):
         try:
             if scores.holds(path.parent):
                 yield path.parent, scores.read(path.parent)

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +151,7 @@ def chunks_of(
         head = _head(records)
         first = [item for item in head if isinstance(item, Record)]
         columns = _columns(put.path, first, source, is_said=is_said, also_read=also_read)
-        found = chain(head, records)
+        found = formats.without_late_columns(head, records, columns)
     while items := list(islice(found, CHUNK_ROWS)):
         yield Chunk(items, columns)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 from arabic_llm.config.data import ColumnsConfig
 from arabic_llm.data.reading.column_names import KEYS, spelling
 from arabic_llm.data.reading.rating_words import rating_of
-from arabic_llm.data.reading.records import Record, listed, shown
+from arabic_llm.data.reading.records import Broken, Record, listed, shown
 from arabic_llm.data.reading.turns import UnusableError, as_list, role_of
 from arabic_llm.errors import DataError
 
@@ -86,6 +86,42 @@ def recognise(path: Path, records: Sequence[Record], given: ColumnsConfig) -> Fo
         if ways[0] != found:
             raise DataError(_mixed(first, found, record, ways[0]))
     return _with_optional(Format(_name(first.values, found), found), records)
+
+
+def without_late_columns(
+    head: Sequence[Record | Broken], others: Iterable[Record | Broken], read: ColumnsConfig
+) -> Iterator[Record | Broken]:
+    """Yield records; one of the `others` is broken where it alone brings what belongs to a prompt.
+
+    Its context, its history or its system message would be lost unsaid: no record of the head, by which
+    the format was recognised, has a column of that name.
+    """
+    yield from head
+    roles = [role for role in ("context", "history", "system") if getattr(read, role) is None]
+    if read.prompt is None and read.messages is None:
+        roles = []
+    there = set(_columns(record for record in head if isinstance(record, Record)))
+    for record in others:
+        late = _late(record, roles, there) if isinstance(record, Record) else None
+        if late is None:
+            yield record
+            continue
+        role, column = late
+        yield Broken(
+            record.place,
+            f"'{column}' stands in no row before, and would not be read: say data.columns.{role}={column}",
+        )
+
+
+def _late(record: Record, roles: Sequence[str], there: Container[str]) -> tuple[str, str] | None:
+    """Return the role and the name of a column that says something and that no earlier record has."""
+    for column, value in record.values.items():
+        if column in there or value in (None, "", []):
+            continue
+        for role in roles:
+            if spelling(str(column)) in KEYS[role]:
+                return role, str(column)
+    return None
 
 
 def _blanks(record: Record) -> dict[str, Any]:

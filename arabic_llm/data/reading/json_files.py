@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm.data.reading.json_stream import Stream
-from arabic_llm.data.reading.json_tables import WRAPPED, rows_of
+from arabic_llm.data.reading.json_tables import WRAPPED, are_rows, rows_of
 from arabic_llm.data.reading.json_values import (
     MOST_VALUES,
     WHITE,
@@ -122,7 +122,7 @@ def _elements(stream: Stream) -> Iterator[Record | Broken]:
 
 
 def _check_rest(stream: Stream) -> None:
-    """Refuse what cannot stand behind the rows of a wrapper; other names, which nothing reads, can."""
+    """Refuse what cannot stand behind the rows of a wrapper, other rows too; other names can."""
     flaws: list[str] = []
     while stream.takes(","):
         stream.has_more()
@@ -131,7 +131,11 @@ def _check_rest(stream: Stream) -> None:
         if not isinstance(name, str):
             raise DataError(f"{place}: broken JSON: expected a name; mend it")
         stream.expect(":")
-        stream.value(flaws)
+        if are_rows(stream.value(flaws)):
+            raise DataError(
+                f"{place}: a second list of rows, '{name}', which would not be read: write it into a file"
+                " of its own (data.dev_files, data.test_files)"
+            )
         if flaws:
             raise DataError(f"{place}: broken JSON: {flaws[0]}; mend it")
     stream.expect("}")
@@ -148,7 +152,11 @@ def _values(stream: Stream, *, unwrap: bool = False) -> Iterator[Record | Broken
         value = stream.value(flaws, is_table=unwrap and is_first)
         is_suspect = stream.is_suspect
         is_alone = is_first and not stream.has_more()
-        rows = rows_of(value) if unwrap and is_alone and isinstance(value, dict) and not flaws else None
+        is_table = unwrap and is_alone and isinstance(value, dict) and not flaws
+        try:
+            rows = rows_of(value) if is_table else None
+        except DataError as error:
+            raise DataError(f"{place}: {error}") from error
         for row in [value] if rows is None else rows:
             yield _as_record(place, row, flaws, is_suspect=is_suspect)
         is_first = False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from arabic_llm.errors import DataError
+
 _WRAPPERS = ("data", "rows", "examples", "train", "items", "records", "samples", "instances", "dataset")
 # A wrapper whose rows come first: they can be read one by one, each with its line.
 WRAPPED = re.compile(rf'\{{\s*"(?:{"|".join(_WRAPPERS)})"\s*:\s*\[(?=\s*[{{\]])')
@@ -15,15 +17,29 @@ def rows_of(value: dict[str, Any]) -> list[Any] | None:
     """Return the rows of a table that is one object, or None: it is a row itself.
 
     The forms are those of DataFrame.to_json with orient columns (its default), index and split, of
-    Dataset.to_dict (lists), and rows under a name such as "data".
+    Dataset.to_dict (lists), and rows under a name such as "data". Raises DataError for two lists of rows.
     """
-    if list(value) == ["columns", "index", "data"]:
-        return [dict(zip(value["columns"], cells, strict=False)) for cells in value["data"]]
-    held = next((value[name] for name in _WRAPPERS if _are_rows(value.get(name))), None)
-    return held or _of_columns(value, list(value.values()))
+    if list(value) == ["columns", "index", "data"] and _is_split(value["columns"], value["data"]):
+        return [dict(zip(value["columns"], cells, strict=True)) for cells in value["data"]]
+    held = [name for name in value if name in _WRAPPERS and are_rows(value[name])]
+    others = [name for name, of in value.items() if name not in held[:1] and are_rows(of)]
+    if held and others:
+        raise DataError(
+            f"two lists of rows, '{held[0]}' and '{others[0]}', of which one alone would be read: write"
+            " them into files of their own (data.dev_files, data.test_files)"
+        )
+    return value[held[0]] if held else _of_columns(value, list(value.values()))
 
 
-def _are_rows(value: Any) -> bool:
+def _is_split(columns: Any, rows: Any) -> bool:
+    """Return whether these are as orient=split writes them: different names, a cell of each in a row."""
+    if not _is_column(columns) or len({*map(str, columns)}) != len(columns) or not isinstance(rows, list):
+        return False
+    return all(isinstance(cells, list) and len(cells) == len(columns) for cells in rows)
+
+
+def are_rows(value: Any) -> bool:
+    """Return whether a value is a list of rows."""
     return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
 
 

@@ -168,7 +168,10 @@ def _as_python(batch: RecordBatch) -> Iterator[dict[str, Any] | str]:
     """Yield the values of each row, or what is wrong with it."""
     try:
         yield from batch.to_pylist()
-    except ValueError:  # one value spoils the batch: not UTF-8, or a date that Python does not have
+    except (
+        ValueError,
+        OverflowError,
+    ):  # one value spoils the batch: not UTF-8, or a date that Python does not have
         for index in range(batch.num_rows):
             yield _row_as_python(batch.slice(index, 1))
 
@@ -176,6 +179,6 @@ def _as_python(batch: RecordBatch) -> Iterator[dict[str, Any] | str]:
 def _row_as_python(row: RecordBatch) -> dict[str, Any] | str:
     try:
         values: dict[str, Any] = row.to_pylist()[0]
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         return f"unreadable value: {shown(error)}"
     return values

@@ -27,6 +27,10 @@ def as_row(record: Record, columns: ColumnsConfig) -> Row | Broken:
     values = record.values
     subject = str(values.get(columns.subject) or "") if columns.subject else ""
     label = values.get(columns.label) if columns.label else None
+    if isinstance(label, dict | list):
+        return Broken(record.place, f"'{columns.label}' is no label ({type(label).__name__}): one a row")
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)  # a class that is a number is called the same in every file
     label = "" if _is_nothing(label) else " ".join((as_text(label) or str(label)).split())
     try:
         if columns.text and not columns.messages:
@@ -85,6 +89,9 @@ def _opening(values: dict[str, Any], columns: ColumnsConfig) -> list[Message]:
     column = str(columns.messages or columns.prompt)
     value = values.get(column)
     if columns.messages or isinstance(value, list):
+        for beside in (columns.context, columns.history) if not columns.messages else ():
+            if beside and not (_is_nothing(said := values.get(beside)) or said == []):
+                raise UnusableError(f"'{beside}' has no place beside '{column}', which is a conversation")
         return turns.read(value, column, columns.unread_keys)
     prompt = _text(value, column)
     if columns.context and (context := _optional(values.get(columns.context), columns.context)):
