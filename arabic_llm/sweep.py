@@ -188,12 +188,11 @@ class _Command:
                 found.output_dir = str(order.folder)
             try:
                 compose.to_config(found, order.typed)
+                return
             except ConfigError as error:
                 said.add(str(error))
-            if len(said) != 1:
-                return
-        for one in said:
-            raise ConfigError(one)
+        if len(said) == 1:
+            raise ConfigError(*said)
 
     def _warm(self, num_jobs: int) -> Warm | None:
         """Return a process that jobs are forks of, where that is worth its start."""

@@ -98,7 +98,7 @@ def _asked(model: DictConfig) -> ModelConfig:
 def _blank() -> dict[str, Any]:
     """Return what stands where a task reads no model, or brings one that is not here yet."""
     sizes = {name: 0 for name, of in ArchitectureConfig.__annotations__.items() if of == "int"}
-    return {"max_length": 0, "architecture": {**sizes, "tie_word_embeddings": False}}
+    return {"max_length": _UNSAID, "architecture": {**sizes, "tie_word_embeddings": False}}
 
 
 def _of_shape(own: _Own, shape: ArchitectureConfig) -> dict[str, Any]:

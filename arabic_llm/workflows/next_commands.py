@@ -11,6 +11,7 @@ from arabic_llm.config.complaints import spelled
 from arabic_llm.config.compose import typed
 from arabic_llm.config.reads import is_of, kept_for
 from arabic_llm.config.run import RunConfig
+from arabic_llm.reports import spoken
 
 Step = tuple[str, str]  # what for, and the command
 PROGRAM = "python -m arabic_llm.run"
@@ -38,8 +39,8 @@ def kept(task: str, config: RunConfig, without: tuple[str, ...] = ()) -> list[st
 
 
 def in_its_language() -> list[str]:
-    """Return the language that was typed, for a report beside this one."""
-    return [word for word in typed() if key(word) == "lang"]
+    """Return the language of this report, for one beside it."""
+    return ["lang=ar"] if spoken.is_arabic() else []
 
 
 def of_run(task: str, config: RunConfig, run: Path) -> str:
