@@ -129,3 +129,36 @@ def test_a_missing_file_and_an_unknown_kind(tmp_path):
         list(read(tmp_path / "a.jsonl"))
     with pytest.raises(DataError, match=r"cannot read '\.docx' files; there are: \.jsonl"):
         list(read(write(tmp_path, "a.docx", "")))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"train": [{"x": 1}], "data": [{"x": 2}]}',
+        '{"data": [{"x": 1}], "version": 1, "test": [{"x": 2}]}',
+        '{"version": 1, "train": [{"x": 1}], "validation": [{"x": 2}]}',
+    ],
+)
+def test_two_lists_of_rows_in_one_object_are_not_read_as_one(tmp_path, text):
+    path = write(tmp_path, "a.json", text)
+    with pytest.raises(DataError, match=r"a\.json:1: (a second|two) lists? of rows, .*data\.test_files"):
+        list(read(path, unwrap=True))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"columns": ["x", "y"], "index": [0], "data": [[1, 2, 3]]}',
+        '{"columns": ["x", "x"], "index": [0], "data": [[1, 2]]}',
+        '{"columns": null, "index": [1], "data": [[1, 2]]}',
+        '{"columns": ["x"], "index": [1], "data": 5}',
+    ],
+)
+def test_what_is_not_as_pandas_splits_a_table_loses_no_cell(tmp_path, text):
+    (found,) = read(write(tmp_path, "a.json", text), unwrap=True)
+    assert isinstance(found, Record)
+    assert set(found.values) == {"columns", "index", "data"}  # a row of its own, of no known format
+    (row,) = read(
+        write(tmp_path, "b.json", '{"columns": ["x", "y"], "index": [0], "data": [[1, 2]]}'), unwrap=True
+    )
+    assert row.values == {"x": 1, "y": 2}

@@ -50,6 +50,34 @@ def test_a_number_is_an_answer_and_a_list_is_none(tmp_path):
         local(tmp_path, [{"instruction": "كم؟", "output": [7]}])
 
 
+@pytest.mark.parametrize("column", ["input", "history", "النظام"])
+def test_what_belongs_to_a_prompt_and_first_stands_below_the_head_is_not_lost(tmp_path, column):
+    rows = [{"prompt": f"س {n}", "completion": f"ج {n}", "note": ""} for n in range(55)]
+    said = [["قبل", "بعد"]] if column == "history" else "قيل قبله"
+    rows += [
+        {"prompt": "س", "completion": "ج", "note": "x"},
+        {"prompt": "س", "completion": "ج", column: said},
+    ]
+    with pytest.raises(DataError, match=rf"my\.jsonl:57: '{column}' stands in none of the first 50 rows"):
+        local(tmp_path, rows)
+    rows[0][column] = [] if column == "history" else ""
+    read = local(tmp_path, rows, "data.dev_share=0")
+    assert "قبل" in "".join(message.content for row in read.train for message in row.messages)
+
+
+def test_a_context_beside_a_conversation_is_not_dropped(tmp_path):
+    turn = [{"role": "user", "content": "لخص النص"}]
+    with pytest.raises(DataError, match=r"'input' has no place beside 'prompt', which is a conversation"):
+        local(tmp_path, [{"prompt": turn, "input": "السياق", "completion": "خلاصة"}])
+
+
+def test_a_label_is_one_name_a_row_and_a_number_is_called_the_same_everywhere(tmp_path):
+    rows = [{"text": f"نص {n}", "label": (1.0, 1)[n % 2]} for n in range(4)]
+    assert {row.label for row in local(tmp_path, rows, "data.dev_share=0").train} == {"1"}
+    with pytest.raises(DataError, match=r"my\.jsonl:1: 'label' is no label \(list\): one a row"):
+        local(tmp_path, [{"text": "نص", "label": ["أ", "ب"]}])
+
+
 def test_a_context_that_is_nowhere_is_said(tmp_path, caplog):
     caplog.set_level("INFO", "arabic_llm")
     local(

@@ -106,21 +106,19 @@ def without_late_columns(
         if late is None:
             yield record
             continue
-        role, column = late
         yield Broken(
             record.place,
-            f"'{column}' stands in no row before, and would not be read: say data.columns.{role}={column}",
+            f"'{late}' stands in none of the first {NUM_RECORDS} rows, and would not be read: give the"
+            " first one that column too, empty",
         )
 
 
-def _late(record: Record, roles: Sequence[str], there: Container[str]) -> tuple[str, str] | None:
-    """Return the role and the name of a column that says something and that no earlier record has."""
+def _late(record: Record, roles: Sequence[str], there: Container[str]) -> str | None:
+    """Return a column of a role that says something, and that no record of the head has."""
     for column, value in record.values.items():
-        if column in there or value in (None, "", []):
-            continue
-        for role in roles:
-            if spelling(str(column)) in KEYS[role]:
-                return role, str(column)
+        is_new = column not in there and value not in (None, "", [])
+        if is_new and any(spelling(str(column)) in KEYS[role] for role in roles):
+            return str(column)
     return None
 
 
