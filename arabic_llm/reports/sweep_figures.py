@@ -129,9 +129,8 @@ def effects(found: Sequence[Effect], scale: Scale) -> Markup:
         for axes, effect in zip(panels[0], found, strict=True):
             _effect(axes, effect, scale)
         low, high = panels[0][0].get_ylim()
-        if high - low < (
-            least := 1e-4 if scale.is_loss else 0.1
-        ):  # else rounding would look like an effect
+        least = 1e-4 if scale.is_loss else 0.1  # closer up, rounding would look like an effect
+        if high - low < least:
             panels[0][0].set_ylim(-least, least)
         against, in_points = marked("{measure},\nagainst the mean", "{measure},\nagainst the mean, points")
         panels[0][0].set_ylabel(say(against if scale.is_loss else in_points, measure=term(scale.name)))

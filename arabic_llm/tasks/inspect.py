@@ -70,11 +70,11 @@ def _write(config: RunConfig, directory: Path, seen: Seen) -> float:
             log.info("%s: %s", lost.id, lost.reason)
         if len(rows) > _MOST_SAID:
             log.info("and %s more rows: %s; see the page", f"{len(rows) - _MOST_SAID:,}", reason)
-    opens, closes = _GREEN if terminal.has_colours() else _BRACKETS
+    (opens, closes), said = (_GREEN, "") if terminal.has_colours() else (_BRACKETS, ": in ⟦ ⟧")
     for row in seen.rows:
         text = "".join(f"{opens}{r.text}{closes}" if r.is_supervised else r.text for r in row.runs)
-        what = f"{row.num_supervised} supervised{'' if terminal.has_colours() else ': in ⟦ ⟧'}"
-        log.info("%s (%s tokens, %s)\n%s\n", row.id, row.num_tokens, what, text)
+        tokens = f"{row.num_tokens} tokens, {row.num_supervised} supervised{said}"
+        log.info("%s (%s)\n%s\n", row.id, tokens, text)
     for note in seen.notes:
         log.info("%s", note)
     data = of_data(config.data.name, config.data.path)

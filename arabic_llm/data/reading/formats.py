@@ -98,8 +98,9 @@ def without_late_columns(
     """
     yield from head
     roles = [role for role in ("context", "history", "system") if getattr(read, role) is None]
-    if read.prompt is None and read.messages is None:
-        roles = []
+    if not roles or (read.prompt is None and read.messages is None):
+        yield from others
+        return
     there = set(_columns(record for record in head if isinstance(record, Record)))
     for record in others:
         late = _late(record, roles, there) if isinstance(record, Record) else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm.data.reading.json_stream import Stream
-from arabic_llm.data.reading.json_tables import WRAPPED, are_rows, rows_of
+from arabic_llm.data.reading.json_tables import WRAPPED, are_rows, rows_of, second
 from arabic_llm.data.reading.json_values import (
     MOST_VALUES,
     WHITE,
@@ -132,10 +132,7 @@ def _check_rest(stream: Stream) -> None:
             raise DataError(f"{place}: broken JSON: expected a name; mend it")
         stream.expect(":")
         if are_rows(stream.value(flaws)):
-            raise DataError(
-                f"{place}: a second list of rows, '{name}', which would not be read: write it into a file"
-                " of its own (data.dev_files, data.test_files)"
-            )
+            raise DataError(f"{place}: {second(name)}")
         if flaws:
             raise DataError(f"{place}: broken JSON: {flaws[0]}; mend it")
     stream.expect("}")

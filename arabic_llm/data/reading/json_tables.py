@@ -21,14 +21,22 @@ def rows_of(value: dict[str, Any]) -> list[Any] | None:
     """
     if list(value) == ["columns", "index", "data"] and _is_split(value["columns"], value["data"]):
         return [dict(zip(value["columns"], cells, strict=True)) for cells in value["data"]]
-    held = [name for name in value if name in _WRAPPERS and are_rows(value[name])]
-    others = [name for name, of in value.items() if name not in held[:1] and are_rows(of)]
-    if held and others:
-        raise DataError(
-            f"two lists of rows, '{held[0]}' and '{others[0]}', of which one alone would be read: write"
-            " them into files of their own (data.dev_files, data.test_files)"
-        )
-    return value[held[0]] if held else _of_columns(value, list(value.values()))
+    held = next((name for name in value if name in _WRAPPERS and are_rows(value[name])), None)
+    if held is None:
+        return _of_columns(value, list(value.values()))
+    for name, other in value.items():
+        if name != held and are_rows(other):
+            raise second(name)
+    rows: list[Any] = value[held]
+    return rows
+
+
+def second(name: str) -> DataError:
+    """Return the error of a list of rows beside the one that is read."""
+    return DataError(
+        f"a second list of rows, '{name}', which would not be read: write it into a file of its own"
+        " (data.dev_files, data.test_files)"
+    )
 
 
 def _is_split(columns: Any, rows: Any) -> bool:
