@@ -57,6 +57,21 @@ def test_each_text_of_a_sweep_is_a_value_of_its_own(typed, values):
     assert read(typed, "-m") == values
 
 
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("data_root=~/data", "/home/a b/data"),
+        ("hydra.run.dir=~/outputs/mine", "/home/a b/outputs/mine"),
+        ("task.folders=[~/first, ~/second]", ["/home/a b/first", "/home/a b/second"]),
+        ("data.sources={a: {path: ~/a.jsonl}}", {"a": {"path": "/home/a b/a.jsonl"}}),
+        ("data.path=a~/b.jsonl", "a~/b.jsonl"),
+    ],
+)
+def test_a_tilde_before_a_path_is_the_home_of_who_types(monkeypatch, typed, value):
+    monkeypatch.setenv("HOME", "/home/a b")
+    assert read(typed) == value
+
+
 def test_what_is_typed_again_after_it_was_quoted_stays_what_it_is():
     once = compose.meant(["data.path=أ ب.jsonl", "data.columns.prompt=السؤال"])
     assert compose.meant(once) == once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,14 +15,16 @@ _SURE = re.compile(r"[\w/.:%@+-]*", re.ASCII)  # what Hydra reads as it stands
 _CHOICE = re.compile(r"choice\((.*)\)")
 _GROUPS = ("model", "data", "adapter", "hw", "suite", "task")
 _NUMBER = re.compile(r"[\d.]+")
+_HOME = re.compile(r"((?<=[=,\[])|(?<=[,:] ))~(?=/)")  # a shell leaves it as it is behind an equals sign
 _A_TEXT = re.compile(r"(^|\.)(path|dir|columns\.\w+|run|base|tuned)$")  # keys of a path or a column
 
 
 def quoted(argument: str, *, is_sweep: bool) -> str:
     """Return an override whose value Hydra reads as the text that it is; others as they were typed.
 
-    Of a list, a map, a choice and the values of a sweep, each text is quoted.
+    A ~ before a path is the folder of who types, as everywhere else. Of a list, a map, a choice and the values of a sweep, each text is quoted.
     """
+    argument = _HOME.sub(lambda _: os.path.expanduser("~"), argument)
     key, equals, value = argument.partition("=")
     if not equals or key.startswith("-") or value.startswith(('"', "'")) or _CONTROL.search(value):
         return argument

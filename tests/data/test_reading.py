@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import re
+from zipfile import ZipFile
 
 import pytest
 from conftest import DATA, compose_config, needs_data
@@ -149,6 +151,36 @@ def test_a_workbook_is_read_by_its_header(tmp_path):
     assert first == Record(f"{path}:3", {"q": "كم؟", "a": 7})
     assert empty == Record(f"{path}:4", {"q": "x", "a": None})
     assert failed == Broken(f"{path}:5", "a formula that failed: #N/A in 'a'")
+
+
+def test_a_formula_without_its_value_is_no_empty_cell(tmp_path):
+    path = workbook(
+        tmp_path,
+        ["q", "a", "context"],
+        ["كم؟", "x", "=1+1"],
+        ["كم؟", "x", None],
+        ["=A2", "=B2", "=C2"],
+        ["=A2", "x", "y"],
+    )
+    never, plain, all_of_them, first = read(path)
+    cure = "open the workbook in Excel or LibreOffice and save it"
+    assert never == Broken(f"{path}:2", f"a formula without its value in 'context': {cure}")
+    assert plain == Record(f"{path}:3", {"q": "كم؟", "a": "x", "context": None})
+    assert [all_of_them.place, first.place] == [f"{path}:4", f"{path}:5"]
+    assert "in 'q'" in all_of_them.reason
+    assert "in 'q'" in first.reason
+
+
+def test_a_formula_whose_value_is_an_empty_text_has_one(tmp_path):
+    path = workbook(tmp_path, ["q", "a", "context"], ["كم؟", "x", '=IF(1=1,"","b")'], ["y", "z", "w"])
+    with ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    sheet = members["xl/worksheets/sheet1.xml"]
+    members["xl/worksheets/sheet1.xml"] = re.sub(rb'(<c r="C2")[^>]*>', rb'\1 t="str">', sheet)
+    with ZipFile(path, "w") as archive:
+        for name, held in members.items():
+            archive.writestr(name, held)
+    assert [record.values["context"] for record in read(path)] == [None, "w"]
 
 
 def test_names_of_columns_with_line_ends_stay_on_one_line(tmp_path):

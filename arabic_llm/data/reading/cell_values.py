@@ -1,9 +1,11 @@
-"""Cells of a workbook as Excel shows them: 50% and 007, TRUE, line ends; and the rows that it hides."""
+"""Cells of a workbook as Excel shows them: 50% and 007, TRUE, line ends; and what it hides of rows."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +33,16 @@ _ZERO = 2
 _GROUPS = re.compile(r"[0#]+(?:[-/ ][0#]+)+")  # 000-0000
 _IN_GROUPS = re.compile(r"[0#]")
 _ROW = re.compile(rb"<(?:\w+:)?row\b[^>]*>")
+_FORMULA = rb"<(?:\w+:)?f\b(?:[^>]*/>|[^>]*>[^<]*</(?:\w+:)?f>)\s*"
+_NO_VALUE = rb"(?:<(?:\w+:)?v\s*(?:/>|></(?:\w+:)?v>)\s*)?"
+_OF_A_ROW = re.compile(
+    _ROW.pattern + rb"|<(?:\w+:)?c\b[^>]*>\s*" + _FORMULA + _NO_VALUE + rb"</(?:\w+:)?c>"
+)
+_PLACE = re.compile(rb'\sr="([A-Z]{1,3})(\d+)"')
+_IS_TEXT = re.compile(rb'\st="str"')
 _NUMBER = re.compile(rb'\sr="(\d+)"')
 _HIDDEN = re.compile(rb'\s(?:hidden="(?:1|true)"|ht="0(?:\.0*)?")')
-_CHUNK_BYTES = 2**20
+_CHUNK_BYTES, _LONGEST_ROW = 2**20, 2**23
 
 
 def shown_value(cell: ReadOnlyCell) -> Any:
@@ -48,24 +57,45 @@ def shown_value(cell: ReadOnlyCell) -> Any:
     return _number(value, str(cell.number_format)) if isinstance(value, int | float) else value
 
 
-def hidden_rows(path: Path, member: str) -> set[int]:
-    """Return the numbers of the rows of a sheet that a filter or a user hides."""
-    hidden, number = set(), 0
+@dataclass
+class SheetMarks:
+    """What openpyxl does not tell of a sheet's rows, by their numbers."""
+
+    hidden: set[int] = field(default_factory=set)  # by a filter or a user
+    unvalued: dict[int, set[int]] = field(default_factory=dict)  # columns, from 0, of formulas never computed
+
+
+def sheet_marks(path: Path, member: str) -> SheetMarks:
+    """Return which rows of a sheet are hidden, and which cells hold a formula without its value."""
+    marks, number = SheetMarks(), 0
     with ZipFile(path) as archive, archive.open(member.lstrip("/")) as sheet:
-        for tag in _row_tags(iter(lambda: sheet.read(_CHUNK_BYTES), b"")):
-            given = _NUMBER.search(tag)
-            number = int(given[1]) if given else number + 1
-            if _HIDDEN.search(tag):
-                hidden.add(number)
-    return hidden
+        for tag in _tags(iter(lambda: sheet.read(_CHUNK_BYTES), b"")):
+            if _ROW.match(tag):
+                given = _NUMBER.search(tag)
+                number = int(given[1]) if given else number + 1
+                if _HIDDEN.search(tag):
+                    marks.hidden.add(number)
+            elif (cell := _PLACE.search(tag)) and not _IS_TEXT.search(tag):  # a text may well be empty
+                marks.unvalued.setdefault(int(cell[2]), set()).add(_column(cell[1]))
+    return marks
 
 
-def _row_tags(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _column(letters: bytes) -> int:
+    """Return the place of a column from 0: A is 0, AA is 26."""
+    return functools.reduce(lambda place, letter: 26 * place + letter - ord("A") + 1, letters, 0) - 1
+
+
+def _tags(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the tags of rows, and the cells that hold a formula alone; none is cut where chunks meet."""
     rest = b""
     for chunk in chunks:
         text = rest + chunk
-        yield from _ROW.findall(text)
-        rest = text[text.rfind(b"<") :] if text.rfind(b"<") > text.rfind(b">") else b""
+        end = text.rfind(b"row>") + 4
+        if end < 4 and len(text) > _LONGEST_ROW:
+            end = text.rfind(b"<")
+        yield from (found[0] for found in _OF_A_ROW.finditer(text, 0, end))
+        rest = text[end:]
+    yield from (found[0] for found in _OF_A_ROW.finditer(rest))
 
 
 def _number(value: float, number_format: str) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from zipfile import BadZipFile, ZipFile
 
 from arabic_llm.data.reading import headings
-from arabic_llm.data.reading.cell_values import hidden_rows, shown_value
+from arabic_llm.data.reading.cell_values import sheet_marks, shown_value
 from arabic_llm.data.reading.column_names import SECOND_HEADER, is_header, spelling
 from arabic_llm.data.reading.lines import most_unpacked
 from arabic_llm.data.reading.records import Broken, Record, checked, not_readable, refuse_repeated, shown
@@ -48,10 +48,8 @@ def read_workbook(path: Path) -> Iterator[Record | Broken]:
     spelled = list(map(spelling, names.values()))
     for number, cells in rows:
         place = f"{path}:{number}"
-        failed = [column for column in names if column in cells and cells[column].data_type == "e"]
-        if failed:
-            what = f"{cells[failed[0]].value} in '{names[failed[0]]}'"
-            yield Broken(place, f"a formula that failed: {shown(what)}")
+        if wrong := _wrong_formula(names, cells):
+            yield Broken(place, wrong)
         else:
             values = {names[c]: shown_value(cells[c]) if c in cells else None for c in names}
             said = [str("" if value is None else value) for value in values.values()]
@@ -65,13 +63,28 @@ def read_workbook(path: Path) -> Iterator[Record | Broken]:
                 yield Broken(place, SECOND_HEADER)
 
 
+def _wrong_formula(names: dict[int, str], cells: dict[int, ReadOnlyCell]) -> str:
+    """Return what is wrong with the first formula of a row that has no value, or nothing."""
+    for column in sorted(names.keys() & cells.keys()):
+        if cells[column].data_type == "e":
+            what = f"{cells[column].value} in '{names[column]}'"
+            return f"a formula that failed: {shown(what)}"
+        if cells[column].value is None:
+            what = f"a formula without its value in '{shown(names[column])}'"
+            return f"{what}: open the workbook in Excel or LibreOffice and save it"
+    return ""
+
+
 def _table(path: Path) -> tuple[dict[int, str], Iterator[_Cells]]:
     """Return the names of the columns, and the rows below; titles above them are neither."""
     rows = _filled_rows(path)
     head = list(islice(rows, headings.HEAD))
     if not head:
         return {}, rows
-    texts = [{column: shown_value(cell) for column, cell in cells.items()} for _, cells in head]
+    texts = [
+        {column: shown_value(cell) for column, cell in cells.items() if cell.value is not None}
+        for _, cells in head
+    ]
     at = headings.place(texts)
     number = head[at][0]
     if at:
@@ -109,13 +122,15 @@ def _filled_rows(path: Path) -> Iterator[_Cells]:
 
 def _rows_of(path: Path, sheet: ReadOnlyWorksheet) -> Iterator[_Cells]:
     sheet.reset_dimensions()  # what the file says of its own size is often wrong
-    if hidden := hidden_rows(path, sheet._worksheet_path):  # openpyxl tells them of whole sheets
-        log.info("%s: %s hidden rows are not read", path, f"{len(hidden):,}")
+    marks = sheet_marks(path, sheet._worksheet_path)  # openpyxl tells them of whole sheets
+    if marks.hidden:
+        log.info("%s: %s hidden rows are not read", path, f"{len(marks.hidden):,}")
     for number, row in enumerate(sheet.iter_rows(), 1):
         if number > _MOST_ROWS:
             raise DataError(f"{path}:{number}: more rows than Excel has; save the workbook again")
-        cells = {column: cell for column, cell in enumerate(row) if cell.value is not None}
-        if cells and number not in hidden:
+        unvalued = marks.unvalued.get(number, set())
+        cells = {at: cell for at, cell in enumerate(row) if cell.value is not None or at in unvalued}
+        if cells and number not in marks.hidden:
             yield number, cells
 
 
