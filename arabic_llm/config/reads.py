@@ -53,7 +53,8 @@ _TRAINED = (Area.training, Area.asking)
 _ITEMS = (Area.items, Area.asking)
 _SOURCE = {
     **_read("name builtin language", Area.rows),
-    **_read("path files dev_files test_files shape", Area.rows, why_not=unread.of_files),
+    **_read("path shape", Area.rows, why_not=unread.of_files),
+    **_read("files dev_files test_files", Area.rows, why_not=unread.of_folders),
     **_read("hub_id", Area.rows, why_not=unread.hub_of_data),
     **_read("revision", Area.rows, why_not=unread.revision_of_data),
     **_read("license seen_in_training", Area.cleaning),

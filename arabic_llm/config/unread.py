@@ -5,6 +5,7 @@ A setting is given with what holds it: the settings beside it, and the whole con
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from arabic_llm.config import naming
@@ -201,6 +202,14 @@ def of_files(config: RunConfig, owner: object) -> str | None:
     if getattr(owner, "builtin", False) or (owner is config.data.columns and config.data.builtin):
         return f"with data={config.data.name}, which is built in: for rows of your own take data=local"
     return of_a_source(config, owner)
+
+
+def of_folders(config: RunConfig, source: SourceConfig) -> str | None:
+    """Refuse patterns of a folder's files beside a data.path that is one file."""
+    typed = Path(source.path or "")
+    if any(place.is_file() for place in (typed, Path(config.data_root) / typed)):
+        return f"beside data.path={source.path}, which is one file; data.path names the folder of them all"
+    return of_files(config, source)
 
 
 def dev_share(config: RunConfig, data: DataConfig) -> str | None:

@@ -100,7 +100,7 @@ def _fits(wanted: Ask) -> bool:
     if families.closed_form(wanted.model.architecture) is None:
         return False  # nobody knows without a rehearsal
     try:
-        planning.refuse_wide(wanted.model, wanted.adapter)
+        planning.refuse_unfit(wanted.model, wanted.adapter)
         return planning.fits(planning.best(wanted), wanted.hw)
     except ConfigError:
         return False

@@ -31,6 +31,7 @@ FRAGMENTS = 0.35
 _FRAGMENTS_OF_ALL = (
     0.5  # where every weight has a gradient: of three such steps the one that needed most, 0.48
 )
+_TABLES = ("embed_tokens", "word_embeddings")  # no linear layers, and yet PEFT adapts them
 _SHORTEST = 64  # tokens; a multiple of it is proposed
 
 
@@ -84,14 +85,24 @@ def ask(
     return Ask(model, adapter, hw, task.max_length, task.effective_batch_size, task.optimizer, objective)
 
 
-def refuse_wide(model: ModelConfig, adapter: AdapterConfig) -> None:
-    """Refuse an adapter whose rank is more than a layer's width: it would hold no less than the layer."""
-    if families.known(model.architecture.model_type) is None:
+def refuse_unfit(model: ModelConfig, adapter: AdapterConfig) -> None:
+    """Refuse an adapter on layers that are not there, and a rank of more than a layer's width.
+
+    Such an adapter would hold no less than the layer. Raises ConfigError.
+    """
+    family = families.known(model.architecture.model_type)
+    if family is None or adapter.rank is None:
         return  # its layers are seen when the model is there
+    for name in adapter.target_modules:
+        if name not in (ALL_LINEAR, *_TABLES) and name.rpartition(".")[2] not in family.modules:
+            raise ConfigError(
+                f"adapter.target_modules: this model has no '{name}'; there are:"
+                f" {', '.join(sorted(family.modules))}"
+            )
     shapes = families.linear_shapes(model.architecture)
     targets = shapes if adapter.target_modules == [ALL_LINEAR] else adapter.target_modules
     widths = {name: min(shapes[name]) for name in targets if name in shapes}
-    if not widths or (adapter.rank or 0) <= min(widths.values()):
+    if not widths or adapter.rank <= min(widths.values()):
         return
     name = min(widths, key=widths.__getitem__)
     raise ConfigError(

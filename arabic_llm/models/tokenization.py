@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from arabic_llm.config.model import ModelConfig
+from arabic_llm.errors import CheckpointError
 from arabic_llm.models import bases, families, opening, vocabulary
 from arabic_llm.models.bases import Base
 
@@ -42,7 +43,24 @@ def _opened(kind: Any, folder: Path) -> PreTrainedTokenizerBase:
     with opening.opened_tokenizer(folder):
         loaded: PreTrainedTokenizerBase = kind.from_pretrained(folder, trust_remote_code=False)
         loaded(_PROBE)
+    _refuse_beyond_table(loaded, folder)
     return loaded
+
+
+def _refuse_beyond_table(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Refuse a token that any text may hold and that the model has no embedding of.
+
+    Special ones no text may hold: Gemma 3's <image_soft_token> is one without an embedding.
+    """
+    shape = _settings(folder / "config.json")
+    text_part = shape.get("text_config")
+    size = (text_part if isinstance(text_part, dict) else shape).get("vocab_size")
+    for place, token in tokenizer.added_tokens_decoder.items() if isinstance(size, int) else ():
+        if place >= size and not token.special:
+            raise CheckpointError(
+                f"{folder}: its tokenizer has '{token}' as token {place}, and config.json's vocab_size is"
+                f" {size}: the model has no embedding of it; take the tokenizer that belongs to these weights"
+            )
 
 
 def rules(model: ModelConfig) -> str:

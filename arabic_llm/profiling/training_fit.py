@@ -42,7 +42,7 @@ def fit(config: RunConfig, task: TrainingConfig, num_labels: int | None = None) 
     Raises HardwareError when hw asks for a card that is not there, ConfigError for too large a rank.
     """
     config = adapter_files.as_it_is(config)
-    planning.refuse_wide(config.model, config.adapter)
+    planning.refuse_unfit(config.model, config.adapter)
     place = _packed_shared(placement.resolve(config.hw), config.adapter)
     held = Precision.float32 if config.adapter.method is Method.full else place.precision  # as models.load
     quantization, each = config.adapter.quantization, BYTES[held]

@@ -90,7 +90,7 @@ def checked(config: RunConfig) -> Ask:
     Raises ConfigError for a rank wider than a layer, a config.json of another shape, a card in 32 bits.
     """
     task = settings.training(config)
-    planning.refuse_wide(config.model, config.adapter)
+    planning.refuse_unfit(config.model, config.adapter)
     if (folder := folders.folder(config.model)) is not None:
         folders.check_shape(config.model, folder)
     if task.effective_batch_size % config.hw.num_cards:

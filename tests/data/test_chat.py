@@ -242,3 +242,10 @@ def test_a_token_the_tokenizer_lacks_is_named():
     config.stop_token = "</s>"
     with pytest.raises(ConfigError, match="model.stop_token: the tokenizer of tiny has no token '</s>'"):
         chat_template.prepare(codec_of("tiny").tokenizer, config)
+
+
+def test_a_stop_token_without_an_embedding_is_refused():
+    config = model_config("tiny")
+    config.architecture.vocab_size = 3
+    with pytest.raises(ConfigError, match=r"model.stop_token: '<\|im_end\|>' is token \d+ .* embeddings of 3"):
+        chat_template.prepare(codec_of("tiny").tokenizer, config)

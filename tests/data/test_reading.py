@@ -190,6 +190,11 @@ def test_names_of_columns_with_line_ends_stay_on_one_line(tmp_path):
         sources.load(data, tmp_path, seed=17)
 
 
+def test_a_quote_behind_another_sign_than_the_delimiter_takes_no_space_away(tmp_path):
+    path = written(tmp_path, "a.csv", 'q;a\nقال, "نعم"؛;  x = 1\n')
+    assert [record.values for record in read(path)] == [{"q": 'قال, "نعم"؛', "a": "  x = 1"}]
+
+
 @needs_data
 def test_the_real_workbook_is_read():
     path = DATA / "dares" / "DARES2.0_Paper_Dataset.xlsx"

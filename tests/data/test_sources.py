@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import DATA, compose_config, needs_data
 
+from arabic_llm.config.data import DataConfig
 from arabic_llm.data.preparing import sources
 from arabic_llm.data.reading import locate
 from arabic_llm.errors import DataError
@@ -172,3 +173,42 @@ def test_the_real_stories_are_all_read():
     rows = sources.load(compose_config("data=arastories").data, DATA, seed=17)
     assert rows.ledger.rows_in == rows.ledger.kept == 996
     assert (len(rows.train), len(rows.dev)) == (896, 50)  # and 50 are for the test
+
+
+def test_what_may_be_rows_in_a_folder_and_is_not_read_is_said_with_its_cure(tmp_path, caplog):
+    place = tmp_path / "mine"
+    (place / "deep").mkdir(parents=True)
+    (place / "my.jsonl").write_text(json.dumps(alpaca("س", "ج")) + "\n")
+    for name in ("a.xls", "b.XLS", "deep/c.docx", "notes.txt", "README.txt", "LICENSE", ".hidden.xls"):
+        (place / name).touch()
+    (tmp_path / "elsewhere").mkdir()
+    (place / "linked").symlink_to(tmp_path / "elsewhere")
+    with caplog.at_level("WARNING"):
+        rows = sources.load(DataConfig("mine", path=str(place), dev_share=0, test_share=0), tmp_path, 1)
+    assert len(rows.train) == 1
+    assert [record.getMessage().removeprefix(f"{place}: not read: ") for record in caplog.records] == [
+        ".docx files: 1 (save its table as .xlsx, its text as .txt)",
+        ".txt files: 1 (data.files=['**/*.txt'] reads them)",
+        ".xls files: 2 (of Excel before 2007: save it as .xlsx)",
+        f"linked folders: 1 (data.path={place}/linked reads what is in it)",
+    ]
+    (place / "my.jsonl").unlink()
+    with pytest.raises(DataError, match=r"holds no data file .*not read: .xls files: 2"):
+        locate.locate(DataConfig("mine", path=str(place)), tmp_path)
+
+
+def test_texts_of_a_folder_are_read_where_they_are_named(tmp_path):
+    for name in ("a.txt", "deep/b.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    named = DataConfig("mine", path=str(tmp_path), files=["**/*.txt"], dev_share=0, test_share=0)
+    assert sorted(row.text for row in sources.load(named, tmp_path, 1).train) == ["a.txt", "deep/b.txt"]
+
+
+@pytest.mark.parametrize("key", ["files", "dev_files", "test_files"])
+def test_patterns_of_a_folder_beside_a_file_are_refused(program, tmp_path, key):
+    (tmp_path / "my.jsonl").write_text(json.dumps(alpaca("س", "ج")) + "\n")
+    status, said = program("data.path=my.jsonl", f"data.{key}=[dev.jsonl]", "dry_run=true")
+    assert status == 2
+    assert f"data.{key}=[dev.jsonl] has no meaning beside data.path=my.jsonl, which is one file" in said
+    assert "is one file" not in program("data.path=.", f"data.{key}=[dev.jsonl]", "dry_run=true")[1]

@@ -264,3 +264,41 @@ def test_inspection_reads_marked_rows_from_the_cache_as_it_wrote_them(tmp_path):
     assert first == second
     learned = [ids for supervised, ids in chat.spans(second.rows[0]) if supervised]
     assert len(learned) == 1
+
+
+ANSWERED = [{"role": "user", "content": CHECK}, {"role": "assistant", "content": RIGHT}]
+ASKED_FIRST = [{"role": "user", "content": Q}, {"role": "assistant", "content": WRONG}, *ANSWERED]
+
+
+def completed(completion, **beside):
+    columns = {"messages": None, "response": "completion", **{key: key for key in beside}}
+    return read({"completion": completion, **beside}, **columns)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"prompt": Q},
+        {"prompt": ASKED_FIRST[:1]},
+        {"prompt": CHECK, "context": "درس الجمع"},
+        {"prompt": CHECK, "history": [[Q, WRONG]]},
+        {"messages": ASKED_FIRST[:3]},
+    ],
+)
+def test_what_stands_beside_a_whole_conversation_and_not_in_it_is_not_lost_unsaid(beside):
+    row = completed(ANSWERED, **beside)
+    assert isinstance(row, Broken)
+    assert "would be lost: 'completion' is a conversation of its own" in row.reason
+
+
+@pytest.mark.parametrize(
+    "beside", [{"prompt": f" {Q}"}, {"prompt": ASKED_FIRST[:1]}, {"prompt": CHECK, "history": [[Q, WRONG]]}]
+)
+def test_what_stands_in_the_whole_conversation_too_is_read_once(beside):
+    row = completed(ASKED_FIRST, **beside)
+    assert [m.content for m in row.messages] == [Q, WRONG, CHECK, RIGHT]
+
+
+def test_an_answer_of_several_turns_follows_its_prompt():
+    row = completed(ASKED_FIRST[1:], prompt=Q)
+    assert [m.content for m in row.messages] == [Q, WRONG, CHECK, RIGHT]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import compose_config
+from conftest import FEW_ROWS, compose_config
 
 from arabic_llm import files
 from arabic_llm.errors import ConfigError
@@ -323,6 +323,15 @@ def test_a_rank_counts_against_the_layers_it_is_for():
     assert wanted(*narrow, "hw=4gb").adapter.rank == 100
     with pytest.raises(ConfigError, match="adapter.rank=100 is more than 64, the width of k_proj"):
         training_fit.fit((config := compose_config("hw=cpu", "adapter.rank=100")), config.task)
+
+
+def test_a_dry_run_refuses_layers_that_the_model_has_not(program):
+    status, said = program("adapter.target_modules=[q_proj,qproj]", "dry_run=true", *FEW_ROWS)
+    assert status == 2
+    assert said.endswith(
+        "error: adapter.target_modules: this model has no 'qproj'; there are: down_proj, gate_proj, k_proj,"
+        " o_proj, q_proj, up_proj, v_proj\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from arabic_llm.config.paths import PACKAGE
+from arabic_llm.errors import CheckpointError
 from arabic_llm.models import tokenization
 from arabic_llm.models.bases import Base
 
@@ -113,3 +114,18 @@ def test_a_tokenizer_of_a_family_that_is_not_known_is_left_to_transformers(tmp_p
     MistralConfig().save_pretrained(_folder("llama2_7b", tmp_path))
     assert tokenization._known_class(tmp_path) is None
     _is_the_same(tmp_path)
+
+
+def test_a_token_of_any_text_without_an_embedding_is_refused_and_a_special_one_is_not(tmp_path):
+    folder = _folder("smollm2_135m", tmp_path)
+    size = len(tokenization.load(Base(folder, "")))
+    shape = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(shape | {"vocab_size": size}), "utf-8")
+    extended = tokenization.load(Base(folder, ""))
+    extended.add_tokens(["<picture>"], special_tokens=True)
+    extended.save_pretrained(folder)
+    assert len(tokenization.load(Base(folder, ""))) == size + 1
+    extended.add_tokens(["<tool>"])
+    extended.save_pretrained(folder)
+    with pytest.raises(CheckpointError, match=rf"'<tool>' as token {size + 1}, .*vocab_size is {size}:"):
+        tokenization.load(Base(folder, ""))

@@ -29,7 +29,7 @@ def rows(
     items = contamination.index(test_items)
     for source in sources_of(data):
         rules = Rules(source, items, seed, are_signed=False)
-        for put in sources.inputs_of(source, data_root):
+        for put in sources.inputs_of(source, data_root, is_said=False):
             for chunk in sources.chunks_of(put, source, is_said=False):
                 for item in chunk.items:
                     row = row_builder.as_row(item, chunk.columns) if isinstance(item, Record) else item

@@ -97,8 +97,8 @@ def is_signed(data: DataConfig) -> bool:
     return any(s.cleaning.near_duplicates is not None for s in (data, *sources_of(data)))
 
 
-def inputs_of(source: SourceConfig, data_root: Path) -> list[Input]:
-    """Return the files of a source, those that are a split of their own last."""
+def inputs_of(source: SourceConfig, data_root: Path, *, is_said: bool = True) -> list[Input]:
+    """Return the files of a source, those that are a split of their own last, and say what is none."""
     if source.builtin:
         return [Input(None, Fate.train), Input(None, Fate.dev)]
     found = locate.locate(source, data_root)
@@ -106,6 +106,8 @@ def inputs_of(source: SourceConfig, data_root: Path) -> list[Input]:
         raise ConfigError(
             f"data.path={source.path}: data={source.name} is a mix; task=prepare makes its folder"
         )
+    for kind in found.passed_over if is_said else ():
+        log.warning("%s: not read: %s", source.path or source.name, kind)
     splits = ((Fate.train, found.train), (Fate.dev, found.dev), (Fate.test, found.test))
     return [Input(path, fate, found.are_prepared) for fate, paths in splits for path in paths or ()]
 

@@ -22,7 +22,7 @@ _DELIMITERS = (",", ";", "\t", "|")
 # Semicolons and commas of Arabic and Chinese: delimiters where the header says so, else punctuation.
 _OTHERS = ("\u061b", "\u060c", "\uff1b", "\uff0c")
 _SEPARATOR = re.compile(r"\"?sep ?=(.)\"?", re.IGNORECASE)
-_SPACE_BEFORE_QUOTE = re.compile(r'(?:(?<!")"|\w)[,;\t|] +"(?!")')  # "a", "b"; not inside of a cell
+_SPACE_BEFORE_QUOTE = r'(?:(?<!")"|\w){} +"(?!")'  # "a", "b"; not inside of a cell
 _HEAD, _HEAD_CHARACTERS = 20, 2**16  # lines, and of each, from which a table's delimiter is told
 _MOST_COLUMNS = 2**14  # Excel's; names that stand for themselves are kept for each row
 _MOST_DELIMITERS = 2**21  # of a row, the commas in its texts too: a book of six million words
@@ -84,7 +84,8 @@ def _read_table(path: Path, delimiter: str, *, has_separator: bool = False) -> I
 
     After a quote that does not close, half a row can look like a whole one: it ends the file.
     """
-    is_spaced = any(map(_SPACE_BEFORE_QUOTE.search, _head(path)))
+    spaced = re.compile(_SPACE_BEFORE_QUOTE.format(re.escape(delimiter)))
+    is_spaced = any(map(spaced.search, _head(path)))
     rows = islice(_rows(path, delimiter, is_spaced=is_spaced), int(has_separator), None)  # Excel's "sep=;"
     head = list(islice(rows, headings.HEAD))
     if not head:

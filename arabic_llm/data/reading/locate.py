@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -30,6 +31,7 @@ class Files:
     dev: list[Path] | None = None
     test: list[Path] | None = None
     are_prepared: bool = False  # by us: they hold rows, which need not be recognised
+    passed_over: tuple[str, ...] = ()  # what lies beside them, may hold rows and is not read, and why
 
     def all(self) -> list[Path]:
         """Return the files in the order they are read."""
@@ -98,7 +100,7 @@ def repository(source: SourceConfig) -> hub.Repository:
     """Return the files of the hub that make up a data set."""
     from arabic_llm import hub  # a second, and most data sets lie here
 
-    every = [f"*{suffix}" for suffix in readers.READERS if not suffix.startswith(".txt")]
+    every = [f"*{suffix}" for suffix in readers.IN_FOLDERS]
     patterns = (*(source.files or every), *source.dev_files, *source.test_files)
     return hub.Repository(str(source.hub_id), source.revision, patterns, "dataset")
 
@@ -150,12 +152,29 @@ def _inside(folder: Path, source: SourceConfig) -> Files:
     """Return the data files of a folder, by name. Raises DataError when a split has none."""
     dev, test = (_matching(folder, patterns) for patterns in (source.dev_files, source.test_files))
     train = [path for path in _found(folder, source) if path not in {*dev, *test}]
-    wanted = {"files": (source.files or [f"*{suffix}" for suffix in readers.READERS], train)}
+    passed_over = () if source.files else _passed_over(folder)
+    wanted = {"files": (source.files or [f"*{suffix}" for suffix in readers.IN_FOLDERS], train)}
     wanted |= {"dev_files": (source.dev_files, dev), "test_files": (source.test_files, test)}
     for key, (patterns, found) in wanted.items():
         if patterns and not found:
-            raise DataError(f"{folder}: holds no data file ({', '.join(patterns)}; data.{key})")
-    return Files(train, dev if source.dev_files else None, test if source.test_files else None)
+            there = "".join(f"; not read: {kind}" for kind in passed_over)
+            raise DataError(f"{folder}: holds no data file ({', '.join(patterns)}; data.{key}){there}")
+    return Files(
+        train, dev if source.dev_files else None, test if source.test_files else None, passed_over=passed_over
+    )
+
+
+def _passed_over(folder: Path) -> tuple[str, ...]:
+    """Return what a folder holds beside its data files that may be rows, by kind, and what reads it."""
+    counted: Counter[tuple[str, str]] = Counter()
+    for path in folder.glob("**/*"):
+        if not _is_shown(path, folder):
+            continue
+        if path.is_symlink() and path.is_dir():
+            counted["linked folders", f" (data.path={path} reads what is in it)"] += 1
+        elif path.is_file() and (cure := readers.unread_kind(path)) is not None:
+            counted[f"{path.suffix.lower()} files", cure] += 1
+    return tuple(f"{kind}: {number:,}{cure}" for (kind, cure), number in sorted(counted.items()))
 
 
 def _found(folder: Path, source: SourceConfig) -> list[Path]:
@@ -163,9 +182,13 @@ def _found(folder: Path, source: SourceConfig) -> list[Path]:
 
 
 def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    paths: Iterable[Path] = (path for pattern in patterns for path in folder.glob(pattern))
+    named = ((path, ".txt" in pattern.lower()) for pattern in patterns for path in folder.glob(pattern))
     return sorted(
-        {path for path in paths if path.is_file() and _is_shown(path, folder) and readers.is_data(path)}
+        {
+            path
+            for path, is_text in named
+            if path.is_file() and _is_shown(path, folder) and readers.is_data(path, is_text=is_text)
+        }
     )
 
 

@@ -30,15 +30,20 @@ READERS: dict[str, Reader] = {
     ".parquet": read_parquet,
     ".xlsx": read_workbook,
 }
+IN_FOLDERS = tuple(suffix for suffix in READERS if not suffix.startswith(".txt"))  # unless they are named
 # What datasets lays beside rows.
 _ABOUT_DATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+_AS_TABLE = " (save its table as .xlsx, its text as .txt)"
 _KINDS = {
     ".bin": " (numbers of a model or a tokenizer, not text: name the files that they were made from)",
     ".arrow": " (write them as Parquet: datasets.load_from_disk(folder).to_parquet(file))",
     ".pkl": " (to open one runs code: write it as Parquet or JSON)",
     ".xls": " (of Excel before 2007: save it as .xlsx)",
-    ".zip": " (unpack it)",
+    **dict.fromkeys((".ods", ".xlsm", ".xlsb"), " (save it as .xlsx)"),
+    **dict.fromkeys((".doc", ".docx", ".odt", ".pdf"), _AS_TABLE),
+    **dict.fromkeys((".zip", ".rar", ".7z", ".tar", ".tgz"), " (unpack it)"),
 }
+_NO_ROWS = ("readme", "license", "licence", "copying", "notice", "requirements")  # as .txt, beside rows
 
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
@@ -64,10 +69,18 @@ def read(path: Path, *, unwrap: bool = False) -> Iterator[Record | Broken]:
     yield from read_json(path, unwrap=unwrap) if reader is read_json else reader(path)
 
 
-def is_data(path: Path) -> bool:
-    """Return whether a file found in a folder is read; a .txt there is a licence more often than data."""
-    is_said_elsewhere = path.name.lower() in _ABOUT_DATA or _suffix(path).startswith(".txt")
-    return _suffix(path) in READERS and not is_said_elsewhere
+def is_data(path: Path, *, is_text: bool) -> bool:
+    """Return whether a file found in a folder is read; a .txt, a licence more often, where it `is_text`."""
+    kinds = READERS if is_text else IN_FOLDERS
+    return _suffix(path) in kinds and path.name.lower() not in _ABOUT_DATA
+
+
+def unread_kind(path: Path) -> str | None:
+    """Return what reads a file of a folder that may well hold rows and is not read; None: it holds none."""
+    if (suffix := _suffix(path)).startswith(".txt"):
+        holds_rows = not path.name.lower().startswith(_NO_ROWS)
+        return " (data.files=['**/*.txt'] reads them)" if holds_rows else None
+    return _KINDS.get(suffix)
 
 
 def _suffix(path: Path) -> str:

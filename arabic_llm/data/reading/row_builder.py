@@ -56,11 +56,15 @@ def _bounded(row: Row) -> Row | Broken:
 def _conversation(values: dict[str, Any], columns: ColumnsConfig) -> tuple[list[Message], str]:
     """Return the turns that are learned from, and the rejected answer if there is one.
 
-    An answer of several turns brings all that was said before it: nothing else opens the conversation.
+    An answer of several turns that begins with a question brings all that was said before it: nothing
+    else opens the conversation, and what stands beside it has to stand in it.
     """
     answer = values.get(str(columns.response))
     whole = isinstance(answer, list) and len(answer) > 1 and isinstance(answer[0], dict)
+    whole = whole and turns.role_of(answer[0]) != "assistant"
     turns.refuse_unread_columns(values, columns.unread_keys)
+    if whole:
+        _refuse_lost(values, columns, turns.read(answer, str(columns.response), columns.unread_keys))
     messages = [] if whole else _opening(values, columns)
     rejected = ""
     if columns.response and columns.response == columns.rejected:
@@ -82,6 +86,25 @@ def _conversation(values: dict[str, Any], columns: ColumnsConfig) -> tuple[list[
     messages = _in_order(messages, str(columns.response if whole else opening))
     _refuse_nothing_to_learn(messages[-1:] if rejected else messages)
     return messages, rejected
+
+
+def _refuse_lost(values: dict[str, Any], columns: ColumnsConfig, conversation: list[Message]) -> None:
+    """Raise UnusableError where what opens a conversation is not in the one that is read instead."""
+    said = [message.content.strip() for message in conversation[:-1]]
+    for column in (columns.messages or columns.prompt, columns.context, columns.history):
+        value = values.get(str(column))
+        if column is None or _is_nothing(value) or value == []:
+            continue
+        if column == columns.history:
+            beside = [message.content for message in _history(value, column)]
+        elif turns.as_list(value) is not None:
+            beside = [message.content for message in turns.read(value, column, columns.unread_keys)]
+        else:
+            beside = [_text(value, column)]
+        if any(text.strip() not in said for text in beside):
+            raise UnusableError(
+                f"'{column}' would be lost: '{columns.response}' is a conversation of its own, without it"
+            )
 
 
 def _opening(values: dict[str, Any], columns: ColumnsConfig) -> list[Message]:

@@ -45,8 +45,8 @@ class Codec:
 def prepare(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> Codec:
     """Return the codec of a model; the tokenizer keeps its template, stop and pad tokens when saved.
 
-    Raises ConfigError when the tokenizer lacks a token that the model's YAML names, and for a masked
-    model, which does not talk.
+    Raises ConfigError when the tokenizer lacks a token that the model's YAML names, or the model an
+    embedding of it, and for a masked model, which does not talk.
     """
     if model.kind is ModelKind.masked:
         raise ConfigError(
@@ -59,6 +59,13 @@ def prepare(tokenizer: PreTrainedTokenizerBase, model: ModelConfig) -> Codec:
             raise ConfigError(
                 f"model.{key}: the tokenizer of {model.name} has no token '{token}'; name one that it has,"
                 " or take model=auto, which reads them from the model"
+            )
+        size = model.architecture.vocab_size
+        if isinstance(size, int) and vocabulary[token] >= size:
+            raise ConfigError(
+                f"model.{key}: '{token}' is token {vocabulary[token]} of the tokenizer of {model.name}, and"
+                f" the model has embeddings of {size} (vocab_size); name another one, or take the tokenizer"
+                " that belongs to these weights"
             )
     own = own_template(tokenizer)
     is_own = model.chat_template == OWN_TEMPLATE
