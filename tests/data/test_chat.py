@@ -246,6 +246,7 @@ def test_a_token_the_tokenizer_lacks_is_named():
 
 def test_a_stop_token_without_an_embedding_is_refused():
     config = model_config("tiny")
-    config.architecture.vocab_size = 3
-    with pytest.raises(ConfigError, match=r"model.stop_token: '<\|im_end\|>' is token \d+ .* embeddings of 3"):
+    config.architecture.vocab_size = stop = codec_of("tiny").stop_id
+    said = rf"model.stop_token: '<\|im_end\|>' is token {stop} of .* the model has embeddings of {stop} "
+    with pytest.raises(ConfigError, match=said):
         chat_template.prepare(codec_of("tiny").tokenizer, config)

@@ -62,7 +62,9 @@ class SheetMarks:
     """What openpyxl does not tell of a sheet's rows, by their numbers."""
 
     hidden: set[int] = field(default_factory=set)  # by a filter or a user
-    unvalued: dict[int, set[int]] = field(default_factory=dict)  # columns, from 0, of formulas never computed
+    unvalued: dict[int, set[int]] = field(
+        default_factory=dict
+    )  # columns, from 0, of formulas never computed
 
 
 def sheet_marks(path: Path, member: str) -> SheetMarks:

@@ -160,7 +160,10 @@ def _inside(folder: Path, source: SourceConfig) -> Files:
             there = "".join(f"; not read: {kind}" for kind in passed_over)
             raise DataError(f"{folder}: holds no data file ({', '.join(patterns)}; data.{key}){there}")
     return Files(
-        train, dev if source.dev_files else None, test if source.test_files else None, passed_over=passed_over
+        train,
+        dev if source.dev_files else None,
+        test if source.test_files else None,
+        passed_over=passed_over,
     )
 
 
