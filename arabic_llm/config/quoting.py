@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -22,9 +22,10 @@ _A_TEXT = re.compile(r"(^|\.)(path|dir|columns\.\w+|run|base|tuned)$")  # keys o
 def quoted(argument: str, *, is_sweep: bool) -> str:
     """Return an override whose value Hydra reads as the text that it is; others as they were typed.
 
-    A ~ before a path is the folder of who types, as everywhere else. Of a list, a map, a choice and the values of a sweep, each text is quoted.
+    A ~ before a path is the folder of who types, as everywhere else. Of a list, a map, a choice and the
+    values of a sweep, each text is quoted.
     """
-    argument = _HOME.sub(lambda _: os.path.expanduser("~"), argument)
+    argument = _HOME.sub(lambda _: str(Path.home()), argument)
     key, equals, value = argument.partition("=")
     if not equals or key.startswith("-") or value.startswith(('"', "'")) or _CONTROL.search(value):
         return argument

@@ -64,7 +64,7 @@ class SheetMarks:
     hidden: set[int] = field(default_factory=set)  # by a filter or a user
     unvalued: dict[int, set[int]] = field(
         default_factory=dict
-    )  # columns, from 0, of formulas never computed
+    )  # columns, from 0, whose formula has no value
 
 
 def sheet_marks(path: Path, member: str) -> SheetMarks:
@@ -89,11 +89,11 @@ def _column(letters: bytes) -> int:
 
 def _tags(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the tags of rows, and the cells that hold a formula alone; none is cut where chunks meet."""
-    rest = b""
+    rest, end_of_row = b"", b"row>"
     for chunk in chunks:
         text = rest + chunk
-        end = text.rfind(b"row>") + 4
-        if end < 4 and len(text) > _LONGEST_ROW:
+        end = max(text.rfind(end_of_row), 0)
+        if not end and len(text) > _LONGEST_ROW:
             end = text.rfind(b"<")
         yield from (found[0] for found in _OF_A_ROW.finditer(text, 0, end))
         rest = text[end:]
