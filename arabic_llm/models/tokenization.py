@@ -59,7 +59,7 @@ def _refuse_beyond_table(tokenizer: PreTrainedTokenizerBase, folder: Path) -> No
         if place >= size and not token.special:
             raise CheckpointError(
                 f"{folder}: its tokenizer has '{token}' as token {place}, and config.json's vocab_size is"
-                f" {size}: the model has no embedding of it; take the tokenizer that belongs to these weights"
+                f" {size}: the model has no embedding of it; take the tokenizer of these weights"
             )
 
 

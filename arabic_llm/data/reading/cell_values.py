@@ -89,11 +89,12 @@ def _column(letters: bytes) -> int:
 
 def _tags(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Yield the tags of rows, and the cells that hold a formula alone; none is cut where chunks meet."""
-    rest, end_of_row = b"", b"row>"
+    rest = b""
     for chunk in chunks:
         text = rest + chunk
-        end = max(text.rfind(end_of_row), 0)
-        if not end and len(text) > _LONGEST_ROW:
+        whole, last, _ = text.rpartition(b"row>")
+        end = len(whole + last)
+        if not last and len(text) > _LONGEST_ROW:
             end = text.rfind(b"<")
         yield from (found[0] for found in _OF_A_ROW.finditer(text, 0, end))
         rest = text[end:]
