@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from arabic_llm.errors import HardwareError
 
 T = TypeVar("T")
+_PLACES = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
 _NO_TIMEOUT = timedelta(weeks=52)  # one process waits for another's work, however long that takes
 _stores: list[Any] = []  # of the group, once it is open; torch's, which is not imported for one process
 _failed_first: list[bool] = []  # of this process, when the work of all has ended in an error here
@@ -22,19 +23,34 @@ _LOST = ("closed by peer", "reset by peer", "remote process exited")
 _ENDED = "another process of this run has ended before its work was done; the same command carries on"
 
 
+def refuse_odd_places() -> None:
+    """Raise HardwareError where the environment names no place among processes: a launcher sets it."""
+    for name in _PLACES:
+        if not (said := os.environ.get(name, "0")).isdecimal():
+            raise HardwareError(
+                f"{name}={said} in the environment is no number of processes; a launcher (torchrun,"
+                " accelerate launch) sets it, else take it out"
+            )
+
+
 def count() -> int:
     """Return how many processes the launcher has started."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _place("WORLD_SIZE", 1)
 
 
 def rank() -> int:
     """Return which of them this is."""
-    return int(os.environ.get("RANK", "0"))
+    return _place("RANK", 0)
 
 
 def local_rank() -> int:
     """Return which of this machine's processes this is: the number of its card."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return _place("LOCAL_RANK", 0)
+
+
+def _place(name: str, alone: int) -> int:
+    said = os.environ.get(name, "")
+    return int(said) if said.isdecimal() else alone
 
 
 def is_main() -> bool:

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,6 +136,7 @@ def _status() -> int:
     """Run, and return the exit code."""
     status = 0
     try:
+        processes.refuse_odd_places()
         _help_or_run()
     except StoppedError as error:
         _say(str(error))
@@ -160,9 +162,17 @@ def _line_of(error: Exception) -> str | None:
         return complaints.one_line(error)
     if (full := disk.no_room(error)) is not None:
         return full
+    if isinstance(error, OSError) and _is_being_made(error):
+        return f"{error.filename}: no folder can be made there ({error.strerror}); choose another place"
     if isinstance(error, OSError) and error.errno in _PLACE_ERRORS:
         return f"{error.filename or 'the disk'}: {error.strerror}"
     return None
+
+
+def _is_being_made(error: OSError) -> bool:
+    """Return whether it is of a folder that the system does not make; of /proc it says: no such one."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return frames[-1].f_code.co_name in {"mkdir", "makedirs"} and error.filename is not None
 
 
 @contextmanager

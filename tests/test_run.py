@@ -109,6 +109,10 @@ def complaint(program, *overrides):
         ("data=local", "data.path is not set; with data=local write data.path=my.jsonl"),
         ("adapter=none", "adapter=none trains nothing; choose lora"),
         ("adapter.path=nowhere", "nowhere holds no trained adapter or model"),
+        ("data.path=/dev/null", "data.path: /dev/null is neither a file nor a folder; give the file of the"),
+        ("data.path=${oc.env:NO_SUCH}", "${oc.env:NO_SUCH}: the environment has no NO_SUCH; set it, or"),
+        ("cache_dir=", "cache_dir is empty; give a folder, or leave it out"),
+        ("hydra.run.dir=/proc/mine", "/proc/mine: no folder can be made there (No such file or directory);"),
     ],
 )
 def test_a_mistake_is_one_line_with_the_cure(program, override, said, tmp_path):
@@ -319,7 +323,15 @@ def test_an_adapter_of_another_base_is_refused(program, tmp_path):
 
 def test_a_place_that_cannot_be_written_is_one_line(program, tmp_path):
     (tmp_path / "file").write_text("no folder")
-    assert "file/mine: Not a directory" in complaint(program, *QUICK, "hydra.run.dir=file/mine")
+    for place, why in (("file/mine", "Not a directory"), ("file", "File exists")):
+        said = f"{place}: no folder can be made there ({why}); choose another place"
+        assert said in complaint(program, *QUICK, f"hydra.run.dir={place}")
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK", "LOCAL_RANK"])
+def test_a_place_among_processes_that_is_no_number_is_one_line(program, monkeypatch, name):
+    monkeypatch.setenv(name, "two")
+    assert f"error: {name}=two in the environment is no number" in complaint(program, "dry_run=true")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["task=evaluate", "--cfg", "job"]])

@@ -232,7 +232,8 @@ def folder_of(given: Path) -> Path:
     sides = [folder / side for folder in (given, inside) for side in ("base", "tuned")]
     found = whole[:1] or [folder for folder in sides if holds(folder)]
     if not found:
-        raise CheckpointError(f"{given} holds no evaluation; task=evaluate makes one")
+        why = "holds no evaluation" if given.is_dir() else "is no folder of a run, nor of an evaluation"
+        raise CheckpointError(f"{given} {why}; task=evaluate makes one")
     if len(found) > 1:
         raise CheckpointError(f"{given} holds two evaluations; choose {' or '.join(map(str, found))}")
     return found[0]

@@ -25,6 +25,7 @@ _SEVERAL = re.compile(r"Ambiguous value for argument '(.*)'\n")
 _OF_NO_KIND = re.compile(
     r"Value '(.*)' (?:of type '\w+' could not be converted to (Integer|Float)|is not a valid (bool) .*)"
 )
+_UNSET = re.compile(r"Environment variable '(.*)' not found")
 _KINDS = {"Integer": "no whole number", "Float": "no number", "bool": "neither true nor false"}
 _MARKS = str.maketrans({"\u066b": ".", "\u066c": "", "\u060c": ".", ",": "."})  # decimal, thousands; commas
 _UNIT = re.compile(r" ?gi?b$", re.IGNORECASE)
@@ -45,11 +46,17 @@ def one_line(error: HydraException | OmegaConfBaseException) -> str:
         known = [f.name for f in fields(schema)] if is_dataclass(schema) else []
         return f"no setting '{cause.full_key}'{did_you_mean(str(cause.full_key), known)}"
     if isinstance(cause, OmegaConfBaseException):
-        said = str(cause.msg or cause).splitlines()[0]
-        return f"{cause.full_key}: {_of_its_kind(str(cause.full_key), said)}"
+        return _of_a_setting(str(cause.full_key), str(cause.msg or cause).splitlines()[0])
     if several := _SEVERAL.match(str(error)):
         return _several(several[1])
     return " ".join(str(error).split())
+
+
+def _of_a_setting(key: str, said: str) -> str:
+    """Return what OmegaConf says of a setting; a variable that is not set, of what asked last."""
+    if unset := _UNSET.search(said):
+        return f"${{oc.env:{unset[1]}}}: the environment has no {unset[1]}; set it, or type its value"
+    return f"{key}: {_of_its_kind(key, said)}"
 
 
 def of_a_value(error: Exception) -> str:

@@ -59,6 +59,9 @@ class RunConfig:
                 f"task={self.task.name} is not for model={self.model.name}, a masked language model:"
                 " task=classify trains it and task=evaluate judges it"
             )
+        for name in ("data_root", "cache_dir", "output_dir"):
+            if not getattr(self, name).strip():
+                raise ValueError(f"{name} is empty; give a folder, or leave it out")
         if isinstance(self.seed, int) and not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be in [0, 2^32), not {self.seed}")
         if self.stop_after is not None and self.stop_after < 1:

@@ -63,7 +63,8 @@ def read(folder: Path) -> Saved:
     """
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
-            raise CheckpointError(f"adapter.path: {folder} holds no adapter (no {name})")
+            why = f"holds no adapter (no {name})" if folder.is_dir() else "is no folder; a run says its own"
+            raise CheckpointError(f"adapter.path: {folder} {why}")
     config = opening.read_object(folder / CONFIG, ("peft_type",))
     ours = ("base_name", "base_revision")
     about = opening.read_object(folder / ABOUT, ours) if (folder / ABOUT).exists() else {}

@@ -107,6 +107,11 @@ def test_buckets_keep_the_shares_of_any_long_stretch():
     assert 0.26 < is_short.min() < is_short.max() < 0.34
 
 
+def test_more_buckets_than_steps_are_one_a_step():
+    (one_a_step, many) = (sampler({"a": 80}, Mix(num_buckets=n), steps=5) for n in (5, 10**30))
+    assert many.order().tolist() == one_a_step.order().tolist()
+
+
 def test_every_row_of_a_source_is_seen_once_before_any_again():
     for chosen in map(without_buckets, random_samplers(60)):
         order = chosen.order()

@@ -298,7 +298,7 @@ def test_unlike_evaluations_are_refused(beside):
 def test_a_folder_without_an_evaluation_is_refused(beside):
     status, said = beside("task=compare", "task.base=nowhere", "task.tuned=nowhere")
     assert status == 2
-    assert "error: nowhere holds no evaluation" in said
+    assert "error: nowhere is no folder of a run, nor of an evaluation; task=evaluate" in said
     status, said = beside("task=compare", "task.base=mine", "task.tuned=mine")
     assert status == 2
     choose = "choose mine/evaluation/base or mine/evaluation/tuned"

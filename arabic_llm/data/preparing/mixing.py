@@ -138,7 +138,8 @@ class MixedBucketSampler:
         Buckets are as equal in number as whole steps allow; inside one, rows keep their order, and so
         the even mix of their sources.
         """
-        num_steps, num_buckets = len(rows) // self.batch, self.mix.num_buckets
+        num_steps = len(rows) // self.batch
+        num_buckets = min(self.mix.num_buckets, max(1, num_steps))  # of more, all but those are empty
         edges = np.arange(num_buckets + 1) * num_steps // num_buckets
         # Longest first: what does not fit the memory fails at the start.
         by_length = np.argsort(-self.lengths[rows], kind="stable")

@@ -47,6 +47,8 @@ def locate(source: SourceConfig, data_root: Path) -> Files:
         return found
     if source.hub_id is not None:
         return _from_hub(source, candidates(source, data_root)[-1])
+    if odd := next((place for place in candidates(source, data_root) if place.exists()), None):
+        raise DataError(f"data.path: {odd} is neither a file nor a folder; give the file of the rows")
     looked = " nor ".join(dict.fromkeys(map(str, candidates(source, data_root))))
     raise DataError(
         f"data.path: no file {looked}{_like(source)}; put it there, or set ARABIC_LLM_DATA or data.path"
