@@ -370,3 +370,10 @@ def test_rows_that_the_arabic_page_shows_are_read():
     assert len(rows) == 8
     for row in rows:
         assert not isinstance(read(row), Broken), row
+
+
+def test_a_table_without_names_of_columns_says_what_to_write_above_it(tmp_path):
+    (tmp_path / "a.csv").write_text("ما عاصمة مصر؟,القاهرة\nكم؟,خمسة\n", encoding="utf-8")
+    data = compose_config("data=local", f"data.path={tmp_path / 'a.csv'}").data
+    with pytest.raises(DataError, match=r"if these are a row and no names, write a line of names above it"):
+        sources.load(data, tmp_path, seed=17)

@@ -49,6 +49,12 @@ def test_texts_that_come_twice_are_counted(tmp_path):
         (TRAIN, TEST, ('data.labels=["أ","ج"]',), r"train.jsonl:1: label 'ب'; data.labels are: أ, ج"),
         (TRAIN, TEST, ('data.labels=["أ","ب","ج"]',), "data.labels: no training row has 'ج'"),
         (TRAIN[1:3], TEST[1:], (), "every row is 'أ': there is nothing to tell apart"),
+        (
+            [("كتاب", "كَلب"), ("قط", "كلب"), ("قلم", "كلب")],
+            [("كتب", "كلب")],
+            (),
+            r"labels \(كلب, كَلب\) differ in signs alone and are read as one; 'data.labels=\[\"كلب\"",
+        ),
         ([(text, None) for text, _ in TRAIN], TEST, (), "its rows have no label; set data.columns.text="),
         (
             [*TRAIN, ("ورق", "")],

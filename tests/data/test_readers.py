@@ -73,6 +73,21 @@ def test_a_cell_may_be_long(tmp_path):
     assert len(next(iter(read(path))).values["a"]) == 200_000
 
 
+def test_files_that_were_joined_keep_no_mark_between_their_lines(tmp_path):
+    path = write(tmp_path, "a.jsonl", '\ufeff{"x": "أ"}\n\ufeff{"x": "ب"}\n')
+    assert [record.values["x"] for record in read(path)] == ["أ", "ب"]
+
+
+@pytest.mark.parametrize("text", ['{{"authors": {0}, "data": {1}}}', '{{"data": {1}, "authors": {0}}}'])
+def test_a_list_of_others_beside_the_rows_is_none_of_rows(tmp_path, text):
+    rows = '[{"q": "أ", "a": "ب"}]'
+    path = write(tmp_path, "a.json", text.format('[{"name": "س"}]', rows))
+    assert [record.values for record in read(path, unwrap=True)] == [{"q": "أ", "a": "ب"}]
+    path = write(tmp_path, "a.json", text.format('[{"q": "س", "name": "ع"}]', rows))
+    with pytest.raises(DataError, match="a second list of rows, 'authors'"):
+        list(read(path, unwrap=True))
+
+
 def test_json_lines_in_a_json_file(tmp_path):
     path = write(tmp_path, "dev.json", '{"x": 1}\n{"x": 2}\n')
     assert [record.values["x"] for record in read(path)] == [1, 2]
@@ -127,7 +142,7 @@ def test_a_line_that_is_not_utf8_is_broken_with_the_cure_and_the_rest_is_read(tm
 def test_a_missing_file_and_an_unknown_kind(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         list(read(tmp_path / "a.jsonl"))
-    with pytest.raises(DataError, match=r"cannot read '\.docx' files; there are: \.jsonl"):
+    with pytest.raises(DataError, match=r"cannot read '\.docx' files \(save .*\); there are: \.jsonl"):
         list(read(write(tmp_path, "a.docx", "")))
 
 

@@ -266,6 +266,12 @@ def test_inspection_reads_marked_rows_from_the_cache_as_it_wrote_them(tmp_path):
     assert len(learned) == 1
 
 
+def test_a_call_of_a_tool_without_content_is_named():
+    called = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    row = read({"messages": [{"role": "user", "content": Q}, called]})
+    assert "a turn with keys that nothing reads: tool_calls; take them out" in row.reason
+
+
 ANSWERED = [{"role": "user", "content": CHECK}, {"role": "assistant", "content": RIGHT}]
 ASKED_FIRST = [{"role": "user", "content": Q}, {"role": "assistant", "content": WRONG}, *ANSWERED]
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from arabic_llm.config.complaints import typed_list
 from arabic_llm.config.data import BadRow, DataConfig
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing import kept_rows, sources
@@ -88,7 +89,12 @@ def load(data: DataConfig, data_root: Path, seed: int, cache_dir: Path | None = 
     if missing := [label for label in labels if label not in known]:
         raise DataError(f"data.labels: no training row has '{missing[0]}'; take it out of the list")
     if len(labels) == 1:
-        raise DataError(f"data={data.name}: every row is '{labels[0]}': there is nothing to tell apart")
+        as_filed = sorted({row.label for split in splits for row in split})
+        why = f"every row is '{labels[0]}': there is nothing to tell apart"
+        if len(as_filed) > 1:
+            why = f"its labels ({listed(as_filed)}) differ in signs alone and are read as one"
+            why += f"; {typed_list('data.labels', as_filed)} keeps them apart"
+        raise DataError(f"data={data.name}: {why}")
     return Labelled(data.name, labels, data.labels_are_ordered, train, dev, test, rows.ledgers)
 
 

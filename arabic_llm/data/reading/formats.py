@@ -60,6 +60,7 @@ class Format:
         return [column for column in _columns(records) if column and column not in read]
 
 
+_TABLES = (".csv", ".tsv", ".xlsx")
 _SIDES = 2  # of a question with its answer
 
 
@@ -298,6 +299,8 @@ def _unknown(first: Record, there: Sequence[str], given: ColumnsConfig) -> str:
     if not (given.messages or given.prompt or given.response or given.rejected):
         cure += " (or data.columns.messages, or data.columns.text)"
     guess = "" if len(missing) < _SIDES else _perhaps(first)
+    if first.place.rpartition(":")[0].lower().endswith(_TABLES):
+        guess += "; if these are a row and no names, write a line of names above it (question,answer)"
     return (
         f"{first.place}: fits none of {KINDS}; there are: {listed(there)}."
         f" Set {cure}{guess}; the row is {_view(first)}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm.data.reading.json_stream import Stream
-from arabic_llm.data.reading.json_tables import WRAPPED, are_rows, rows_of, second
+from arabic_llm.data.reading.json_tables import WRAPPED, are_rows_too, rows_of, second
 from arabic_llm.data.reading.json_values import (
     MOST_VALUES,
     WHITE,
@@ -38,7 +38,8 @@ def read_json_lines(path: Path) -> Iterator[Record | Broken]:
     decoder = strict_decoder(flaws)
     for number, text, wrong, _ in lines(path):  # names, and no line: it would hold its text beside ours
         place = f"{path}:{number}"
-        text = text.rstrip("\r\n")  # noqa: PLW2901 (or both would be held)
+        # Of a file that was joined behind another, the first line begins with its mark.
+        text = text.rstrip("\r\n").removeprefix("\ufeff")  # noqa: PLW2901 (or both would be held)
         if wrong:
             yield Broken(place, wrong)
         elif skip(text, 0) < len(text):
@@ -75,8 +76,11 @@ def read_json(path: Path, *, unwrap: bool = False) -> Iterator[Record | Broken]:
             raise DataError(f"{stream.place}: broken JSON: text after the array; take it out")
     elif unwrap and (begun := WRAPPED.match(stream.text, stream.at)):
         stream.at = begun.end()
-        yield from _elements(stream)
-        _check_rest(stream)
+        first: Record | None = None
+        for element in _elements(stream):
+            first = first or (element if isinstance(element, Record) else None)
+            yield element
+        _check_rest(stream, first.values if first else {})
     else:
         yield from _values(stream, unwrap=unwrap)
 
@@ -121,8 +125,8 @@ def _elements(stream: Stream) -> Iterator[Record | Broken]:
             stream.expect(",")
 
 
-def _check_rest(stream: Stream) -> None:
-    """Refuse what cannot stand behind the rows of a wrapper, other rows too; other names can."""
+def _check_rest(stream: Stream, row: dict[str, Any]) -> None:
+    """Refuse what cannot stand behind the rows of a wrapper, rows like them too; other names can."""
     flaws: list[str] = []
     while stream.takes(","):
         stream.has_more()
@@ -131,7 +135,7 @@ def _check_rest(stream: Stream) -> None:
         if not isinstance(name, str):
             raise DataError(f"{place}: broken JSON: expected a name; mend it")
         stream.expect(":")
-        if are_rows(stream.value(flaws)):
+        if are_rows_too(stream.value(flaws), row):
             raise DataError(f"{place}: {second(name)}")
         if flaws:
             raise DataError(f"{place}: broken JSON: {flaws[0]}; mend it")

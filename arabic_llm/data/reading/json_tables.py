@@ -21,11 +21,11 @@ def rows_of(value: dict[str, Any]) -> list[Any] | None:
     """
     if list(value) == ["columns", "index", "data"] and _is_split(value["columns"], value["data"]):
         return [dict(zip(value["columns"], cells, strict=True)) for cells in value["data"]]
-    held = next((name for name in value if name in _WRAPPERS and are_rows(value[name])), None)
+    held = next((name for name in value if name in _WRAPPERS and _are_rows(value[name])), None)
     if held is None:
         return _of_columns(value, list(value.values()))
     for name, other in value.items():
-        if name != held and are_rows(other):
+        if name != held and are_rows_too(other, value[held][0]):
             raise second(name)
     rows: list[Any] = value[held]
     return rows
@@ -46,8 +46,12 @@ def _is_split(columns: Any, rows: Any) -> bool:
     return all(isinstance(cells, list) and len(cells) == len(columns) for cells in rows)
 
 
-def are_rows(value: Any) -> bool:
-    """Return whether a value is a list of rows."""
+def are_rows_too(value: Any, row: dict[str, Any]) -> bool:
+    """Return whether a value is a list of rows like one, and not of authors or features."""
+    return _are_rows(value) and any(row.keys() & other.keys() for other in value)
+
+
+def _are_rows(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
 
 

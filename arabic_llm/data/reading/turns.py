@@ -104,10 +104,7 @@ def read(value: Any, column: str, unread: Collection[str] = ()) -> list[Message]
         raise UnusableError(f"'{column}' is no list of turns")
     messages = []
     for turn in turns:
-        said = _first(turn, _SAID) if isinstance(turn, dict) else None
-        if said is None:
-            raise UnusableError(f"'{column}' holds a turn without role and content")
-        _refuse_unread(turn, column, unread)
+        said = _said(turn, column, unread)
         _refuse_two(turn, column)
         role, content = role_of(turn), _content(said, column)
         if not role:
@@ -119,6 +116,15 @@ def read(value: Any, column: str, unread: Collection[str] = ()) -> list[Message]
     if not messages:
         raise UnusableError(f"'{column}' is no list of turns")
     return messages
+
+
+def _said(turn: Any, column: str, unread: Collection[str]) -> Any:
+    """Return what stands for the words of a turn. Raises UnusableError where it has none, or more."""
+    if isinstance(turn, dict):
+        _refuse_unread(turn, column, unread)  # a call of a tool comes without words
+        if (said := _first(turn, _SAID)) is not None:
+            return said
+    raise UnusableError(f"'{column}' holds a turn without role and content")
 
 
 def refuse_unread_columns(values: dict[str, Any], unread: Collection[str]) -> None:
