@@ -47,7 +47,7 @@ SKILLS = {
 @pytest.mark.parametrize("file", sorted((paths.CONF / "suite").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_task_of_a_suite_says_its_language_and_its_skill(file):
     for task in compose_config(f"suite={file.stem}").suite.tasks.values():
-        assert task.language in LANGUAGES
+        assert task.language in LANGUAGES or task.own_rows  # data.language is theirs
         assert task.skill in SKILLS
 
 
@@ -272,6 +272,12 @@ COMPARE = ("task=compare", *COMPARED)
         (("task=inspect", "suite.allow_missing=true"), "without data.cleaning.drop_test_items"),
         (("task=classify", "suite.tasks.sample_choice.folder=x"), "with task=classify"),
         (("task=evaluate", "suite.tasks.sample_choice.seed=3"), "without the task's data"),
+        (("task=evaluate", "suite=own", "suite.tasks.own_rows.seed=3"), "with own_rows: they are split as"),
+        (
+            ("task=evaluate", "data.path=x"),
+            "task=study, .* would read it; with suite=own its test rows are",
+        ),
+        (("task=export", "task.run=x", "suite=own", "data.path=x"), "with task=export"),
         (("judge.model=x", "judge.endpoint=http://x"), "with task=sft; task=compare, task=evaluate"),
         (("task=dpo", "task.label_smoothing=0.1"), "with task.loss_type=sigmoid"),
         *(

@@ -92,6 +92,8 @@ def complaint(program, *overrides):
         ("learning_rate=1e-4", "no setting 'learning_rate'; did you mean 'task.learning_rate'?"),
         ("data.columns.question=q", "did you mean 'data.columns.prompt'?"),
         ("data.columns.answer=a", "did you mean 'data.columns.response'?"),
+        ("task.rank=4", "no setting 'task.rank'; did you mean 'adapter.rank'?"),
+        ("task.beta=1", "no setting 'task.beta'; it is one of task=dpo, task=orpo, task=kto"),
         ("task.lr=1e-4", "no setting 'task.lr'; did you mean 'task.learning_rate'?"),
         ("suite=[sample,null]", "a group takes names of its options: suite=sample"),
         ("~hw=0", "Config group override deletion value must be a string"),

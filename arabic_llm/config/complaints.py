@@ -19,7 +19,7 @@ from hydra.errors import (
 )
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from arabic_llm.config import other_names
+from arabic_llm.config import other_names, paths
 
 _SEVERAL = re.compile(r"Ambiguous value for argument '(.*)'\n")
 _OF_NO_KIND = re.compile(
@@ -103,14 +103,24 @@ def did_you_mean(key: str, known: list[str]) -> str:
     prefix, _, name = key.rpartition(".")
     if name in _ELSEWHERE:
         return f"; did you mean '{_ELSEWHERE[name]}'?"
+    if prefix == "task" and (others := _tasks_with(name)):
+        return f"; it is one of {others}"
     named = other_names.ours(name)
     if named is not None and ("." not in prefix or named.startswith(f"{prefix}.")):
         return f"; did you mean '{named}'?"
     if guess := get_close_matches(name, known, n=1):
         return f"; did you mean '{prefix}.{guess[0]}'?" if prefix else f"; did you mean '{guess[0]}'?"
-    if not prefix and (setting := _of_a_group(name)) is not None:
+    if (setting := _of_a_group(name)) not in (None, key):
         return f"; did you mean '{setting}'?"
     return f"; there are: {', '.join(sorted(known))}" if known else ""
+
+
+def _tasks_with(name: str) -> str:
+    """Return the tasks that have a setting."""
+    from arabic_llm.config import reads, schemas  # they read the types, which complain
+
+    names = (reads.task_of(node) for node in schemas.TASKS if name in node.__dataclass_fields__)
+    return ", ".join(f"task={one}" for one in names if (paths.CONF / "task" / f"{one}.yaml").is_file())
 
 
 def _of_a_group(name: str) -> str | None:

@@ -144,7 +144,7 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("overall overall_mixes limit prompt_variants", Area.asking),
     },
     SuiteTask: {
-        **_read("folder path reader columns data", *_ITEMS, why_not=unread.items),
+        **_read("folder path reader columns data own_rows", *_ITEMS, why_not=unread.items),
         **_read("seed", *_ITEMS, why_not=unread.split),
         **_read("language skill metrics num_fewshot chat limit aggregate seen_in_training", Area.asking),
         **_read("compared_with", Area.asking),
@@ -243,17 +243,20 @@ def refuse_unread(config: RunConfig, overrides: Iterable[str]) -> None:
         if (found := _rule(config, key)) is None:
             continue
         owner, rule = found
-        if rule.parts and not rule.parts & config.task.reads:
+        if rule.parts and not rule.parts & _reads(config, config.task.reads):
             names = ", ".join(f"task={name}" for name in readers(rule.parts))
             typed = f"{key}={value}" if key in _CHOICES else key
-            raise ConfigError(f"{typed} has no meaning with task={config.task.name}; {names} would read it")
+            asks = Area.rows in rule.parts and Area.asking in config.task.reads
+            own = "; with suite=own its test rows are asked" if asks else ""
+            why = f"has no meaning with task={config.task.name}; {names} would read it{own}"
+            raise ConfigError(f"{typed} {why}")
         if (why := rule.why_not(config, owner)) is not None:
             raise ConfigError(f"{key}={spelled(value)} has no meaning {why}")
 
 
 def kept_for(name: str, config: RunConfig, overrides: Iterable[str]) -> list[str]:
     """Return what was typed for this run and another task reads as well, but for the settings of a task."""
-    reads = next(node for node in schemas.TASKS if _task_of(node) == name).reads
+    reads = _reads(config, next(node for node in schemas.TASKS if task_of(node) == name).reads)
     kept = []
     for override in overrides:
         leaves = [key for key, _ in _settings([override])]
@@ -266,20 +269,27 @@ def kept_for(name: str, config: RunConfig, overrides: Iterable[str]) -> list[str
     return kept
 
 
+def _reads(config: RunConfig, parts: frozenset[Area]) -> frozenset[Area]:
+    """Return which parts a task reads: whoever asks a suite of the rows of data= reads those too."""
+    asks_rows = any(task.own_rows for task in config.suite.tasks.values())
+    return parts | {Area.rows} if asks_rows and Area.asking in parts else parts
+
+
 def readers(parts: frozenset[Area]) -> list[str]:
     """Return the tasks that read one of some parts, by name."""
     return sorted(
-        _task_of(node) for node in schemas.TASKS if node.reads & parts and node.reads != frozenset(Area)
+        task_of(node) for node in schemas.TASKS if node.reads & parts and node.reads != frozenset(Area)
     )
 
 
 def is_of(name: str, key: str) -> bool:
     """Return whether a task has a setting: `task.max_steps` of task=sft."""
-    node = next(node for node in schemas.TASKS if _task_of(node) == name)
+    node = next(node for node in schemas.TASKS if task_of(node) == name)
     return key.partition(".")[2].partition(".")[0] in node.__dataclass_fields__
 
 
-def _task_of(node: type) -> str:
+def task_of(node: type) -> str:
+    """Return the name of the task that a type of settings is of."""
     return node.__name__.removesuffix("Config").lower()
 
 

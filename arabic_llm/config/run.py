@@ -59,15 +59,26 @@ class RunConfig:
                 f"task={self.task.name} is not for model={self.model.name}, a masked language model:"
                 " task=classify trains it and task=evaluate judges it"
             )
-        for name in ("data_root", "cache_dir", "output_dir"):
-            if not getattr(self, name).strip():
-                raise ValueError(f"{name} is empty; give a folder, or leave it out")
+        for asked in self.suite.tasks.values():
+            if asked.own_rows:
+                asked.data, asked.seed = self.data, self.seed
+                asked.language = asked.language or self.data.language
+        self._refuse_no_place()
         if isinstance(self.seed, int) and not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be in [0, 2^32), not {self.seed}")
         if self.stop_after is not None and self.stop_after < 1:
             raise ValueError(f"stop_after must be at least 1, not {self.stop_after}")
         if self.hw.streamed_layers:
             self._refuse_streaming(self.hw.streamed_layers)
+        self._refuse_other_moments()
+        self._refuse_too_long()
+
+    def _refuse_no_place(self) -> None:
+        for name in ("data_root", "cache_dir", "output_dir"):
+            if not getattr(self, name).strip():
+                raise ValueError(f"{name} is empty; give a folder, or leave it out")
+
+    def _refuse_other_moments(self) -> None:
         in_half = getattr(self.adapter, "dtype", None) is Precision.bfloat16
         in_half &= getattr(self.task, "optimizer", None) is Optimizer.adamw
         if in_half and self.hw.optimizer_on_host:
@@ -75,7 +86,6 @@ class RunConfig:
                 "hw.optimizer_on_host=true has moments of 32 bits, and adapter.dtype=bfloat16 of 16: hw"
                 " would change what is learned; leave it out, or set task.optimizer=adamw_8bit"
             )
-        self._refuse_too_long()
 
     def _refuse_streaming(self, number: int) -> None:
         """Refuse to stream layers that are not there, not of 4 bits, or not computed again."""

@@ -41,6 +41,7 @@ class SuiteTask:
         default_factory=dict
     )  # of rows in another schema: {wanted column: its name there}
     data: DataConfig | None = None  # or: a data set whose test split is asked, which data= holds out
+    own_rows: bool = False  # that of data= itself, as the run splits it
     seed: int = 0  # of that split
     limit: int | None = None  # items of each of its leaves, beside suite.limit; part of the fingerprint
     aggregate: Aggregate = Aggregate.micro
@@ -51,18 +52,21 @@ class SuiteTask:
         """Refuse a task without a score, and a local copy that nothing reads."""
         if not self.metrics:
             raise ValueError("a suite's task needs at least one metric")
-        if (self.path is None) != (self.reader is None):
-            raise ValueError("a suite's task needs path and reader together, or neither")
-        if self.path is not None and self.data is not None:
-            raise ValueError("a suite's task is read from path or from data, not from both")
-        if self.columns and (self.path is not None or self.data is not None):
-            raise ValueError("a suite's columns are of what the hub has; path and data name their own")
+        self._refuse_two_places()
         if KAPPA in self.metrics and self.aggregate is Aggregate.macro:
             raise ValueError(f"a suite's task in {KAPPA} needs aggregate=micro: kappas have no mean")
         if self.num_fewshot < 0:
             raise ValueError(f"a suite's num_fewshot must not be negative ({self.num_fewshot})")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"a suite's task needs a limit of at least 1, not {self.limit}")
+
+    def _refuse_two_places(self) -> None:
+        if (self.path is None) != (self.reader is None):
+            raise ValueError("a suite's task needs path and reader together, or neither")
+        if sum((self.path is not None, self.data is not None, self.own_rows)) > 1:
+            raise ValueError("a suite's task is read from one of path, data and own_rows, not from two")
+        if self.columns and (self.path is not None or self.data is not None or self.own_rows):
+            raise ValueError("a suite's columns are of what the hub has; path and data name their own")
 
 
 @dataclass

@@ -262,6 +262,8 @@ def items(config: RunConfig, owner: object) -> str | None:
 
 def split(config: RunConfig, task: SuiteTask) -> str | None:
     """Refuse a seed where no split is drawn."""
+    if task.own_rows:
+        return "with own_rows: they are split as seed= splits them"
     return items(config, task) or (None if task.data is not None else "without the task's data")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from arabic_llm.evaluation.question import LEVELS
 if TYPE_CHECKING:
     from datasets import Dataset
 
+log = logging.getLogger(__name__)
+_PAIR = 2  # one question, one answer
 _LETTERS = ("A", "B", "C", "D")
 _CELLS_OF_MMLU = 1 + len(_LETTERS) + 1
 _OF_CMMLU = ("Question", "A", "B", "C", "D", "Answer")
@@ -162,8 +165,22 @@ def held_out(settings: SuiteTask, data_root: Path) -> dict[str, Splits]:
     """
     if settings.data is None:
         raise DataError("a suite's task without data holds nothing out")
-    rows = sources.load(settings.data, data_root, settings.seed).test
-    pairs = [row.messages for row in rows if len(row.messages) == 2]  # noqa: PLR2004 (one question, one answer)
+    data = settings.data
+    rows = sources.load(data, data_root, settings.seed).test
+    if not rows:
+        raise DataError(
+            f"data={data.name} holds out no test rows; raise data.test_share or name data.test_files"
+        )
+    pairs = [row.messages for row in rows if len(row.messages) == _PAIR]
+    if not pairs:
+        raise DataError(
+            f"data={data.name}: none of its {len(rows):,} test rows is a question with an answer"
+        )
+    if others := len(rows) - len(pairs):
+        log.warning(
+            "data=%s: %s of %s test rows are not asked: they are no single question with its answer",
+            *(data.name, f"{others:,}", f"{len(rows):,}"),
+        )
     return {"held_out": {"test": [{"question": q.content, "answer": a.content} for q, a in pairs]}}
 
 

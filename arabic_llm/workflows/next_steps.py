@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from arabic_llm import files, processes
@@ -13,6 +14,7 @@ from arabic_llm.config.complaints import typed_list
 from arabic_llm.config.compose import typed
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.study_task import StudyConfig
+from arabic_llm.config.suite import SuiteConfig, SuiteTask
 from arabic_llm.config.task import ExportConfig, ExportFormat, Form, InspectConfig, PlanConfig
 from arabic_llm.errors import DamagedError
 from arabic_llm.workflows import next_elsewhere
@@ -39,6 +41,8 @@ _SHAPE = (  # of an adapter, which one that is trained on keeps
 _REPORT = "all results in one table"
 _LEARNS = {Form.answers: "sft", Form.pairs: "dpo", Form.ratings: "kto"}
 _WITH_AN_EXPORT = (("talk to it", "chat"), ("serve it", "serve"))
+_TOKENS = "tokens"  # the ledger of training rows as tokens, which were counted as rows before
+_ON_ITS_TEST = "judge it on your own rows that it has not seen"
 _MORE = "train it on, with these rows or others (data.path=...)"
 
 
@@ -83,17 +87,33 @@ def after_plan(config: RunConfig) -> list[str]:
 def _after_training(config: RunConfig) -> list[Step]:
     run = short(config.output_dir)
     trained = run / config.adapter.method.folder
-    judge, where = kept("evaluate", config, without=("adapter.path",)), "adapter.path"
-    if config.adapter.method is Method.full:  # whole weights are a model of their own
-        judge = [word for word in judge if key(word).partition(".")[0] not in ("adapter", "model")]
-        where = "model.path"
-    steps = [
-        ("talk to it", of_run("chat", config, run)),
-        ("judge it", command(["task=evaluate", *judge, place(where, trained)])),
-    ]
+    steps = [("talk to it", of_run("chat", config, run)), ("judge it", _judging(config, trained))]
+    if _keeps_questions(config, trained):
+        own = SuiteConfig("own", {"own_rows": SuiteTask(own_rows=True)})
+        steps.append((_ON_ITS_TEST, _judging(replace(config, suite=own), trained, "suite=own")))
     if config.adapter.method is Method.lora and not is_of_recipe():
         steps.append((_MORE, _further(config, trained)))
     return [*steps, _handing_on(config, run)]
+
+
+def _judging(config: RunConfig, trained: Path, *chosen: str) -> str:
+    """Return the command that judges what was trained, by the suite that was typed or another one."""
+    words, where = kept("evaluate", config, without=("adapter.path", *map(key, chosen))), "adapter.path"
+    if config.adapter.method is Method.full:  # whole weights are a model of their own
+        words = [word for word in words if key(word).partition(".")[0] not in ("adapter", "model")]
+        where = "model.path"
+    return command(["task=evaluate", *chosen, *words, place(where, trained)])
+
+
+def _keeps_questions(config: RunConfig, trained: Path) -> bool:
+    """Return whether rows of yours were set aside for the test, and are questions with their answers."""
+    lint = files.kept(trained / "lint.json", files.read_json)
+    ledgers = files.kept(trained / "ledger.json", files.read_json)
+    if config.data.builtin or config.suite.name == "own" or not lint or not ledgers:
+        return False
+    num_rows = sum(one["kept"] for one in ledgers if one["stage"] != _TOKENS)
+    has_test = bool(config.data.test_files) or num_rows * config.data.test_share >= 1
+    return has_test and bool(lint["supervised_share"] < 1)  # of raw text every token is learned
 
 
 def _handing_on(config: RunConfig, run: Path) -> Step:

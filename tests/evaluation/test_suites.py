@@ -313,6 +313,42 @@ def test_instructions_that_training_holds_out_are_asked_and_no_others(tmp_path, 
     assert all(0 < score.constant < 1 for score in found.scores)
 
 
+def own(tmp_path, rows, *overrides):
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (tmp_path / "my.jsonl").write_text(text, encoding="utf-8")
+    return compose_config("suite=own", "data=local", f"data.path={tmp_path / 'my.jsonl'}", *overrides)
+
+
+def test_rows_of_ones_own_that_training_never_sees_are_asked_and_no_others(tmp_path, caplog):
+    turns = [{"role": role, "content": role} for role in ("system", "user", "assistant")]
+    rows = [
+        {"messages": [{**turn, "content": f"{turn['content']} {n}"} for turn in turns[n % 5 > 0 :]]}
+        for n in range(50)
+    ]
+    config = own(tmp_path, rows, "data.test_share=0.4", "seed=5")
+    (entry,) = suites.load(config.suite, tmp_path)
+    held = sources.load(config.data, tmp_path, 5).test
+    single = {row.messages[0].content for row in held if len(row.messages) == 2}
+    assert {document["question"] for document in entry.documents["own_rows"]} == single
+    assert 0 < len(single) < len(held) == 20
+    assert f"{20 - len(single)} of 20 test rows are not asked: they are no single question" in caplog.text
+    other = own(tmp_path, rows, "data.test_share=0.4", "seed=6")
+    assert suites.load(other.suite, tmp_path)[0].identity()["items"] != entry.identity()["items"]
+
+
+@pytest.mark.parametrize(
+    ("row", "overrides", "said"),
+    [
+        ({"question": "س {}", "answer": "ج"}, ("data.test_share=0",), "data=local holds out no test rows"),
+        ({"text": "نص {}"}, (), "none of its 2 test rows is a question with an answer"),
+    ],
+)
+def test_a_file_that_keeps_no_questions_back_is_one_line(tmp_path, row, overrides, said):
+    rows = [{key: value.format(n) for key, value in row.items()} for n in range(40)]
+    with pytest.raises(MissingBenchmarkError, match=f"suite task own_rows: data=local.*{said}|{said}"):
+        suites.load(own(tmp_path, rows, *overrides).suite, tmp_path)
+
+
 def test_instructions_that_are_not_here_are_one_line(tmp_path, monkeypatch):
     import huggingface_hub.constants
 

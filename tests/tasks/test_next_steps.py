@@ -63,6 +63,7 @@ def test_after_training_one_talks_judges_trains_on_and_hands_on(home, trained):
     assert [what.partition(",")[0] for what in trained] == [
         "talk to it",
         "judge it",
+        "judge it on your own rows that it has not seen",
         "train it on",
         "hand it on",
     ]
@@ -72,6 +73,20 @@ def test_after_training_one_talks_judges_trains_on_and_hands_on(home, trained):
     assert "adapter.path=outputs/sft/tiny-أسئلة_الصف-lora-" in further
     assert "rank" not in further  # the adapter has one
     assert "'data.path=أسئلة الصف.jsonl'" in further  # quoted once, for the shell
+
+
+def test_the_rows_that_were_kept_from_it_are_asked_by_the_copied_command(home, typed, trained):
+    own = words(trained["judge it on your own rows that it has not seen"])
+    assert own[:2] == ["task=evaluate", "suite=own"]
+    assert "seed=3" in own  # which decides what is test
+    judged = typed(*own)
+    base = words(judged["judge its base in the same way"])
+    assert base[:2] == ["task=evaluate", "suite=own"]
+    dry(home, " ".join(map(shlex.quote, base)))
+    (result,) = home.glob("outputs/evaluate/*/evaluation/items.jsonl")
+    items = [json.loads(line) for line in result.read_text(encoding="utf-8").splitlines()]
+    assert {item["task"] for item in items} == {"own_rows"}
+    assert len({item["id"] for item in items}) == 2  # a twentieth of forty
 
 
 def test_a_plan_and_a_dry_run_say_how_long_it_takes_by_an_earlier_run(home, trained):
@@ -188,6 +203,7 @@ def test_after_a_download_it_is_planned_and_studied(home, typed):
 
 def test_whole_weights_are_judged_as_a_model_of_their_own(home, typed):
     steps = typed("adapter=full", *FEW_ROWS, "task.max_steps=1", *QUICK[1:])
-    assert steps.keys() == {"talk to it", "judge it", "hand it on"}
+    on_its_own = "judge it on your own rows that it has not seen"
+    assert steps.keys() == {"talk to it", "judge it", on_its_own, "hand it on"}
     for command in steps.values():
         dry(home, command)

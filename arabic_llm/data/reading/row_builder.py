@@ -61,7 +61,8 @@ def _conversation(values: dict[str, Any], columns: ColumnsConfig) -> tuple[list[
     """
     answer = values.get(str(columns.response))
     whole = isinstance(answer, list) and len(answer) > 1 and isinstance(answer[0], dict)
-    whole = whole and turns.role_of(answer[0]) != "assistant"
+    if isinstance(answer, list) and whole:
+        whole = turns.role_of(answer[0]) != "assistant"
     turns.refuse_unread_columns(values, columns.unread_keys)
     if whole:
         _refuse_lost(values, columns, turns.read(answer, str(columns.response), columns.unread_keys))
