@@ -92,6 +92,7 @@ def complaint(program, *overrides):
         ("learning_rate=1e-4", "no setting 'learning_rate'; did you mean 'task.learning_rate'?"),
         ("data.columns.question=q", "did you mean 'data.columns.prompt'?"),
         ("data.columns.answer=a", "did you mean 'data.columns.response'?"),
+        ("task=report task.folders=[]", "task.folders is empty; name folders of runs, or leave it out"),
         ("task.rank=4", "no setting 'task.rank'; did you mean 'adapter.rank'?"),
         ("task.beta=1", "no setting 'task.beta'; it is one of task=dpo, task=orpo, task=kto"),
         ("task.lr=1e-4", "no setting 'task.lr'; did you mean 'task.learning_rate'?"),
@@ -124,7 +125,8 @@ def complaint(program, *overrides):
     ],
 )
 def test_a_mistake_is_one_line_with_the_cure(program, override, said, tmp_path):
-    assert said in complaint(program, override)
+    words = override.split(" ") if override.startswith("task=report ") else [override]
+    assert said in complaint(program, *words)
     assert not list(tmp_path.iterdir())  # not even the folder that Hydra makes
 
 

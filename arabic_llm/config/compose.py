@@ -69,6 +69,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("run_name", naming.run_name, replace=True)
     OmegaConf.register_new_resolver("data_name", naming.data_name, replace=True)
     OmegaConf.register_new_resolver("job_name", naming.job_name, replace=True)
+    OmegaConf.register_new_resolver("report_name", naming.report_name, replace=True)
     OmegaConf.register_new_resolver("sweep_name", naming.sweep_name, replace=True)
     OmegaConf.register_new_resolver("model_name", naming.model_name, replace=True)
     OmegaConf.register_new_resolver("learning_rate_of_width", _learning_rate, replace=True)

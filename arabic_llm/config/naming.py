@@ -27,6 +27,7 @@ _MARKS = ("Mn", "Cf")  # vowel signs; tatweel is a letter to Unicode, and is non
 _MOST_OF_A_FILE = 40  # characters
 # Of a task's server too: its answers are the same wherever, and however many at once, it is asked.
 _HOW_A_SERVER_IS_ASKED = ("endpoint", "in_flight", "timeout_seconds", "wait_seconds")
+_ALL = ["outputs"]  # what task=report looks through where nothing is typed
 _NAME_BYTES = 160  # file systems allow 255 bytes; what is set aside or half written adds to it
 
 
@@ -171,6 +172,12 @@ def run_name(*, _root_: DictConfig) -> str:
     if run := own["task"].get("run"):
         names = _of_a_run(str(run), names)
     return f"{_path_name('-'.join(names))}-{fingerprint(chosen)[:8]}"
+
+
+def report_name(*, _root_: DictConfig) -> str:
+    """Return where a report lies below outputs/: of all of outputs, or of some folders."""
+    folders = list(map(str, _root_.task.folders))
+    return "report" if folders == _ALL else f"report/{_path_name('+'.join(folders))}"
 
 
 def _of_a_run(run: str, otherwise: tuple[str, ...]) -> tuple[str, ...]:

@@ -328,3 +328,8 @@ class ReportConfig(TaskConfig):
     reads = frozenset()
 
     folders: list[str] = MISSING  # everything below them is looked through
+
+    def __post_init__(self) -> None:
+        """Refuse to look nowhere."""
+        if isinstance(self.folders, list) and not self.folders:
+            raise ValueError("task.folders is empty; name folders of runs, or leave it out")

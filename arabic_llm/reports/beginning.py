@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,25 @@ from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports.spoken import count, say
 
 
-def title(model: str, manifest: Mapping[str, Any], *, is_trained: bool) -> str:
-    """Return what the run is called: model, adapter and data; of two evaluations the model."""
-    if not is_trained:
+@dataclass(frozen=True)
+class Learned:
+    """What a model was trained on, and how."""
+
+    adapter: str
+    data: str
+
+
+def title(model: str, last: Learned | None) -> str:
+    """Return what the run is called: model, adapter and data; where they are not known, the model."""
+    if last is None:
         return say("{model}, before and after training", model=model)
+    return say("{model}, {adapter} on {data}", model=model, adapter=last.adapter, data=last.data)
+
+
+def of_run(manifest: Mapping[str, Any]) -> Learned:
+    """Return what a run has trained."""
     identity = manifest["identity"]
-    return say(
-        "{model}, {adapter} on {data}",
-        model=model,
-        adapter=identity["adapter"]["name"],
-        data=data_of(identity),
-    )
+    return Learned(str(identity["adapter"]["name"]), data_of(identity))
 
 
 def data_of(identity: Mapping[str, Any]) -> str:
@@ -29,12 +38,25 @@ def data_of(identity: Mapping[str, Any]) -> str:
     return Path(data["path"]).stem if data["name"] == "local" and data.get("path") else str(data["name"])
 
 
+def learned_elsewhere(model: str, first: Learned | None, last: Learned | None) -> str:
+    """Return of two evaluations what the model had learned by then; nothing was trained here."""
+    if last is None:
+        return say("Two evaluations of {model}, the second with what was trained elsewhere.", model=model)
+    of_last = {"data": last.data, "adapter": last.adapter}
+    if first is None:
+        text = "Two evaluations of {model}, the second after it learned from {data} with {adapter}."
+        return say(text, model=model, **of_last)
+    return say(
+        "Two evaluations of {model}: the first after it learned from {first_data} with {first_adapter}, the"
+        " second after it learned from {data} with {adapter}.",
+        **{"model": model, "first_data": first.data, "first_adapter": first.adapter, **of_last},
+    )
+
+
 def learned(
     model: str, manifest: Mapping[str, Any], lint: Mapping[str, Any], outcome: Mapping[str, Any]
 ) -> str:
-    """Return what the model learned from and how; of two evaluations, that nothing was trained here."""
-    if not lint:
-        return say("Two evaluations of {model}, the second with what was trained elsewhere.", model=model)
+    """Return what the model learned from and how."""
     identity = manifest["identity"]
     rows = count(lint["rows"], "{n:,} row", "{n:,} rows")
     steps = count(outcome["steps"], "{n:,} step", "{n:,} steps")

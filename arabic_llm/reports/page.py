@@ -37,6 +37,7 @@ class Study:
     """Everything the report of a study says."""
 
     title: str
+    learned: str  # from what the model learned, and how
     base: Evaluation
     tuned: Evaluation
     rows: Sequence[Difference]
@@ -74,7 +75,6 @@ def study(report: Study) -> str:
         header=tables.header(),
         baselines=tables.baselines(),
         notes=[term(tables.BASELINES_NOTE), tables.by_prompt_note(row.base for row in first)],
-        learned=beginning.learned(model, report.manifest, report.lint, report.outcome),
         result=beginning.result(first),
         latex=paper.latex(first, model),
         measured=paper.measured(report.base, report.tuned, report.manifest, report.hardware),

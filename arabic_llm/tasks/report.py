@@ -84,7 +84,7 @@ def _refuse_nothing(folders: list[str], found: object) -> None:
     if found:
         return
     missing = [folder for folder in folders if not Path(folder).is_dir()]
-    gone = f" ({', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there)" if missing else ""
+    gone = f" (no folder: {', '.join(missing)})" if missing else ""
     raise DataError(f"task.folders: no evaluation in {', '.join(folders)}{gone}; task=evaluate makes one")
 
 

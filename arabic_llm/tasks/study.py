@@ -15,6 +15,7 @@ from arabic_llm.tasks import Inputs
 from arabic_llm.tasks.sft import dry_run as dry_run_of_training
 from arabic_llm.tracking import Results
 from arabic_llm.workflows import compare, compare_stages, evaluate, fine_tune, seen, settings, stages
+from arabic_llm.workflows.compare import Side
 
 log = logging.getLogger(__name__)
 shares_work = True  # its parts share theirs
@@ -61,7 +62,10 @@ def run(config: RunConfig, directory: Path) -> float:
     after = processes.from_main(lambda: evaluate.leave(config, tuned, folder / "tuned"))
     hardware = placement.resolve(config.hw).description
     rows = processes.from_main(
-        lambda: compare.report((base, tuned), (before, after), directory, trained, config.seed, hardware)
+        lambda: compare.report(
+            (Side(base, before, folder / "base"), Side(tuned, after, folder / "tuned")),
+            *(directory, trained, config.seed, hardware),
+        )
     )
     score = evaluate.mean_score(config.suite, tuned)
     outcome = files.read_json(trained / "outcome.json")

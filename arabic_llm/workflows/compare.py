@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,32 @@ from arabic_llm.analysis.scores import Evaluation
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports import beginning, held_out_loss, mistakes, page, paper, tables, variety_gaps
 from arabic_llm.reports import forgetting as forgetting_report
+from arabic_llm.reports.beginning import Learned
 from arabic_llm.reports.spoken import plain, say
 from arabic_llm.training import checkpoint
+from arabic_llm.workflows import found_runs
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Side:
+    """One of two evaluations, its mistakes by kind, and where it lies."""
+
+    evaluation: Evaluation
+    mistakes: SortedMistakes
+    folder: Path
+
+
 def report(
-    sides: tuple[Evaluation, Evaluation],
-    mistakes_of: tuple[SortedMistakes, SortedMistakes],
-    directory: Path,
-    trained: Path | None,
-    seed: int,
-    hardware: str,
+    sides: tuple[Side, Side], directory: Path, trained: Path | None, seed: int, hardware: str
 ) -> list[Difference]:
     """Write report.html, comparison.{md,csv,tex}, measured.txt and other tables; return the comparison.
 
-    Of the base model's evaluation and the tuned one's, each with its mistakes by kind.
+    Of the base model's evaluation and the tuned one's. What was `trained` lies in this run's folder; where
+    nothing was, the evaluations lie in those of other runs.
     """
-    base, tuned = sides
+    base, tuned = (side.evaluation for side in sides)
     found = forgetting.find(base, tuned, seed)
     rows = found.tasks
     training = training_of(directory, trained) if trained else {}
@@ -39,15 +47,26 @@ def report(
         held_out_loss.courses(training["metrics"], training["outcome"]["kept_step"]) if trained else []
     )
     manifest = files.read_state(directory / "manifest.json")
+    model = str(base.model["name"])
+    if training:
+        last: Learned | None = beginning.of_run(manifest)
+        learned = beginning.learned(model, manifest, training["lint"], training["outcome"])
+    else:
+        before, last = (
+            found_runs.learned_from(side.folder) if side.evaluation.model["trained"] else None
+            for side in sides
+        )
+        learned = beginning.learned_elsewhere(model, before, last)
     study = page.Study(
-        title=beginning.title(base.model["name"], manifest, is_trained=trained is not None),
+        title=beginning.title(model, last),
+        learned=learned,
         base=base,
         tuned=tuned,
         rows=rows,
         manifest=manifest,
         hardware=hardware,
         forgetting=found,
-        mistakes=mistakes.section(*mistakes_of, base, seed),
+        mistakes=mistakes.section(sides[0].mistakes, sides[1].mistakes, base, seed),
         gaps=varieties.changes(base, tuned),
         followed=followed,
         evaluation_memory={

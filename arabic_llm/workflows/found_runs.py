@@ -12,6 +12,7 @@ from arabic_llm.analysis import classified_runs
 from arabic_llm.analysis.classified_runs import ClassifiedRun
 from arabic_llm.config.naming import of_data
 from arabic_llm.errors import DamagedError
+from arabic_llm.reports.beginning import Learned
 
 if TYPE_CHECKING:
     from arabic_llm.analysis.scores import Evaluation
@@ -29,8 +30,8 @@ def evaluations(folders: Sequence[str]) -> list[ReportedEvaluation]:
     reports: dict[str, Path | None] = {}  # of a fingerprint
     for folder, evaluation in _read(folders):
         trained = evaluation.model["trained"]
-        if trained and (said := _learned_from(folder)):
-            names.setdefault(trained, said)
+        if trained and (said := learned_from(folder)):
+            names.setdefault(trained, f"{said.adapter} on {said.data}")
         found.setdefault(evaluation.fingerprint, evaluation)
         if reports.get(evaluation.fingerprint) is None:
             reports[evaluation.fingerprint] = _report_of(folder)
@@ -90,7 +91,7 @@ def _report_of(judged: Path) -> Path | None:
     return next((page for page in (*pages, judged / "scores.md") if page.is_file()), None)
 
 
-def _learned_from(judged: Path) -> str:
+def learned_from(judged: Path) -> Learned | None:
     """Return adapter and data of the run that trained what was judged; nothing where none says so."""
     for folder in judged.parents:
         if not (folder / "manifest.json").is_file():
@@ -99,9 +100,9 @@ def _learned_from(judged: Path) -> str:
             identity = files.read_state(folder / "manifest.json", is_old_too=True)["identity"]
             adapter, data = identity["adapter"], identity["data"]
             if identity["task"]["name"] == "evaluate":  # of what an earlier run has trained
-                return _learned_from(Path(adapter["path"]) / "evaluation") if adapter["path"] else ""
-            return f"{adapter['name']} on {of_data(data['name'], data['path'])}"
+                return learned_from(Path(adapter["path"]) / "evaluation") if adapter["path"] else None
+            return Learned(str(adapter["name"]), of_data(data["name"], data["path"]))
         except (DamagedError, KeyError, TypeError) as error:  # or another program's
             log.info("not known what was learned: %s", error)
-            return ""
-    return ""
+            return None
+    return None

@@ -311,10 +311,15 @@ class Typist:
                 return self.reads(pattern, seconds=6)
         raise TimeoutError(self.seen)
 
-    def status(self):
-        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+    def status(self, seconds=60):
+        """Return the exit code, once it has ended by itself."""
+        end = time.monotonic() + seconds
+        while not (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
+            if time.monotonic() > end:
+                raise TimeoutError("the program goes on")
+            time.sleep(0.02)
         self.pid = None
-        return status
+        return os.waitstatus_to_exitcode(ended[1])
 
     def leave(self):
         """End the program where a test has not: it holds what it was forked with."""
@@ -362,6 +367,7 @@ def test_a_person_talks_until_ctrl_d_and_arabic_stands_between_marks(typist, tal
         person.reads(f"{voice.name}: {RLI}{wanted}{PDI}\r\n")
     person.types("/save\n")
     person.reads(r"saved: \S+/out/talk-1.jsonl \(2 conversations\)")
+    person.reads("> ")  # before the prompt stands, nobody reads keys: a Ctrl-D would be lost
     person.types("\x04")
     assert person.status() == 0
     assert len((tmp_path / "out" / "talk-1.jsonl").read_text().splitlines()) == 2

@@ -112,7 +112,7 @@ def test_a_report_has_a_table_of_classifiers_and_names_what_it_cannot_read(class
     status, said = beside("task=report", "task.folders=[runs,nowhere]")
     assert status == 0, said
     assert sorted(re.findall("left out: runs/([a-z]+)/", said)) == ["empty", "odd", "torn"]
-    folder = directory.parent / "outputs" / "report"
+    folder = directory.parent / "outputs" / "report" / "runs+nowhere"
     with (directory / "scores.csv").open() as file:
         f1 = {
             row["system"]: float(row["value"])
@@ -132,7 +132,7 @@ def test_a_report_has_a_table_of_classifiers_and_names_what_it_cannot_read(class
     assert table["classifier", "macro F1"] == f1["tiny lora"]
     status, said = beside("task=report", "task.folders=[runs/torn,nowhere]")
     assert status == 2
-    assert "no evaluation in runs/torn, nowhere (nowhere is not there)" in said
+    assert "no evaluation in runs/torn, nowhere (no folder: nowhere)" in said
 
 
 def test_a_dry_run_says_rows_classes_and_steps_and_writes_nothing(program, tmp_path):

@@ -254,11 +254,24 @@ def test_what_an_adapter_has_seen_in_training_is_marked_wherever_it_is_judged(st
         assert "(وردت في التدريب)" in (folder / "marked" / name).read_text(encoding="utf-8")
 
 
+def test_a_comparison_says_what_each_side_had_learned(study, beside):
+    judged, small = ("task=evaluate", "suite.limit=5", "hw=cpu"), study[1].name
+    beside(*judged, "hydra.run.dir=untrained")
+    beside(*judged, f"adapter.path={small}/adapter", "hydra.run.dir=trained")
+    sides = ("task.base=untrained", "task.tuned=trained")
+    assert beside("task=compare", *sides, "hydra.run.dir=learned")[0] == 0
+    page = (study[1].parent / "learned" / "report.html").read_text(encoding="utf-8")
+    assert "<h1>tiny, lora on sample</h1>" in page
+    assert "Two evaluations of tiny, the second after it learned from sample with lora." in page
+    beside("task=compare", "task.base=trained", "task.tuned=trained", "lang=ar", "hydra.run.dir=twice")
+    assert "الأول بعد أن تعلّم من البيانات" in (study[1].parent / "twice" / "report.html").read_text("utf-8")
+
+
 def test_a_report_has_a_row_for_each_model_and_task_beside_what_was_published(study, beside):
     _, directory = study
     status, said = beside("task=report", "task.folders=[mine]")
     assert status == 0, said
-    folder = directory.parent / "outputs" / "report"
+    folder = directory.parent / "outputs" / "report" / "mine"  # and not the report of all of outputs
     with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
         table = [row for row in csv.DictReader(file) if row["data_set"] == "sample_choice"]
     assert [row["learned_from"] for row in table] == ["", "lora on sample"]
@@ -268,7 +281,7 @@ def test_a_report_has_a_row_for_each_model_and_task_beside_what_was_published(st
     assert "published, not run here" in (folder / "results.md").read_text(encoding="utf-8")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert before.keys() == {"results.md", "results.csv", "results.html", "leaderboard.html"}
-    assert "../../mine/report.html" in before["leaderboard.html"].decode()
+    assert "../../../mine/report.html" in before["leaderboard.html"].decode()
     assert '"suite": "sample"' in before["leaderboard.html"].decode()
     assert beside("task=report", "task.folders=[mine]")[0] == 0  # again, with the same bytes
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
