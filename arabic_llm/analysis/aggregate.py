@@ -42,6 +42,7 @@ class _Whole:
     metric: str
     tasks: tuple[str, ...]
     weights: tuple[float, ...] = ()
+    is_one_of_several: bool = False  # metrics
 
 
 def scores(benchmark: Benchmark, items: Sequence[Item]) -> Iterator[Score]:
@@ -52,7 +53,8 @@ def scores(benchmark: Benchmark, items: Sequence[Item]) -> Iterator[Score]:
     for name, tasks in wholes.items():
         weights = (1 / len(tasks),) * len(tasks) if is_macro and name in groups else ()
         for metric in benchmark.metrics:
-            yield _score(_Whole(name, metric, tasks, weights), [benchmark], items)
+            whole = _Whole(name, metric, tasks, weights, len(benchmark.metrics) > 1)
+            yield _score(whole, [benchmark], items)
 
 
 def overall(name: str, benchmarks: Sequence[Benchmark], items: Sequence[Item]) -> Score:
@@ -104,6 +106,7 @@ def _score(whole: _Whole, benchmarks: Sequence[Benchmark], items: Sequence[Item]
         tasks=whole.tasks,
         version=", ".join(sorted({of_task[task].versions[task] for task in of_task})),
         weights=whole.weights,
+        is_one_of_several=whole.is_one_of_several,
         balanced=balanced,
         macro_f1=macro_f1,
         num_repeated=_num_repeated(own),

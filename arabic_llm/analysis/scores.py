@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from arabic_llm.errors import CheckpointError, DamagedError
 _RESULT, _ITEMS = "result.json", "items.jsonl"
 _OF_ITEMS = "items_sha256"  # in the result
 FIRST = ""
+_RIGHT = ("acc", "acc_norm")  # of one score of a task it goes without saying
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Score:
     low: float | None = None
     high: float | None = None
     smallest_difference: float | None = None
+    is_one_of_several: bool = False  # its task has other metrics too
     prompts: tuple[tuple[str, float], ...] = ()  # (prompt, score) of the same items asked otherwise
 
     @property
@@ -112,7 +115,8 @@ class Score:
     @property
     def label(self) -> str:
         """Return how tables name it."""
-        name = self.name if self.metric in ("acc", "acc_norm", FIRST) else f"{self.name} {self.metric}"
+        is_plain = self.metric == FIRST or (self.metric in _RIGHT and not self.is_one_of_several)
+        name = self.name if is_plain else f"{self.name} {self.metric}"
         return f"{name} (seen in training)" if self.seen_in_training else name
 
 
@@ -197,15 +201,15 @@ def read(folder: Path, *, are_shares: bool = False) -> Evaluation:
 
 
 def _with_certainty(evaluation: Evaluation) -> Evaluation:
-    """Return an evaluation whose scores have intervals; an older file lacks them."""
-    scores = []
+    """Return an evaluation whose scores have intervals and their metrics; an older file lacks them."""
+    scores, several = [], Counter(score.name for score in evaluation.scores)
     for score in evaluation.scores:
         if score.low is None and score.metric != KAPPA:
             values = evaluation.values(score)
             groups = [[name] for name in score.tasks] if score.weights else [score.tasks]
             parts = [np.array([v for (task, _), v in values.items() if task in own]) for own in groups]
             score = replace(score, **certainty(parts, score.weights or (1.0,)))  # noqa: PLW2901
-        scores.append(score)
+        scores.append(replace(score, is_one_of_several=several[score.name] > 1))
     return replace(evaluation, scores=scores)
 
 

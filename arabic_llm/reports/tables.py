@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from string import ascii_uppercase
 from typing import Any
@@ -131,27 +131,12 @@ def score_cells(score: Score) -> tuple[str, ...]:
 
 def terminal(rows: Sequence[Difference]) -> str:
     """Return a comparison with its columns in line."""
-    named = _named([row.base for row in rows], map(cells, rows))
-    return in_line([header(), *named], left=(0, 4, 5))
+    return in_line([header(), *map(cells, rows)], left=(0, 4, 5))
 
 
 def scores_terminal(scores: Sequence[Score]) -> str:
     """Return scores with their columns in line."""
-    return in_line([[*map(term, SCORES_HEADER)], *_named(scores, map(score_cells, scores))], left=(0,))
-
-
-def _named(scores: Sequence[Score], rows: Iterable[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
-    """Yield rows of scores; a task with several metrics has each of them in its name."""
-    several = Counter(score.name for score in scores)
-    for score, (label, *others) in zip(scores, rows, strict=True):
-        name = label
-        if (
-            several[score.name] > 1
-            and score.metric
-            and not label.startswith(f"{score.name} {score.metric}")
-        ):
-            name = label.replace(score.name, f"{score.name} {score.metric}", 1)
-        yield name, *others
+    return in_line([[*map(term, SCORES_HEADER)], *map(score_cells, scores)], left=(0,))
 
 
 def twins(evaluation: Evaluation) -> list[str]:
@@ -176,8 +161,7 @@ def twins(evaluation: Evaluation) -> list[str]:
 
 def markdown(rows: Sequence[Difference]) -> str:
     """Return a comparison in Markdown, with the baselines beside the scores."""
-    named = _named([row.base for row in rows], map(cells, rows))
-    body = [(*map(escaped, said), *baseline_cells(row)) for said, row in zip(named, rows, strict=True)]
+    body = [(*map(escaped, cells(row)), *baseline_cells(row)) for row in rows]
     notes = " ".join(filter(None, (term(BASELINES_NOTE), by_prompt_note(row.base for row in rows))))
     return right_to_left(f"{table((*header(), *baselines()), body)}\n{notes}\n")
 
@@ -185,7 +169,7 @@ def markdown(rows: Sequence[Difference]) -> str:
 def scores_markdown(scores: Sequence[Score]) -> str:
     """Return scores in Markdown."""
     notes = "\n\n".join(filter(None, (term(BASELINES_NOTE), term(SMALLEST_NOTE), by_prompt_note(scores))))
-    body = [list(map(escaped, row)) for row in _named(scores, map(score_cells, scores))]
+    body = [list(map(escaped, row)) for row in map(score_cells, scores)]
     return right_to_left(f"{table([*map(term, SCORES_HEADER)], body)}\n{notes}\n")
 
 

@@ -250,7 +250,8 @@ def test_the_plan_stands_beside_the_measurement_and_what_is_unlike_is_said():
 
 
 def test_a_task_with_several_metrics_names_each_and_others_none():
-    both = [score("piqa", 0.5), replace(score("piqa", 0.5), metric="acc_norm"), score("acva", 0.5)]
+    both = [replace(score("piqa", 0.5, metric), is_one_of_several=True) for metric in ("acc", "acc_norm")]
+    both.append(score("acva", 0.5))
     rows = tables.scores_terminal(both).splitlines()[1:]
     assert [row.split("  ")[0] for row in rows] == ["piqa acc", "piqa acc_norm", "acva"]
     pairs = [Difference(one, one, 0.0, 0.0, 0.0, 1.0, True, 1.0) for one in both]
