@@ -15,6 +15,7 @@ from arabic_llm.errors import DamagedError
 
 Values = dict[str, Any]
 Make = Callable[[Ledger], Iterator[Values]]  # yields what is made, and counts what it was made of
+Each = Callable[[Values, Ledger], Iterator[Values]]  # the same, of one line of the stage before
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,18 @@ def stage(folder: Path, name: str, make: Make, counted: Callable[[], Values] = d
         return MadeStage(path, Ledger.from_dict(before["ledger"]), before["counted"])
     ledger, digest = Ledger(name), hashlib.sha256()
     with files.writing(path) as out:
-        for value in make(ledger):
-            line = json.dumps(value, ensure_ascii=False).encode() + b"\n"
+        for line in lines_of(make(ledger)):
             digest.update(line)
             out.write(line)
     str(ledger)  # raises unless it closes
     told = {"ledger": ledger.as_dict(), "counted": counted(), "digest": digest.hexdigest()}
     files.write_state(note, told)
     return MadeStage(path, ledger, files.read_state(note)["counted"])
+
+
+def lines_of(made: Iterator[Values]) -> Iterator[bytes]:
+    """Yield what is made as lines of JSON."""
+    return (json.dumps(value, ensure_ascii=False).encode() + b"\n" for value in made)
 
 
 def _whole(note: Path, path: Path) -> Values:

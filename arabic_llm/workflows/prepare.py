@@ -39,6 +39,12 @@ def lines(sources: Sequence[SourceSummary], plan: StepCount, mix: MixReport) -> 
     ]
 
 
+def refuse_no_datatrove() -> None:
+    """Raise ConfigError where datatrove is not installed."""
+    if find_spec("datatrove") is None:
+        raise ConfigError("data.engine=datatrove needs datatrove: pip install 'arabic-llm[scale]'")
+
+
 def prepare(config: RunConfig, folder: Path, engine: Engine) -> Prepared:
     """Return what becomes of every row; chunks that are in the folder already are not cleaned again."""
     items, read = (
@@ -50,8 +56,7 @@ def prepare(config: RunConfig, folder: Path, engine: Engine) -> Prepared:
     work = Work(rules, tokenization.rules(config.model))
     inputs = [sources.inputs_of(source, Path(config.data_root)) for source in read]
     if engine is Engine.datatrove:
-        if find_spec("datatrove") is None:
-            raise ConfigError("data.engine=datatrove needs datatrove: pip install 'arabic-llm[scale]'")
+        refuse_no_datatrove()
         from arabic_llm.data.preparing import executors
 
         executors.clean(work, inputs, folder, config.hw)

@@ -5,11 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from arabic_llm import files
+from arabic_llm.config.data import Engine
 from arabic_llm.config.run import RunConfig
-from arabic_llm.config.synthesize_task import Articles, Backend, SynthesizeConfig
+from arabic_llm.config.synthesize_task import (
+    Articles,
+    Backend,
+    ParagraphsConfig,
+    QualityConfig,
+    SynthesizeConfig,
+)
 from arabic_llm.config.unread_of_synthesis import is_translated
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.reading.records import shown
@@ -25,8 +33,8 @@ from arabic_llm.synthesis import (
 )
 from arabic_llm.synthesis.articles import Article
 from arabic_llm.synthesis.exchanges import TURNS, rows
-from arabic_llm.synthesis.stage_files import MadeStage, Values, stage
-from arabic_llm.workflows import settings, synthesize_with
+from arabic_llm.synthesis.stage_files import Each, MadeStage, Values, stage
+from arabic_llm.workflows import prepare, settings, synthesize_with
 
 log = logging.getLogger(__name__)
 _NO_EXCHANGE = {"short": "no question found", "long": f"fewer than {TURNS} questions found"}
@@ -52,7 +60,9 @@ def make(config: RunConfig, work: Path) -> Made:
     stages = _made(config, work, said)
     if is_translated(config):
         stages.append(synthesize_with.translated(config, stages[-1], work))
-    stages.append(stage(work, "checked", lambda ledger: _checked(stages[-1], task, ledger)))
+    dropped = review_marks.dropped(Path(task.marks)) if task.marks else set[str]()
+    each = partial(_checked, dropped=frozenset(dropped), checks=task.quality)
+    stages.append(_of_each(config, work, "checked", stages[-1], each))
     if not stages[-1].ledger.kept:
         raise DataError(
             f"{config.output_dir}: no row is left: {'; '.join(str(one.ledger) for one in stages)}"
@@ -69,8 +79,8 @@ def _made(config: RunConfig, work: Path, said: list[str]) -> list[MadeStage]:
         return [synthesize_with.magpie(config, work, said)]
     stages = _paragraphs(config, work, said)
     if task.backend is Backend.extractive:
-        num_pairs = task.sampling.num_pairs
-        made = stage(work, "made", lambda ledger: _extracted(stages[-1], num_pairs, ledger))
+        each = partial(_extracted, num_pairs=task.sampling.num_pairs)
+        made = _of_each(config, work, "made", stages[-1], each)
     else:
         made = synthesize_with.prompted(config, stages[-1], work, said)
     return [*stages, made]
@@ -80,7 +90,7 @@ def _paragraphs(config: RunConfig, work: Path, said: list[str]) -> list[MadeStag
     """Return the stages of articles and of their paragraphs."""
     task = settings.synthesis(config)
     found = stage(work, "articles", lambda ledger: _articles(config, ledger))
-    split = stage(work, "paragraphs", lambda ledger: _split(found, task, ledger))
+    split = _of_each(config, work, "paragraphs", found, partial(_split, how=task.paragraphs))
     kinds: Values = {}
     kept = stage(
         work,
@@ -114,38 +124,47 @@ def _articles(config: RunConfig, ledger: Ledger) -> Iterator[Values]:
         yield article.as_dict()
 
 
-def _split(found: MadeStage, task: SynthesizeConfig, ledger: Ledger) -> Iterator[Values]:
-    for values in found.read():
-        for paragraph, reason in paragraphs.split(Article(**values), task.paragraphs):
-            if reason is None:
-                ledger.keep()
-                yield paragraph.as_dict()
-            else:
-                ledger.drop(reason, paragraph.id)
+def _of_each(config: RunConfig, work: Path, name: str, source: MadeStage, each: Each) -> MadeStage:
+    """Return a stage that makes something of each line of another, by the engine of data.engine."""
+
+    def make(ledger: Ledger) -> Iterator[Values]:
+        if config.data.engine is Engine.processes:
+            return (made for values in source.read() for made in each(values, ledger))
+        prepare.refuse_no_datatrove()
+        from arabic_llm.synthesis import spread  # datatrove
+
+        return spread.made(source, name, each, ledger, work, config.hw)
+
+    return stage(work, name, make)
 
 
-def _extracted(kept: MadeStage, num_pairs: int, ledger: Ledger) -> Iterator[Values]:
-    how = {"backend": Backend.extractive.value, "model": None, "prompt": None}
-    for values in kept.read():
-        found = extractive.exchanges(values["text"], values["title"], values["kind"], num_pairs)
-        if not found:
-            ledger.drop(_NO_EXCHANGE[values["kind"]], values["id"])
-            continue
-        ledger.keep()
-        yield from rows(values, found, how)
-
-
-def _checked(made: MadeStage, task: SynthesizeConfig, ledger: Ledger) -> Iterator[Values]:
-    dropped = review_marks.dropped(Path(task.marks)) if task.marks else set[str]()
-    for row in made.read():
-        reason = (
-            "dropped by a reader" if row["id"] in dropped else quality.reason_to_drop(row, task.quality)
-        )
+def _split(values: Values, ledger: Ledger, how: ParagraphsConfig) -> Iterator[Values]:
+    for paragraph, reason in paragraphs.split(Article(**values), how):
         if reason is None:
             ledger.keep()
-            yield row
+            yield paragraph.as_dict()
         else:
-            ledger.drop(reason, row["id"])
+            ledger.drop(reason, paragraph.id)
+
+
+def _extracted(values: Values, ledger: Ledger, num_pairs: int) -> Iterator[Values]:
+    how = {"backend": Backend.extractive.value, "model": None, "prompt": None}
+    if found := extractive.exchanges(values["text"], values["title"], values["kind"], num_pairs):
+        ledger.keep()
+        yield from rows(values, found, how)
+    else:
+        ledger.drop(_NO_EXCHANGE[values["kind"]], values["id"])
+
+
+def _checked(
+    row: Values, ledger: Ledger, dropped: frozenset[str], checks: QualityConfig
+) -> Iterator[Values]:
+    reason = "dropped by a reader" if row["id"] in dropped else quality.reason_to_drop(row, checks)
+    if reason is None:
+        ledger.keep()
+        yield row
+    else:
+        ledger.drop(reason, row["id"])
 
 
 def sample_of_made(

@@ -77,7 +77,7 @@ def test_two_workers_of_the_local_executor_make_the_same_bytes(program, tmp_path
     assert program(*prepare(folder="processes"))[0] == 0
     code, said = program(*prepare(*TROVE, folder="trove"))
     assert code == 0, said
-    assert "datatrove: 3 files cleaned by its local executor" in said.splitlines()
+    assert "datatrove: cleaning of 3 files by its local executor" in said.splitlines()
     assert {"train.jsonl", "pref_train.jsonl", "ledger.json"} <= made(tmp_path / "trove").keys()
     assert made(tmp_path / "trove") == made(tmp_path / "processes")
     assert capfd.readouterr().err == ""  # what datatrove says is in its logs
@@ -163,7 +163,7 @@ def test_a_killed_worker_ends_the_run_in_one_line_and_the_same_command_makes_the
             time.sleep(0.02)
         worker.kill()
         try:
-            with pytest.raises(HardwareError, match=r"of 3 files were not cleaned .*command carries on$"):
+            with pytest.raises(HardwareError, match=r"of 3 files were not done .*command carries on$"):
                 run.result(timeout=60)
         finally:  # one that hangs is not waited for
             for leader in multiprocessing.active_children():
@@ -215,7 +215,7 @@ def test_a_job_of_slurm_is_submitted_once_and_the_same_command_ends_it(program, 
         code, said = program(*prepare(*slurm, *more))
         assert (code, said.splitlines()[-1]) == (
             2,
-            f"error: Slurm job 4711 has 3 files to clean (its logs: {logs}); type the same command again"
+            f"error: Slurm job 4711 has 3 parts to do (its logs: {logs}); type the same command again"
             " when it has ended (squeue --jobs=4711)",
         )
     assert len((tmp_path / "sbatch.calls").read_text().splitlines()) == 1

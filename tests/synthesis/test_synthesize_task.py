@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import time
+from importlib.util import find_spec
 
 import pytest
 from conftest import compose_config, finished, run_in
@@ -16,6 +17,7 @@ from arabic_llm import files
 from arabic_llm.data.preparing import sources
 from arabic_llm.synthesis import asking
 
+needs_datatrove = pytest.mark.skipif(find_spec("datatrove") is None, reason="datatrove is not installed")
 NOUNS = "النهر الجبل المسجد السوق المتحف القصر الحصن الميناء الوادي البستان".split()  # noqa: SIM905
 PLACES = "دمشق بغداد فاس تونس صنعاء مسقط حلب الكوفة سبتة غرناطة".split()  # noqa: SIM905
 COMMON = (
@@ -80,6 +82,21 @@ def test_every_count_closes_and_both_shares_are_told(extracted):
     assert ledgers[1]["dropped"] == {"section without prose": 24, "heading": 24}
     kinds = [len(row["messages"]) // 2 for row in rows_of(folder).values()]
     assert set(kinds) == {1, 3}
+
+
+TROVE = ("data.engine=datatrove", "hw.num_processes=2", "hw.executor.num_tasks=3")
+
+
+@needs_datatrove
+def test_tasks_of_datatrove_make_the_same_rows_of_parts_of_a_stage(extracted, tmp_path):
+    said, folder = run(tmp_path, *TROVE)
+    for stage in ("paragraphs", "made", "checked"):
+        assert f"datatrove: {stage} of 3 parts by its local executor" in said
+    assert rows_of(folder) == rows_of(extracted[1])
+    made, other = (files.read_json(place / "ledger.json") for place in (folder, extracted[1]))
+    assert made[:-1] == other[:-1]
+    assert made[-1]["dropped"] == other[-1]["dropped"]  # its examples name the folder
+    assert not list(folder.rglob("*.parts"))
 
 
 def test_every_row_says_where_it_is_from_and_that_rules_made_it(extracted):
@@ -219,3 +236,40 @@ def check(one, other):
     same = ("train.jsonl", "dev.jsonl", "test.jsonl", "ledger.json", "review.html")
     assert [(one / name).read_bytes() for name in same] == [(other / name).read_bytes() for name in same]
     assert not (other / ".work").exists()
+
+
+@needs_datatrove
+def test_parts_that_lie_whole_are_not_made_again_and_damaged_ones_are(tmp_path, monkeypatch):
+    from arabic_llm.data.ledger import Ledger
+    from arabic_llm.synthesis import spread
+    from arabic_llm.synthesis.stage_files import MadeStage
+
+    lines = "".join(json.dumps({"n": number, "x": "س" * (number % 7)}) + "\n" for number in range(40))
+    (tmp_path / "before.jsonl").write_text(lines, encoding="utf-8")
+    before = MadeStage(tmp_path / "before.jsonl", Ledger("before"), {})
+    hw = compose_config("hw=cpu", "hw.num_processes=2", "hw.executor.num_tasks=5").hw
+    parts = spread._stretches(before.path, tmp_path, hw)
+    assert [one["n"] for part in parts for one in part.read()] == [*range(40)]
+    step = spread.MakeStretches(odd, "odd", parts)
+    (tmp_path / "odd.parts").mkdir()
+    parts = spread._stretches(before.path, tmp_path / "odd.parts", hw)
+    for part in parts[:3]:
+        step.do(part)
+    damaged = parts[1].stem.with_suffix(".jsonl")
+    damaged.write_bytes(damaged.read_bytes() + b"{}\n")
+    asked = []
+    monkeypatch.setattr(spread, "carry_out", lambda step, *_: asked.extend(map(step.do, step.parts)))
+    ledger = Ledger("odd")
+    made = list(spread.made(before, "odd", odd, ledger, tmp_path, hw))
+    assert len(asked) == 3  # one damaged, two never made
+    assert [one["n"] for one in made] == [*range(1, 40, 2)]
+    assert (ledger.rows_in, ledger.kept, ledger.dropped["even"]) == (40, 20, 20)
+    assert ledger.examples == {"even": ["0", "2", "4", "6", "8"]}
+
+
+def odd(values, ledger):
+    if values["n"] % 2:
+        ledger.keep()
+        yield values
+    else:
+        ledger.drop("even", str(values["n"]))

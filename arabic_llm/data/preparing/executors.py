@@ -1,4 +1,4 @@
-"""Cleaning past one machine: datatrove's executors run ours as their step, each task on whole files."""
+"""Work past one machine: datatrove's executors run ours as their step, each task on whole parts of it."""
 
 from __future__ import annotations
 
@@ -42,11 +42,9 @@ _WATCH_SECONDS = 0.05  # a process that is gone so soon has had no time to fill 
 
 
 @dataclass(frozen=True)
-class Unfinished:
-    """An input that is not cleaned yet."""
+class Part:
+    """A part of some work. <stem>.json is written last: then it is finished."""
 
-    source: int  # of the rules
-    put: Input
     stem: Path
 
     @property
@@ -55,45 +53,79 @@ class Unfinished:
         return self.stem.with_suffix(".error")
 
 
-class CleanInputs(PipelineStep):  # type: ignore[misc]
-    """The step of the pipeline: a task takes the inputs rank, rank + world_size, and so on.
+@dataclass(frozen=True)
+class Unfinished(Part):
+    """An input that is not cleaned yet."""
+
+    source: int  # of the rules
+    put: Input
+
+
+class PartsStep(PipelineStep):  # type: ignore[misc]
+    """The step of a pipeline: a task takes the parts rank, rank + world_size, and so on."""
+
+    type: ClassVar[str] = "Arabic LLM"
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        """Take what is to be done."""
+        super().__init__()
+        self.parts = parts
+        self._here = Path.cwd()  # paths are as the user typed them, and stand so in the names of rows
+
+    def begin(self) -> None:
+        """Prepare a task."""
+
+    def do(self, part: Part) -> None:
+        """Do one part of a task. Raises DataError for what the user has to mend."""
+        raise NotImplementedError
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Any:
+        """Do the parts of a task. Raises DataError after noting it."""
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("arabic_llm").setLevel(logging.INFO)
+        with contextlib.chdir(self._here):
+            self.begin()
+            for part in self.parts[rank::world_size]:
+                try:
+                    self.do(part)
+                except DataError as error:
+                    files.write_text(part.note, str(error))
+                    raise
+        return data
+
+
+class CleanInputs(PartsStep):
+    """Inputs into shards.
 
     It is staging.stage_input, as on one machine: sources.chunks_of reads, cleaning.clean cleans,
     Shard.write writes. So either engine carries on what the other began.
     """
 
-    type: ClassVar[str] = "Cleaner"
     name: ClassVar[str] = "inputs into shards"
 
     def __init__(self, folder: Path, inputs: Sequence[Unfinished]) -> None:
         """Take what is to be cleaned; what cleaning needs lies in the folder."""
-        super().__init__()
-        self._folder, self._inputs = folder, inputs
-        self._here = Path.cwd()  # paths are as the user typed them, and stand so in the names of rows
+        super().__init__(inputs)
+        self._folder = folder
 
-    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Any:
-        """Write the shards of the inputs of a task. Raises DataError at a bad row, after noting it."""
-        logging.basicConfig(format="%(message)s")
-        logging.getLogger("arabic_llm").setLevel(logging.INFO)
-        work: Work = pickle.loads((self._folder / _WORK).read_bytes())  # noqa: S301 (ours, of this run)
-        cleaner = Cleaner(work)
+    def begin(self) -> None:
+        """Read what cleaning needs."""
+        self._work: Work = pickle.loads((self._folder / _WORK).read_bytes())  # noqa: S301 (ours, of this run)
+        self._cleaner = Cleaner(self._work)
 
-        def apply(orders: Iterator[Order]) -> Iterator[int]:
-            for order in orders:
-                with self.track_time("chunk"):
-                    num_rows = cleaner(order)
-                self.stat_update("rows", value=num_rows, unit="chunk")
-                yield num_rows
+    def do(self, part: Part) -> None:
+        """Write the shards of an input. Raises DataError at a bad row."""
+        if not isinstance(part, Unfinished):
+            raise TypeError(part)
+        source = (part.source, self._work.rules[part.source].source)
+        staging.stage_input(source, part.put, part.stem, self._apply)
 
-        with contextlib.chdir(self._here):
-            for one in self._inputs[rank::world_size]:
-                source = (one.source, work.rules[one.source].source)
-                try:
-                    staging.stage_input(source, one.put, one.stem, apply)
-                except DataError as error:
-                    files.write_text(one.note, str(error))
-                    raise
-        return data
+    def _apply(self, orders: Iterator[Order]) -> Iterator[int]:
+        for order in orders:
+            with self.track_time("chunk"):
+                num_rows = self._cleaner(order)
+            self.stat_update("rows", value=num_rows, unit="chunk")
+            yield num_rows
 
 
 class JobArray(SlurmPipelineExecutor):  # type: ignore[misc]
@@ -110,35 +142,44 @@ def clean(work: Work, inputs: Sequence[Sequence[Input]], folder: Path, hw: Hardw
     not ended, and when a task ended before its inputs did.
     """
     unfinished = _unfinished(inputs, folder)
-    if not unfinished:
-        return
-    kind, logs = hw.executor.kind, folder / "datatrove"
+    if unfinished:
+        files.write_bytes(folder / _WORK, pickle.dumps(work))
+        carry_out(CleanInputs(folder, unfinished), folder, hw, ("cleaning", "file"))
+
+
+def carry_out(step: PartsStep, folder: Path, hw: HardwareConfig, what: tuple[str, str]) -> None:
+    """Do all parts of a step, its logs in the folder; `what` is done, and to what.
+
+    Raises DataError for what one of them has noted; HardwareError while a job of Slurm has not ended, and
+    when a task ended before its parts did.
+    """
+    kind, logs, parts = hw.executor.kind, folder / "datatrove", step.parts
     if kind is ExecutorKind.slurm:
-        _refuse_while_queued(logs, len(unfinished))
-    _raise_what_was_noted(unfinished)
+        _refuse_while_queued(logs, len(parts))
+    _raise_what_was_noted(parts)
     if kind is ExecutorKind.ray and find_spec("ray") is None:
         raise ConfigError("hw.executor.kind=ray needs ray: pip install 'datatrove[ray]'")
-    files.write_bytes(folder / _WORK, pickle.dumps(work))
     if kind is ExecutorKind.slurm:
-        job = _submit(hw, folder, unfinished)
+        job = _submit(hw, folder, step)
         files.write_json(logs / _JOB, job)
-        raise _come_back(job, len(unfinished), logs)
-    _run(hw, folder, unfinished)
-    _raise_what_was_noted(unfinished)
-    if left := _unfinished(inputs, folder):
+        raise _come_back(job, len(parts), logs)
+    _run(hw, folder, step, what)
+    _raise_what_was_noted(parts)
+    doing, unit = what
+    if left := [part for part in parts if not staging.is_finished(part.stem)]:
         raise HardwareError(
-            f"{len(left)} of {len(unfinished)} files were not cleaned (out of memory?): {logs} says more;"
-            " the same command carries on"
+            f"{doing}: {len(left)} of {len(parts)} {unit}s were not done (out of memory?): {logs} says"
+            " more; the same command carries on"
         )
-    log.info("datatrove: %s files cleaned by its %s executor", f"{len(unfinished):,}", kind.value)
+    log.info("datatrove: %s of %s %ss by its %s executor", doing, f"{len(parts):,}", unit, kind.value)
 
 
-def executor(hw: HardwareConfig, folder: Path, inputs: Sequence[Unfinished]) -> PipelineExecutor:
-    """Return the executor of datatrove that cleans the inputs."""
+def executor(hw: HardwareConfig, folder: Path, step: PartsStep) -> PipelineExecutor:
+    """Return the executor of datatrove that does the parts of a step."""
     settings, logs = hw.executor, folder / "datatrove"
-    num_tasks = min(settings.num_tasks or len(inputs), len(inputs))
+    num_tasks = min(settings.num_tasks or len(step.parts), len(step.parts))
     common: dict[str, Any] = {
-        "pipeline": [CleanInputs(folder, inputs)],
+        "pipeline": [step],
         "tasks": num_tasks,
         "workers": hw.num_processes or -1,  # all at once
         "logging_dir": str(logs),
@@ -165,32 +206,32 @@ def executor(hw: HardwareConfig, folder: Path, inputs: Sequence[Unfinished]) -> 
 
 def _unfinished(inputs: Sequence[Sequence[Input]], folder: Path) -> list[Unfinished]:
     found = [
-        Unfinished(number, put, staging.stem_of(folder, number, place))
+        Unfinished(staging.stem_of(folder, number, place), number, put)
         for number, of_source in enumerate(inputs)
         for place, put in enumerate(of_source)
     ]
     return [one for one in found if not staging.is_finished(one.stem)]
 
 
-def _raise_what_was_noted(inputs: Sequence[Unfinished]) -> None:
-    """Raise the first error that a task met. It is told once: the next time, the input is tried again."""
-    for one in inputs:
+def _raise_what_was_noted(parts: Sequence[Part]) -> None:
+    """Raise the first error that a task met. It is told once: the next time, the part is tried again."""
+    for one in parts:
         if one.note.exists():
             said = one.note.read_text(encoding="utf-8")
             one.note.unlink()
             raise DataError(said)
 
 
-def _run(hw: HardwareConfig, folder: Path, inputs: Sequence[Unfinished]) -> None:
+def _run(hw: HardwareConfig, folder: Path, step: PartsStep, what: tuple[str, str]) -> None:
     """Run an executor that ends with its tasks, in a process of its own that holds all it starts."""
     (folder / "datatrove").mkdir(parents=True, exist_ok=True)
-    child = get_context("spawn").Process(target=_lead, args=(hw, folder, inputs))
+    child = get_context("spawn").Process(target=_lead, args=(hw, folder, step))
     child.start()
     try:
-        with tqdm(desc="cleaning", total=len(inputs), unit="file", leave=False, disable=None) as bar:
+        with tqdm(desc=what[0], total=len(step.parts), unit=what[1], leave=False, disable=None) as bar:
             while child.is_alive():
                 child.join(_POLL_SECONDS)
-                bar.update(sum(staging.is_finished(one.stem) for one in inputs) - bar.n)
+                bar.update(sum(staging.is_finished(part.stem) for part in step.parts) - bar.n)
     finally:
         if child.is_alive() and child.pid:
             with contextlib.suppress(ProcessLookupError):
@@ -199,7 +240,7 @@ def _run(hw: HardwareConfig, folder: Path, inputs: Sequence[Unfinished]) -> None
         child.join()
 
 
-def _lead(hw: HardwareConfig, folder: Path, inputs: Sequence[Unfinished]) -> None:
+def _lead(hw: HardwareConfig, folder: Path, step: PartsStep) -> None:
     """Run an executor as the leader of a process group that ends with our parent.
 
     datatrove's processes outlive a parent that is killed, and its logs go to the terminal: here
@@ -211,7 +252,7 @@ def _lead(hw: HardwareConfig, folder: Path, inputs: Sequence[Unfinished]) -> Non
     with (folder / "datatrove" / "executor.log").open("ab") as out:
         os.dup2(out.fileno(), sys.stdout.fileno())
         os.dup2(out.fileno(), sys.stderr.fileno())
-    executor(hw, folder, inputs).run()
+    executor(hw, folder, step).run()
 
 
 def _end_with_parent() -> None:
@@ -229,12 +270,12 @@ def _end_with_a_worker() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _submit(hw: HardwareConfig, folder: Path, inputs: Sequence[Unfinished]) -> str:
-    """Hand the inputs to Slurm; return the number of the job."""
+def _submit(hw: HardwareConfig, folder: Path, step: PartsStep) -> str:
+    """Hand the parts to Slurm; return the number of the job."""
     if shutil.which("sbatch") is None:
         raise HardwareError("hw.executor.kind=slurm needs sbatch, which is not on this machine")
     their_log.disable("datatrove")
-    job = executor(hw, folder, inputs)
+    job = executor(hw, folder, step)
     try:
         job.run()
     except subprocess.CalledProcessError as error:
@@ -244,7 +285,7 @@ def _submit(hw: HardwareConfig, folder: Path, inputs: Sequence[Unfinished]) -> s
     return str(job.job_id)
 
 
-def _refuse_while_queued(logs: Path, num_files: int) -> None:
+def _refuse_while_queued(logs: Path, num_parts: int) -> None:
     """Raise HardwareError while the job that was submitted before waits or runs."""
     squeue = shutil.which("squeue")
     job = files.kept(logs / _JOB, files.read_json, "it is not known whether its job has ended")
@@ -254,11 +295,11 @@ def _refuse_while_queued(logs: Path, num_files: int) -> None:
         [squeue, "--noheader", f"--jobs={job}"], capture_output=True, text=True, check=False
     )
     if asked.stdout.strip():
-        raise _come_back(job, num_files, logs)
+        raise _come_back(job, num_parts, logs)
 
 
-def _come_back(job: str, num_files: int, logs: Path) -> HardwareError:
+def _come_back(job: str, num_parts: int, logs: Path) -> HardwareError:
     return HardwareError(
-        f"Slurm job {job} has {num_files:,} files to clean (its logs: {logs}); type the same command again"
+        f"Slurm job {job} has {num_parts:,} parts to do (its logs: {logs}); type the same command again"
         f" when it has ended (squeue --jobs={job})"
     )
