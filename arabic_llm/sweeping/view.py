@@ -81,7 +81,7 @@ class View:
     def ended(self, number: int, name: str, ended: Ended, seconds: float) -> None:
         """Say what became of a job, how far the sweep is, how long it may take; its last lines."""
         score = self._score(name)
-        found = "" if score is None else f" ({score:.4g})"
+        found = "" if score is None else f", metric {score:.4g}"  # as results.csv has it
         stopped = self._grid.stopped.get(name)
         how = ended.how or ("done" if stopped is None else f"stopped after step {stopped}")
         line = f"job {number} {how}"
