@@ -139,8 +139,9 @@ def line(found: Sequence[Course]) -> str:
     told = []
     for course in found:
         first, last = course.first, course.last
-        risen = say("; {rise:+.2f}: forgotten", rise=last.rise) if course.verdict == "forgotten" else ""
         ends = {"first": first.bits_per_byte, "last": last.bits_per_byte}
+        rise = last.bits_per_byte - first.bits_per_byte
+        risen = say(", {rise:+.2f}: forgotten", rise=rise) if course.verdict == "forgotten" else ""
         bits = say("{first:.2f} -> {last:.2f} bits a byte", **ends)
         told.append(
             say(

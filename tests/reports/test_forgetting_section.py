@@ -100,7 +100,7 @@ def test_the_course_of_the_loss_is_read_up_to_the_weights_that_were_kept():
     assert (arabic.verdict, english.verdict) == ("better", "forgotten")
     assert held_out_loss.line([arabic, english]) == (
         "held-out loss: ar 3.21 -> 2.90 (0.80 -> 0.72 bits a byte),"
-        " en 4.10 -> 4.55 (1.02 -> 1.14 bits a byte; +0.45: forgotten)"
+        " en 4.10 -> 4.55 (1.02 -> 1.14 bits a byte, +0.11: forgotten)"
     )
     assert held_out_loss.line(held_out_loss.courses(METRICS[:1], 100)) == ""
 
