@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from arabic_llm.config.data import BadRow
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import InspectConfig
+from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing import pair_report
 from arabic_llm.data.preparing.sources import Rows
 from arabic_llm.data.tokens import chat, chat_template, lint, preference_rows, token_rows
@@ -63,10 +65,20 @@ def look(config: RunConfig, rows: Rows, dropped: list[LeftOut]) -> Seen:
         missed = [row for row in missed if row.id in task.ids]
     else:
         chosen = encoded.rows[:: max(1, len(encoded.rows) // task.rows)][: task.rows]
-        lost = [LeftOut(name, why) for why, names in encoded.ledger.examples.items() for name in names]
-        missed = [*dropped, *lost]
+        known = {row.id for row in dropped}
+        missed = [
+            *dropped,
+            *(row for row in _examples((*rows.ledgers, encoded.ledger)) if row.id not in known),
+        ]
     shown = [_shown(codec, row) for row in chosen]
     return Seen(shown, missed, notes, share, len(dropped), refused=refused)
+
+
+def _examples(ledgers: Iterable[Ledger]) -> Iterator[LeftOut]:
+    """Yield the first few rows that were dropped for each reason: copies, filters, lengths."""
+    for ledger in ledgers:
+        for why in ledger.dropped:
+            yield from (LeftOut(name, why) for name in ledger.examples.get(why, ()))
 
 
 def _named(config: RunConfig, rows: Rows, codec: Codec) -> tuple[list[TokenRow], list[LeftOut]]:

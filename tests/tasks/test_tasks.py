@@ -406,6 +406,18 @@ def test_inspect_shows_bad_rows_with_place_and_reason_and_goes_on(program, tmp_p
     assert "bad.jsonl:1: 'response' is empty\nnothing is left to train on: " in said
 
 
+def test_inspect_shows_what_cleaning_drops_the_first_few_of_each_reason(program, tmp_path):
+    long = f'{{"prompt": "س", "response": "{"ج " * 200}"}}'
+    rows = _rows(tmp_path / "my.jsonl", *_GOOD, *[_GOOD[0]] * 7, long)
+    status, said = program("task=inspect", *rows, "data.cleaning.max_chars=300", "hydra.run.dir=mine")
+    assert status == 0, said
+    page = (tmp_path / "mine" / "inspection.html").read_text(encoding="utf-8")
+    for text in (said, page.replace("<bdi>", "").replace('</bdi></td><td class="worse">', ": ")):
+        assert text.count(": exact copy") == 5
+        assert "my.jsonl:7: exact copy" in text
+        assert "my.jsonl:14: longer than 300 characters" in text
+
+
 def test_inspect_shows_the_rows_that_an_error_names(program, tmp_path):
     overrides = _rows(tmp_path / "my.jsonl", *_GOOD, _GOOD[0], '{"prompt": "لا جواب", "response": ""}')
     status, said = program("task=inspect", *overrides, "task.ids=[my.jsonl:2,my.jsonl:5,my.jsonl:7]")
