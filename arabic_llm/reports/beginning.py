@@ -12,24 +12,24 @@ from arabic_llm.reports.spoken import count, say
 
 
 @dataclass(frozen=True)
-class Learned:
+class WhatWasTrained:
     """What a model was trained on, and how."""
 
     adapter: str
     data: str
 
 
-def title(model: str, last: Learned | None) -> str:
+def title(model: str, last: WhatWasTrained | None) -> str:
     """Return what the run is called: model, adapter and data; where they are not known, the model."""
     if last is None:
         return say("{model}, before and after training", model=model)
     return say("{model}, {adapter} on {data}", model=model, adapter=last.adapter, data=last.data)
 
 
-def of_run(manifest: Mapping[str, Any]) -> Learned:
+def of_run(manifest: Mapping[str, Any]) -> WhatWasTrained:
     """Return what a run has trained."""
     identity = manifest["identity"]
-    return Learned(str(identity["adapter"]["name"]), data_of(identity))
+    return WhatWasTrained(str(identity["adapter"]["name"]), data_of(identity))
 
 
 def data_of(identity: Mapping[str, Any]) -> str:
@@ -38,7 +38,7 @@ def data_of(identity: Mapping[str, Any]) -> str:
     return Path(data["path"]).stem if data["name"] == "local" and data.get("path") else str(data["name"])
 
 
-def learned_elsewhere(model: str, first: Learned | None, last: Learned | None) -> str:
+def learned_elsewhere(model: str, first: WhatWasTrained | None, last: WhatWasTrained | None) -> str:
     """Return of two evaluations what the model had learned by then; nothing was trained here."""
     if last is None:
         return say("Two evaluations of {model}, the second with what was trained elsewhere.", model=model)

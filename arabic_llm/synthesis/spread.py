@@ -15,7 +15,7 @@ from arabic_llm import files
 from arabic_llm.config.hw import HardwareConfig
 from arabic_llm.data.ledger import Ledger
 from arabic_llm.data.preparing import staging
-from arabic_llm.data.preparing.executors import Part, PartsStep, carry_out
+from arabic_llm.data.preparing.executors import PartsStep, Portion, carry_out
 from arabic_llm.errors import DamagedError
 from arabic_llm.synthesis.stage_files import Each, MadeStage, Values, lines_of
 
@@ -23,7 +23,7 @@ _SMALLEST = 2**20  # bytes of a part: seconds of work, and starting a task takes
 
 
 @dataclass(frozen=True)
-class Stretch(Part):
+class Stretch(Portion):
     """The lines of a file that begin in [start, end)."""
 
     path: Path
@@ -62,7 +62,7 @@ class MakeStretches(PartsStep):
         super().__init__(parts)
         self._each, self._stage = each, stage
 
-    def do(self, part: Part) -> None:
+    def do(self, part: Portion) -> None:
         """Write what is made of a stretch, then its note."""
         if not isinstance(part, Stretch):
             raise TypeError(part)

@@ -14,7 +14,7 @@ from arabic_llm.analysis.scores import Evaluation
 from arabic_llm.analysis.statistics import Difference
 from arabic_llm.reports import beginning, held_out_loss, mistakes, page, paper, tables, variety_gaps
 from arabic_llm.reports import forgetting as forgetting_report
-from arabic_llm.reports.beginning import Learned
+from arabic_llm.reports.beginning import WhatWasTrained
 from arabic_llm.reports.spoken import plain, say
 from arabic_llm.training import checkpoint
 from arabic_llm.workflows import found_runs
@@ -49,7 +49,7 @@ def report(
     manifest = files.read_state(directory / "manifest.json")
     model = str(base.model["name"])
     if training:
-        last: Learned | None = beginning.of_run(manifest)
+        last: WhatWasTrained | None = beginning.of_run(manifest)
         learned = beginning.learned(model, manifest, training["lint"], training["outcome"])
     else:
         before, last = (

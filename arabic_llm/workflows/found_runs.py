@@ -12,7 +12,7 @@ from arabic_llm.analysis import classified_runs
 from arabic_llm.analysis.classified_runs import ClassifiedRun
 from arabic_llm.config.naming import of_data
 from arabic_llm.errors import DamagedError
-from arabic_llm.reports.beginning import Learned
+from arabic_llm.reports.beginning import WhatWasTrained
 
 if TYPE_CHECKING:
     from arabic_llm.analysis.scores import Evaluation
@@ -91,7 +91,7 @@ def _report_of(judged: Path) -> Path | None:
     return next((page for page in (*pages, judged / "scores.md") if page.is_file()), None)
 
 
-def learned_from(judged: Path) -> Learned | None:
+def learned_from(judged: Path) -> WhatWasTrained | None:
     """Return adapter and data of the run that trained what was judged; nothing where none says so."""
     for folder in judged.parents:
         if not (folder / "manifest.json").is_file():
@@ -101,7 +101,7 @@ def learned_from(judged: Path) -> Learned | None:
             adapter, data = identity["adapter"], identity["data"]
             if identity["task"]["name"] == "evaluate":  # of what an earlier run has trained
                 return learned_from(Path(adapter["path"]) / "evaluation") if adapter["path"] else None
-            return Learned(str(adapter["name"]), of_data(data["name"], data["path"]))
+            return WhatWasTrained(str(adapter["name"]), of_data(data["name"], data["path"]))
         except (DamagedError, KeyError, TypeError) as error:  # or another program's
             log.info("not known what was learned: %s", error)
             return None

@@ -42,7 +42,7 @@ _WATCH_SECONDS = 0.05  # a process that is gone so soon has had no time to fill 
 
 
 @dataclass(frozen=True)
-class Part:
+class Portion:
     """A part of some work. <stem>.json is written last: then it is finished."""
 
     stem: Path
@@ -54,7 +54,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Unfinished(Part):
+class Unfinished(Portion):
     """An input that is not cleaned yet."""
 
     source: int  # of the rules
@@ -66,7 +66,7 @@ class PartsStep(PipelineStep):  # type: ignore[misc]
 
     type: ClassVar[str] = "Arabic LLM"
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Portion]) -> None:
         """Take what is to be done."""
         super().__init__()
         self.parts = parts
@@ -75,7 +75,7 @@ class PartsStep(PipelineStep):  # type: ignore[misc]
     def begin(self) -> None:
         """Prepare a task."""
 
-    def do(self, part: Part) -> None:
+    def do(self, part: Portion) -> None:
         """Do one part of a task. Raises DataError for what the user has to mend."""
         raise NotImplementedError
 
@@ -113,7 +113,7 @@ class CleanInputs(PartsStep):
         self._work: Work = pickle.loads((self._folder / _WORK).read_bytes())  # noqa: S301 (ours, of this run)
         self._cleaner = Cleaner(self._work)
 
-    def do(self, part: Part) -> None:
+    def do(self, part: Portion) -> None:
         """Write the shards of an input. Raises DataError at a bad row."""
         if not isinstance(part, Unfinished):
             raise TypeError(part)
@@ -213,7 +213,7 @@ def _unfinished(inputs: Sequence[Sequence[Input]], folder: Path) -> list[Unfinis
     return [one for one in found if not staging.is_finished(one.stem)]
 
 
-def _raise_what_was_noted(parts: Sequence[Part]) -> None:
+def _raise_what_was_noted(parts: Sequence[Portion]) -> None:
     """Raise the first error that a task met. It is told once: the next time, the part is tried again."""
     for one in parts:
         if one.note.exists():
