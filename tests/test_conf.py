@@ -1,6 +1,6 @@
 """Every file in conf/ and experiments/ composes and becomes dataclasses; mistakes are named."""
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import get_args, get_type_hints
 
 import pytest
@@ -384,3 +384,11 @@ def test_what_was_typed_is_said_as_it_is_typed(command, said):
 )
 def test_a_setting_that_is_read_is_taken(command):
     assert typed(*command)
+
+
+def test_rows_of_ones_own_that_a_suite_asks_are_those_of_the_run_whatever_a_stage_learns_from():
+    config = compose_config("suite=own", "data=local", "data.path=a.jsonl", "seed=3")
+    stage = replace(config, data=replace(config.data, path="b.jsonl"))
+    (asked,) = stage.suite.tasks.values()
+    assert (asked.data.path, asked.seed) == ("a.jsonl", 3)
+    assert replace(asked, seen_in_training=True).data.path == "a.jsonl"

@@ -60,7 +60,7 @@ class RunConfig:
                 " task=classify trains it and task=evaluate judges it"
             )
         for asked in self.suite.tasks.values():
-            if asked.own_rows:
+            if asked.own_rows and asked.data is None:  # a stage that learns from pairs is asked the same
                 asked.data, asked.seed = self.data, self.seed
                 asked.language = asked.language or self.data.language
         self._refuse_no_place()

@@ -63,9 +63,10 @@ class SuiteTask:
     def _refuse_two_places(self) -> None:
         if (self.path is None) != (self.reader is None):
             raise ValueError("a suite's task needs path and reader together, or neither")
-        if sum((self.path is not None, self.data is not None, self.own_rows)) > 1:
-            raise ValueError("a suite's task is read from one of path, data and own_rows, not from two")
-        if self.columns and (self.path is not None or self.data is not None or self.own_rows):
+        is_of_data = self.data is not None or self.own_rows
+        if self.path is not None and is_of_data:
+            raise ValueError("a suite's task is read from path or from data, not from both")
+        if self.columns and (self.path is not None or is_of_data):
             raise ValueError("a suite's columns are of what the hub has; path and data name their own")
 
 
