@@ -11,7 +11,8 @@ from arabic_llm.config.data import BadRow
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import InspectConfig
 from arabic_llm.data.ledger import Ledger
-from arabic_llm.data.preparing import pair_report
+from arabic_llm.data.preparing import pair_report, selection
+from arabic_llm.data.preparing.selection import Fate
 from arabic_llm.data.preparing.sources import Rows
 from arabic_llm.data.tokens import chat, chat_template, lint, preference_rows, token_rows
 from arabic_llm.data.tokens.chat import TokenRow
@@ -20,6 +21,8 @@ from arabic_llm.errors import ConfigError, DataError
 from arabic_llm.models import bases
 from arabic_llm.reports.inspection import LeftOut, ShownRow, ShownRun
 from arabic_llm.workflows import new_tokens
+
+_ASKED_FOR = {selection.REASONS[fate] for fate in (Fate.beyond, Fate.unsampled)}  # fewer rows, whichever
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,9 @@ def look(config: RunConfig, rows: Rows, dropped: list[LeftOut]) -> Seen:
 
 
 def _examples(ledgers: Iterable[Ledger]) -> Iterator[LeftOut]:
-    """Yield the first few rows that were dropped for each reason: copies, filters, lengths."""
+    """Yield the first few rows that were dropped for what they say: copies, filters, lengths."""
     for ledger in ledgers:
-        for why in ledger.dropped:
+        for why in sorted(ledger.dropped.keys() - _ASKED_FOR):
             yield from (LeftOut(name, why) for name in ledger.examples.get(why, ()))
 
 

@@ -88,7 +88,8 @@ DECIDES_NOTHING = {
     SuiteTask: {
         "folder": "where its YAML lies, which is hashed",
         **dict.fromkeys(
-            ("path", "reader", "columns", "data", "seed"), "where documents come from, which are hashed"
+            ("path", "reader", "columns", "data", "own_rows", "seed"),
+            "where documents come from, which are hashed",
         ),
         **dict.fromkeys(("language", "skill", "compared_with"), "describes a task in the report"),
     },
