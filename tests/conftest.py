@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import io
 import os
 import resource
@@ -22,6 +23,8 @@ from arabic_llm.data.tokens.chat_template import Codec
 
 if TYPE_CHECKING:
     from warm import Nursery
+
+gc.set_threshold(50_000, 20, 20)  # beside what torch imports, to look through all takes a sixth of a test
 
 DATA = Path(os.environ.get("ARABIC_LLM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA} (set ARABIC_LLM_DATA)")
