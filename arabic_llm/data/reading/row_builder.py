@@ -60,12 +60,9 @@ def _conversation(values: dict[str, Any], columns: ColumnsConfig) -> tuple[list[
     else opens the conversation, and what stands beside it has to stand in it.
     """
     answer = values.get(str(columns.response))
-    whole = isinstance(answer, list) and len(answer) > 1 and isinstance(answer[0], dict)
-    if isinstance(answer, list) and whole:
-        whole = turns.role_of(answer[0]) != "assistant"
+    first = answer[0] if isinstance(answer, list) and len(answer) > 1 else None
+    whole = isinstance(first, dict) and turns.role_of(first) != "assistant"
     turns.refuse_unread_columns(values, columns.unread_keys)
-    if whole:
-        _refuse_lost(values, columns, turns.read(answer, str(columns.response), columns.unread_keys))
     messages = [] if whole else _opening(values, columns)
     rejected = ""
     if columns.response and columns.response == columns.rejected:
@@ -73,6 +70,8 @@ def _conversation(values: dict[str, Any], columns: ColumnsConfig) -> tuple[list[
         messages, rejected = [*messages, Message("assistant", best)], worst
     elif columns.response:
         chosen = _answer(answer, columns.response, columns.unread_keys)
+        if whole:
+            _refuse_lost(values, columns, chosen)
         if columns.rejected:
             worse = _answer(values.get(columns.rejected), columns.rejected, columns.unread_keys)
             if worse[:-1] != chosen[:-1]:

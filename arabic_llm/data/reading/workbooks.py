@@ -65,7 +65,7 @@ def read_workbook(path: Path) -> Iterator[Record | Broken]:
 
 def _wrong_formula(names: dict[int, str], cells: dict[int, ReadOnlyCell]) -> str:
     """Return what is wrong with the first formula of a row that has no value, or nothing."""
-    for column in sorted(names.keys() & cells.keys()):
+    for column in (one for one in names if one in cells):
         if cells[column].data_type == "e":
             what = f"{cells[column].value} in '{names[column]}'"
             return f"a formula that failed: {shown(what)}"
