@@ -63,18 +63,19 @@ def rated(rows: Sequence[TokenRow], first: int = 0) -> Dataset:
 def all_labels(dataset: Dataset) -> list[list[int]]:
     """Return the labels of each sequence; of a pair, of both its sides."""
     if "rejected_labels" not in dataset.column_names:
-        return list(dataset["labels"])
-    return [[*one, *two] for one, two in zip(dataset["labels"], dataset["rejected_labels"], strict=True)]
+        return list(dataset["labels"][:])
+    sides = dataset["labels"][:], dataset["rejected_labels"][:]
+    return [[*one, *two] for one, two in zip(*sides, strict=True)]
 
 
 def sources(dataset: Dataset, rows: Sequence[TokenRow]) -> list[str]:
     """Return the source of each sequence."""
-    return [rows[numbers[0]].source for numbers in dataset["rows"]]
+    return [rows[numbers[0]].source for numbers in dataset["rows"][:]]
 
 
 def row_ids(dataset: Dataset, rows: Sequence[TokenRow]) -> list[list[str]]:
     """Return the names of the rows in each sequence."""
-    return [[rows[number].id for number in dict.fromkeys(numbers)] for numbers in dataset["rows"]]
+    return [[rows[number].id for number in dict.fromkeys(numbers)] for numbers in dataset["rows"][:]]
 
 
 def tokens_per_byte(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> float | None:
@@ -82,7 +83,7 @@ def tokens_per_byte(dataset: Dataset, tokenizer: PreTrainedTokenizerBase) -> flo
 
     A token is longer in another vocabulary, a byte never. Control tokens are no text; None: there is none.
     """
-    learned = [[label for label in labels if label != IGNORED] for labels in dataset["labels"]]
+    learned = [[label for label in labels if label != IGNORED] for labels in dataset["labels"][:]]
     texts = (tokenizer.decode(ids, skip_special_tokens=True) for ids in learned)
     num_bytes = sum(len(text.encode()) for text in texts)
     return sum(map(len, learned)) / num_bytes if num_bytes else None

@@ -67,7 +67,7 @@ def sampler(
 
     Batches run on across epochs, so that every step has the full batch, whatever hw is.
     """
-    lengths = np.array([sum(pieces) for pieces in seq_lengths])
+    lengths = np.array([sum(pieces) for pieces in seq_lengths[:]])
     steps, batch = settings.num_steps(len(sources)), settings.effective_batch_size
     return MixedBucketSampler(sources, lengths, mix, batch, steps, seed)
 

@@ -73,6 +73,9 @@ class TrainingData:
     mix: Mix
     held_out: Texts = no_texts
     reference: Path | None = None  # file of the reference's log-probabilities; none: no loss reads them
+    kept_first: Path | None = (
+        None  # file of the loss on dev before the first step; none: it is the run's own
+    )
 
     @property
     def is_labelled(self) -> bool:
@@ -162,7 +165,7 @@ def train(
     is_dev_first = last is None or callbacks.owes_dev_loss(metrics, step, settings.eval_steps)
     counts = schedule.count_tokens(plan, batches.all_labels(train_set))
     calm = callbacks.StopCalmly()
-    dev_set = _sequences(material.dev, settings, len(material.train)) if material.dev else None
+    dev_set = _by_length(_sequences(material.dev, settings, len(material.train))) if material.dev else None
     is_of_tokens = material.train[0].kind not in ("labelled", "pair", "rated")
     density = batches.tokens_per_byte(dev_set, tokenizer) if dev_set is not None and is_of_tokens else None
     hooks = [callbacks.Metrics(metrics, counts, run.tracker, run.observer, density), calm]
@@ -177,6 +180,7 @@ def train(
         keep=settings.save_total_limit,
         observer=run.observer,
         calm=calm,
+        kept_first=material.kept_first,
         model=model,
         args=_arguments(
             settings, placement, plan, run, has_dev=bool(material.dev), is_dev_first=is_dev_first
@@ -283,6 +287,12 @@ def _sequences(rows: Sequence[TokenRow], settings: TrainingConfig, first: int = 
     if rows[0].kind in ("pair", "rated"):
         return (batches.pairs if rows[0].kind == "pair" else batches.rated)(rows, first)
     return batches.sequences(rows, settings.max_length)
+
+
+def _by_length(dataset: Dataset) -> Dataset:
+    """Return the sequences, the shortest first: a batch is padded to its longest."""
+    lengths = [sum(pieces) for pieces in dataset["seq_lengths"][:]]
+    return dataset.select(sorted(range(len(lengths)), key=lengths.__getitem__))
 
 
 def _trainer(

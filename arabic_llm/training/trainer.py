@@ -22,7 +22,7 @@ from arabic_llm.config.complaints import typed_list
 from arabic_llm.data.tokens.chat import TokenRow
 from arabic_llm.errors import HardwareError, TrainingError
 from arabic_llm.models import finite, placement
-from arabic_llm.training import answer_head, checkpoint, class_loss, optimizer_state
+from arabic_llm.training import answer_head, checkpoint, class_loss, first_dev_loss, optimizer_state
 from arabic_llm.training.callbacks import LeftError, StopCalmly
 from arabic_llm.training.observer import Observer
 from arabic_llm.training.schedule import Schedule
@@ -43,9 +43,13 @@ class _Guards(Trainer):  # type: ignore[misc]
         keep: int,
         observer: Observer,
         calm: StopCalmly,
+        kept_first: Path | None = None,
         **options: Any,
     ) -> None:
-        """Take the trainer's own options, the schedule, each sequence's row names, checkpoints to keep."""
+        """Take the trainer's own options, the schedule, each sequence's row names, checkpoints to keep.
+
+        kept_first is where the loss on dev before the first step is kept for other runs of the base.
+        """
         options["callbacks"] = [*observer.callbacks(), *options["callbacks"]]
         super().__init__(**options)
         self._observer = observer
@@ -53,6 +57,7 @@ class _Guards(Trainer):  # type: ignore[misc]
         self._schedule = schedule
         self._row_ids = row_ids
         self._keep = keep
+        self._kept_first = kept_first
         self._passes = (-1, 0)  # (step, forward passes done in it)
         self._updating = -1  # step whose gradients are there: its weights may have begun to change
         self._skipped = 0  # steps in a row that float16's scaler did not take
@@ -127,20 +132,30 @@ class _Guards(Trainer):  # type: ignore[misc]
         """
         self.model.eval()
         try:
-            total, tokens = self._dev_sums()
+            loss = (
+                self._dev_loss()
+                if self.state.global_step
+                else first_dev_loss.loss(self._kept_first, self._dev_loss)
+            )
         except LeftError:
             if self.state.global_step == self._initial_global_step:
                 raise KeyboardInterrupt(self._calm.before_a_step()) from None
             self._calm.stop_after_a_checkpoint(self.control)
             return {}
-        if self.args.average_tokens_across_devices:
-            total /= processes.count()  # compute_loss has made up for the mean over processes
-        metrics = {"eval_loss": float(total) / tokens}
-        if not math.isfinite(metrics["eval_loss"]):
-            raise TrainingError(self._unlike_a_loss("the loss on dev", metrics["eval_loss"]))
+        metrics = {"eval_loss": loss}
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _dev_loss(self) -> float:
+        """Return the loss on dev. Raises LeftError after a signal, TrainingError where it is not finite."""
+        total, tokens = self._dev_sums()
+        if self.args.average_tokens_across_devices:
+            total /= processes.count()  # compute_loss has made up for the mean over processes
+        loss = float(total) / tokens
+        if not math.isfinite(loss):
+            raise TrainingError(self._unlike_a_loss("the loss on dev", loss))
+        return loss
 
     def _dev_sums(self) -> tuple[torch.Tensor, int]:
         """Return the loss on the dev set, summed over its labels, and how many there are.

@@ -29,7 +29,14 @@ from arabic_llm.profiling import training_fit, training_memory
 from arabic_llm.profiling.training_fit import TrainingFit
 from arabic_llm.reports import model_card
 from arabic_llm.tracking import Tracker
-from arabic_llm.training import checkpoint, held_out_loss, preference_losses, reference_log_probs, sft
+from arabic_llm.training import (
+    checkpoint,
+    first_dev_loss,
+    held_out_loss,
+    preference_losses,
+    reference_log_probs,
+    sft,
+)
 from arabic_llm.training.sft import Outcome, Run
 from arabic_llm.workflows import new_tokens, seen, settings, training_rows
 
@@ -92,6 +99,7 @@ def fine_tune(config: RunConfig, directory: Path, tracker: Tracker) -> Path:
             mix,
             partial(held_out_loss.encode, codec, texts),
             _reference(config, base, place, [*train.rows, *dev.rows]),
+            _kept_first(config, base, place, dev.rows),
         ),
         task,
         place,
@@ -140,15 +148,33 @@ def _reference(config: RunConfig, base: Base, place: Placement, pairs: list[Toke
     if not isinstance(config.task, PreferenceConfig) or not preference_losses.needs_reference(config.task):
         return None
     earlier = config.adapter.path
-    what = {
-        "base": base.revision,
+    what = _arithmetic(config, base, place) | {
         "adapter": None if earlier is None else adapter.trained_hash(Path(earlier)),
         "new_tokens": config.adapter.extend_vocabulary,
+    }
+    return reference_log_probs.path(Path(config.cache_dir), what, pairs)
+
+
+def _kept_first(config: RunConfig, base: Base, place: Placement, dev: list[TokenRow]) -> Path | None:
+    """Return where the loss on dev before the first step is kept; None where it is not the base's alone."""
+    own = config.adapter
+    adds_nothing = (
+        own.method is Method.lora and own.path is None and not own.use_dora
+    )  # DoRA divides and multiplies
+    if isinstance(config.task, PreferenceConfig) or not adds_nothing or own.extend_vocabulary or not dev:
+        return None
+    what = _arithmetic(config, base, place) | {"batch": place.eval_batch_size}
+    return first_dev_loss.path(Path(config.cache_dir), what, dev)
+
+
+def _arithmetic(config: RunConfig, base: Base, place: Placement) -> dict[str, Any]:
+    """Return what decides the last digit of what a base says of tokens."""
+    return {
+        "base": base.revision,
         "quantization": config.adapter.quantization,
         "precision": place.precision,
         "device": place.device,
     }
-    return reference_log_probs.path(Path(config.cache_dir), what, pairs)
 
 
 def adapted(

@@ -84,7 +84,13 @@ def test_kept_rows_that_are_damaged_are_made_again_and_a_dry_run_keeps_none(data
     assert "damaged" in caplog.text
     assert kept.read_bytes() == whole
     assert kept_rows.load(data, tmp_path, 17, (), None) == plain
-    built_in = DataConfig("sample", builtin=True)
-    load(built_in, tmp_path)
     assert [path.name for path in (tmp_path / "cache" / "rows").glob("*.jsonl")] == [kept.name]
     assert files.read_state(kept.with_suffix(".json"))["splits"].keys() == {"train", "dev", "test"}
+
+
+def test_generated_rows_are_made_once_too(tmp_path, monkeypatch):
+    built_in = DataConfig("sample", builtin=True)
+    plain = sources.load(built_in, tmp_path, 17)
+    assert load(built_in, tmp_path) == plain
+    monkeypatch.setattr(sources, "load", None)  # who makes them again fails
+    assert load(built_in, tmp_path) == plain

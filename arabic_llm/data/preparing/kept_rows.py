@@ -1,4 +1,4 @@
-"""The rows of files, read and cleaned once for like runs: the jobs of a sweep, stages, the same again."""
+"""Rows, read or generated and cleaned once for like runs: the jobs of a sweep, stages, the same again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from arabic_llm.data.reading import locate
 from arabic_llm.data.rows import Message, Row
 from arabic_llm.errors import DamagedError
 
-# What makes rows of the same files.
+# What makes rows, of the same files.
 _CODE = (
     *("config/data.py", "data/ledger.py", "data/rows.py"),
     *("data/cleaning", "data/preparing", "data/reading", "data/sample", "text"),
@@ -35,13 +35,13 @@ def load(
 ) -> Rows:
     """Return the rows of a data set as sources.load does; a second run reads what the first one wrote.
 
-    It says what the first one said of the files. Generated rows are not kept, nor is anything without
-    cache_dir, as in a dry run. Raises what sources.load raises.
+    It says what the first one said of the files. Without cache_dir, as in a dry run, nothing is kept.
+    Raises what sources.load raises.
     """
     items = sorted(test_items)
-    of_files = [source for source in locate.sources_of(data) if not source.builtin]
-    if cache_dir is None or not of_files:
+    if cache_dir is None:
         return sources.load(data, data_root, seed, items)
+    of_files = [source for source in locate.sources_of(data) if not source.builtin]
     found = [locate.locate(source, data_root) for source in of_files]
     key = {
         "data": asdict(data),
