@@ -34,7 +34,6 @@ TRAIN = (
         "tracking=none",
     ),
     "task.held_out.num_bytes=600",
-    *FEW_ROWS,
     "hydra.run.dir=mine",
 )
 JUDGE = ("task=evaluate", "suite.limit=12", "hw=cpu", "tracking=none", "hydra.run.dir=mine")

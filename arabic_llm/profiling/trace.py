@@ -146,6 +146,8 @@ class LikeCuda(TorchFunctionMode):
         super().__init__()
         self._dtype = autocast
         self._is_cuda = device == "cuda"
+        # PEFT's 4-bit layers ask for cuda wherever they are.
+        self._pretended = ("cuda", "meta") if self._is_cuda else ("meta",)
         self._casts: dict[int, torch.Tensor] = {}
         self._is_forward = False
 
@@ -154,8 +156,8 @@ class LikeCuda(TorchFunctionMode):
         enabled, dtype, own = torch.is_autocast_enabled, torch.get_autocast_dtype, self._dtype
         self._answers = mock.patch.multiple(
             torch,
-            is_autocast_enabled=lambda on="cuda": own is not None if on in _PRETENDED else enabled(on),
-            get_autocast_dtype=lambda on: own if on in _PRETENDED else dtype(on),
+            is_autocast_enabled=lambda on="cuda": own is not None if on in self._pretended else enabled(on),
+            get_autocast_dtype=lambda on: own if on in self._pretended else dtype(on),
             autocast=self._autocast(torch.autocast),
         )
         self._answers.start()
@@ -274,7 +276,6 @@ def _flash_backward(args: tuple[Any, ...]) -> list[int]:
     return [4 * batch * heads * rows, 4 * batch * heads * rows * columns, expanded, expanded]
 
 
-_PRETENDED = ("cuda", "meta")
 _PRODUCTS = (functional.linear, torch.matmul, torch.Tensor.matmul, torch.mm, torch.bmm)  # of our models
 _INSIDE: dict[str, Callable[[tuple[Any, ...]], list[int]]] = {
     "aten._softmax_backward_data": _softmax_backward,

@@ -158,12 +158,11 @@ def _reference(config: RunConfig, base: Base, place: Placement, pairs: list[Toke
 def _kept_first(config: RunConfig, base: Base, place: Placement, dev: list[TokenRow]) -> Path | None:
     """Return where the loss on dev before the first step is kept; None where it is not the base's alone."""
     own = config.adapter
-    adds_nothing = (
-        own.method is Method.lora and own.path is None and not own.use_dora
-    )  # DoRA divides and multiplies
-    if isinstance(config.task, PreferenceConfig) or not adds_nothing or own.extend_vocabulary or not dev:
+    is_new = own.method is Method.lora and own.path is None and not own.extend_vocabulary
+    if isinstance(config.task, PreferenceConfig) or not is_new or own.use_dora or not dev:  # DoRA divides
         return None
-    what = _arithmetic(config, base, place) | {"batch": place.eval_batch_size}
+    batches = {"size": place.eval_batch_size, "max_length": settings.training(config).max_length}
+    what = _arithmetic(config, base, place) | {"batches": batches}
     return first_dev_loss.path(Path(config.cache_dir), what, dev)
 
 

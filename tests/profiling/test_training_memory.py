@@ -34,6 +34,7 @@ def lines(directory):
         ("adapter=lora", "hw.micro_batch_size=1"),
         ("adapter=lora", "adapter.dropout=0.1", "hw.gradient_checkpointing=true"),
         ("adapter=qlora",),
+        ("adapter=qlora", "hw.precision=bfloat16"),
         ("adapter=dora",),
         ("adapter.extend_vocabulary=300",),
         ("adapter=full", "hw.precision=bfloat16"),
