@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm.analysis.statistics import Difference
-from arabic_llm.reports.spoken import count, say
+from arabic_llm.reports.spoken import count, listed, say
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,17 @@ def learned(
 def result(rows: Sequence[Difference]) -> str:
     """Return what came of it in one sentence: how many tasks are better, worse, not to be told apart.
 
-    Each task counts once, in its first metric.
+    Each task counts once, in its first metric; what its others say beyond noise is named behind.
     """
     firsts: dict[str, str] = {}
     for row in rows:
         firsts.setdefault(row.base.name, row.verdict)
-    verdicts = list(firsts.values())
+    others = [row for row in rows if row.verdict != firsts[row.base.name]]
+    return _counted(list(firsts.values())) + _by_others(others)
+
+
+def _counted(verdicts: Sequence[str]) -> str:
+    """Return at how many tasks it is better, and worse."""
     all_of_them, better, worse = len(verdicts), verdicts.count("better"), verdicts.count("worse")
     if not better and not worse:
         return count(
@@ -93,6 +98,16 @@ def result(rows: Sequence[Difference]) -> str:
     if all_of_them > better + worse:
         said.append(say("the rest cannot be told apart from noise with these items"))
     return f"{say(', ').join(said)}."
+
+
+def _by_others(rows: Sequence[Difference]) -> str:
+    """Return by which further metrics it is better, and worse; nothing where all are within noise."""
+    better, worse = (
+        [f"{row.base.name} {row.base.metric}" for row in rows if row.verdict == kind]
+        for kind in ("better", "worse")
+    )
+    said = say(" By other metrics better: {names}.", names=listed(better)) if better else ""
+    return said + (say(" By other metrics worse: {names}.", names=listed(worse)) if worse else "")
 
 
 def _most(better: int, all_of_them: int, worse: int) -> str:

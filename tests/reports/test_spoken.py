@@ -164,7 +164,25 @@ def test_a_task_counts_once_whatever_metrics_it_has():
         row("short", "worse", "rouge_l"),
         row("known", "same"),
     ]
-    assert beginning.result(several).startswith("Better at 1 of 2 tasks, the rest")
+    told = beginning.result(several)
+    assert told.startswith("Better at 1 of 2 tasks, the rest")
+    assert told.endswith("with these items. By other metrics worse: short rouge_l.")
+
+
+def test_what_a_further_metric_says_beyond_noise_is_not_left_out_of_the_first_sentence():
+    several = [
+        row("arcd", "same", "token_f1"),
+        row("arcd", "worse", "chrf"),
+        row("arcd", "better", "rouge_l"),
+    ]
+    several += [row("known", "better", "acc"), row("known", "better", "acc_norm")]
+    assert beginning.result(several) == (
+        "Better at 1 of 2 tasks, the rest cannot be told apart from noise with these items."
+        " By other metrics better: arcd rouge_l. By other metrics worse: arcd chrf."
+    )
+    with spoken.speaking(Language.ar):
+        said = spoken.plain(beginning.result(several))
+    assert said.endswith("وبمقاييس أخرى تحسّن: arcd rouge_l. وبمقاييس أخرى ساء: arcd chrf.")
 
 
 def test_a_page_in_arabic_reads_from_the_right_and_leaves_no_english_word():
