@@ -62,10 +62,10 @@ def rated(rows: Sequence[TokenRow], first: int = 0) -> Dataset:
 
 def all_labels(dataset: Dataset) -> list[list[int]]:
     """Return the labels of each sequence; of a pair, of both its sides."""
+    labels: list[list[int]] = dataset["labels"][:]
     if "rejected_labels" not in dataset.column_names:
-        return list(dataset["labels"][:])
-    sides = dataset["labels"][:], dataset["rejected_labels"][:]
-    return [[*one, *two] for one, two in zip(*sides, strict=True)]
+        return labels
+    return [[*one, *two] for one, two in zip(labels, dataset["rejected_labels"][:], strict=True)]
 
 
 def sources(dataset: Dataset, rows: Sequence[TokenRow]) -> list[str]:
