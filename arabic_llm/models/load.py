@@ -71,6 +71,7 @@ def base_model(
         )  # no file holds them: nothing to quantise
         options["quantization_config"] = nf4(placement.dtype, drawn_anew)
     options |= text_part.options(base.folder, model.architecture.model_type)
+    processor.use_cores()
     with _bar_if_large(base.folder), opening.opened(base.folder), _packing(placement):
         loaded: PreTrainedModel
         loaded, found = auto_class.from_pretrained(
@@ -89,7 +90,6 @@ def base_model(
     if placement.gradient_checkpointing:
         refuse_recomputing(loaded)
     if placement.device == "cpu":
-        processor.use_cores()
         _never_repack(loaded)
     _to_host(loaded, placement)
     return loaded

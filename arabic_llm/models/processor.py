@@ -41,11 +41,12 @@ def use_cores(environment: Mapping[str, str] = os.environ) -> None:
 
     By itself torch looks at the machine, and in a container that is given two cores of 64 starts 64.
     """
-    if _SET_BY_HAND in environment:
-        return
     import torch
 
-    torch.set_num_threads(max(1, cores() // processes.count()))
+    by_hand = _SET_BY_HAND in environment
+    # Said by one thread, even where it is as before: in a fork torch makes its pool of threads anew when
+    # first asked, and of two threads that load weights and ask at once, one finds none.
+    torch.set_num_threads(torch.get_num_threads() if by_hand else max(1, cores() // processes.count()))
 
 
 def _share(root: Path) -> float:

@@ -1,6 +1,9 @@
 """One thread a core that is ours, and bfloat16 where the processor has it."""
 
+import contextlib
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -57,6 +60,36 @@ def test_the_number_of_threads_that_a_user_sets_stands():
         assert torch.get_num_threads() == 3
         processor.use_cores({})
         assert torch.get_num_threads() == processor.cores()
+    finally:
+        torch.set_num_threads(before)
+
+
+def _compute_in_threads(numbers):
+    """Let four threads compute at once, as they do where weights are loaded."""
+    together = threading.Barrier(4)
+
+    def compute(_):
+        together.wait()
+        return numbers.to(torch.float16)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(compute, range(4)))
+
+
+def test_threads_of_a_fork_find_the_pool_that_computes():
+    numbers = torch.ones(200_000)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        numbers.to(torch.float16)  # makes the pool, which no fork inherits
+        for _ in range(20):
+            if not (pid := os.fork()):
+                with contextlib.suppress(BaseException):
+                    processor.use_cores({"OMP_NUM_THREADS": "2"})
+                    _compute_in_threads(numbers)
+                    os._exit(0)
+                os._exit(1)
+            assert os.waitpid(pid, 0)[1] == 0
     finally:
         torch.set_num_threads(before)
 
