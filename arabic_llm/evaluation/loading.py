@@ -20,16 +20,19 @@ from arabic_llm.evaluation.task_files import IndexedTasks
 log = logging.getLogger(__name__)
 _ELSEWHERE = {"dataset_path", "custom_dataset", "include"}  # where a task's YAML says its documents are
 _MOST_NAMED = 4  # subsets
+Reader = Callable[[str, Path], dict[str, local_copies.Splits]]  # of (reader, path)
 
 
-def load(name: str, settings: SuiteTask, asked: IndexedTasks, data_root: Path) -> dict[str, Any]:
-    """Return leaf -> lm-eval's task, of those that have documents.
+def load(
+    name: str, settings: SuiteTask, asked: IndexedTasks, data_root: Path, read: Reader = local_copies.read
+) -> dict[str, Any]:
+    """Return leaf -> lm-eval's task, of those that have documents; `read` reads a local copy.
 
     Raises MissingBenchmarkError where there are none, or they cannot be read.
     """
     if settings.data is not None or (settings.path is not None and (data_root / settings.path).exists()):
         try:
-            return _from_local(name, asked, _local_copy(settings, data_root))
+            return _from_local(name, asked, _local_copy(settings, data_root, read))
         except DataError as error:
             raise MissingBenchmarkError(f"suite task {name}: {error}") from error
     place = ""
@@ -51,10 +54,10 @@ def benchmark_folder(hub_id: str, data_root: Path) -> Path:
     return data_root / "benchmarks" / hub_id
 
 
-def _local_copy(settings: SuiteTask, data_root: Path) -> dict[str, local_copies.Splits]:
+def _local_copy(settings: SuiteTask, data_root: Path, read: Reader) -> dict[str, local_copies.Splits]:
     if settings.data is not None:
         return local_copies.held_out(settings, data_root)
-    return local_copies.read(str(settings.reader), data_root / str(settings.path))
+    return read(str(settings.reader), data_root / str(settings.path))
 
 
 def _from_local(name: str, asked: IndexedTasks, subsets: dict[str, local_copies.Splits]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from arabic_llm.analysis.aggregate import Benchmark
 from arabic_llm.config.fingerprint import fingerprint
 from arabic_llm.config.suite import KAPPA, SuiteConfig, SuiteTask
 from arabic_llm.errors import ConfigError
-from arabic_llm.evaluation import foreign, identity, loading, targets, task_files
+from arabic_llm.evaluation import foreign, identity, loading, local_copies, targets, task_files
 from arabic_llm.evaluation.foreign import FETCH, MissingBenchmarkError
 from arabic_llm.evaluation.question import Question
 
@@ -126,9 +126,10 @@ def load(suite: SuiteConfig, data_root: Path, *, is_told: bool = True) -> list[S
     """
     chosen: list[SuiteEntry] = []
     missing: dict[str, str] = {}
+    read = cache(local_copies.read)  # one copy holds the subjects of many tasks
     for name, settings in suite.tasks.items():
         try:
-            chosen.append(_choose(name, settings, data_root, whole=suite.allow_missing))
+            chosen.append(_choose(name, settings, data_root, read, whole=suite.allow_missing))
         except MissingBenchmarkError as error:
             missing[name] = str(error)
     if missing and not (suite.allow_missing and chosen):
@@ -231,12 +232,14 @@ def example_answers(task: Any) -> list[int] | list[str]:
     ]
 
 
-def _choose(name: str, settings: SuiteTask, data_root: Path, *, whole: bool) -> SuiteEntry:
+def _choose(
+    name: str, settings: SuiteTask, data_root: Path, read: loading.Reader, *, whole: bool
+) -> SuiteEntry:
     """Return an entry with its documents; `whole` renders all of it, to find now what its code raises."""
     with foreign.benchmark(name):
         asked = task_files.index(name, settings)
         with task_files.hushed():
-            leaves = loading.load(name, settings, asked, data_root)
+            leaves = loading.load(name, settings, asked, data_root, read)
     _check_metrics(name, settings, leaves)
     kept = {group: tuple(n for n in members if n in leaves) for group, members in asked.groups.items()}
     entry = SuiteEntry(name, settings, leaves, {g: members for g, members in kept.items() if members})

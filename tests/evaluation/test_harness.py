@@ -12,7 +12,7 @@ from arabic_llm.config.data import Overflow
 from arabic_llm.data.rows import question_answer
 from arabic_llm.data.tokens import chat
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.evaluation import harness, suites, task_files
+from arabic_llm.evaluation import harness, local_copies, suites, task_files
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
 from arabic_llm.models import bases, load, placement
 
@@ -106,6 +106,20 @@ def test_every_suite_has_documents_for_each_of_its_tasks(file, monkeypatch):
         return
     for entry in suites.load(suite, DATA):
         assert all(entry.documents.values())
+
+
+@needs_data
+def test_a_local_copy_of_which_many_tasks_ask_a_subject_is_read_once(monkeypatch):
+    read = []
+
+    def ceval(path):
+        read.append(path)
+        return local_copies.ceval(path)
+
+    monkeypatch.setitem(local_copies.READERS, "ceval", ceval)
+    chosen = suites.load(compose_config("suite=ceval_education").suite, DATA)
+    assert len(chosen) > 10
+    assert read == [DATA / "ceval"]
 
 
 @needs_data

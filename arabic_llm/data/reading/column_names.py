@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from arabic_llm.text.normalize import normalize
 
@@ -44,6 +45,7 @@ ALIASES = {
 }
 
 
+@lru_cache(maxsize=1024)  # a header is looked at once for each delimiter, and is the same in many files
 def spelling(name: str) -> str:
     """Return the form under which two names of columns are the same: spelling of Arabic is folded."""
     name = name.strip()
@@ -59,6 +61,9 @@ SECOND_HEADER = "a second header, its columns in another order or called otherwi
 def is_header(cells: Sequence[str], names: Sequence[str]) -> bool:
     """Return whether a row names columns: the header's `names`, as spelled, in any order, or their like."""
     if max(map(len, cells)) > _LONGEST_NAME:
+        return False
+    first = spelling(cells[0])
+    if first not in names and not _are_alike(first, names[0]):  # of most rows, and spelling takes its time
         return False
     said = list(map(spelling, cells))
     return sorted(said) == sorted(names) or (len(said) > 1 and all(map(_are_alike, said, names)))

@@ -18,9 +18,9 @@ def place(rows: Sequence[Mapping[int, object]], *, is_padded: bool = True) -> in
     one cell, the next several short texts, and the one after that is as wide; in a table without cells to
     its right edge (`is_padded`) a row of one cell can be all that there is of a sentence with a comma.
     """
-    roles = [_roles(row) for row in rows[: _MOST_LINES + 1]]
-    if not roles or roles[0]:
+    if not rows or _roles(rows[0]):
         return 0
+    roles = [_roles(row) for row in rows[: _MOST_LINES + 1]]
     if (known := next((at for at, found in enumerate(roles) if len(found) > 1), None)) is not None:
         return known
     at = next((at for at, row in enumerate(rows) if len(row) > 1), 0)
