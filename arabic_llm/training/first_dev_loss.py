@@ -17,9 +17,11 @@ from arabic_llm import files, processes
 from arabic_llm.config.fingerprint import code_hash, fingerprint
 from arabic_llm.data.tokens.chat import TokenRow
 
-_CODE = tuple(
-    f"training/{name}.py" for name in ("first_dev_loss", "trainer", "batches", "answer_head", "tiled_head")
+# The code that the loss of a row comes from: where it differs, so may the loss.
+OF_A_LOSS = tuple(
+    f"training/{name}.py" for name in ("trainer", "guards", "batches", "answer_head", "tiled_head")
 )
+_CODE = ("training/first_dev_loss.py", *OF_A_LOSS)
 
 
 def path(cache_dir: Path, what: dict[str, Any], dev: Sequence[TokenRow]) -> Path:

@@ -92,6 +92,6 @@ class GuardedPreferences(GuardedTrainer):
         return self._schedule.batch  # of all processes: one may have more of them than another
 
     @staticmethod
-    def _num_predicted(labels: torch.Tensor) -> int:
+    def num_predicted(labels: torch.Tensor) -> int:
         """Return how many values the loss on dev is a mean of: pairs."""
         return len(labels) // 2

@@ -118,7 +118,7 @@ class GuardedRatings(GuardedTrainer):
         return self._schedule.batch  # of all processes: one may have more of them than another
 
     @staticmethod
-    def _num_predicted(labels: torch.Tensor) -> int:
+    def num_predicted(labels: torch.Tensor) -> int:
         """Return how many values the loss on dev is a mean of: answers."""
         return len(labels)
 

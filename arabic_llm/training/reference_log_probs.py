@@ -19,12 +19,10 @@ from tqdm import tqdm
 from arabic_llm import files, processes
 from arabic_llm.config.fingerprint import code_hash, fingerprint
 from arabic_llm.data.tokens.chat import TokenRow
+from arabic_llm.training.first_dev_loss import OF_A_LOSS
 
 Nats = Callable[[Sequence[TokenRow], Callable[[int], None]], NDArray[Any]]  # GuardedTrainer.nats
-_CODE = tuple(
-    f"training/{name}.py"
-    for name in ("reference_log_probs", "trainer", "batches", "answer_head", "tiled_head")
-)
+_CODE = ("training/reference_log_probs.py", *OF_A_LOSS)
 
 
 def path(cache_dir: Path, what: dict[str, Any], pairs: Sequence[TokenRow]) -> Path:

@@ -37,11 +37,12 @@ from arabic_llm.training import (
     rungs,
     schedule,
 )
+from arabic_llm.training.guards import keep_dtypes, trained_dtypes
 from arabic_llm.training.held_out_budget import Texts, no_texts
 from arabic_llm.training.held_out_loss import Drift
 from arabic_llm.training.observer import Nobody, Observer
 from arabic_llm.training.schedule import Schedule
-from arabic_llm.training.trainer import GuardedClassifier, GuardedTrainer, keep_dtypes, trained_dtypes
+from arabic_llm.training.trainer import GuardedClassifier, GuardedTrainer
 
 log = logging.getLogger(__name__)
 _ROWS = "rows.json"  # what the run that began here trains on
