@@ -83,12 +83,13 @@ def as_csv(sweep: Sweep) -> str:
 
 def line(sweep: Sweep) -> str:
     """Return what is said of a sweep where it ends."""
-    said = [sweep_words.states(sweep)]
-    for jobs in sweep.alike():
+    groups = sweep.alike()
+    said = [sweep_words.states(sweep), *sweep_words.kinds(groups)]
+    for jobs in groups:
         words = SweepWords.of(sweep, sweep_choice.find(jobs, sweep.keys))
         said += [words.choice(), words.standing()]
     said += sweep_words.stopped(sweep)
-    return "\n".join(filter(None, said))
+    return "\n".join(filter(None, dict.fromkeys(said)))  # of kinds with one job each, the same is said
 
 
 def _row(sweep: Sweep, job: Job, names: Sequence[str], kinds: dict[str, str]) -> list[Any]:

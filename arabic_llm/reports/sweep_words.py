@@ -219,6 +219,14 @@ def between(scale: Scale, low: float, high: float, sign: str = "") -> str:
 
 def apart(sweep: Sweep, groups: Sequence[Sequence[object]]) -> Iterator[str]:
     """Yield a line where jobs must not be compared, and where seeds were swept."""
+    yield from kinds(groups)
+    if SEED in sweep.keys:
+        yield say("Values are means over the seeds.")
+    yield from stopped(sweep)
+
+
+def kinds(groups: Sequence[Sequence[object]]) -> Iterator[str]:
+    """Yield a line where jobs must not be compared."""
     if len(groups) > 1:
         yield count(
             len(groups),
@@ -226,9 +234,6 @@ def apart(sweep: Sweep, groups: Sequence[Sequence[object]]) -> Iterator[str]:
             "These jobs are of {n} kinds (other data, another suite, or judged otherwise): each"
             " kind has a part of its own, and no figure of one is held against one of another.",
         )
-    if SEED in sweep.keys:
-        yield say("Values are means over the seeds.")
-    yield from stopped(sweep)
 
 
 def stopped(sweep: Sweep) -> Iterator[str]:
