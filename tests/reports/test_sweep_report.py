@@ -137,7 +137,7 @@ def test_one_job_of_several_kinds_and_none_at_all_still_make_a_page(tmp_path):
     page = report.page(sweep_jobs.read(tmp_path))
     assert page.count("there is nothing to choose from yet") == 2
     assert "These jobs are of 2 kinds" in page
-    states, kinds, choice = report.line(sweep_jobs.read(tmp_path)).splitlines()
+    _, kinds, choice = report.line(sweep_jobs.read(tmp_path)).splitlines()
     assert kinds.startswith("These jobs are of 2 kinds")
     assert choice == "Only one setting is done (these settings): there is nothing to choose from yet."
 
