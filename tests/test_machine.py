@@ -9,7 +9,7 @@ from conftest import compose_config
 from arabic_llm import machine
 from arabic_llm.config.hw import Precision
 from arabic_llm.errors import HardwareError
-from arabic_llm.memory import training_plan
+from arabic_llm.memory import training_ask
 
 
 @pytest.fixture
@@ -76,14 +76,14 @@ def test_a_budget_that_is_given_is_not_asked_of_the_card(card):
 
 def test_an_a100_is_not_planned_as_a_hopper(card):
     planned = compose_config("hw=80gb").hw
-    assert training_plan.workspace_on(machine.settle(planned)) == 32 * 2**20  # the file's H100
+    assert training_ask.workspace_on(machine.settle(planned)) == 32 * 2**20  # the file's H100
     card("NVIDIA A100-SXM4-80GB, 81920, 81000, 8.0")
     for override in ("hw=80gb", "hw=auto"):
         settled = machine.settle(compose_config(override).hw)
         assert settled.usable_gib > 70
-        assert training_plan.workspace_on(settled) == 2 * 4 * 2**20 + 8 * 16 * 2**10
+        assert training_ask.workspace_on(settled) == 2 * 4 * 2**20 + 8 * 16 * 2**10
     card("NVIDIA H100 80GB HBM3, 81559, 81000, 9.0")
-    assert training_plan.workspace_on(machine.settle(compose_config("hw=auto").hw)) == 32 * 2**20
+    assert training_ask.workspace_on(machine.settle(compose_config("hw=auto").hw)) == 32 * 2**20
 
 
 def test_a_smaller_card_says_nothing_of_the_one_that_is_planned_for(card):

@@ -13,7 +13,8 @@ from arabic_llm.config.hw import GIB, Device, HardwareConfig, Precision
 from arabic_llm.config.model import ModelConfig
 from arabic_llm.memory import inference_peak
 from arabic_llm.memory.inference_peak import ForwardPass, InferenceParts, LoadedModel
-from arabic_llm.memory.training_plan import FRAGMENTS, grown, workspace_on
+from arabic_llm.memory.training_ask import grown, workspace_on
+from arabic_llm.memory.training_plan import FRAGMENTS
 from arabic_llm.models import families
 from arabic_llm.models.batching import CPU_TREE, TOKENS_OF_A_SEQUENCE, most_at_once, rows_of_prompts
 

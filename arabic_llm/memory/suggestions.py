@@ -16,7 +16,7 @@ from arabic_llm.config.task import Optimizer
 from arabic_llm.errors import ConfigError
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory import weights
-from arabic_llm.memory.training_plan import Ask
+from arabic_llm.memory.training_ask import Ask
 from arabic_llm.memory.workload import Objective
 from arabic_llm.models import families
 

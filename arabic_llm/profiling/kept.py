@@ -14,8 +14,9 @@ from arabic_llm.config.fingerprint import fingerprint, library_version
 from arabic_llm.config.hw import GIB
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.memory import training_plan as planning
+from arabic_llm.memory.training_ask import Ask
 from arabic_llm.memory.training_peak import TrainingParts
-from arabic_llm.memory.training_plan import Ask, Plan
+from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.workload import Peak, Workload
 from arabic_llm.models import families
 

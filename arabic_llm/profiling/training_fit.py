@@ -13,8 +13,8 @@ from arabic_llm.config.preference_task import PreferenceConfig
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import TaskConfig, TrainingConfig
 from arabic_llm.errors import HardwareError, UserError
+from arabic_llm.memory import training_ask, visits, weights, wording
 from arabic_llm.memory import training_plan as planning
-from arabic_llm.memory import visits, weights, wording
 from arabic_llm.memory.static import BYTES
 from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.weights import Parameters
@@ -150,7 +150,7 @@ def _planned(
     precision = place.precision if place.device != "cpu" else Precision.auto
     hw = replace(config.hw, precision=precision, device=Device.auto)
     with harmless("what training needs is not planned", refusals=UserError):
-        wanted = planning.ask(config.model, config.adapter, hw, task, _objective(task))
+        wanted = training_ask.ask(config.model, config.adapter, hw, task, _objective(task))
         if num_labels is not None:
             wanted = replace(wanted, objective=Objective.classify, num_labels=num_labels)
         return kept.best(wanted, Path(config.cache_dir))

@@ -15,10 +15,11 @@ from arabic_llm.config.naming import of_data
 from arabic_llm.config.run import RunConfig
 from arabic_llm.config.task import Optimizer, PlanConfig
 from arabic_llm.errors import ConfigError, DataError
-from arabic_llm.memory import suggestions, training_peak, visits, weights, wording
+from arabic_llm.memory import suggestions, training_ask, training_peak, visits, weights, wording
 from arabic_llm.memory import training_plan as planning
 from arabic_llm.memory.static import BYTES
-from arabic_llm.memory.training_plan import Ask, Plan
+from arabic_llm.memory.training_ask import Ask
+from arabic_llm.memory.training_plan import Plan
 from arabic_llm.memory.workload import PAIRS, Attention, Loss, Objective
 from arabic_llm.models import folders
 from arabic_llm.profiling import kept
@@ -63,7 +64,7 @@ def on_host(wanted: Ask, config: RunConfig) -> list[str]:
 
     place = placement.resolve(config.hw)
     size, accumulation = placement.micro_batch(place, wanted.effective_batch_size)
-    work = planning.workload(wanted, size, checkpointing=place.gradient_checkpointing)
+    work = training_ask.workload(wanted, size, checkpointing=place.gradient_checkpointing)
     attention = Attention.efficient if work.attention is Attention.flash else work.attention
     work = replace(work, device="cpu", attention=attention, workspace_bytes=0)
     tensors = kept.peak(work, None, Path(config.cache_dir)).allocated
@@ -106,7 +107,7 @@ def checked(config: RunConfig) -> Ask:
     objective = _objective(config)
     if config.model.kind is ModelKind.masked and objective is not Objective.classify:
         raise ConfigError(f"model={config.model.name} is a masked language model: set task.of=classify")
-    return planning.ask(config.model, config.adapter, config.hw, task, objective)
+    return training_ask.ask(config.model, config.adapter, config.hw, task, objective)
 
 
 def table(chosen: Plan, hw: HardwareConfig) -> list[str]:

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from arabic_llm.config.paths import PACKAGE
 from arabic_llm.errors import CheckpointError, ConfigError
 from arabic_llm.evaluation.chat_lm import ChatLM, Limits
-from arabic_llm.memory import eval_batching, inference_peak, static, training_plan
+from arabic_llm.memory import eval_batching, inference_peak, static, training_ask
 from arabic_llm.models import adapter, adapter_files, bases, load, placement
 from arabic_llm.profiling import evaluation_memory
 
@@ -220,8 +220,8 @@ def test_what_is_planned_for_is_the_adapter_that_is_there(here, tmp_path, kind):
         assert found.use_dora is (kind == "dora")
         held = eval_batching.hold(config.model, found, config.hw, adapted=True)
         assert inference_peak.predict(held, inference_peak.ForwardPass(1, 8)).adapters == 4 * sum(trained)
-    wanted = training_plan.ask(config.model, found, config.hw, config.task)
-    work = training_plan.workload(wanted, 1, checkpointing=False)
+    wanted = training_ask.ask(config.model, found, config.hw, config.task)
+    work = training_ask.workload(wanted, 1, checkpointing=False)
     assert static.trained_tensors(work) == Counter(trained)
     measured = evaluation_memory.hold(model)  # as the line of a run that was measured says it
     assert (measured.rank, list(measured.target_modules)) == (found.rank, found.target_modules)
