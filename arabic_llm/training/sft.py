@@ -33,6 +33,7 @@ from arabic_llm.training import (
     callbacks,
     checkpoint,
     held_out_budget,
+    outcome,
     preference_trainers,
     rungs,
     schedule,
@@ -41,6 +42,7 @@ from arabic_llm.training.guards import keep_dtypes, trained_dtypes
 from arabic_llm.training.held_out_budget import Texts, no_texts
 from arabic_llm.training.held_out_loss import Drift
 from arabic_llm.training.observer import Nobody, Observer
+from arabic_llm.training.outcome import Outcome
 from arabic_llm.training.schedule import Schedule
 from arabic_llm.training.trainer import GuardedClassifier, GuardedTrainer
 
@@ -58,7 +60,6 @@ _OPTIMIZERS = {  # as transformers names them, by (what, in the host's memory)
     (Optimizer.adamw_8bit, True): "paged_adamw_8bit",
 }
 _MIX = "mix.json"  # what its mix comes to
-_MEMORY = ("measured", "predicted")
 
 
 @dataclass(frozen=True)
@@ -93,42 +94,6 @@ class Run:
     tracker: Tracker
     observer: Observer = field(default_factory=Nobody)
     stop_after: int | None = None  # steps
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How training ended. Losses in nats a supervised token."""
-
-    steps: int
-    train_loss: float  # of the last step
-    dev_loss: float | None
-    resumed_from: int  # step of the checkpoint it carried on from; 0: from the start
-    kept_step: int  # after which the weights are as they were kept: the best, where it stopped early
-    measured_mib: float | None  # memory of a step of the process that trained last, in tensors
-    predicted_mib: float | None
-    dev_bits_per_byte: float | None = None  # the loss on dev for each byte of its text, of any vocabulary
-    dev_loss_before: float | None = None  # before the first step
-
-    @property
-    def on_dev(self) -> str:
-        """Return the loss on dev before and after, as the end of a line."""
-        if self.dev_loss is None:
-            return ""
-        before = "" if self.dev_loss_before is None else f"{self.dev_loss_before:.3f} -> "
-        return f", on dev {before}{self.dev_loss:.3f}{self.bits}"
-
-    @property
-    def bits(self) -> str:
-        """Return the loss on dev for each byte, as what stands behind that for each token."""
-        return "" if self.dev_bits_per_byte is None else f" ({self.dev_bits_per_byte:.3f} bits a byte)"
-
-    @property
-    def memory(self) -> str:
-        """Return the memory of a step, measured and predicted, as the end of a line."""
-        if self.measured_mib is None:
-            return ""
-        predicted = "not" if self.predicted_mib is None else f"{self.predicted_mib:,.0f}"
-        return f"; a step took {self.measured_mib:,.0f} MiB, {predicted} predicted"
 
 
 def train(
@@ -203,7 +168,7 @@ def train(
             rows = material.train, material.dev
             preference_trainers.ask_reference(trainer, rows, plan, material.reference, calm)
         trainer.train(resume_from_checkpoint=str(last) if last else None)
-    return trainer.model, _outcome(directory, settings, step)
+    return trainer.model, outcome.read(directory, settings, step)
 
 
 def _taken_up(directory: Path, rows_hash: str, mix: MixReport) -> Path | None:
@@ -325,24 +290,3 @@ def _tell(report: MixReport, directory: Path) -> None:
     for line in report.lines():
         log.info("%s", line)
     files.write_json(directory / _MIX, asdict(report))
-
-
-def _outcome(directory: Path, settings: TrainingConfig, resumed_from: int) -> Outcome:
-    """Return how training ended, from metrics.jsonl, when the main process has written it."""
-    processes.wait()
-    lines = files.read_json_lines(directory / callbacks.METRICS)
-    losses = [line for line in lines if "loss" in line]
-    dev = callbacks.dev_losses(directory / callbacks.METRICS)
-    steps, loss = losses[-1]["step"], losses[-1]["loss"]
-    kept, dev_loss = steps, dev[-1][1] if dev else None
-    if dev and settings.early_stopping_patience is not None:
-        kept, dev_loss = min(dev, key=lambda one: one[1])  # the best checkpoint was loaded at the end
-    memory = [line for line in losses if "measured_mib" in line]
-    measured, predicted = (memory[-1][f"{kind}_mib"] if memory else None for kind in _MEMORY)
-    bits = [line.get("dev_bits_per_byte") for line in lines if line.get("dev_loss") == dev_loss and dev]
-    before = [line["dev_loss"] for line in lines if "dev_loss" in line and not line["step"]]
-    return Outcome(
-        *(steps, loss, dev_loss, resumed_from, kept, measured, predicted),
-        dev_bits_per_byte=bits[-1] if bits else None,
-        dev_loss_before=before[0] if before else None,
-    )

@@ -37,7 +37,8 @@ from arabic_llm.training import (
     reference_log_probs,
     sft,
 )
-from arabic_llm.training.sft import Outcome, Run
+from arabic_llm.training.outcome import Outcome
+from arabic_llm.training.sft import Run
 from arabic_llm.workflows import new_tokens, seen, settings, training_rows
 
 log = logging.getLogger(__name__)
