@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from arabic_llm.config import schemas, synthesize_task, unread, unread_of_synthesis
+from arabic_llm.config import schemas, synthesize_task, unread, unread_of_data, unread_of_synthesis
 from arabic_llm.config import task as tasks
 from arabic_llm.config.adapter import AdapterConfig
 from arabic_llm.config.chat_task import ChatConfig, ServeConfig, SpeakingConfig
@@ -53,14 +53,14 @@ _TRAINED = (Area.training, Area.asking)
 _ITEMS = (Area.items, Area.asking)
 _SOURCE = {
     **_read("name builtin language", Area.rows),
-    **_read("path shape", Area.rows, why_not=unread.of_files),
-    **_read("files dev_files test_files", Area.rows, why_not=unread.of_folders),
-    **_read("hub_id", Area.rows, why_not=unread.hub_of_data),
-    **_read("revision", Area.rows, why_not=unread.revision_of_data),
+    **_read("path shape", Area.rows, why_not=unread_of_data.of_files),
+    **_read("files dev_files test_files", Area.rows, why_not=unread_of_data.of_folders),
+    **_read("hub_id", Area.rows, why_not=unread_of_data.hub_of_data),
+    **_read("revision", Area.rows, why_not=unread_of_data.revision_of_data),
     **_read("license seen_in_training", Area.cleaning),
-    **_read("profile without_steps max_rows sample_size", Area.rows, why_not=unread.of_a_source),
-    **_read("dedup on_bad_row", Area.rows, why_not=unread.of_rows),
-    **_read("weight", Area.rows, why_not=unread.weight),
+    **_read("profile without_steps max_rows sample_size", Area.rows, why_not=unread_of_data.of_a_source),
+    **_read("dedup on_bad_row", Area.rows, why_not=unread_of_data.of_rows),
+    **_read("weight", Area.rows, why_not=unread_of_data.weight),
 }
 # Files of conf/ that a task reads or does not; hw is typed by habit, and changes nothing.
 _OF_THIS_RUN = ("task", "experiment", "resume", "dry_run", "output_dir")
@@ -121,23 +121,35 @@ READ: dict[type, dict[str, Rule]] = {
         **_read("language_quotas prefer_chinese_ratio", Area.rows),
         **_read("labels labels_are_ordered", Area.labels),
         **_read("num_length_buckets", Area.training, Area.cleaning),
-        **_read("dev_share", Area.rows, Area.training, why_not=unread.dev_share),
-        **_read("test_share", Area.rows, why_not=unread.test_share),
-        **_read("overflow", Area.tokens, why_not=unread.cut),
+        **_read("dev_share", Area.rows, Area.training, why_not=unread_of_data.dev_share),
+        **_read("test_share", Area.rows, why_not=unread_of_data.test_share),
+        **_read("overflow", Area.tokens, why_not=unread_of_data.cut),
         **_read("max_lost_share", Area.tokens),
         **_read("engine", Area.cleaning),
     },
     ColumnsConfig: _read(
         "messages prompt context history response rejected system text label rating subject unread_keys",
         *(Area.rows,),
-        why_not=unread.of_files,
+        why_not=unread_of_data.of_files,
     ),
     CleaningConfig: {
-        **_read("bidi_controls min_chars max_chars max_repetition", Area.rows, why_not=unread.of_a_source),
-        **_read("min_script_share max_latin_words drop_echoes", Area.rows, why_not=unread.of_a_source),
-        **_read("drop_test_items min_answer_distance drop_refused", Area.rows, why_not=unread.of_a_source),
-        **_read("scripts allow_english_fallback", Area.rows, why_not=unread.scripts),
-        **_read("near_duplicates", Area.rows, why_not=unread.of_rows),  # of a mix over all its sources
+        **_read(
+            "bidi_controls min_chars max_chars max_repetition",
+            Area.rows,
+            why_not=unread_of_data.of_a_source,
+        ),
+        **_read(
+            "min_script_share max_latin_words drop_echoes", Area.rows, why_not=unread_of_data.of_a_source
+        ),
+        **_read(
+            "drop_test_items min_answer_distance drop_refused",
+            Area.rows,
+            why_not=unread_of_data.of_a_source,
+        ),
+        **_read("scripts allow_english_fallback", Area.rows, why_not=unread_of_data.scripts),
+        **_read(
+            "near_duplicates", Area.rows, why_not=unread_of_data.of_rows
+        ),  # of a mix over all its sources
     },
     SuiteConfig: {
         **_read("name allow_missing", *_ITEMS, why_not=unread.items),
