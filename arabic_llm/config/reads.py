@@ -134,22 +134,14 @@ READ: dict[type, dict[str, Rule]] = {
     ),
     CleaningConfig: {
         **_read(
-            "bidi_controls min_chars max_chars max_repetition",
-            Area.rows,
-            why_not=unread_of_data.of_a_source,
-        ),
-        **_read(
-            "min_script_share max_latin_words drop_echoes", Area.rows, why_not=unread_of_data.of_a_source
-        ),
-        **_read(
-            "drop_test_items min_answer_distance drop_refused",
-            Area.rows,
+            "bidi_controls min_chars max_chars max_repetition min_script_share max_latin_words drop_echoes"
+            " drop_test_items min_answer_distance drop_refused",
+            *(Area.rows,),
             why_not=unread_of_data.of_a_source,
         ),
         **_read("scripts allow_english_fallback", Area.rows, why_not=unread_of_data.scripts),
-        **_read(
-            "near_duplicates", Area.rows, why_not=unread_of_data.of_rows
-        ),  # of a mix over all its sources
+        # Near copies of a mix are looked for over all its sources.
+        **_read("near_duplicates", Area.rows, why_not=unread_of_data.of_rows),
     },
     SuiteConfig: {
         **_read("name allow_missing", *_ITEMS, why_not=unread.items),
