@@ -242,7 +242,8 @@ def ours(rows: list[Tokens], trained: Any, clock: Clock, folder: Path) -> list[f
     from arabic_llm.training import sft
 
     settings = [
-        "hw=cpu", f"hw.tokens_per_micro_batch={TOKENS_AT_ONCE}", f"task.effective_batch_size={BATCH}", f"seed={SEED}",
+        "hw=cpu", f"hw.tokens_per_micro_batch={TOKENS_AT_ONCE}", f"task.effective_batch_size={BATCH}",
+        f"seed={SEED}",
         f"task.max_steps={len(rows) // BATCH}", "task.learning_rate=2e-4", "task.warmup_ratio=0",
         "task.weight_decay=0", "task.max_grad_norm=1.0", "task.save_steps=100000", "task.optimizer=adamw",
     ]  # fmt: skip
