@@ -83,7 +83,9 @@ def model_config(name: str) -> ModelConfig:
 
 def compose_config(*overrides: str):
     """Return a composed configuration as dataclasses, with its output under outputs/."""
-    reads_files = any(word in override for override in overrides for word in ("path", "auto", "local", "hub"))
+    reads_files = any(
+        word in override for override in overrides for word in ("path", "auto", "local", "hub")
+    )
     compose = _composed.__wrapped__ if reads_files else _composed
     return copy.deepcopy(compose(overrides, os.environ.get("ARABIC_LLM_DATA")))
 
