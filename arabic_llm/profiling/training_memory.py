@@ -163,6 +163,8 @@ class MemoryCallback(TrainerCallback):  # type: ignore[misc]
         planned = self.found.planned if self.found.device == "cuda" else None
         return {
             "measured_mib": self.found.measured / MIB,
+            "measured_sequences": self.found.batch.size,
+            "measured_tokens": self.found.batch.tokens,
             "predicted_mib": self.found.predicted and self.found.predicted / MIB,
             "planned_mib": None if planned is None else planned.allocated / MIB,
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from arabic_llm import files, processes
 from arabic_llm.config.task import TrainingConfig
@@ -25,6 +26,7 @@ class Outcome:
     predicted_mib: float | None
     dev_bits_per_byte: float | None = None  # the loss on dev for each byte of its text, of any vocabulary
     dev_loss_before: float | None = None  # before the first step
+    measured_batch: tuple[int, int] | None = None  # sequences of the measured pass, and tokens of each
 
     @property
     def on_dev(self) -> str:
@@ -45,7 +47,9 @@ class Outcome:
         if self.measured_mib is None:
             return ""
         predicted = "not" if self.predicted_mib is None else f"{self.predicted_mib:,.0f}"
-        return f"; a step took {self.measured_mib:,.0f} MiB, {predicted} predicted"
+        size, tokens = self.measured_batch or (0, 0)
+        of = f" of {size} x {tokens:,} tokens" if size else ""
+        return f"; a step{of} took {self.measured_mib:,.0f} MiB, {predicted} predicted"
 
 
 def read(directory: Path, settings: TrainingConfig, resumed_from: int) -> Outcome:
@@ -66,4 +70,11 @@ def read(directory: Path, settings: TrainingConfig, resumed_from: int) -> Outcom
         *(steps, loss, dev_loss, resumed_from, kept, measured, predicted),
         dev_bits_per_byte=bits[-1] if bits else None,
         dev_loss_before=before[0] if before else None,
+        measured_batch=_batch(memory[-1]) if memory else None,
     )
+
+
+def _batch(line: dict[str, Any]) -> tuple[int, int] | None:
+    """Return sequences and tokens of the pass that was measured; runs of before say nothing of it."""
+    sequences, tokens = line.get("measured_sequences"), line.get("measured_tokens")
+    return None if sequences is None or tokens is None else (int(sequences), int(tokens))

@@ -160,7 +160,7 @@ def test_a_budget_decides_how_a_classifier_is_trained(program, usable, said):
 
 def test_what_a_step_took_is_said_beside_what_was_predicted(classified):
     said, directory = classified
-    took = re.search(r"a step took ([\d.]+) MiB, ([\d.]+) predicted", said)
+    took = re.search(r"a step of \d+ x \d+ tokens took ([\d.]+) MiB, ([\d.]+) predicted", said)
     assert float(took[2]) == pytest.approx(float(took[1]), rel=0.05)
     outcome = json.loads((directory / "adapter" / "outcome.json").read_text())
     assert outcome["predicted_mib"] == pytest.approx(outcome["measured_mib"], rel=0.05)

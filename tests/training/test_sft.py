@@ -129,7 +129,8 @@ def test_a_line_of_metrics_holds_what_the_user_was_promised(tmp_path):
         *("step", "loss", "learning_rate", "grad_norm", "tokens_seen"),
         *("supervised_tokens_per_second", "seconds_per_step", "memory_mib"),
     }
-    memory = {"measured_mib", "predicted_mib", "planned_mib"}  # without the optimiser's moments, and with
+    measured = {"measured_mib", "measured_sequences", "measured_tokens"}
+    memory = {*measured, "predicted_mib", "planned_mib"}  # without the optimiser's moments, and with
     assert all(set(line) == promised | memory for line in lines[:2])
     assert all(set(line) == promised for line in lines[2:])
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
