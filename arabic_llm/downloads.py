@@ -163,7 +163,7 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 def _refuse_without_room(folder: Path, num_bytes: int, staging: Path) -> None:
     """Refuse to begin what the disk cannot hold."""
-    needed = num_bytes - sum(path.stat().st_size for path in staging.rglob("*.partial"))
+    needed = num_bytes - files.num_bytes(staging.rglob("*.partial"))
     if needed > shutil.disk_usage(folder.parent).free:
         raise _no_room(folder, size(needed))
 

@@ -208,6 +208,11 @@ def csv_text(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return out.getvalue()
 
 
+def num_bytes(paths: Iterable[Path]) -> int:
+    """Return what files take together; a link to nothing takes nothing."""
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
 def sha256(path: Path) -> str:
     """Return the hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:

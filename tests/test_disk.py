@@ -7,7 +7,7 @@ import shutil
 import pytest
 from conftest import compose_config, files_of_up_to
 
-from arabic_llm import disk, terminal
+from arabic_llm import disk, files, terminal
 from arabic_llm.errors import HardwareError
 from arabic_llm.memory import disk_room
 from arabic_llm.tasks import pretrain
@@ -76,6 +76,17 @@ def test_a_log_that_has_no_room_ends_the_run_and_a_closed_terminal_does_not(tmp_
 def short(tmp_path, *overrides):
     config = compose_config(*overrides)
     disk_room.refuse_short(config.model, config.adapter, config.task, tmp_path / "not" / "yet")
+
+
+def test_what_checkpoints_take_already_is_counted_also_beside_a_link_to_nothing(tmp_path):
+    checkpoint = tmp_path / "training" / "checkpoint-2"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "optimizer.pt").write_bytes(b"12345")
+    (checkpoint / "metrics.jsonl").symlink_to(tmp_path / "gone")
+    (checkpoint / "loop").symlink_to(checkpoint / "loop")
+    config = compose_config("task.max_steps=3")
+    disk_room.refuse_short(config.model, config.adapter, config.task, tmp_path)
+    assert files.num_bytes(checkpoint.iterdir()) == 5
 
 
 def test_a_run_whose_checkpoints_have_no_room_is_refused_before_it_begins(tmp_path, monkeypatch):

@@ -36,7 +36,7 @@ def refuse_short(
     if task.max_steps is not None:
         several = min(several, math.ceil(task.max_steps / task.save_steps))
     needed = several * (trained + moments + _REST) + trained
-    there = sum(path.stat().st_size for path in directory.glob("training/checkpoint-*/*"))
+    there = files.num_bytes(directory.glob("training/checkpoint-*/*"))
     checkpoints = f"{several} checkpoint{'s' if several > 1 else ''} and what is trained"
     less = _SMALLER if isinstance(task, PretrainConfig) else _LESS
     disk.refuse_short(directory, needed - there, max(trained, moments), checkpoints, less)

@@ -21,6 +21,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from arabic_llm import files
 from arabic_llm.config.adapter import AdapterConfig, Method, Quantization
 from arabic_llm.config.model import ModelConfig, ModelKind
 from arabic_llm.errors import CheckpointError
@@ -206,8 +207,7 @@ def _never_repack(model: PreTrainedModel) -> None:
 @contextmanager
 def _bar_if_large(folder: Path) -> Iterator[None]:
     """Let transformers draw its bar only while more is read than a blink takes."""
-    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    if size < _LARGE_BYTES:
+    if files.num_bytes(folder.glob("*.safetensors")) < _LARGE_BYTES:
         logging.disable_progress_bar()
     try:
         yield
