@@ -10,7 +10,7 @@ from conftest import DATA, compose_config, needs_data
 
 from arabic_llm.config.data import BadRow, ColumnsConfig, DataConfig
 from arabic_llm.data.preparing import sources
-from arabic_llm.data.reading import column_names, formats, row_builder
+from arabic_llm.data.reading import column_names, formats, row_builder, unclear_formats
 from arabic_llm.data.reading.readers import Broken, Record
 from arabic_llm.data.rows import Message
 from arabic_llm.errors import DataError
@@ -219,7 +219,7 @@ def test_a_format_that_differs_only_by_its_answers_can_be_chosen_too():
 
 def test_a_format_nobody_knows_shows_the_columns_the_row_and_the_cure():
     error = refusal({"سؤال": Q, "b": "ج" * 500})
-    assert error.startswith(f"my.jsonl:1: fits none of {formats.KINDS}; there are: سؤال, b.")
+    assert error.startswith(f"my.jsonl:1: fits none of {unclear_formats.KINDS}; there are: سؤال, b.")
     assert "Set data.columns.prompt=<column> data.columns.response=<column> (or" in error
     view = error.partition("the row is ")[2]
     assert view.startswith('{"سؤال": "ما عاصمة')

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arabic_llm.config.data import ColumnsConfig
+from arabic_llm.data.reading import unclear_formats
 from arabic_llm.data.reading.column_names import KEYS, spelling
 from arabic_llm.data.reading.rating_words import rating_of
 from arabic_llm.data.reading.records import Broken, Record, listed, shown
@@ -18,12 +17,6 @@ from arabic_llm.data.reading.turns import UnusableError, as_list, role_of
 from arabic_llm.errors import DataError
 
 NUM_RECORDS = 50  # looked at; what stands further down is checked row by row
-KINDS = (
-    "Alpaca, ShareGPT, messages, prompt and completion, preference pairs, rated answers, raw text, labelled"
-    " text"
-)
-
-_CHOOSING = ("messages", "prompt", "response", "rejected", "text")  # they tell one format from another
 _READ = (
     "system",
     "messages",
@@ -36,7 +29,6 @@ _READ = (
     "label",
     "rating",
 )
-_VIEW = 200  # characters of a row that an error shows
 _PAIR = 2  # answers: the chosen one and the rejected one
 
 _Answer = tuple[str | None, str | None]  # columns of the answer and of the rejected one
@@ -60,10 +52,6 @@ class Format:
         return [column for column in _columns(records) if column and column not in read]
 
 
-_TABLES = (".csv", ".tsv", ".xlsx")
-_SIDES = 2  # of a question with its answer
-
-
 def recognise(path: Path, records: Sequence[Record], given: ColumnsConfig) -> Format:
     """Return what the first records of a file are read as; columns that are given have the last word.
 
@@ -79,13 +67,16 @@ def recognise(path: Path, records: Sequence[Record], given: ColumnsConfig) -> Fo
     if not fitting:  # where a column is empty in each of them, each is a bad row for that
         fitting = [(record, ways) for record in records if (ways := _fitting(_blanks(record), given))]
     if not fitting:
-        raise DataError(_unknown(records[0], there, given))
+        raise DataError(unclear_formats.unknown(records[0], there, given))
     first, (found, *_) = fitting[0]
     for record, ways in fitting:
         if len(ways) > 1:
-            raise DataError(_ambiguous(record, ways))
+            names = [str(Format(_name(record.values, way), way)) for way in ways]
+            raise DataError(unclear_formats.ambiguous(record, names, ways))
         if ways[0] != found:
-            raise DataError(_mixed(first, found, record, ways[0]))
+            both = ((first, found), (record, ways[0]))
+            names = [str(Format(_name(one.values, way), way)) for one, way in both]
+            raise DataError(unclear_formats.mixed(first, record, names, [found, ways[0]]))
     return _with_optional(Format(_name(first.values, found), found), records)
 
 
@@ -291,72 +282,3 @@ def _name(values: dict[str, Any], columns: ColumnsConfig) -> str:
         return "ShareGPT" if isinstance(first, dict) and "from" in first else "messages"
     named = [str(column).strip().casefold() for column in (columns.prompt, columns.response)]
     return "Alpaca" if named == ["instruction", "output"] else "prompt and completion"
-
-
-def _unknown(first: Record, there: Sequence[str], given: ColumnsConfig) -> str:
-    missing = [key for key in ("prompt", "response") if getattr(given, key) is None]
-    cure = " ".join(f"data.columns.{key}=<column>" for key in missing)
-    if not (given.messages or given.prompt or given.response or given.rejected):
-        cure += " (or data.columns.messages, or data.columns.text)"
-    guess = "" if len(missing) < _SIDES else _perhaps(first)
-    if first.place.rpartition(":")[0].lower().endswith(_TABLES):
-        guess += "; if these are a row and no names, write a line of names above it (question,answer)"
-    return (
-        f"{first.place}: fits none of {KINDS}; there are: {listed(there)}."
-        f" Set {cure}{guess}; the row is {_view(first)}"
-    )
-
-
-def _perhaps(record: Record) -> str:
-    """Return the cure with names in it, where a row has two texts: by words of their names, by order."""
-    texts = [str(name) for name, value in record.values.items() if isinstance(value, str) and value.strip()]
-    if len(texts) < _SIDES:
-        return ""
-    asked = next((name for name in texts if _has_word_of("prompt", name)), None)
-    answer = next((name for name in texts if name != asked and _has_word_of("response", name)), None)
-    left = [name for name in texts if name not in (asked, answer)]
-    chosen = {"prompt": asked or left.pop(0), "response": answer or left.pop(0)}
-    typed = [shlex.quote(f"data.columns.{key}={shown(name)}") for key, name in chosen.items()]
-    return f", perhaps {' '.join(typed)}"
-
-
-def _has_word_of(role: str, name: str) -> bool:
-    return any(spelling(word) in KEYS[role] for word in name.replace("_", " ").split())
-
-
-def _ambiguous(record: Record, candidates: Sequence[ColumnsConfig]) -> str:
-    names = " and ".join(str(Format(_name(record.values, c), c)) for c in candidates)
-    return (
-        f"{record.place}: fits {names}; there are: {listed(record.values)}."
-        f" Set {' or '.join(_cures(candidates))}; the row is {_view(record)}"
-    )
-
-
-def _mixed(first: Record, found: ColumnsConfig, other: Record, second: ColumnsConfig) -> str:
-    names = [
-        str(Format(_name(record.values, columns), columns))
-        for record, columns in ((first, found), (other, second))
-    ]
-    return (
-        f"{other.place}: fits {names[1]}, but {first.place} fits {names[0]}; there are:"
-        f" {listed(_columns([first, other]))}. Make two files of it, or set"
-        f" {' or '.join(_cures([found, second]))}; the first row is {_view(first)}"
-    )
-
-
-def _cures(candidates: Sequence[ColumnsConfig]) -> list[str]:
-    """Return, for each candidate, the settings that choose it and no other."""
-    cures = []
-    for candidate in candidates:
-        chosen = {key: column for key in _CHOOSING if (column := getattr(candidate, key))}
-        others = [other for other in candidates if other != candidate]
-        own = [key for key, column in chosen.items() if all(getattr(o, key) != column for o in others)]
-        keys = own[:1] or list(chosen)
-        cures.append(" ".join(f"data.columns.{key}={shown(chosen[key])}" for key in keys))
-    return cures
-
-
-def _view(record: Record) -> str:
-    """Return the beginning of a row, on one line."""
-    text = json.dumps(record.values, ensure_ascii=False, default=str)
-    return shown(text, _VIEW)
