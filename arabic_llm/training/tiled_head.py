@@ -14,6 +14,8 @@ from torch.autograd.function import once_differentiable
 from transformers import PreTrainedConfig
 
 _TILE = 2**23  # logits: 32 MiB of float32; larger ones are no faster
+# Gemma, RecurrentGemma, xLSTM, Jev
+_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap", "softcap")
 _FACTORS = ("logit_scale", "output_multiplier", "lm_head_multiplier")  # Cohere, Muse Glimmer, Falcon-H1
 
 
@@ -29,10 +31,14 @@ class Logits:
         """Return what the code of a model does, by its configuration."""
         text = config.get_text_config()
         found = [value for name in _FACTORS if (value := getattr(text, name, None)) is not None]
-        divisor = getattr(text, "logits_scaling", None)  # Granite, MiniCPM3; HyperCLOVA X multiplies by it
+        # Granite, MiniCPM3; HyperCLOVA X multiplies by it. Inkling divides what goes into the head.
+        divisor = getattr(text, "logits_scaling", None) or getattr(
+            text, "logits_mup_width_multiplier", None
+        )
         if not found and divisor is not None:
             found = [divisor if text.model_type == "hyperclovax" else 1 / divisor]
-        return cls(found[0] if found else 1.0, getattr(text, "final_logit_softcapping", None))
+        caps = (getattr(text, name, None) for name in _CAPS)
+        return cls(found[0] if found else 1.0, next((cap for cap in caps if cap is not None), None))
 
 
 class TiledLogProbs(torch.autograd.Function):

@@ -174,6 +174,18 @@ def test_an_adapter_is_on_every_linear_layer_learns_and_comes_back(model_type, t
     learns_and_comes_back(tuned, built(model_type), tmp_path / "adapter", tiny_codec.tokenizer)
 
 
+@pytest.mark.parametrize("model_type", ["gemma2", "recurrent_gemma", "xlstm"])
+def test_a_cap_of_logits_is_found_by_each_name_that_it_goes_by(model_type):
+    assert Logits.of(AutoConfig.for_model(model_type)).cap == 30
+
+
+def test_the_loss_of_labels_alone_is_that_of_capped_logits():
+    own = {"block_types": ["recurrent", "attention"], "attention_window_size": 16, "lru_width": 32}
+    config = AutoConfig.for_model("recurrent_gemma", **SMALL, **own)
+    set_seed(1)
+    the_loss_of_labels_alone_is_the_models_own(AutoModelForCausalLM.from_config(config))
+
+
 @pytest.mark.parametrize("model_type", ["mixtral", "qwen3_moe"])
 def test_routed_experts_have_an_adapter_where_they_are_asked_for(model_type, tmp_path, tiny_codec):
     asked = ("all-linear", "experts.gate_up_proj", "experts.down_proj")
