@@ -5,7 +5,7 @@ The logits of one tile exist at a time. N labels, n of them in a tile; H hidden 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,11 @@ from torch.autograd.function import once_differentiable
 from transformers import PreTrainedConfig
 
 _TILE = 2**23  # logits: 32 MiB of float32; larger ones are no faster
-# Gemma, RecurrentGemma, xLSTM, Jev
+# What models call the cap of their logits (Gemma, RecurrentGemma, xLSTM, Jev), what they are multiplied by
+# (Cohere, Muse Glimmer, Falcon-H1), and divided by (Granite, MiniCPM3; Inkling divides before its head).
 _CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap", "softcap")
-_FACTORS = ("logit_scale", "output_multiplier", "lm_head_multiplier")  # Cohere, Muse Glimmer, Falcon-H1
+_FACTORS = ("logit_scale", "output_multiplier", "lm_head_multiplier")
+_DIVISORS = ("logits_scaling", "logits_mup_width_multiplier")
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,17 @@ class Logits:
     def of(cls, config: PreTrainedConfig) -> Logits:
         """Return what the code of a model does, by its configuration."""
         text = config.get_text_config()
-        found = [value for name in _FACTORS if (value := getattr(text, name, None)) is not None]
-        # Granite, MiniCPM3; HyperCLOVA X multiplies by it. Inkling divides what goes into the head.
-        divisor = getattr(text, "logits_scaling", None) or getattr(
-            text, "logits_mup_width_multiplier", None
-        )
-        if not found and divisor is not None:
-            found = [divisor if text.model_type == "hyperclovax" else 1 / divisor]
-        caps = (getattr(text, name, None) for name in _CAPS)
-        return cls(found[0] if found else 1.0, next((cap for cap in caps if cap is not None), None))
+        factor, divisor, cap = (_first(text, names) for names in (_FACTORS, _DIVISORS, _CAPS))
+        if factor is None and divisor is not None:
+            multiplies = text.model_type == "hyperclovax"  # by what has the name of a divisor
+            factor = divisor if multiplies else 1 / divisor
+        return cls(1.0 if factor is None else factor, cap)
+
+
+def _first(config: PreTrainedConfig, names: Sequence[str]) -> float | None:
+    """Return the first of these fields that a configuration has and that says something."""
+    values = (getattr(config, name, None) for name in names)
+    return next((value for value in values if value is not None), None)
 
 
 class TiledLogProbs(torch.autograd.Function):
