@@ -22,13 +22,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from training import BATCH, DATA, LONGEST, SEED, questions
+
+from arabic_llm import files
 
 RANK, RATE, AT_ONCE = 16, 1e-4, 2
 QUIET = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "AXOLOTL_DO_NOT_TRACK": "1", "DO_NOT_TRACK": "1"}
@@ -43,7 +45,6 @@ class Peer:
     version: tuple[str, ...]  # its command
     command: tuple[str, ...]  # before the settings file
     settings: Callable[[Path, Path, Path], Settings]  # of (model, rows, output)
-    environment: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,8 @@ def main() -> None:
     print("| program | CPU s a step | ours is faster by | start, CPU s | peak MiB | mean loss of a step |")
     print("|---|---:|---:|---:|---:|---:|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        files = [write_rows(model, Path(folder), count * BATCH) for count in (steps, 2 * steps)]
-        mine = [ours(model, file, Path(folder, f"ours-{file.stem}")) for file in files]
+        written = [write_rows(model, Path(folder), count * BATCH) for count in (steps, 2 * steps)]
+        mine = [ours(model, file, Path(folder, f"ours-{file.stem}")) for file in written]
         show("arabic-llm", mine, steps, mine)
         for name, peer in PEERS.items():
             if not (peers / name / peer.command[0]).exists():
@@ -188,7 +189,8 @@ def main() -> None:
                 continue
             try:
                 runs = [
-                    theirs(peer, peers / name, model, file, Path(folder, name, file.stem)) for file in files
+                    theirs(peer, peers / name, model, file, Path(folder, name, file.stem))
+                    for file in written
                 ]
             except RuntimeError as error:
                 print(f"| {name} | failed here: {error} | | | | |", flush=True)
@@ -239,7 +241,7 @@ def ours(model: Path, rows: Path, out: Path) -> Run:
         f"hydra.run.dir={out}",
     ]  # fmt: skip
     program = [sys.executable, "-m", "arabic_llm.run", *settings]
-    return measured(program, rows.parent, lambda: read_lines(out / "training" / "metrics.jsonl"))
+    return measured(program, rows.parent, lambda: files.read_json_lines(out / "training" / "metrics.jsonl"))
 
 
 def theirs(peer: Peer, home: Path, model: Path, rows: Path, out: Path) -> Run:
@@ -254,10 +256,6 @@ def states(out: Path) -> list[Settings]:
     """Return the log of the longest training state below a folder, as transformers' Trainer writes it."""
     logs = [json.loads(path.read_text())["log_history"] for path in out.rglob("trainer_state.json")]
     return max(logs, key=len, default=[])
-
-
-def read_lines(path: Path) -> list[Settings]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def measured(program: list[str], folder: Path, log: Callable[[], list[Settings]]) -> Run:

@@ -24,7 +24,7 @@ Reader = Callable[[str, Path], dict[str, local_copies.Splits]]  # of (reader, pa
 
 
 def load(
-    name: str, settings: SuiteTask, asked: IndexedTasks, data_root: Path, read: Reader = local_copies.read
+    name: str, settings: SuiteTask, asked: IndexedTasks, data_root: Path, read: Reader
 ) -> dict[str, Any]:
     """Return leaf -> lm-eval's task, of those that have documents; `read` reads a local copy.
 

@@ -47,8 +47,7 @@ class Outcome:
         if self.measured_mib is None:
             return ""
         predicted = "not" if self.predicted_mib is None else f"{self.predicted_mib:,.0f}"
-        size, tokens = self.measured_batch or (0, 0)
-        of = f" of {size} x {tokens:,} tokens" if size else ""
+        of = "" if self.measured_batch is None else " of {} x {:,} tokens".format(*self.measured_batch)
         return f"; a step{of} took {self.measured_mib:,.0f} MiB, {predicted} predicted"
 
 
